@@ -1,0 +1,42 @@
+"""Tables to sparse matrices and back: outside ids at the edge, row numbers inside the models."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import csr_array
+
+Ids = np.ndarray  # object array of id strings, sorted: the row numbers' meaning
+
+
+def ids_of(*columns: pa.ChunkedArray | pa.Array) -> Ids:
+    """The sorted distinct ids of one or more columns."""
+    chunks = [pc.unique(column) for column in columns]
+    ids = pc.unique(pa.concat_arrays([chunk.cast(pa.string()) for chunk in chunks]))
+    return np.asarray(np.sort(ids.to_numpy(zero_copy_only=False)))
+
+
+def rows_of(column: pa.ChunkedArray | pa.Array, ids: Ids) -> np.ndarray:
+    """int64 row numbers of a column's ids; -1 for an id that is not among `ids`."""
+    found = pc.index_in(column, value_set=pa.array(ids, pa.string()))
+    return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64))
+
+
+def incidence(
+    rows: pa.ChunkedArray,
+    columns: pa.ChunkedArray,
+    row_ids: Ids,
+    column_ids: Ids,
+    values: pa.ChunkedArray | None = None,
+) -> csr_array:
+    """CSR matrix with an entry for every pair: 1, or the pair's value. Pairs with an unknown id are left out.
+
+    Returns float32 (len(row_ids), len(column_ids)), columns sorted within a row, repeated pairs summed.
+    """
+    row, column = rows_of(rows, row_ids), rows_of(columns, column_ids)
+    data = np.ones(len(row), np.float32) if values is None else values.to_numpy().astype(np.float32)
+    known = (row >= 0) & (column >= 0)
+    matrix = csr_array(
+        (data[known], (row[known], column[known])), shape=(len(row_ids), len(column_ids)), dtype=np.float32
+    )
+    matrix.sum_duplicates()
+    return matrix

@@ -1,0 +1,81 @@
+"""Write and read the tables as Parquet: immutable files, sorted by key, equal rows giving equal bytes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from storage.refs import Ref, store
+from storage.roots import Root
+from storage.tables import SCHEMA_VERSION, Table
+
+ROW_GROUP_ROWS = 131_072
+
+Columns: TypeAlias = pa.Table | pl.DataFrame | Mapping[str, Any]
+
+
+class SchemaError(ValueError):
+    """Rows that do not fit their table's schema."""
+
+
+def conform(table: Table, columns: Columns) -> pa.Table:
+    """The rows as an Arrow table with the table's columns and types, sorted by its key.
+
+    Raises SchemaError for a missing column, a null in a column that needs a value, or a value of another type.
+    """
+    rows = columns.to_arrow() if isinstance(columns, pl.DataFrame) else columns
+    if not isinstance(rows, pa.Table):
+        rows = pa.table(dict(rows))
+    names = table.schema.names
+    if missing := sorted(set(names) - set(rows.column_names)):
+        raise SchemaError(
+            f"{table.name}: no column {', '.join(missing)} (got {', '.join(rows.column_names)}); "
+            f"storage/tables.py says what each column holds"
+        )
+    plain = pa.schema([pa.field(field.name, field.type, field.nullable) for field in table.schema])
+    try:
+        rows = rows.select(names).cast(plain)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise SchemaError(f"{table.name}: {error}; storage/tables.py says what each column holds") from error
+    for field in plain:
+        if not field.nullable and rows[field.name].null_count:
+            raise SchemaError(
+                f"{table.name}.{field.name}: {rows[field.name].null_count} of {len(rows)} values are missing"
+            )
+    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in table.key])
+    return rows.take(order).combine_chunks()
+
+
+def write(table: Table, columns: Columns, root: Root) -> Ref:
+    """Write one immutable Parquet file and return where it lies. Equal rows give the same file, hence the same ref."""
+    rows = conform(table, columns)
+    with root.workspace() as folder:
+        file = folder / f"{table.name}.parquet"
+        write_file(rows, file, table.name)
+        return store(file, f"tables/{table.name}", table.name, len(rows), root)
+
+
+def write_file(rows: pa.Table, file: Path, name: str) -> None:
+    """Write rows to a local Parquet file, its table's name and schema version in the metadata."""
+    metadata = {b"tastegraph.table": name.encode(), b"tastegraph.schema_version": SCHEMA_VERSION.encode()}
+    pq.write_table(
+        rows.replace_schema_metadata(metadata),
+        file,
+        compression="zstd",
+        row_group_size=ROW_GROUP_ROWS,
+        store_schema=True,
+    )
+
+
+def read(ref: Ref, root: Root, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of a table, or some of its columns."""
+    return pq.read_table(ref.local(root), columns=list(columns) if columns else None, memory_map=True)
+
+
+def scan(ref: Ref, root: Root) -> pl.LazyFrame:
+    """The rows of a table, lazily."""
+    return pl.scan_parquet(ref.local(root))
