@@ -17,6 +17,11 @@ class Ref:
     rows: int
     bytes: int
 
+    @classmethod
+    def of(cls, name: str, path: str, data: bytes, rows: int = 0) -> "Ref":
+        """The ref of bytes that already lie at `path`."""
+        return cls(name, path, hashlib.sha256(data).hexdigest(), rows, len(data))
+
     def local(self, root: Root) -> Path:
         """A local file with these bytes."""
         return root.local(self.path, self.sha256)

@@ -1,0 +1,225 @@
+"""The command line. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 finished but not made current."""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="From an image community's raw data to versioned recommendations in Parquet.",
+)
+out = Console()
+
+FAILED, USAGE, NOT_CURRENT = 1, 2, 3
+
+SourceOption = Annotated[str, typer.Option(help="A source directory, local or s3://BUCKET/PREFIX; or demo.")]
+RootOption = Annotated[str, typer.Option(help="Where everything made lies, local or s3://BUCKET/PREFIX.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
+
+
+@app.command()
+def nightly(
+    source: SourceOption = "demo",
+    root: RootOption = "tastegraph-data",
+    config: Annotated[str | None, typer.Option(help="A YAML file of settings, or `paper`.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")] = None,
+    run_id: Annotated[str | None, typer.Option(help="Name of the run; by default the time.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ingest, train, recommend, and publish: the whole night."""
+    _prepare_prefect(root)
+    from flows.nightly import nightly as flow  # Prefect reads its settings when it is first imported
+    from flows.settings import load
+
+    published = flow(source, root, load(config, set_), run_id)
+    if as_json:
+        _print_json({key: getattr(published, key) for key in published.__dataclass_fields__})
+    else:
+        _print_published(published, root)
+    raise typer.Exit(0 if published.is_current else NOT_CURRENT)
+
+
+@app.command()
+def validate(source: SourceOption, as_json: JsonOption = False) -> None:
+    """The ingest report alone; exit 1 where the nightly run would refuse the source."""
+    from storage.roots import Root
+    from storage.sources import directory
+
+    community = directory.ingest(Root.of(source), directory.IngestConfig())
+    if as_json:
+        _print_json(community.report)
+        return
+    print_ingest(community.report)
+
+
+@app.command()
+def evaluate(
+    root: RootOption,
+    test: Annotated[Path, typer.Option(help="Held-out favorites: columns user_id, image_id; Parquet, CSV or JSONL.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Score the current export's model on held-out favorites, ranking all images but the known favorites."""
+    from storage.roots import Root
+    from tasks.evaluate import score_file
+
+    figures = score_file(test, Root.of(root))
+    if as_json:
+        _print_json(figures)
+        return
+    table = Table("metric", "value", "95 % interval", title=f"{figures['users']} users of {test.name}, run {figures['run_id']}")
+    for row in figures["metrics"]:
+        table.add_row(f"{row['metric']}@{row['k']}", f"{row['value']:.4f}", f"{row['low']:.4f} to {row['high']:.4f}")
+    out.print(table)
+    for line in figures["left_out"]:
+        out.print(line)
+
+
+@app.command()
+def recommend(
+    root: RootOption,
+    user: Annotated[str, typer.Option(help="The user's id.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """What a user gets, from the current export."""
+    _print_list(root, "recommendations", "user_id", user, "image_id", k, as_json)
+
+
+@app.command()
+def similar(
+    root: RootOption,
+    image: Annotated[str, typer.Option(help="The image's id.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Which images are like an image, from the current export."""
+    _print_list(root, "similar_images", "image_id", image, "similar_image_id", k, as_json)
+
+
+@app.command()
+def show(root: RootOption, as_json: JsonOption = False) -> None:
+    """The current and earlier runs: when, from what, metrics, gate, sizes."""
+    from storage import snapshots
+    from storage.roots import Root
+
+    place = Root.of(root)
+    runs, current = snapshots.runs(place), snapshots.current(place)
+    if as_json:
+        _print_json({"current": current.run_id if current else None, "runs": runs})
+        return
+    if not runs:
+        raise ValueError(f"{place.address}: nothing is published here; run `tastegraph nightly --root {root}` first")
+    table = Table("run", "when", "source", "P@20 paper", "P@20 matched", "NDCG@20", "gate", "rows", "MiB")
+    for run in runs:
+        is_current = current is not None and run["run_id"] == current.run_id
+        failed = [item["name"] for item in run["gate"] if not item["passed"] and not item["is_warning"]]
+        size = sum(file["bytes"] for file in run["files"]) / 2**20
+        rows = sum(file["rows"] for file in run["files"] if file["table"] == "recommendations")
+        table.add_row(
+            f"{run['run_id']}{' (current)' if is_current else ''}",
+            run["generated_at"],
+            run["source"],
+            *(_figure(run, *wanted) for wanted in (("paper", "precision"), ("paper_matched", "precision"), ("full", "ndcg"))),
+            "passed" if not failed else f"failed: {'; '.join(failed)}",
+            f"{rows:,}",
+            f"{size:.1f}",
+        )
+    out.print(table)
+
+
+def main() -> None:
+    """Run the command line; an error that a person can mend is one line and no traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("tastegraph").setLevel(logging.INFO)
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        if os.environ.get("TASTEGRAPH_TRACEBACK"):
+            raise
+        typer.echo(f"tastegraph: {error}", err=True)
+        sys.exit(USAGE if type(error).__name__ == "SettingsError" else FAILED)
+
+
+def _prepare_prefect(root: str) -> None:
+    """Prefect's settings for a run from the command line; what the user set stays."""
+    home = Path(root).absolute() if "://" not in root else Path.home() / ".cache" / "tastegraph"
+    for name, value in {
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # a cold home migrates its database first
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+def _print_published(published: Any, root: str) -> None:
+    if not published.is_new:
+        out.print(f"\nNothing to do: run [bold]{published.run_id}[/bold] holds these very tables.")
+    state = "is current" if published.is_current else "was kept, but not made current"
+    out.print(f"\nRun [bold]{published.run_id}[/bold] {state}.")
+    for reason in published.reasons:
+        out.print(f"[red]  {reason}[/red]")
+    for warning in published.warnings:
+        out.print(f"[yellow]  warning: {warning}[/yellow]")
+    for table, rows in published.rows.items():
+        out.print(f"  {rows:>10,} rows  {published.folder}/{table}/", soft_wrap=True)
+    out.print(f"  report      {published.folder}/report/index.html", soft_wrap=True)
+    if published.is_current:
+        out.print(f"  pointer     {root.rstrip('/')}/exports/current.json", soft_wrap=True)
+
+
+def print_ingest(report: dict[str, Any]) -> None:
+    """The ingest report for a person."""
+    table = Table("table", "file", "read", "kept", "quarantined")
+    for name, item in report["tables"].items():
+        reasons = ", ".join(f"{count} {reason}" for reason, count in item["quarantined"].items()) or "0"
+        table.add_row(name, item["file"] or "-", str(item["read"]), str(item["kept"]), reasons)
+    out.print(table)
+
+
+def _print_list(root: str, name: str, key: str, wanted: str, found: str, k: int, as_json: bool) -> None:
+    import polars as pl
+
+    from storage import snapshots
+    from storage.roots import Root
+
+    place = Root.of(root)
+    pointer = snapshots.current(place)
+    if pointer is None:
+        raise ValueError(f"{place.address}: nothing is published here; run `tastegraph nightly --root {root}` first")
+    rows = (
+        pl.scan_parquet(snapshots.dataset(place, pointer, name))
+        .filter((pl.col(key) == wanted) & (pl.col("rank") <= k))
+        .sort("rank")
+        .collect()
+    )
+    if rows.is_empty():
+        raise ValueError(f"{key} {wanted!r} has no row in {name} of run {pointer.run_id}")
+    if as_json:
+        _print_json(rows.to_dicts())
+        return
+    table = Table("rank", found, "score", title=f"{name} of {wanted}, run {pointer.run_id}")
+    for row in rows.to_dicts():
+        table.add_row(str(row["rank"]), row[found], f"{row['score']:.4f}")
+    out.print(table)
+
+
+def _figure(run: dict[str, Any], protocol: str, metric: str) -> str:
+    for row in run["metrics"]:
+        if (row["protocol"], row["slice"], row["metric"], row["k"], row["system"]) == (protocol, "all", metric, 20, "cdl"):
+            return f"{row['value']:.3f}"
+    return "-"
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2))

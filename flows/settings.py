@@ -1,0 +1,91 @@
+"""The settings of a nightly run, section by section, from defaults, a file, and `--set`."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from models.cdl import CDLConfig
+from models.clusters import ClusterConfig
+from models.negatives import NegativeConfig
+from models.profiles import InterestConfig
+from models.protocols import ProtocolConfig
+from models.training import TrainingConfig
+from models.triplets import TripletConfig
+from storage.images import ImageConfig
+from storage.sources.demo import DemoConfig
+from storage.sources.directory import IngestConfig
+from tasks.gate import GateConfig
+from tasks.inputs import InputConfig
+from tasks.recommend import RecommendConfig
+from tasks.triplets import TrainingUsersConfig
+from tasks.word2vec import Word2VecConfig
+
+
+class SettingsError(ValueError):
+    """A setting that does not exist, or a value it cannot take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NightlyConfig:
+    """One section per component; each section's fields are documented beside the code they set."""
+
+    demo: DemoConfig = field(default_factory=DemoConfig)
+    ingest: IngestConfig = field(default_factory=IngestConfig)
+    images: ImageConfig = field(default_factory=ImageConfig)
+    evaluation: ProtocolConfig = field(default_factory=ProtocolConfig)
+    word2vec: Word2VecConfig = field(default_factory=Word2VecConfig)
+    clusters: ClusterConfig = field(default_factory=ClusterConfig)
+    interests: InterestConfig = field(default_factory=InterestConfig)
+    inputs: InputConfig = field(default_factory=InputConfig)
+    negatives: NegativeConfig = field(default_factory=NegativeConfig)
+    training_users: TrainingUsersConfig = field(default_factory=TrainingUsersConfig)
+    triplets: TripletConfig = field(default_factory=TripletConfig)
+    model: CDLConfig = field(default_factory=CDLConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    recommend: RecommendConfig = field(default_factory=RecommendConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
+
+
+def load(file: str | None = None, assignments: list[str] | None = None) -> NightlyConfig:
+    """Defaults, overridden by a YAML file (or by `paper`, the settings of the paper), overridden by assignments.
+
+    Args:
+        assignments: `section.key=value`, the value as YAML writes it.
+    Raises:
+        SettingsError: naming the setting, what it got and what exists.
+    """
+    settings: dict[str, Any] = {}
+    if file:
+        path = Path(__file__).with_name("paper.yaml") if file == "paper" else Path(file)
+        try:
+            settings = yaml.safe_load(path.read_text()) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise SettingsError(f"{path}: cannot be read as a settings file: {error}") from error
+    for assignment in assignments or []:
+        name, equals, value = assignment.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not (equals and dot and key):
+            raise SettingsError(f"--set {assignment!r}: write it section.key=value, for instance training.epochs=3")
+        settings.setdefault(section, {})[key] = yaml.safe_load(value)
+    return validate(settings)
+
+
+def validate(settings: dict[str, Any]) -> NightlyConfig:
+    """The settings as dataclasses. Raises SettingsError."""
+    try:
+        return TypeAdapter(NightlyConfig).validate_python(settings)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from error
+
+
+def _explain(problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] in ("unexpected_keyword_argument",):
+        section = problem["loc"][0]
+        sections = {item.name: item.default_factory for item in fields(NightlyConfig)}
+        known = [item.name for item in fields(sections[section]())] if section in sections else list(sections)  # type: ignore[misc, arg-type]
+        return f"{place}: there is no such setting; there are {', '.join(sorted(known))}"
+    return f"{place}: {problem['msg']} (got {problem['input']!r})"

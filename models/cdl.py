@@ -1,0 +1,183 @@
+"""Comparative Deep Learning (seed 000, CVPR 2016): two towers, a weighted l2 distance, and a comparison as the loss.
+
+Shapes: B images or users, N triplets, C clusters, d latent dimensions, S side of the image in pixels.
+Symbols as in the paper: π the image tower, φ the user tower, D the distance, o the difference of two distances.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True, kw_only=True)
+class CDLConfig:
+    """The network. `size` picks the widths; see SIZES."""
+
+    size: Literal["small", "paper"] = "small"  # small trains on a laptop's CPU in minutes; paper is Fig. 2 in full
+    loss: Literal["cross_entropy", "hinge"] = "cross_entropy"  # Eq. 5, or the alternative of section 6.1.2
+    margin: float = 1.0  # of the hinge loss, in units of distance
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise ValueError(f"model.size is {self.size!r}; choose one of {', '.join(SIZES)}")
+        if self.loss not in ("cross_entropy", "hinge"):
+            raise ValueError(f"model.loss is {self.loss!r}; choose cross_entropy or hinge")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Widths of the towers."""
+
+    convolutions: tuple[tuple[int, int, int], ...]  # (channels, kernel, stride) of each
+    pools_after: tuple[int, ...]  # the convolutions that a max-pool follows
+    image_hidden: tuple[int, int]
+    user_hidden: tuple[int, int, int]
+    dimensions: int
+    dropout: float
+    normalise: bool  # group normalisation after each convolution
+
+
+# The paper's own widths stand in its Fig. 2, "inspired by AlexNet"; these are AlexNet's, with the 1024 outputs that its
+# text gives. Small: normalised, because without it the first epochs of a short training go into finding the scale.
+SIZES = {
+    "paper": Size(
+        convolutions=((96, 11, 4), (256, 5, 1), (384, 3, 1), (384, 3, 1), (256, 3, 1)),
+        pools_after=(0, 1, 4),
+        image_hidden=(4096, 4096),
+        user_hidden=(1024, 1024, 1024),
+        dimensions=1024,
+        dropout=0.5,
+        normalise=False,
+    ),
+    "small": Size(
+        convolutions=((32, 5, 2), (64, 3, 1), (96, 3, 1), (96, 3, 1), (64, 3, 1)),
+        pools_after=(0, 1, 4),
+        image_hidden=(256, 256),
+        user_hidden=(256, 256, 256),
+        dimensions=128,
+        dropout=0.2,
+        normalise=True,
+    ),
+}
+
+
+def fully_connected(widths: tuple[int, ...], dropout: float) -> nn.Sequential:
+    """Linear layers of the given widths, ReLU and dropout between them."""
+    layers: list[nn.Module] = []
+    for row, (width_in, width_out) in enumerate(pairwise(widths)):
+        layers.append(nn.Linear(width_in, width_out))
+        if row < len(widths) - 2:
+            layers += [nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers)
+
+
+class ImageTower(nn.Module):
+    """π for pixels: five convolutions, three max-pools, three fully connected layers (section 4).
+
+    uint8 (B, S, S, 3) in, float32 (B, d) out.
+    """
+
+    def __init__(self, size: Size, size_px: int):
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels_in = 3
+        for row, (channels, kernel, stride) in enumerate(size.convolutions):
+            layers.append(nn.Conv2d(channels_in, channels, kernel, stride, padding=kernel // 2))
+            if size.normalise:
+                layers.append(nn.GroupNorm(8, channels))
+            layers.append(nn.ReLU())
+            if row in size.pools_after:
+                layers.append(nn.MaxPool2d(3, 2, padding=1))
+            channels_in = channels
+        self.convolutions = nn.Sequential(*layers)
+        with torch.no_grad():
+            features = self.convolutions(torch.zeros(1, 3, size_px, size_px)).numel()
+        self.layers = fully_connected((features, *size.image_hidden, size.dimensions), size.dropout)
+
+    def forward(self, pixels_BSS3: Tensor) -> Tensor:
+        scaled = pixels_BSS3.permute(0, 3, 1, 2).float() / 127.5 - 1  # a permuted view is channels-last already
+        out: Tensor = self.layers(self.convolutions(scaled).flatten(1))
+        return out
+
+
+class VectorTower(nn.Module):
+    """π for images that have a ready vector in place of pixels, and φ for users: fully connected layers.
+
+    float32 (B, width) in, (B, d) out. Rows are expected to have about unit l2 norm; they are scaled to unit variance.
+    """
+
+    def __init__(self, width: int, hidden: tuple[int, ...], dimensions: int, dropout: float):
+        super().__init__()
+        self.scale = width**0.5
+        self.layers = fully_connected((width, *hidden, dimensions), dropout)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        out: Tensor = self.layers(vectors.float() * self.scale)
+        return out
+
+
+class CDL(nn.Module):
+    """The two towers and the distance between their outputs."""
+
+    def __init__(self, config: CDLConfig, image_shape: tuple[int, ...], num_clusters: int):
+        """`image_shape`: (S, S, 3) for pixels, (width,) for vectors. `num_clusters`: width of a user's profile."""
+        super().__init__()
+        size = SIZES[config.size]
+        self.config = config
+        self.image_tower: nn.Module
+        if len(image_shape) == 3:
+            self.image_tower = ImageTower(size, image_shape[0])
+        else:
+            self.image_tower = VectorTower(image_shape[0], size.image_hidden, size.dimensions, size.dropout)
+        self.user_tower = VectorTower(num_clusters, size.user_hidden, size.dimensions, size.dropout)
+        self.dropout = nn.Dropout(size.dropout)
+        self.weight_d = nn.Parameter(torch.full((size.dimensions,), size.dimensions**-0.5))
+
+    def distance(self, users_Nd: Tensor, images_Nd: Tensor) -> Tensor:
+        """D = w · (φ − π)², with dropout on the squared difference (section 4): float32 (N,)."""
+        squared: Tensor = self.dropout((users_Nd - images_Nd).square())
+        return squared @ self.weight_d
+
+    def forward(self, images: Tensor, profiles: Tensor, triplets_N3: Tensor) -> Tensor:
+        """Mean loss of triplets of row numbers into `profiles` and `images`; each image is embedded once."""
+        images_Bd, users_Bd = self.image_tower(images).float(), self.user_tower(profiles).float()
+        user, positive, negative = triplets_N3.unbind(1)
+        users_Nd = users_Bd[user]
+        o = self.distance(users_Nd, images_Bd[positive]) - self.distance(users_Nd, images_Bd[negative])
+        return comparison_loss(o, self.config)
+
+
+def comparison_loss(o_N: Tensor, config: CDLConfig) -> Tensor:
+    """Mean of log(1 + e^o) (Eq. 3 to 5 with the label 0 of Eq. 4), or of max(0, margin + o): scalar.
+
+    `o_N`: D(u, i+) − D(u, i−), negative where the positive is nearer.
+    """
+    if config.loss == "hinge":
+        return functional.relu(config.margin + o_N).mean()
+    return functional.softplus(o_N).mean()
+
+
+def score_vectors(model: CDL, users_Ud: np.ndarray, images_Id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors whose inner product ranks as −D does: float32 (U, d + 1), (I, d + 1).
+
+    −D(u, i) = 2 (w ∘ φ) · π − w · π² − w · φ², and the last term is one number per user, so it changes no ranking:
+    [2 w ∘ φ, −1] · [π, w · π²]. Exact top-K is one matrix product even where w has negative entries.
+    """
+    weight_d = model.weight_d.detach().cpu().numpy()
+    users = np.concatenate([2 * weight_d * users_Ud, -np.ones((len(users_Ud), 1))], axis=1)
+    images = np.concatenate([images_Id, np.square(images_Id) @ weight_d[:, None]], axis=1)
+    return users.astype(np.float32), images.astype(np.float32)
+
+
+@torch.inference_mode()
+def embed(tower: nn.Module, inputs: np.ndarray, batch: int = 256) -> np.ndarray:
+    """The tower's outputs for a block of inputs, in batches: float32 (B, d). The tower must be in evaluation mode."""
+    device = next(tower.parameters()).device
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        outputs = [tower(torch.from_numpy(inputs[row : row + batch]).to(device)) for row in range(0, len(inputs), batch)]
+    return torch.cat(outputs).float().cpu().numpy()

@@ -1,0 +1,188 @@
+"""Ranking metrics per user, bootstrap intervals, paired tests, coverage and popularity bias.
+
+U users, I images, K places in a ranked list. Relevance is binary: an image was held out for the user or it was not.
+Every metric is a float64 (U,) with nan for users without held-out images; intervals and tests leave those users out.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array
+
+CHUNK = 1 << 22  # random numbers drawn at once: 32 MiB, however many users and resamples there are
+
+
+class Hits(NamedTuple):
+    """Where held-out images stand in the users' lists; all that the metrics need to know."""
+
+    is_hit: np.ndarray  # bool (U, K); place j of the list of user u holds an image that was held out for u
+    num_heldout: np.ndarray  # int64 (U,)
+
+
+def find_hits(ranked_UK: np.ndarray, heldout_UI: csr_array) -> Hits:
+    """Compare ranked lists with held-out images.
+
+    Args:
+        ranked_UK: image rows, best first, none twice; -1 where a list has ended.
+        heldout_UI: an entry, whatever its value, marks a held-out image; also one that no list can reach, which then
+            stays in the denominators.
+    """
+    num_users, num_images = heldout_UI.shape
+    if len(ranked_UK) != num_users:
+        raise ValueError(
+            f"{len(ranked_UK)} ranked lists for {num_users} users; pass one list a user, in the same order"
+        )
+    num_heldout_U = np.diff(heldout_UI.indptr).astype(np.int64)
+    first_of_user = np.arange(num_users) * num_images
+    heldout = np.sort(np.repeat(first_of_user, num_heldout_U) + heldout_UI.indices)
+    heldout = np.append(heldout, num_users * num_images)  # larger than any pair, so that every search ends on one
+    pairs_UK = first_of_user[:, None] + ranked_UK
+    is_hit_UK = (heldout[np.searchsorted(heldout, pairs_UK)] == pairs_UK) & (ranked_UK >= 0)
+    return Hits(is_hit_UK, num_heldout_U)
+
+
+def recall(hits: Hits, k: int) -> np.ndarray:
+    """The share of a user's held-out images among the first k."""
+    return _tested_only(hits, _num_hits(hits, k) / np.maximum(hits.num_heldout, 1))
+
+
+def precision(hits: Hits, k: int) -> np.ndarray:
+    """The share of held-out images in the first k places; a list that ends before place k has misses there."""
+    return _tested_only(hits, _num_hits(hits, k) / k)
+
+
+def hit_rate(hits: Hits, k: int) -> np.ndarray:
+    """1 where a held-out image is among the first k, else 0."""
+    return _tested_only(hits, _num_hits(hits, k) > 0)
+
+
+def ndcg(hits: Hits, k: int) -> np.ndarray:
+    """Discounted cumulative gain at k over that of a list with all min(k, number of held-out) images first.
+
+    A hit at place j, counted from 1, gains 1 / log2(j + 1).
+    """
+    gains_K = 1 / np.log2(np.arange(2, k + 2))
+    ideal_U = np.cumsum(gains_K)[np.clip(hits.num_heldout, 1, k) - 1]
+    return _tested_only(hits, _first(hits, k) @ gains_K / ideal_U)
+
+
+def average_precision(hits: Hits, k: int) -> np.ndarray:
+    """The mean of the precisions at the places of the hits, over min(k, number of held-out); the mean is MAP@k."""
+    is_hit_UK = _first(hits, k)
+    precisions_UK = is_hit_UK.cumsum(axis=1) / np.arange(1, k + 1)
+    return _tested_only(hits, (precisions_UK * is_hit_UK).sum(axis=1) / np.clip(hits.num_heldout, 1, k))
+
+
+class Interval(NamedTuple):
+    """A mean over users and the limits of its confidence interval; nan without users."""
+
+    value: float
+    low: float
+    high: float
+    users: int
+
+
+class PairedTest(NamedTuple):
+    """The mean difference between two systems on the same users, and how often chance alone gives as large a one."""
+
+    difference: Interval
+    p_value: float
+
+
+def bootstrap(values_U: np.ndarray, *, num_resamples: int = 1000, seed: int = 0, level: float = 0.95) -> Interval:
+    """The mean over users with its percentile bootstrap interval, users resampled with replacement.
+
+    Users whose value is nan are left out and not counted.
+    """
+    values = np.asarray(values_U, np.float64)
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return Interval(np.nan, np.nan, np.nan, 0)
+    rng = np.random.default_rng(seed)
+    means = np.concatenate(
+        [
+            values[rng.integers(0, values.size, (size, values.size), dtype=np.int32)].mean(axis=1)
+            for size in _chunks(num_resamples, values.size)
+        ]
+    )
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(values.mean()), float(low), float(high), values.size)
+
+
+def paired_test(
+    ours_U: np.ndarray, theirs_U: np.ndarray, *, num_resamples: int = 10_000, seed: int = 0, level: float = 0.95
+) -> PairedTest:
+    """Two-sided sign-flip test of ours - theirs over users, with the bootstrap interval of the difference.
+
+    If neither system were better, each user's difference might as well have the other sign. The p value is the share
+    of random signs, the observed ones included, that bring the mean at least as far from 0. Users with a nan on either
+    side are left out.
+    """
+    differences_U = np.asarray(ours_U, np.float64) - np.asarray(theirs_U, np.float64)
+    interval = bootstrap(differences_U, seed=seed, level=level)
+    differences = differences_U[~np.isnan(differences_U)]
+    if not differences.size:
+        return PairedTest(interval, np.nan)
+    rng = np.random.default_rng(seed)
+    observed = abs(differences.sum()) * (1 - 1e-12)  # equal sums may differ by rounding
+    as_far = 1
+    for size in _chunks(num_resamples, differences.size):
+        signs = rng.integers(0, 2, (size, differences.size), dtype=np.int8) * np.float64(2) - 1
+        as_far += int(np.count_nonzero(np.abs(signs @ differences) >= observed))
+    return PairedTest(interval, as_far / (num_resamples + 1))
+
+
+def coverage(ranked_UK: np.ndarray, num_images: int) -> float:
+    """The share of all images that stand in at least one list."""
+    return np.unique(ranked_UK[ranked_UK >= 0]).size / num_images
+
+
+class PopularityBias(NamedTuple):
+    """How far the lists lean towards what is popular; nan without recommendations."""
+
+    average_popularity: float  # mean over users of the mean popularity of their list (ARP, Yin et al. 2012)
+    average_percentile: float  # the same for the share of images that are less popular, ties by half: .5 is no bias
+    gini: float  # of how often each image is listed: 0 where all are listed equally, near 1 where a few take all
+
+
+def popularity_bias(ranked_UK: np.ndarray, popularity_I: np.ndarray) -> PopularityBias:
+    """Popularity bias of ranked lists; users with an empty list are left out.
+
+    Args:
+        ranked_UK: image rows; -1 where a list has ended.
+        popularity_I: training favorites of each image.
+    """
+    ranked_UK = ranked_UK[(ranked_UK >= 0).any(axis=1)]
+    listed_UK = ranked_UK >= 0
+    if not ranked_UK.size:
+        return PopularityBias(np.nan, np.nan, np.nan)
+    in_order = np.sort(popularity_I)
+    below, up_to = (np.searchsorted(in_order, popularity_I, side) for side in ("left", "right"))
+    percentile_I = (below + up_to) / (2 * len(popularity_I))
+    popularity, percentile = (
+        float(np.mean(np.sum(values_I[ranked_UK], axis=1, where=listed_UK) / listed_UK.sum(axis=1)))
+        for values_I in (popularity_I, percentile_I)
+    )
+    exposure = np.sort(np.bincount(ranked_UK[listed_UK], minlength=len(popularity_I)))
+    place = np.arange(1, len(exposure) + 1)
+    gini = (2 * place - len(exposure) - 1) @ exposure / (len(exposure) * exposure.sum())
+    return PopularityBias(popularity, percentile, float(gini))
+
+
+def _first(hits: Hits, k: int) -> np.ndarray:
+    if not 1 <= k <= hits.is_hit.shape[1]:
+        raise ValueError(f"a metric at {k} from lists of {hits.is_hit.shape[1]}; rank at least as many images")
+    return hits.is_hit[:, :k]
+
+
+def _num_hits(hits: Hits, k: int) -> np.ndarray:
+    return np.asarray(_first(hits, k).sum(axis=1))
+
+
+def _tested_only(hits: Hits, values_U: np.ndarray) -> np.ndarray:
+    return np.where(hits.num_heldout > 0, values_U, np.nan)
+
+
+def _chunks(num_resamples: int, num_users: int) -> list[int]:
+    size = max(1, CHUNK // num_users)
+    return [min(size, num_resamples - first) for first in range(0, num_resamples, size)]

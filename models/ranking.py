@@ -1,0 +1,287 @@
+"""Exact top-K by inner product, blocks of users against blocks of images, in bounded memory on CPU or GPU.
+
+U users, I images, T tags, d dimensions, k places in a list; b users and n images in the block at hand.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.sparse import csc_array, csr_array, eye_array
+
+# Users and images in one block: 32 MiB of scores on a CPU (threads wait for each other in small blocks), 512 on a GPU.
+BLOCKS = {"cpu": (1024, 8192), "cuda": (4096, 32768)}
+LOW_BITS = (1 << 32) - 1  # of a key: they hold the image row
+
+
+class Candidates(NamedTuple):
+    """Which images a user may be shown: those with at least one tag of the user's interests, all without interests.
+
+    An entry counts whatever its value.
+    """
+
+    interests: csr_array  # (U, T)
+    image_tags: csr_array  # (I, T)
+
+
+class TopK(NamedTuple):
+    """Best images first; row -1 and score -inf where a user has fewer than k images left."""
+
+    rows: np.ndarray  # int32 (U, k), image rows
+    scores: np.ndarray  # float32 (U, k)
+
+
+class Block(NamedTuple):
+    """The lists of consecutive users, the first of whom has row `first_user`."""
+
+    first_user: int
+    rows: np.ndarray  # int32 (b, k)
+    scores: np.ndarray  # float32 (b, k)
+
+
+def top_k(
+    users_Ud: np.ndarray,
+    images_Id: np.ndarray,
+    k: int,
+    *,
+    seen_UI: csr_array | None = None,
+    candidates: Candidates | None = None,
+    device: str | torch.device | None = None,
+    block: tuple[int, int] | None = None,
+) -> TopK:
+    """Every user's k best images, all at once; see `top_k_blocks`."""
+    blocks = top_k_blocks(users_Ud, images_Id, k, seen_UI=seen_UI, candidates=candidates, device=device, block=block)
+    return _whole(blocks, k)
+
+
+def top_k_blocks(
+    users_Ud: np.ndarray,
+    images_Id: np.ndarray,
+    k: int,
+    *,
+    seen_UI: csr_array | None = None,
+    candidates: Candidates | None = None,
+    device: str | torch.device | None = None,
+    block: tuple[int, int] | None = None,
+) -> Iterator[Block]:
+    """Every user's k best images by float32 inner product, block of users by block of users, in user order.
+
+    Exact: no image outside a list has a higher score than one in it, and of equal scores the lower image row comes
+    first. Equal inputs give equal bytes. Other block sizes may turn the last bit of a float32 product, nothing else.
+
+    Args:
+        users_Ud: float32 (U, d).
+        images_Id: float32 (I, d).
+        k: length of a list, at least 1.
+        seen_UI: images never to be listed for the user; an entry counts whatever its value.
+        candidates: which images may be listed for a user; all images where it is None.
+        device: where to compute; a GPU if there is one, else the CPU.
+        block: how many users and images at once; memory is about 8 bytes for each pair of them.
+    Raises:
+        ValueError: shapes that do not go together, or vectors that are not finite.
+    """
+    _check(users_Ud, images_Id, k, seen_UI, candidates)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    block_users, block_images = block or BLOCKS[place.type]
+    num_users, num_images = len(users_Ud), len(images_Id)
+    chunk = _chunk_size(min(block_images, num_images), k)
+    users, images = _tensor(users_Ud, np.float32), _tensor(images_Id, np.float32).to(place)
+    tagged_TI = candidates.image_tags.T.tocsr() if candidates else None
+
+    for first_user in range(0, num_users, block_users):
+        at_hand = slice(first_user, first_user + block_users)
+        users_bd = users[at_hand].to(place)
+        seen_bI = seen_UI[at_hand].tocsc() if seen_UI is not None else None
+        interests = _Interests(candidates.interests[at_hand], tagged_TI, place) if candidates else None
+        best = _keys(torch.full((len(users_bd), k), -torch.inf, device=place), LOW_BITS)
+        for first_image in range(0, num_images, block_images):
+            scores_nb = _product(images[first_image : first_image + block_images], users_bd, multiple=max(chunk, 8))
+            if seen_bI is not None:
+                _hide_seen(scores_nb, seen_bI, first_image)
+            if interests is not None:
+                interests.hide_others(scores_nb, first_image)
+            best = _merge(best, scores_nb, first_image, chunk)
+        scores, rows = _decode(best)
+        rows = rows.masked_fill(scores == -torch.inf, -1)
+        yield Block(first_user, rows.to(torch.int32).cpu().numpy(), scores.cpu().numpy())
+
+
+def similar(
+    images_Id: np.ndarray,
+    k: int,
+    *,
+    device: str | torch.device | None = None,
+    block: tuple[int, int] | None = None,
+) -> TopK:
+    """Every image's k most similar others, all at once; see `similar_blocks`."""
+    return _whole(similar_blocks(images_Id, k, device=device, block=block), k)
+
+
+def similar_blocks(
+    images_Id: np.ndarray,
+    k: int,
+    *,
+    device: str | torch.device | None = None,
+    block: tuple[int, int] | None = None,
+) -> Iterator[Block]:
+    """Every image's k most similar other images by cosine, block by block as in `top_k_blocks`.
+
+    A vector of zeros is similar to nothing: its scores are 0.
+    """
+    norms_I1 = np.linalg.norm(images_Id, axis=1, keepdims=True)
+    unit_Id = np.divide(images_Id, norms_I1, out=np.zeros_like(images_Id), where=norms_I1 > 0)
+    itself_II = eye_array(len(images_Id), dtype=bool, format="csr")
+    return top_k_blocks(unit_Id, unit_Id, k, seen_UI=itself_II, device=device, block=block)
+
+
+def score_pairs(users_Nd: np.ndarray, images_Id: np.ndarray, rows_NC: np.ndarray) -> np.ndarray:
+    """float32 (N, C): the inner product of user n with each of the images in row n of `rows_NC`."""
+    scores_NC = np.empty(rows_NC.shape, np.float32)
+    step = max(1, (1 << 24) // max(1, rows_NC.shape[1] * images_Id.shape[1]))  # 64 MiB of gathered vectors
+    for first in range(0, len(rows_NC), step):
+        block = slice(first, first + step)
+        scores_NC[block] = np.einsum("ncd,nd->nc", images_Id[rows_NC[block]], users_Nd[block])
+    return scores_NC
+
+
+class _Interests:
+    """The candidate filter for a block of users.
+
+    Each tag that one of them is interested in has a bitmap over the images at hand, eight images in a byte; a user's
+    candidates are the bitwise or of a few bitmaps, at an eighth of the memory traffic of a mask of bytes.
+    """
+
+    def __init__(self, interests_bT: csr_array, tagged_TI: csr_array, device: torch.device) -> None:
+        counts = np.diff(interests_bT.indptr)
+        order = np.argsort(-counts, kind="stable")  # most interests first, so that round r concerns a leading part
+        tags, tag_rows = np.unique(interests_bT.indices, return_inverse=True)
+        self.tagged_tI: csc_array = tagged_TI[tags].tocsc()
+        self.num_interested = int(np.count_nonzero(counts))
+        self.place_of_user = _tensor(np.argsort(order, kind="stable"), np.int64).to(device)
+        starts, counts = interests_bT.indptr[:-1][order], counts[order]
+        self.rounds = [
+            _tensor(tag_rows[starts[: np.searchsorted(-counts, -r)] + r], np.int64).to(device)
+            for r in range(counts.max(initial=0))
+        ]
+
+    def hide_others(self, scores_nb: torch.Tensor, first_image: int) -> None:
+        """Set the scores of images without a tag of the user's interests to -inf."""
+        images, tags = _entries(self.tagged_tI, first_image, scores_nb)
+        bitmaps = torch.zeros(self.tagged_tI.shape[0], len(scores_nb) // 8, dtype=torch.uint8, device=scores_nb.device)
+        bits = (1 << torch.arange(8, device=scores_nb.device)).to(torch.uint8)
+        # distinct powers of two: their sum is their bitwise or
+        bitmaps.view(-1).scatter_add_(0, tags * bitmaps.shape[1] + images // 8, bits[images % 8])
+        allowed = torch.zeros(scores_nb.shape[1], bitmaps.shape[1], dtype=torch.uint8, device=scores_nb.device)
+        allowed[self.num_interested :] = 255
+        for tags in self.rounds:
+            allowed[: len(tags)] |= bitmaps[tags]
+        allowed_8b = allowed[self.place_of_user].T.contiguous()
+        hidden = (allowed_8b[:, None, :] & bits[None, :, None]) == 0
+        scores_nb.masked_fill_(hidden.view(scores_nb.shape), -torch.inf)
+
+
+def _hide_seen(scores_nb: torch.Tensor, seen_bI: csc_array, first_image: int) -> None:
+    scores_nb[_entries(seen_bI, first_image, scores_nb)] = -torch.inf
+
+
+def _entries(matrix_xI: csc_array, first_image: int, scores_nb: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The entries of a matrix for the images at hand: images counted from the first one, and the matrix's rows."""
+    indptr = matrix_xI.indptr[first_image : first_image + len(scores_nb) + 1]
+    images = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    rows = matrix_xI.indices[indptr[0] : indptr[-1]]
+    return _tensor(images, np.int64).to(scores_nb.device), _tensor(rows, np.int64).to(scores_nb.device)
+
+
+def _product(images_nd: torch.Tensor, users_bd: torch.Tensor, multiple: int) -> torch.Tensor:
+    """Inner products, images by users, with rows of -inf until their number is a multiple."""
+    padded = -(-len(images_nd) // multiple) * multiple
+    scores_nb = torch.empty(padded, len(users_bd), device=users_bd.device)
+    with _full_precision():
+        torch.mm(images_nd, users_bd.T, out=scores_nb[: len(images_nd)])
+    scores_nb[len(images_nd) :] = -torch.inf
+    return scores_nb
+
+
+def _merge(best_bk: torch.Tensor, scores_nb: torch.Tensor, first_image: int, chunk: int) -> torch.Tensor:
+    """Merge a block's scores into the best keys so far.
+
+    Looks at whole scores only in the k best chunks of consecutive images: an image in any other chunk has k chunks
+    before it, whose best images all come before it. Finding chunk maxima is several times cheaper than a top-k over
+    all scores, which was as dear as the product itself.
+    """
+    k = best_bk.shape[1]
+    chunks = scores_nb.view(-1, chunk, scores_nb.shape[1])
+    chunk_row = torch.arange(len(chunks), device=scores_nb.device)
+    _, chunk_bk = _decode(_keys(chunks.amax(1).T, chunk_row).topk(min(k, len(chunks))).values)
+    near = chunks[chunk_bk, :, torch.arange(len(best_bk), device=scores_nb.device)[:, None]]
+    rows = first_image + chunk_bk[:, :, None] * chunk + torch.arange(chunk, device=scores_nb.device)
+    return torch.cat([best_bk, _keys(near, rows).flatten(1)], dim=1).topk(k).values
+
+
+def _chunk_size(num_images: int, k: int) -> int:
+    """A power of two near sqrt(num_images / k): then there are about as many chunks as images in k of them."""
+    return int(1 << (max(1, num_images // k).bit_length() - 1) // 2)
+
+
+def _keys(scores: torch.Tensor, rows: torch.Tensor | int) -> torch.Tensor:
+    """int64 keys in the order of the lists: a higher score is a higher key, and of equal scores the lower row.
+
+    A float's bits, read as an integer, are in order once the lower bits of negative ones are flipped.
+    """
+    bits = (scores + 0.0).view(torch.int32).long()  # -0.0 + 0.0 is 0.0: the two are equal scores
+    return ((bits ^ ((bits >> 31) & 0x7FFFFFFF)) << 32) | (LOW_BITS - rows)
+
+
+def _decode(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The scores and rows of keys."""
+    bits = keys >> 32
+    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).to(torch.int32).view(torch.float32), LOW_BITS - (keys & LOW_BITS)
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """True float32 products, whatever precision a training in this process allowed itself."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _tensor(array: np.ndarray, dtype: type[np.generic]) -> torch.Tensor:
+    """A tensor on the array's memory, on a copy where the array is of another type or cannot be written."""
+    return torch.from_numpy(np.require(array, dtype, ["C", "W"]))
+
+
+def _whole(blocks: Iterator[Block], k: int) -> TopK:
+    rows, scores = [np.empty((0, k), np.int32)], [np.empty((0, k), np.float32)]
+    for block in blocks:
+        rows.append(block.rows)
+        scores.append(block.scores)
+    return TopK(np.concatenate(rows), np.concatenate(scores))
+
+
+def _check(
+    users_Ud: np.ndarray, images_Id: np.ndarray, k: int, seen_UI: csr_array | None, candidates: Candidates | None
+) -> None:
+    if k < 1:
+        raise ValueError(f"k is {k}; a list has at least one place")
+    if users_Ud.shape[1] != images_Id.shape[1]:
+        raise ValueError(
+            f"users have {users_Ud.shape[1]} dimensions, images {images_Id.shape[1]}; embed both with the same model"
+        )
+    pairs = (len(users_Ud), len(images_Id))
+    if seen_UI is not None and seen_UI.shape != pairs:
+        raise ValueError(f"seen_UI is {seen_UI.shape}, but there are {pairs[0]} users and {pairs[1]} images")
+    if candidates and (candidates.interests.shape[0], candidates.image_tags.shape[0]) != pairs:
+        raise ValueError(
+            f"interests of {candidates.interests.shape[0]} users and tags of {candidates.image_tags.shape[0]} "
+            f"images, but there are {pairs[0]} users and {pairs[1]} images"
+        )
+    for name, vectors in (("users", users_Ud), ("images", images_Id)):
+        if not np.isfinite(vectors).all():
+            row = int(np.argmin(np.isfinite(vectors).all(axis=1)))
+            raise ValueError(f"{name}: the vector of row {row} is not finite; did the training diverge?")

@@ -1,0 +1,96 @@
+"""Checkpoints: a nested dict of tensors and plain values as one safetensors file. No pickles, so no code is run.
+
+The tensors stand in the file under their place in the dict (`model/towers.0.weight`); the dict itself, with every
+value that is not a tensor, stands as JSON in the file's metadata. Equal states give equal bytes.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from storage.refs import Ref
+from storage.refs import store as store_file
+from storage.roots import Root
+
+_METADATA = "tastegraph.checkpoint"
+
+
+def save(state: dict[str, Any], root: Root, path: str) -> None:
+    """Write a state whole: a kill leaves the file as it was, or complete.
+
+    Dicts (keys str or int), lists and tuples may nest; leaves are tensors, str, int, float, bool and None. Raises
+    TypeError, naming the place, for anything else.
+    """
+    with root.workspace() as folder:
+        root.put(_write(state, folder), path)
+
+
+def store(state: dict[str, Any], name: str, root: Root) -> Ref:
+    """Write a finished state under a name made of its content. Equal states give the same ref."""
+    with root.workspace() as folder:
+        return store_file(_write(state, folder), f"checkpoints/{name}", name, 0, root)
+
+
+def load(root: Root, path: str, device: str = "cpu") -> dict[str, Any]:
+    """The state that was saved, its tensors on `device`.
+
+    Raises FileNotFoundError, and ValueError where the file is damaged or no checkpoint.
+    """
+    file = root.local(path)
+    try:
+        with safe_open(file, framework="pt", device=device) as content:
+            tree = (content.metadata() or {})[_METADATA]
+            state: dict[str, Any] = _unfold(
+                json.loads(tree), {name: content.get_tensor(name) for name in content.keys()}
+            )
+            return state
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(
+            f"{root.url(path)}: not a whole checkpoint ({error}); delete it, and training goes on from the one before"
+        ) from error
+
+
+def _write(state: dict[str, Any], folder: Path) -> Path:
+    tensors: dict[str, Any] = {}
+    tree = json.dumps(_fold(state, "", tensors))
+    save_file(tensors, file := folder / "checkpoint.safetensors", metadata={_METADATA: tree})
+    return file
+
+
+def _fold(value: Any, place: str, tensors: dict[str, Any]) -> Any:
+    """The value as JSON, its tensors moved to `tensors`. Every container but a list is tagged, so all types return."""
+    if hasattr(value, "detach"):
+        name = place if place not in tensors else f"{place}#{len(tensors)}"  # keys 1 and "1", or a key with a slash
+        # A copy, because tied weights share memory, which the format refuses.
+        tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+        return {"tensor": name}
+    if isinstance(value, dict):
+        if wrong := [key for key in value if type(key) not in (str, int)]:
+            raise TypeError(f"{place or 'the state'}: key {wrong[0]!r} is {type(wrong[0]).__name__}, not str or int")
+        return {"dict": [[key, _fold(item, f"{place}/{key}".lstrip("/"), tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        items = [_fold(item, f"{place}/{number}", tensors) for number, item in enumerate(value)]
+        return items if isinstance(value, list) else {"tuple": items}
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    raise TypeError(
+        f"{place or 'the state'}: {type(value).__name__} cannot be saved; a checkpoint holds tensors, dicts, lists, "
+        f"tuples, str, int, float, bool and None"
+    )
+
+
+def _unfold(value: Any, tensors: dict[str, Any]) -> Any:
+    match value:
+        case {"tensor": name}:
+            return tensors[name]
+        case {"dict": items}:
+            return {key: _unfold(item, tensors) for key, item in items}
+        case {"tuple": items}:
+            return tuple(_unfold(item, tensors) for item in items)
+        case list():
+            return [_unfold(item, tensors) for item in value]
+        case _:
+            return value

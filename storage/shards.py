@@ -1,0 +1,134 @@
+"""Packed shards: arrays of one shape, one per image, in memory-mapped Arrow files that are named by their content."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from storage.refs import Ref, store
+from storage.roots import Root
+from storage.tables import SCHEMA_VERSION
+
+
+def write(ids: Sequence[str], values: np.ndarray, kind: str, root: Root) -> Ref:
+    """Write one immutable shard and return where it lies. Equal ids and values give the same file, hence the same ref.
+
+    Args:
+        ids: one image_id per row of `values`.
+        values: uint8 (n, *shape), such as pixels (n, S, S, 3), or float32 (n, d).
+        kind: what the values are: the folder's name below `shards/`, and a line of the file's metadata.
+    Raises:
+        ValueError: values of another type, or not one id per row.
+    """
+    num_rows, shape = len(values), values.shape[1:]
+    if len(ids) != num_rows:
+        raise ValueError(f"shard of {kind}: {len(ids)} ids for {num_rows} rows; give one id per row")
+    column: pa.Array
+    if values.dtype == np.uint8:
+        buffer = pa.py_buffer(np.ascontiguousarray(values))
+        column = pa.Array.from_buffers(pa.binary(prod(shape)), num_rows, [None, buffer])
+    elif values.dtype == np.float32 and len(shape) == 1:
+        column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), *shape)
+    else:
+        raise ValueError(f"shard of {kind}: {values.dtype} {values.shape}; give uint8 (n, ...) or float32 (n, d)")
+    schema = pa.schema(
+        [pa.field("image_id", pa.string(), nullable=False), pa.field("values", column.type, nullable=False)],
+        metadata={
+            "tastegraph.schema_version": SCHEMA_VERSION,
+            "tastegraph.kind": kind,
+            "tastegraph.dtype": values.dtype.name,
+            "tastegraph.shape": json.dumps(shape),
+        },
+    )
+    with root.workspace() as folder:
+        file = folder / f"{kind}.arrow"
+        with pa.ipc.new_file(file, schema) as writer:  # uncompressed and one batch, so that a reader can map it
+            writer.write_batch(pa.record_batch([pa.array(ids, pa.string()), column], schema=schema))
+        return store(file, f"shards/{kind}", kind, num_rows, root)
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The rows of several shards, one after the other. Values stay on disk until they are asked for."""
+
+    ids: np.ndarray  # object array of id strings: what each row is
+    shape: tuple[int, ...]  # of one row
+    dtype: np.dtype[np.generic]
+    _blocks: tuple[np.ndarray, ...]  # one map per shard, (n, *shape)
+    _starts: np.ndarray  # int64: the first row of each shard
+
+    @classmethod
+    def open(cls, refs: Sequence[Ref], root: Root, verify: bool = True) -> "Shards":
+        """Map the shards; `verify` reads each file once per process, to compare its sha256.
+
+        Raises ValueError for no shards at all, a damaged file, or shards whose rows differ in shape or type.
+        """
+        if not refs:
+            raise ValueError(f"{root.address}: no shards to open; no image gave a row, and the quarantine says why")
+        shards = [_map(ref, root, verify) for ref in refs]
+        _, first = shards[0]
+        for ref, (_, block) in zip(refs, shards, strict=True):
+            if (block.shape[1:], block.dtype) != (first.shape[1:], first.dtype):
+                raise ValueError(
+                    f"{root.url(ref.path)}: rows are {block.dtype} {block.shape[1:]}, those of {refs[0].path} are "
+                    f"{first.dtype} {first.shape[1:]}; open shards made with one setting"
+                )
+        starts = np.cumsum([0, *(len(block) for _, block in shards[:-1])])
+        ids = np.concatenate([ids for ids, _ in shards])
+        return cls(ids, first.shape[1:], first.dtype, tuple(block for _, block in shards), starts)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """A copy of some rows, in the order given: (len(rows), *shape). Raises IndexError for a row that is not there.
+
+        Only the pages of those rows are read, shard after shard.
+        """
+        rows = np.asarray(rows, np.int64)
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
+            raise IndexError(f"rows {rows.min()} to {rows.max()} asked of {len(self)}; -1 marks an id without a row")
+        values = np.empty((len(rows), *self.shape), self.dtype)
+        shard_of = np.searchsorted(self._starts, rows, side="right") - 1
+        for shard in np.unique(shard_of):
+            here = shard_of == shard
+            values[here] = self._blocks[shard][rows[here] - self._starts[shard]]
+        return values
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Shard after shard: ids, and the mapped values (n, *shape), read-only and not copied."""
+        for start, block in zip(self._starts, self._blocks, strict=True):
+            yield self.ids[start : start + len(block)], block
+
+
+def _map(ref: Ref, root: Root, verify: bool) -> tuple[np.ndarray, np.ndarray]:
+    file = ref.local(root)
+    if verify:
+        stat = file.stat()
+        found = _sha256(file, stat.st_size, stat.st_mtime_ns)
+        if found != ref.sha256:
+            raise ValueError(
+                f"{file}: damaged: sha256 is {found}, expected {ref.sha256}; "
+                f"delete the file, and the next run rebuilds it"
+            )
+    with pa.memory_map(str(file)) as source:
+        reader = pa.ipc.open_file(source)
+        metadata, batch = reader.schema.metadata, reader.get_batch(0)
+    shape = json.loads(metadata[b"tastegraph.shape"])
+    ids, column = batch.columns
+    values = np.frombuffer(column.buffers()[-1], metadata[b"tastegraph.dtype"].decode(), ref.rows * prod(shape))
+    return ids.to_numpy(zero_copy_only=False), values.reshape(ref.rows, *shape)
+
+
+@cache
+def _sha256(
+    file: Path, size: int, mtime_ns: int
+) -> str:  # size and time are there for the cache: a changed file is a new key
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,241 @@
+"""The source directory of the source contract: table files in, the community and its quarantine out."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from storage.roots import Entry, Root
+from storage.sources import reading, rules
+from storage.tables import COMMUNITY, FAVORITES, GROUPS, IMAGE_FEATURES, IMAGES, QUARANTINE, USERS, Table
+
+SUFFIXES = (".parquet", ".csv", ".jsonl")
+REQUIRED = (IMAGES, FAVORITES)
+REFERRED = (USERS, IMAGES, GROUPS)  # read first: the other tables' rows refer to theirs
+NAMING_USERS = {
+    "favorites": ("user_id",),
+    "user_tags": ("user_id",),
+    "contacts": ("user_id", "contact_id"),
+    "memberships": ("user_id",),
+}
+
+
+class SourceError(ValueError):
+    """A source of which nothing useful is left."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestConfig:
+    """What an ingest puts up with."""
+
+    max_quarantined_share: float = 0.2  # of all input rows; above it the run stops, as the source is probably wrong
+
+
+@dataclass(frozen=True)
+class Community:
+    """A source's rows that keep the contract, typed, unique and sorted by key; the others; and what was found."""
+
+    tables: dict[str, pl.DataFrame]  # by table name; all of COMMUNITY, but image_features only where it is given
+    quarantine: pl.DataFrame
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Ingested:
+    """One table file's outcome: every row read was kept, quarantined, or repeated one that was kept."""
+
+    kept: pl.DataFrame
+    quarantined: pl.DataFrame
+    read: int
+    unknown_columns: list[str]
+
+
+def ingest(source: Root, config: IngestConfig) -> Community:
+    """The community of a source directory, the rows kept out of it, and the report (plain JSON types).
+
+    The tables do not depend on the files' format, nor on the order of their rows where no id comes twice with
+    differing values. Raises SourceError where a required table or column is missing, a file cannot be read, no
+    favorite is left, or more than the allowed share of rows was quarantined.
+    """
+    files, unknown_files = _listing(source)
+    if missing := [table.name for table in REQUIRED if table.name not in files]:
+        found = ", ".join([entry.path for entry in files.values()] + unknown_files) or "no file"
+        raise SourceError(
+            f"{source.address}: no table {' and no '.join(missing)} (found {found}); "
+            f"every source needs {' and '.join(table.name + '.parquet, .csv or .jsonl' for table in REQUIRED)}"
+        )
+    ingested: dict[str, _Ingested] = {}
+    ids: dict[str, pl.Series] = {}
+    for table in sorted(COMMUNITY, key=lambda table: table not in REFERRED):
+        if table.name in files:
+            ingested[table.name] = _ingest_table(source, files[table.name], table, ids)
+            if table in REFERRED:
+                ids[table.name] = ingested[table.name].kept[table.key[0]]
+    tables = {name: result.kept for name, result in ingested.items()}
+    derived = _complete(tables)
+    quarantine = pl.concat(result.quarantined for result in ingested.values()).sort(QUARANTINE.key)
+    report = {
+        "source": source.address,
+        "tables": {
+            table.name: _account(files.get(table.name), ingested.get(table.name), tables.get(table.name))
+            for table in COMMUNITY
+        },
+        "rows_read": sum(result.read for result in ingested.values()),
+        "rows_quarantined": len(quarantine),
+        "derived": derived,
+        "has_user_tags": "user_tags" in files,
+        "unknown_files": unknown_files,
+    }
+    _refuse_what_is_useless(tables, report, config)
+    tables = {table.name: tables[table.name] for table in COMMUNITY if table.name in tables}  # in the contract's order
+    return Community(tables, quarantine, report)
+
+
+def table_files(source: Root) -> dict[str, Entry]:
+    """The file of each table, by table name. Raises SourceError for a missing directory or two files of one table."""
+    return _listing(source)[0]
+
+
+def tables_digest(source: Root) -> str:
+    """The sha256 of all table files, names and contents; the pictures are not part of it."""
+    digest = hashlib.sha256()
+    for entry in sorted(table_files(source).values(), key=lambda entry: entry.path):
+        with _fetched(source, entry) as file, file.open("rb") as stream:
+            digest.update(f"{entry.path} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _listing(source: Root) -> tuple[dict[str, Entry], list[str]]:
+    """The table files, and the names of the other files that lie beside them."""
+    entries = {entry.path: entry for entry in source.entries(recursive=False)}
+    if not entries and (source.is_remote or not Path(source.address).is_dir()):
+        raise SourceError(f"{source.address}: no such source directory; check the address, and that it may be read")
+    files: dict[str, Entry] = {}
+    for table in COMMUNITY:
+        suffixes = SUFFIXES[:1] if table is IMAGE_FEATURES else SUFFIXES
+        found = [entries.pop(table.name + suffix) for suffix in suffixes if table.name + suffix in entries]
+        if len(found) > 1:
+            raise SourceError(
+                f"{source.address}: table {table.name} stands in {' and in '.join(entry.path for entry in found)}; "
+                f"keep one of them"
+            )
+        if found:
+            files[table.name] = found[0]
+    return files, sorted(entries)
+
+
+@contextmanager
+def _fetched(source: Root, entry: Entry) -> Iterator[Path]:
+    """A local file with the bytes of a table file; from S3 a copy, kept by version.
+
+    Raises SourceError where the file is no longer the one that was listed: unlike our own files, a source's change.
+    """
+    yield source.local(entry.path)
+    if source.entry(entry.path) != entry:
+        raise SourceError(f"{source.url(entry.path)}: the file changed while it was read; run again")
+
+
+def _ingest_table(source: Root, entry: Entry, table: Table, ids: Mapping[str, pl.Series]) -> _Ingested:
+    known = table.schema.names
+    needed = [name for name in known if name in table.key or name == "feature"]
+    with _fetched(source, entry) as file:
+        try:
+            found = reading.read(file, known)
+            if missing := [name for name in needed if name not in found.columns]:
+                raise SourceError(
+                    f"{source.url(entry.path)}: no column {', '.join(missing)} (found {', '.join(found.columns)}); "
+                    f"{table.name} needs {', '.join(needed)}"
+                )
+            checked, broken = rules.check(found.rows, table, ids)
+        except SourceError:
+            raise
+        except (ValueError, OSError, pl.exceptions.PolarsError, pa.ArrowException) as error:
+            raise SourceError(
+                f"{source.url(entry.path)}: cannot be read as {entry.path.rpartition('.')[2]}: {error}; write it anew"
+            ) from error
+    kept, contradicting = rules.merge(checked, table)
+    unreadable = pl.DataFrame(
+        [(row, "unreadable row", line) for row, line in found.broken],
+        {"row": pl.Int64, "reason": pl.String, "value": pl.String},
+        orient="row",
+    )
+    return _Ingested(
+        kept,
+        rules.quarantine(table, unreadable, broken, contradicting),
+        len(checked) + len(broken) + len(unreadable),
+        [name for name in found.columns if name not in known],
+    )
+
+
+def _complete(tables: dict[str, pl.DataFrame]) -> list[str]:
+    """Add the tables that the source leaves out; returns the names of those made from the others."""
+    derived = []
+    if "users" not in tables:
+        named = [tables[name][column] for name, columns in NAMING_USERS.items() if name in tables for column in columns]
+        tables["users"] = _rows_of(USERS, named)
+        derived.append("users")
+    if "groups" not in tables and "memberships" in tables:
+        tables["groups"] = _rows_of(GROUPS, [tables["memberships"]["group_id"]])
+        derived.append("groups")
+    for table in COMMUNITY:
+        if table is not IMAGE_FEATURES:
+            tables.setdefault(table.name, pl.DataFrame(schema=rules.frame_schema(table)))
+    return derived
+
+
+def _rows_of(table: Table, ids: Sequence[pl.Series]) -> pl.DataFrame:
+    """A row for each of the ids, with nothing but the id."""
+    distinct = pl.concat([column.unique().alias(table.key[0]) for column in ids]).unique().sort().to_frame()
+    others = {name: type_ for name, type_ in rules.frame_schema(table).items() if name not in table.key}
+    return distinct.with_columns(pl.lit(None, type_).alias(name) for name, type_ in others.items())
+
+
+def _account(entry: Entry | None, ingested: _Ingested | None, rows: pl.DataFrame | None) -> dict[str, Any]:
+    """A table's part of the report."""
+    kept = 0 if rows is None else len(rows)
+    if entry is None or ingested is None:
+        return {
+            "file": None,
+            "missing": True,
+            "read": 0,
+            "kept": kept,
+            "duplicates": 0,
+            "quarantined": {},
+            "unknown_columns": [],
+        }
+    return {
+        "file": entry.path,
+        "missing": False,
+        "read": ingested.read,
+        "kept": kept,
+        "duplicates": ingested.read - kept - len(ingested.quarantined),
+        "quarantined": dict(sorted(Counter(ingested.quarantined["reason"]).items())),
+        "unknown_columns": ingested.unknown_columns,
+    }
+
+
+def _refuse_what_is_useless(
+    tables: Mapping[str, pl.DataFrame], report: Mapping[str, Any], config: IngestConfig
+) -> None:
+    reasons = "; ".join(
+        f"{name}: {count} of {account['read']} rows {reason}"
+        for name, account in report["tables"].items()
+        for reason, count in account["quarantined"].items()
+    )
+    if tables["favorites"].is_empty():
+        raise SourceError(
+            f"{report['source']}: no favorite is left of {report['tables']['favorites']['read']} "
+            f"({reasons or 'nothing was quarantined'}); correct the source"
+        )
+    if report["rows_quarantined"] > config.max_quarantined_share * report["rows_read"]:
+        raise SourceError(
+            f"{report['source']}: {report['rows_quarantined']} of {report['rows_read']} rows break their table's rules, "
+            f"more than the share of {config.max_quarantined_share} that is allowed ({reasons}); "
+            f"correct the source, or raise max_quarantined_share"
+        )

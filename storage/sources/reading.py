@@ -1,0 +1,196 @@
+"""Read a table file as its writer meant it: Parquet, CSV or JSON lines, with the rows that cannot be parsed set apart.
+
+A fast reader takes a file that is in order. Where it stumbles, or where what it read looks as if a quote was never
+closed, a careful one reads the file again record by record, so that a broken row costs itself and nothing else.
+"""
+
+import csv
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+CHUNK_BYTES = 1 << 24
+CHUNK_ROWS = 1 << 16
+RECORD_LINES = 1000  # a quoted value over more lines than this is a quote that was never closed
+SHOWN_CHARACTERS = 200  # of an offending value
+
+Record: TypeAlias = tuple[Sequence[str | None] | None, str]  # the cells, or None, and the line they stand in
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A file's data rows: `row` (counted from 0) and the known columns, as the file types them."""
+
+    rows: pl.LazyFrame
+    columns: list[str]  # all that the file has, known or not
+    broken: list[tuple[int, str]]  # row number and line of each row that cannot be parsed
+
+
+def read(file: Path, known: Sequence[str]) -> Reading:
+    """The rows of NAME.parquet, NAME.csv (all text) or NAME.jsonl. Raises ValueError, OSError or PolarsError."""
+    return {".parquet": _read_parquet, ".csv": _read_csv, ".jsonl": _read_jsonl}[file.suffix](file, known)
+
+
+def _read_parquet(file: Path, known: Sequence[str]) -> Reading:
+    rows = pl.scan_parquet(file, glob=False, hive_partitioning=False)
+    columns = rows.collect_schema().names()
+    return Reading(_numbered(rows.select(name for name in known if name in columns)), columns, [])
+
+
+def _read_csv(file: Path, known: Sequence[str]) -> Reading:
+    records = _csv_records(file)
+    columns = [name or "" for name in next(records, (None, ""))[0] or ()]
+    if not columns:
+        raise ValueError("there is no header line; the first line names the columns")
+    if twice := sorted({name for name in columns if columns.count(name) > 1}):
+        raise ValueError(f"the header names {', '.join(twice)} twice; name every column once")
+    wanted = [name for name in known if name in columns]
+    table = _fast_csv(file, columns, wanted)
+    if table is not None:
+        frame = pl.from_arrow(table)
+        assert isinstance(frame, pl.DataFrame)
+        return Reading(_numbered(frame.lazy()), columns, [])
+    places = [columns.index(name) for name in wanted]
+    cells: Iterator[Record] = (
+        ([values[place] for place in places] if values and len(values) == len(columns) else None, line)
+        for values, line in records
+    )
+    rows, broken = _assemble(cells, wanted)
+    return Reading(rows, columns, broken)
+
+
+def _read_jsonl(file: Path, known: Sequence[str]) -> Reading:
+    try:
+        scan = pl.scan_ndjson(file, infer_schema_length=None)
+        schema = scan.collect_schema()
+        wanted = [name for name in known if name in schema]
+        # Other types (a float, a list, a truth value) stand for a mixture that polars would level; see below.
+        if wanted and all(schema[name] in (pl.Int64, pl.String, pl.Null) for name in wanted):
+            frame = scan.select(wanted).collect()
+            # polars writes a list, a decimal or half a surrogate pair among strings as text that looks like this
+            odd = frame.select(pl.any_horizontal(False, pl.col(pl.String).str.contains(r"^[\[{]|\.0+$|\x00").any()))
+            if not odd.item():
+                return Reading(_numbered(frame.lazy()), schema.names(), [])
+    except pl.exceptions.PolarsError:
+        pass  # a broken line; the careful reader finds it
+    columns: dict[str, None] = {}
+    rows, broken = _assemble(_json_records(file, known, columns), known)
+    found = list(columns) or list(known)  # a file without a row lacks no column
+    return Reading(rows.select("row", *(name for name in known if name in found)), found, broken)
+
+
+def _numbered(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows.with_row_index("row")
+
+
+def _fast_csv(file: Path, columns: list[str], wanted: list[str]) -> pa.Table | None:
+    """The wanted columns as text; None where a row is ragged, is not UTF-8, or a value reaches over a line's end."""
+    if _has_open_quote(file):
+        return None
+    batches = []
+    try:
+        reader = pacsv.open_csv(
+            file,
+            pacsv.ReadOptions(block_size=CHUNK_BYTES),
+            pacsv.ParseOptions(newlines_in_values=True),
+            pacsv.ConvertOptions(column_types={name: pa.string() for name in columns}),
+        )
+        for batch in reader:
+            # Also how a quote that was never closed looks, whichever column it swallowed the following rows into.
+            for column, line_end in ((column, end) for column in batch.columns for end in "\n\r"):
+                if pc.any(pc.match_substring(column, line_end)).as_py():
+                    return None
+            batches.append(batch.select(wanted))
+    except pa.ArrowInvalid:
+        return None
+    return pa.Table.from_batches(batches, pa.schema([(name, pa.string()) for name in wanted]))
+
+
+def _has_open_quote(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return sum(chunk.count(b'"') for chunk in iter(lambda: stream.read(CHUNK_BYTES), b"")) % 2 == 1
+
+
+def _csv_records(file: Path) -> Iterator[Record]:
+    """The file's records, the header first; a record that breaks the rules of quoting costs its first line only."""
+    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+        lines: deque[str] = deque()
+        while lines or (lines := deque(islice(stream, 1))):
+            lines.extend(islice(stream, RECORD_LINES - len(lines)))
+            reader = csv.reader(lines, strict=True)
+            line, values = lines[0], None
+            try:
+                values = next(reader)
+                used = reader.line_num
+            except csv.Error:
+                used = 1
+            for _ in range(used):
+                lines.popleft()
+            if values != []:  # an empty line is no row
+                yield values, line
+
+
+def _json_records(file: Path, known: Sequence[str], columns: dict[str, None]) -> Iterator[Record]:
+    """The known cells of each line as text; `columns` takes the names that are met."""
+    with file.open(encoding="utf-8-sig", errors="surrogateescape") as stream:
+        for line in stream:
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line, parse_int=str, parse_float=_decimal, parse_constant=_refuse)
+                columns.update(dict.fromkeys(record))
+                yield [_cell(record.get(name)) for name in known], line
+            except (ValueError, TypeError, AttributeError, RecursionError):  # no JSON, no object, or a list in a cell
+                yield None, line
+
+
+def _cell(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None or isinstance(value, str):
+        return value
+    raise ValueError(f"a cell holds {type(value).__name__}, not text or a number")
+
+
+def _decimal(text: str) -> str:
+    number = float(text)
+    return str(int(number)) if number.is_integer() else text
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _assemble(records: Iterable[Record], columns: Sequence[str]) -> tuple[pl.LazyFrame, list[tuple[int, str]]]:
+    """The records as numbered rows of text, and those that are none."""
+    schema = {"row": pl.UInt32, **dict.fromkeys(columns, pl.String)}
+    frames, broken = [pl.DataFrame(schema=schema)], []
+    chunk: list[tuple[int | str | None, ...]] = []
+    for row, (values, line) in enumerate(records):
+        if values is None or not _is_text(values):
+            broken.append((row, line.rstrip("\r\n")[:SHOWN_CHARACTERS].encode(errors="replace").decode()))
+            continue
+        chunk.append((row, *values))
+        if len(chunk) == CHUNK_ROWS:
+            frames.append(pl.DataFrame(chunk, schema, orient="row"))
+            chunk = []
+    frames.append(pl.DataFrame(chunk, schema, orient="row"))
+    return pl.concat(frames).lazy(), broken
+
+
+def _is_text(values: Sequence[str | None]) -> bool:
+    """Whether the cells can be written as UTF-8: bytes that were none came in as surrogates."""
+    try:
+        "".join(value for value in values if value).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

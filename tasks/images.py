@@ -1,0 +1,50 @@
+"""Pictures to packed shards of pixels."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from storage import images, parquet
+from storage.images import ImageConfig
+from storage.refs import Ref
+from storage.roots import Root
+from tasks.caching import stage
+from tasks.progress import Progress
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The pictures of one shard; the fingerprint changes whenever the bytes of one of them do."""
+
+    ids: list[str]
+    paths: list[str]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard of pixels (None where no picture of it could be decoded), and the pictures that could not."""
+
+    pixels: Ref | None
+    rejected: list[dict[str, Any]]
+
+
+def plan_shards(images_table: Ref, source: Root, config: ImageConfig, root: Root) -> list[Batch]:
+    """Which pictures go into which shard. Looks at every file's version, so it is no cached stage."""
+    rows = parquet.read(images_table, root, ["image_id", "path"])
+    rows = rows.filter(rows["path"].is_valid())
+    ids, paths = rows["image_id"].to_pylist(), rows["path"].to_pylist()
+    versions = images.versions(source, paths)
+    batches = []
+    for first in range(0, len(ids), config.shard_images):
+        chosen = slice(first, first + config.shard_images)
+        fingerprint = images.fingerprint(ids[chosen], paths[chosen], source, versions)
+        batches.append(Batch(ids[chosen], paths[chosen], fingerprint))
+    return batches
+
+
+@stage
+def decode_images(batch: Batch, source: Root, config: ImageConfig, root: Root) -> Shard:
+    """Decode and resize a batch of pictures once."""
+    progress = Progress("decode-images", len(batch.ids), "pictures of the shard")
+    pixels, rejected = images.pack(batch.ids, batch.paths, source, config, root, progress.advance)
+    return Shard(pixels, rejected)

@@ -1,0 +1,34 @@
+"""All that a night made, for the gate, the report and the manifest."""
+
+from dataclasses import dataclass
+
+from storage.refs import Ref
+from storage.roots import Root
+from tasks.images import Shard
+from tasks.ingest import Community
+from tasks.inputs import Inputs
+from tasks.profiles import Profiles
+from tasks.split import Split
+from tasks.tags import Vectors
+from tasks.train import Trained
+
+
+@dataclass(frozen=True)
+class Night:
+    """The results of the stages, as references."""
+
+    run_id: str
+    is_named: bool  # the id was asked for, so it is published under it even if another run holds the same tables
+    source: Root
+    community: Community
+    split: Split
+    shards: list[Shard]
+    vectors: Vectors
+    clusters: Ref
+    profiles: Profiles
+    inputs: Inputs
+    audit: Ref
+    triplets: Ref
+    trained: Trained
+    metrics: Ref
+    exports: dict[str, list[Ref]]

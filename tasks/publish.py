@@ -1,0 +1,127 @@
+"""The end of the night: the gate, the report, the snapshot, and last of all the pointer."""
+
+import logging
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.context import TaskRunContext
+from prefect.states import Completed
+
+from storage import parquet, snapshots
+from storage.refs import Ref
+from storage.roots import Root
+from storage.tables import SCHEMA_VERSION
+from tasks import ledger, report
+from tasks.caching import canonical, digest
+from tasks.gate import GateConfig, Outcome, gate
+from tasks.ledger import Line
+from tasks.night import Night
+
+log = logging.getLogger("tastegraph")
+
+
+@dataclass(frozen=True)
+class Published:
+    """How the night ended."""
+
+    run_id: str  # the run whose snapshot holds this night's tables
+    is_current: bool
+    is_new: bool  # False: an earlier run had published the very same
+    reasons: list[str]  # why it is not current
+    warnings: list[str]
+    folder: str
+    rows: dict[str, int]
+
+
+@task(name="publish", on_completion=[ledger.note], on_failure=[ledger.note])
+def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: list[Line], root: Root) -> State[Published]:
+    """Publish the night's snapshot, and make it current if the gate lets it. Nothing is done twice."""
+    content = digest([night.exports, night.metrics, night.community, settings])
+    last = snapshots.current(root)
+    manifest = snapshots.manifest(root, last.run_id) if last else None
+    same = _same(content, config, night, manifest, root)
+    if same:
+        log.info("nothing to do: run %s holds these very tables", same["run_id"])
+        return Completed(name="Cached", data=_published(same, root, is_new=False))
+    metrics = parquet.read(night.metrics, root).to_pylist()
+    comparable = {"source": night.source.address, "thresholds": canonical(night.split.thresholds, "thresholds")}
+    outcomes = gate(metrics, night.exports, night.community.tables, manifest, comparable, config, root)
+    generated_at = datetime.now(UTC).isoformat(timespec="seconds")
+    page = report.build(night, metrics, outcomes, settings, generated_at, stages, root)
+    stopped = [outcome for outcome in outcomes if not outcome.passed and not outcome.is_warning]
+    manifest = {
+        "generated_at": generated_at,
+        "schema_version": SCHEMA_VERSION,
+        "code_version": version("tastegraph"),
+        "content": content,
+        "gate_settings": canonical(config, "gate"),
+        "source": night.source.address,
+        "settings": settings,
+        "inputs": canonical(night.community.tables, "inputs"),
+        "ingest": night.community.report,
+        "comparable": comparable,
+        "image_input": night.inputs.kind,
+        "score": "inner product of the exported embeddings",
+        "metrics": metrics,
+        "gate": [asdict(outcome) for outcome in outcomes],
+        "is_current": not stopped,
+    }
+    written = snapshots.publish(root, night.run_id, night.exports, page, manifest, current=not stopped)
+    published = _published(written, root, is_new=True)
+    if TaskRunContext.get():
+        _show(published, metrics, root)
+    for warning in published.warnings:
+        log.warning("%s", warning)
+    for reason in published.reasons:
+        log.error("not made current: %s", reason)
+    return Completed(data=published)
+
+
+def _same(
+    content: str, config: GateConfig, night: Night, current: dict[str, Any] | None, root: Root
+) -> dict[str, Any] | None:
+    """The manifest of a run that already holds this content and went through the same gate.
+
+    Being published does not last: when another run has become current since, this one is published again.
+    """
+    gate_settings = canonical(config, "gate")
+    for manifest in snapshots.runs(root):
+        equal = manifest["content"] == content and manifest["gate_settings"] == gate_settings
+        stands = current is not None and manifest["run_id"] == current["run_id"] or not manifest["is_current"]
+        if equal and stands and (not night.is_named or manifest["run_id"] == night.run_id):
+            return manifest
+    return None
+
+
+def _published(manifest: dict[str, Any], root: Root, *, is_new: bool) -> Published:
+    outcomes = [Outcome(**outcome) for outcome in manifest["gate"]]
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+    rows: dict[str, int] = {}
+    for file in manifest["files"]:
+        if file["table"]:
+            rows[file["table"]] = rows.get(file["table"], 0) + file["rows"]
+    return Published(
+        run_id=manifest["run_id"],
+        is_current=manifest["is_current"],
+        is_new=is_new,
+        reasons=[f"{outcome.name}: {outcome.message}" for outcome in failed if not outcome.is_warning],
+        warnings=[f"{outcome.name}: {outcome.message}" for outcome in failed if outcome.is_warning],
+        folder=root.url(f"exports/runs/run_id={manifest['run_id']}"),
+        rows=rows,
+    )
+
+
+def _show(published: Published, metrics: list[dict[str, Any]], root: Root) -> None:
+    """Leave the metrics and the way to the report in Prefect's UI."""
+    create_table_artifact(
+        key="metrics",
+        table=[row for row in metrics if row["slice"] == "all" and row["k"] in (10, 20)],
+        description=f"Metrics of run {published.run_id}",
+    )
+    link = f"{published.folder}/report/index.html"
+    create_link_artifact(key="report", link=link if root.is_remote else f"file://{link}", link_text="The run's report")

@@ -1,0 +1,91 @@
+"""Exact top-K for every user, and similar images, in blocks."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from models import ranking
+from storage import matrices, parquet, tables
+from storage.refs import Ref
+from storage.roots import Root
+from tasks.caching import stage
+from tasks.embed import model_name, read_embeddings
+from tasks.train import Trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecommendConfig:
+    """What is exported."""
+
+    num_recommendations: int = 50  # a user's list; shorter where fewer candidates are left
+    num_similar: int = 20  # similar images of an image
+    candidates: Literal["interests", "all"] = "interests"  # interests: with a tag of the user's interest (section 5)
+    block_users: int = 8192  # users, or images, in one block
+
+    def __post_init__(self) -> None:
+        if self.candidates not in ("interests", "all"):
+            raise ValueError(f"recommend.candidates is {self.candidates!r}; choose interests or all")
+
+
+def plan_blocks(users: Ref, config: RecommendConfig) -> list[int]:
+    """The numbers of the blocks of users."""
+    return list(range(-(-users.rows // config.block_users)))
+
+
+@stage
+def recommend(
+    block: int,
+    user_embeddings: Ref,
+    image_embeddings: list[Ref],
+    favorites: Ref,
+    interests: Ref,
+    carried: Ref,
+    trained: Trained,
+    config: RecommendConfig,
+    root: Root,
+) -> Ref:
+    """RECOMMENDATIONS of one block of users: candidates but their favorites, by score."""
+    users, users_Ud = read_embeddings([user_embeddings], root)
+    images, images_Id = read_embeddings(image_embeddings, root)
+    chosen = slice(block * config.block_users, (block + 1) * config.block_users)
+    users, users_Ud = users[chosen], users_Ud[chosen]
+    seen, wanted, has = (parquet.read(ref, root) for ref in (favorites, interests, carried))
+    tags = matrices.ids_of(wanted["tag"], has["tag"])
+    candidates = (
+        matrices.incidence(wanted["user_id"], wanted["tag"], users, tags),
+        matrices.incidence(has["image_id"], has["tag"], images, tags),
+    )
+    rows, scores = ranking.top_k(
+        users_Ud,
+        images_Id,
+        config.num_recommendations,
+        seen_UI=matrices.incidence(seen["user_id"], seen["image_id"], users, images),
+        candidates=candidates if config.candidates == "interests" else None,
+    )
+    user, rank = np.nonzero(rows >= 0)
+    columns = {
+        "user_id": users[user],
+        "rank": (rank + 1).astype(np.int32),
+        "image_id": images[rows[user, rank]],
+        "score": scores[user, rank],
+        "model": pa.array([model_name(trained)] * len(user)),
+    }
+    return parquet.write(tables.RECOMMENDATIONS, columns, root)
+
+
+@stage
+def find_similar(image_embeddings: list[Ref], config: RecommendConfig, root: Root) -> Ref:
+    """SIMILAR_IMAGES of every image, by the cosine of the learned representations."""
+    images, images_Id = read_embeddings(image_embeddings, root)
+    learned = images_Id[:, :-1]  # the last entry only carries w · π² into the score
+    rows, scores = ranking.similar(learned, config.num_similar)
+    image, rank = np.nonzero(rows >= 0)
+    columns = {
+        "image_id": images[image],
+        "rank": (rank + 1).astype(np.int32),
+        "similar_image_id": images[rows[image, rank]],
+        "score": scores[image, rank],
+    }
+    return parquet.write(tables.SIMILAR_IMAGES, columns, root)

@@ -1,0 +1,78 @@
+"""Training, its state saved every so many steps, going on where a killed run stopped."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from models import training
+from models.cdl import CDL, CDLConfig
+from models.training import TrainingConfig
+from storage import checkpoints, matrices, parquet
+from storage.refs import Ref
+from storage.roots import Root
+from storage.shards import Shards
+from tasks.caching import code_version, digest, stage
+from tasks.profiles import read_profiles
+from tasks.progress import Progress
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The finished model, and the mean loss of the steps up to each saved state."""
+
+    checkpoint: Ref
+    image_shape: list[int]
+    num_clusters: int
+    losses: list[tuple[int, float]]
+    device: str
+
+
+@stage
+def train_cdl(
+    triplets: Ref, profiles: Ref, num_clusters: int, inputs: list[Ref], model: CDLConfig, config: TrainingConfig, root: Root
+) -> Trained:
+    """Train CDL on the triplets."""
+    shards = Shards.open(inputs, root)
+    users, profiles_UC = read_profiles(profiles, num_clusters, root)
+    rows = parquet.read(triplets, root)
+    if not len(rows):
+        raise ValueError(
+            "there is no triplet to train on: no user has both a favorite with an input and an assigned negative; "
+            "look at the table negatives for the reasons, or lower triplets.min_clusters"
+        )
+    by_id = np.argsort(shards.ids.astype(str))
+    image_ids = shards.ids[by_id]
+    triplets_N3 = np.column_stack(
+        [
+            matrices.rows_of(rows["user_id"], users),
+            by_id[matrices.rows_of(rows["positive_id"], image_ids)],
+            by_id[matrices.rows_of(rows["negative_id"], image_ids)],
+        ]
+    )
+    pools = rows["pool"].to_numpy()
+    torch.manual_seed(config.seed)
+    network = CDL(model, shards.shape, num_clusters)
+    work = f"checkpoints/{digest([code_version(__name__), triplets, profiles, inputs, model, config])}"
+    saved = sorted(entry.path for entry in root.entries(work))
+    state = checkpoints.load(root, saved[-1]) if saved else None
+    losses: list[tuple[int, float]] = state["losses"] if state else []
+    progress: Progress | None = None
+    for reached in training.train(
+        network, triplets_N3, pools if pools.any() else None, profiles_UC, shards.gather, config, state and state["training"]
+    ):
+        progress = progress or Progress("train-cdl", reached.num_steps, "steps")
+        losses.append((reached.step, float(np.mean(reached.losses))))
+        progress.advance(reached.step - progress.done, f", loss {losses[-1][1]:.3f}")
+        checkpoints.save({"training": reached.state, "losses": losses}, root, f"{work}/step-{reached.step:09d}.safetensors")
+    final = checkpoints.store({"model": network.state_dict()}, "cdl", root)
+    for entry in sorted(root.entries(work), key=lambda entry: entry.path)[:-1]:  # the last one outlives a kill right here
+        root.delete(entry.path)
+    return Trained(final, list(shards.shape), num_clusters, losses, str(training.choose_device(config.device)))
+
+
+def load_cdl(trained: Trained, model: CDLConfig, root: Root, device: torch.device) -> CDL:
+    """The trained network, ready to embed."""
+    network = CDL(model, tuple(trained.image_shape), trained.num_clusters)
+    network.load_state_dict(checkpoints.load(root, trained.checkpoint.path)["model"])
+    return network.to(device).eval()
