@@ -54,7 +54,7 @@ def validate(source: SourceOption, as_json: JsonOption = False) -> None:
     from storage.roots import Root
     from storage.sources import directory
 
-    community = directory.ingest(Root.of(source), directory.IngestConfig())
+    community = directory.ingest(Root(source), directory.IngestConfig())
     if as_json:
         _print_json(community.report)
         return
@@ -71,11 +71,13 @@ def evaluate(
     from storage.roots import Root
     from tasks.evaluate import score_file
 
-    figures = score_file(test, Root.of(root))
+    figures = score_file(test, Root(root))
     if as_json:
         _print_json(figures)
         return
-    table = Table("metric", "value", "95 % interval", title=f"{figures['users']} users of {test.name}, run {figures['run_id']}")
+    table = Table(
+        "metric", "value", "95 % interval", title=f"{figures['users']} users of {test.name}, run {figures['run_id']}"
+    )
     for row in figures["metrics"]:
         table.add_row(f"{row['metric']}@{row['k']}", f"{row['value']:.4f}", f"{row['low']:.4f} to {row['high']:.4f}")
     out.print(table)
@@ -111,7 +113,7 @@ def show(root: RootOption, as_json: JsonOption = False) -> None:
     from storage import snapshots
     from storage.roots import Root
 
-    place = Root.of(root)
+    place = Root(root)
     runs, current = snapshots.runs(place), snapshots.current(place)
     if as_json:
         _print_json({"current": current.run_id if current else None, "runs": runs})
@@ -128,7 +130,10 @@ def show(root: RootOption, as_json: JsonOption = False) -> None:
             f"{run['run_id']}{' (current)' if is_current else ''}",
             run["generated_at"],
             run["source"],
-            *(_figure(run, *wanted) for wanted in (("paper", "precision"), ("paper_matched", "precision"), ("full", "ndcg"))),
+            *(
+                _figure(run, *wanted)
+                for wanted in (("paper", "precision"), ("paper_matched", "precision"), ("full", "ndcg"))
+            ),
             "passed" if not failed else f"failed: {'; '.join(failed)}",
             f"{rows:,}",
             f"{size:.1f}",
@@ -140,9 +145,11 @@ def main() -> None:
     """Run the command line; an error that a person can mend is one line and no traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("tastegraph").setLevel(logging.INFO)
+    from storage.roots import ConflictError, StoreError
+
     try:
         app()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ConflictError, StoreError) as error:
         if os.environ.get("TASTEGRAPH_TRACEBACK"):
             raise
         typer.echo(f"tastegraph: {error}", err=True)
@@ -193,7 +200,7 @@ def _print_list(root: str, name: str, key: str, wanted: str, found: str, k: int,
     from storage import snapshots
     from storage.roots import Root
 
-    place = Root.of(root)
+    place = Root(root)
     pointer = snapshots.current(place)
     if pointer is None:
         raise ValueError(f"{place.address}: nothing is published here; run `tastegraph nightly --root {root}` first")
@@ -216,7 +223,13 @@ def _print_list(root: str, name: str, key: str, wanted: str, found: str, k: int,
 
 def _figure(run: dict[str, Any], protocol: str, metric: str) -> str:
     for row in run["metrics"]:
-        if (row["protocol"], row["slice"], row["metric"], row["k"], row["system"]) == (protocol, "all", metric, 20, "cdl"):
+        if (row["protocol"], row["slice"], row["metric"], row["k"], row["system"]) == (
+            protocol,
+            "all",
+            metric,
+            20,
+            "cdl",
+        ):
             return f"{row['value']:.3f}"
     return "-"
 

@@ -21,8 +21,8 @@ from tasks.images import decode_images, plan_shards
 from tasks.ingest import generate_demo, ingest
 from tasks.inputs import prepare_inputs
 from tasks.negatives import assign_negatives
-from tasks.profiles import build_profiles
 from tasks.night import Night
+from tasks.profiles import build_profiles
 from tasks.publish import Published, publish
 from tasks.recommend import find_similar, plan_blocks, recommend
 from tasks.signals import SignalTables
@@ -44,11 +44,11 @@ def nightly(
         config: settings; the defaults suit a laptop and communities up to some hundred thousand images.
         run_id: names the run; by default that of an unfinished run of the same source and settings, else the time.
     """
-    config, here = config or NightlyConfig(), Root.of(root)
+    config, here = config or NightlyConfig(), Root(root)
     purpose = digest([source, config])
     is_named, run_id = run_id is not None, runs.begin(run_id, purpose, here)
     with records_below(here):
-        there = Root.of(here.url(generate_demo(config.demo, here).folder) if source == "demo" else source)
+        there = Root(here.url(generate_demo(config.demo, here).folder) if source == "demo" else source)
         community = ingest(there, tables_digest(there), config.ingest, here)
         table = community.tables
         split = conceal_favorites(table["favorites"], config.evaluation, here)
@@ -62,30 +62,54 @@ def nightly(
         vectors = learn_vectors(of, sentences, config.word2vec, here)
         clusters = cluster_vectors(vectors.vectors, config.clusters, here)
         profiles = build_profiles(
-            vectors, clusters, table["users"], table["image_tags"], table["user_tags"], split.training, config.interests, here
+            vectors,
+            clusters,
+            table["users"],
+            table["image_tags"],
+            table["user_tags"],
+            split.training,
+            config.interests,
+            here,
         )
 
         inputs = prepare_inputs(table, pixels, split.training, vectors, clusters, config.word2vec, config.inputs, here)
 
         signals = SignalTables(
-            table["users"], table["images"], split.training, profiles.interests, profiles.carried, table["contacts"], table["memberships"]
+            table["users"],
+            table["images"],
+            split.training,
+            profiles.interests,
+            profiles.carried,
+            table["contacts"],
+            table["memberships"],
         )
         audit = assign_negatives(signals, config.negatives, here)
         triplets = sample_triplets(
-            signals, profiles.profiles, inputs.shards, audit, config.negatives, config.training_users, config.triplets, here
+            signals,
+            profiles.profiles,
+            inputs.shards,
+            audit,
+            config.negatives,
+            config.training_users,
+            config.triplets,
+            here,
         )
-        trained = train_cdl(triplets, profiles.profiles, profiles.num_clusters, inputs.shards, config.model, config.training, here)
+        trained = train_cdl(
+            triplets, profiles.profiles, profiles.num_clusters, inputs.shards, config.model, config.training, here
+        )
 
         embedded = [unmapped(item) for item in (trained, config.model, config.training.device, here)]
         image_embeddings = embed_images.map(inputs.shards, *embedded).result()
         user_embeddings = embed_users(profiles.profiles, trained, config.model, config.training.device, here)
         lists = recommend.map(
             plan_blocks(table["users"], config.recommend),
-            *map(unmapped, (user_embeddings, image_embeddings, table["favorites"], profiles.interests, profiles.carried)),
+            *map(
+                unmapped, (user_embeddings, image_embeddings, table["favorites"], profiles.interests, profiles.carried)
+            ),
             *map(unmapped, (trained, config.recommend, here)),
         ).result()
         similar = find_similar(image_embeddings, config.recommend, here)
-        metrics = evaluate(split, user_embeddings, image_embeddings, config.evaluation, here)
+        metrics = evaluate(split, table["images"], table["favorites"], user_embeddings, image_embeddings, here)
 
         exports = {
             "recommendations": lists,
@@ -94,8 +118,21 @@ def nightly(
             "similar_images": [similar],
         }
         night = Night(
-            run_id, is_named, there, community, split, shards, vectors, clusters, profiles, inputs, audit, triplets,
-            trained, metrics, exports,
+            run_id,
+            is_named,
+            there,
+            community,
+            split,
+            shards,
+            vectors,
+            clusters,
+            profiles,
+            inputs,
+            audit,
+            triplets,
+            trained,
+            metrics,
+            exports,
         )
         published = publish(night, canonical(config, "config"), config.gate, ledger.lines_of(flow_run.id), here)
     runs.finish(run_id, purpose, here)

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from models.clusters import ClusterConfig
+from models.profiles import InterestConfig
 from pydantic import TypeAdapter, ValidationError
 
 from models.cdl import CDLConfig
-from models.clusters import ClusterConfig
 from models.negatives import NegativeConfig
-from models.profiles import InterestConfig
 from models.protocols import ProtocolConfig
 from models.training import TrainingConfig
 from models.triplets import TripletConfig

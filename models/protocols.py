@@ -161,12 +161,14 @@ def random_vectors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The random baseline as float32 (U, d) and (I, d).
 
-    Images are independent of each other, so for whatever user vector every order of them is equally likely.
+    Images are independent of each other, so for whatever user vector every order of them is equally likely; they are
+    of equal length, so that none is at the top or the bottom for everybody.
     """
     users_Ud, images_Id = (
         _bits(seed, purpose, np.arange(count)[:, None], np.arange(num_dimensions)) / np.float64(2**63) - 1
         for purpose, count in ((USERS, num_users), (IMAGES, num_images))
     )
+    images_Id /= np.linalg.norm(images_Id, axis=1, keepdims=True)
     return users_Ud.astype(np.float32), images_Id.astype(np.float32)
 
 

@@ -5,6 +5,7 @@ value that is not a tensor, stands as JSON in the file's metadata. Equal states 
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,8 @@ def load(root: Root, path: str, device: str = "cpu") -> dict[str, Any]:
     file = root.local(path)
     try:
         with safe_open(file, framework="pt", device=device) as content:
-            tree = (content.metadata() or {})[_METADATA]
-            state: dict[str, Any] = _unfold(
-                json.loads(tree), {name: content.get_tensor(name) for name in content.keys()}
-            )
+            tree = json.loads((content.metadata() or {})[_METADATA])
+            state: dict[str, Any] = _unfold(tree, content.get_tensor)
             return state
     except (SafetensorError, KeyError) as error:
         raise ValueError(
@@ -63,7 +62,9 @@ def _write(state: dict[str, Any], folder: Path) -> Path:
 def _fold(value: Any, place: str, tensors: dict[str, Any]) -> Any:
     """The value as JSON, its tensors moved to `tensors`. Every container but a list is tagged, so all types return."""
     if hasattr(value, "detach"):
-        name = place if place not in tensors else f"{place}#{len(tensors)}"  # keys 1 and "1", or a key with a slash
+        name = place
+        while name in tensors:  # keys 1 and "1" in one dict, or a key with a slash
+            name += "'"
         # A copy, because tied weights share memory, which the format refuses.
         tensors[name] = value.detach().to("cpu", copy=True).contiguous()
         return {"tensor": name}
@@ -82,15 +83,15 @@ def _fold(value: Any, place: str, tensors: dict[str, Any]) -> Any:
     )
 
 
-def _unfold(value: Any, tensors: dict[str, Any]) -> Any:
+def _unfold(value: Any, tensor: Callable[[str], Any]) -> Any:
     match value:
         case {"tensor": name}:
-            return tensors[name]
+            return tensor(name)
         case {"dict": items}:
-            return {key: _unfold(item, tensors) for key, item in items}
+            return {key: _unfold(item, tensor) for key, item in items}
         case {"tuple": items}:
-            return tuple(_unfold(item, tensors) for item in items)
+            return tuple(_unfold(item, tensor) for item in items)
         case list():
-            return [_unfold(item, tensors) for item in value]
+            return [_unfold(item, tensor) for item in value]
         case _:
             return value

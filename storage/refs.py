@@ -17,14 +17,14 @@ class Ref:
     rows: int
     bytes: int
 
-    @classmethod
-    def of(cls, name: str, path: str, data: bytes, rows: int = 0) -> "Ref":
-        """The ref of bytes that already lie at `path`."""
-        return cls(name, path, hashlib.sha256(data).hexdigest(), rows, len(data))
-
     def local(self, root: Root) -> Path:
         """A local file with these bytes."""
         return root.local(self.path, self.sha256)
+
+
+def ref_of(name: str, path: str, data: bytes) -> Ref:
+    """The ref of bytes that already lie at `path`."""
+    return Ref(name, path, hashlib.sha256(data).hexdigest(), 0, len(data))
 
 
 def store(file: Path, folder: str, name: str, rows: int, root: Root) -> Ref:

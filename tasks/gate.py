@@ -42,10 +42,14 @@ def gate(
     """All outcomes. `last` is the manifest of the current run; it is compared where its `comparable` is equal."""
     outcomes = _check_tables(exports, table["favorites"], table["images"], root)
     figures = {
-        (row["protocol"], row["metric"], row["k"], row["system"]): row["value"] for row in metrics if row["slice"] == "all"
+        (row["protocol"], row["metric"], row["k"], row["system"]): row["value"]
+        for row in metrics
+        if row["slice"] == "all"
     }
     if not figures:
-        outcomes.append(Outcome("tested", False, True, "no user has enough favorites to be tested, so nothing is known"))
+        outcomes.append(
+            Outcome("tested", False, True, "no user has enough favorites to be tested, so nothing is known")
+        )
     for protocol, metric, k in GATED:
         ours = figures.get((protocol, metric, k, "cdl"))
         if ours is None:
@@ -84,7 +88,11 @@ def _check_tables(exports: dict[str, list[Ref]], favorites: Ref, images: Ref, ro
         repeated = rows.group_by(table.key).len().filter(pl.col("len") > 1).select(pl.len())
         outcomes.append(_none(f"{table.name}: one row per {', '.join(table.key)}", repeated))
         name = "score" if "score" in table.schema.names else "embedding"
-        finite = pl.col(name).is_finite() if name == "score" else pl.col(name).arr.to_list().list.eval(pl.element().is_finite()).list.all()
+        finite = (
+            pl.col(name).is_finite()
+            if name == "score"
+            else pl.col(name).arr.to_list().list.eval(pl.element().is_finite()).list.all()
+        )
         outcomes.append(_none(f"{table.name}: every {name} is finite", rows.filter(~finite).select(pl.len())))
     outcomes += [
         _none(
@@ -95,9 +103,7 @@ def _check_tables(exports: dict[str, list[Ref]], favorites: Ref, images: Ref, ro
             "recommendations: no favorite is recommended",
             lists.join(parquet.scan(favorites, root), on=["user_id", "image_id"], how="semi").select(pl.len()),
         ),
-        _none(
-            "recommendations: every image exists", lists.join(known, on="image_id", how="anti").select(pl.len())
-        ),
+        _none("recommendations: every image exists", lists.join(known, on="image_id", how="anti").select(pl.len())),
         _none(
             "recommendations: ranks count from 1 without a gap",
             lists.group_by("user_id")

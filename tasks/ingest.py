@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage import parquet, tables
-from storage.refs import Ref
+from storage.refs import Ref, ref_of
 from storage.roots import Root
 from storage.sources import demo, directory
 from storage.sources.demo import DemoConfig
@@ -36,14 +36,14 @@ def generate_demo(config: DemoConfig, root: Root) -> Demo:
     folder = f"sources/demo-{digest(config)[:12]}"
     progress = Progress("generate-demo", config.images, "pictures")
     with root.workspace() as workspace:
-        demo.write(config, workspace, progress.advance)
+        demo.write(config, workspace, lambda done, total: progress.advance(done - progress.done))
         made = Root(str(workspace))
         files = []
         for entry in list(made.entries()):
             root.put(workspace / entry.path, f"{folder}/{entry.path}")
             if "/" not in entry.path:
                 stored = root.read(f"{folder}/{entry.path}")
-                files.append(Ref.of(entry.path, f"{folder}/{entry.path}", stored))
+                files.append(ref_of(entry.path, f"{folder}/{entry.path}", stored))
     return Demo(folder, files)
 
 
@@ -53,10 +53,11 @@ def ingest(source: Root, source_digest: str, config: IngestConfig, root: Root) -
     community = directory.ingest(source, config)
     stored = {}
     for table in tables.COMMUNITY:
-        if table.name in community.tables:
-            rows = community.tables[table.name]
-            if table == tables.IMAGE_FEATURES:
-                table = table.with_dimensions(rows["feature"].list.len()[0] if len(rows) else 0)
-            stored[table.name] = parquet.write(table, rows, root)
+        rows = community.tables.get(table.name)
+        if rows is None or (table is tables.IMAGE_FEATURES and rows.is_empty()):
+            continue
+        if table is tables.IMAGE_FEATURES:
+            table = table.with_dimensions(rows["feature"].list.len()[0])
+        stored[table.name] = parquet.write(table, rows, root)
     quarantine = parquet.write(tables.QUARANTINE, community.quarantine, root)
     return Community(stored, quarantine, community.report)

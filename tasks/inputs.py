@@ -20,7 +20,9 @@ KINDS: tuple[InputKind, ...] = ("pixels", "features", "tags", "favorites")
 class InputConfig:
     """Which input the image tower takes."""
 
-    kind: Literal["auto", "pixels", "features", "tags", "favorites"] = "auto"  # auto: the first that half the images have
+    kind: Literal["auto", "pixels", "features", "tags", "favorites"] = (
+        "auto"  # auto: the first that half the images have
+    )
     shard_images: int = 8192  # images in a shard of vectors
 
     def __post_init__(self) -> None:
@@ -73,7 +75,9 @@ def choose(coverage: dict[str, int], num_images: int, config: InputConfig) -> In
     """The kind of input for a community in which `coverage` of `num_images` have each kind."""
     if config.kind != "auto":
         if not coverage[config.kind]:
-            raise ValueError(f"inputs.kind is {config.kind!r}, but no image of this source has it; images with: {coverage}")
+            raise ValueError(
+                f"inputs.kind is {config.kind!r}, but no image of this source has it; images with: {coverage}"
+            )
         return config.kind
     enough = [kind for kind in KINDS if 2 * coverage[kind] >= num_images]
     return enough[0] if enough else max(KINDS, key=lambda kind: coverage[kind])

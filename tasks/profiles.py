@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from models.profiles import InterestConfig
 from scipy.sparse import csr_array
 
 from models import profiles
-from models.profiles import InterestConfig
 from storage import matrices, parquet, tables
 from storage.matrices import Ids
 from storage.refs import Ref
@@ -124,6 +124,4 @@ def _carried(vectors: Vectors, image_tags: pa.Table, tokens: Ids, labels: np.nda
 
 def _one_hot(labels: np.ndarray, num_clusters: int) -> csr_array:
     known = np.flatnonzero(labels >= 0)
-    return csr_array(
-        (np.ones(len(known), np.float32), (known, labels[known])), shape=(len(labels), num_clusters)
-    )
+    return csr_array((np.ones(len(known), np.float32), (known, labels[known])), shape=(len(labels), num_clusters))

@@ -13,7 +13,6 @@ from prefect.context import TaskRunContext
 from prefect.states import Completed
 
 from storage import parquet, snapshots
-from storage.refs import Ref
 from storage.roots import Root
 from storage.tables import SCHEMA_VERSION
 from tasks import ledger, report
@@ -39,7 +38,9 @@ class Published:
 
 
 @task(name="publish", on_completion=[ledger.note], on_failure=[ledger.note])
-def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: list[Line], root: Root) -> State[Published]:
+def publish(
+    night: Night, settings: dict[str, Any], config: GateConfig, stages: list[Line], root: Root
+) -> State[Published]:
     """Publish the night's snapshot, and make it current if the gate lets it. Nothing is done twice."""
     content = digest([night.exports, night.metrics, night.community, settings])
     last = snapshots.current(root)
@@ -92,7 +93,7 @@ def _same(
     gate_settings = canonical(config, "gate")
     for manifest in snapshots.runs(root):
         equal = manifest["content"] == content and manifest["gate_settings"] == gate_settings
-        stands = current is not None and manifest["run_id"] == current["run_id"] or not manifest["is_current"]
+        stands = not manifest["is_current"] or (current is not None and manifest["run_id"] == current["run_id"])
         if equal and stands and (not night.is_named or manifest["run_id"] == night.run_id):
             return manifest
     return None

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from models import ranking
+from models.ranking import Candidates
 from storage import matrices, parquet, tables
 from storage.refs import Ref
 from storage.roots import Root
@@ -53,7 +54,7 @@ def recommend(
     users, users_Ud = users[chosen], users_Ud[chosen]
     seen, wanted, has = (parquet.read(ref, root) for ref in (favorites, interests, carried))
     tags = matrices.ids_of(wanted["tag"], has["tag"])
-    candidates = (
+    candidates = Candidates(
         matrices.incidence(wanted["user_id"], wanted["tag"], users, tags),
         matrices.incidence(has["image_id"], has["tag"], images, tags),
     )

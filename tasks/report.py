@@ -63,7 +63,7 @@ def build(
             published=not stopped,
             verdict=_verdict(night, stopped),
             warnings=[f"{outcome.name}: {outcome.message}" for outcome in warnings],
-            gates=[Gate(name=item.name, passed=item.passed, message=item.message) for item in outcomes],
+            gates=[Gate(name=item.name, passed=item.passed, is_warning=item.is_warning, message=item.message) for item in outcomes],
             metrics=[Metric(**row) for row in metrics],
             readings=_readings(night, root),
             community=_community(night),
@@ -87,7 +87,7 @@ def build(
 
 def _verdict(night: Night, stopped: list[Outcome]) -> str:
     if stopped:
-        return f"Kept, but not made current: {'; '.join(f'{outcome.name}: {outcome.message}' for outcome in stopped)}."
+        return f"{'; '.join(f'{outcome.name}: {outcome.message}' for outcome in stopped)}."
     lists = sum(ref.rows for ref in night.exports["recommendations"])
     return f"{lists:,} recommendations for {night.profiles.profiles.rows:,} users are current."
 
@@ -151,7 +151,9 @@ def _community(night: Night) -> list[Ingested]:
 
 def _distributions(night: Night, root: Root) -> Distributions:
     table = night.community.tables
-    clusters = parquet.read(night.profiles.profiles, root, ["clusters"])["clusters"].combine_chunks().flatten().to_numpy()
+    clusters = (
+        parquet.read(night.profiles.profiles, root, ["clusters"])["clusters"].combine_chunks().flatten().to_numpy()
+    )
     users = parquet.scan(table["users"], root).select("user_id")
 
     def per_user(ref: Ref) -> np.ndarray:
@@ -168,7 +170,10 @@ def _distributions(night: Night, root: Root) -> Distributions:
 
 def _clusters(clusters: Ref, root: Root) -> list[Cluster]:
     rows = parquet.scan(clusters, root).select("cluster", "size", pl.col("tokens").list.head(12))
-    return [Cluster(**row) for row in rows.sort("size", "cluster", descending=[True, False]).head(NUM_CLUSTERS).collect().to_dicts()]
+    return [
+        Cluster(**row)
+        for row in rows.sort("size", "cluster", descending=[True, False]).head(NUM_CLUSTERS).collect().to_dicts()
+    ]
 
 
 def _negatives(audit: Ref, root: Root) -> NegativesAudit:
@@ -231,9 +236,13 @@ def _people(night: Night, root: Root) -> list[Person]:
 
 def _pictures(ids: np.ndarray, night: Night, root: Root) -> list[Picture]:
     wanted = pl.LazyFrame({"image_id": ids.tolist()})
-    tags = parquet.scan(night.community.tables["image_tags"], root).group_by("image_id").agg(pl.col("tag").sort().head(8))
+    tags = (
+        parquet.scan(night.community.tables["image_tags"], root).group_by("image_id").agg(pl.col("tag").sort().head(8))
+    )
     rows = (
-        wanted.join(parquet.scan(night.community.tables["images"], root).select("image_id", "title"), on="image_id", how="left")
+        wanted.join(
+            parquet.scan(night.community.tables["images"], root).select("image_id", "title"), on="image_id", how="left"
+        )
         .join(tags, on="image_id", how="left", maintain_order="left")
         .collect()
         .to_dicts()

@@ -52,6 +52,7 @@ class Gate:
     name: str
     passed: bool
     message: str
+    is_warning: bool = False  # not passing is loud, but stops nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +140,7 @@ class Person:
     interests: Sequence[str]
     likes: Sequence[Picture]
     got: Sequence[Recommendation]
-    num_concealed: int  # favorites concealed from training, most of which a list cannot hold
+    num_concealed: int  # how many of the user's favorites were concealed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -303,7 +304,7 @@ def _distributions(found: Distributions | None) -> Iterable[dict[str, Any]]:
     clusters = found.users_per_cluster
     yield {
         "title": "Users per cluster (Fig. 3)",
-        "summary": f"{clusters.size:,} clusters, with the users interested in each; {np.sum(clusters == 0):,} have none.",
+        "summary": f"{clusters.size:,} clusters and who cares for them; {np.sum(clusters == 0):,} interest nobody.",
         "chart": clusters.any()
         and Markup(
             charts.ordered(

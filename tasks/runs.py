@@ -22,7 +22,9 @@ def begin(run_id: str | None, purpose: str, root: Root) -> str:
             return run_id
         taken = {path.rpartition("/")[2].removesuffix(".json") for path, _ in _runs(root)}
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        run_id = next(name for name in (stamp, *(f"{stamp}-{number}" for number in range(2, 1000))) if name not in taken)
+        run_id = next(
+            name for name in (stamp, *(f"{stamp}-{number}" for number in range(2, 1000))) if name not in taken
+        )
     _write(run_id, purpose, finished=False, root=root)
     return run_id
 

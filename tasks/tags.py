@@ -6,8 +6,9 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-from models import clusters
 from models.clusters import ClusterConfig
+
+from models import clusters
 from storage import matrices, parquet, tables, word_vectors
 from storage.matrices import Ids
 from storage.refs import Ref
@@ -43,7 +44,9 @@ def learn_vectors(of: Vocabulary, sentences: list[Ref], config: Word2VecConfig, 
         tokens, counts, vectors = word2vec.train(word2vec.Corpus(corpus, tokens), config)
         missing = 0
     columns_out = {"token": tokens, "count": counts, "vector": _lists(vectors)}
-    return Vectors(of, parquet.write(tables.TOKEN_VECTORS.with_dimensions(vectors.shape[1]), columns_out, root), missing)
+    return Vectors(
+        of, parquet.write(tables.TOKEN_VECTORS.with_dimensions(vectors.shape[1]), columns_out, root), missing
+    )
 
 
 @stage

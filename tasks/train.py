@@ -30,7 +30,13 @@ class Trained:
 
 @stage
 def train_cdl(
-    triplets: Ref, profiles: Ref, num_clusters: int, inputs: list[Ref], model: CDLConfig, config: TrainingConfig, root: Root
+    triplets: Ref,
+    profiles: Ref,
+    num_clusters: int,
+    inputs: list[Ref],
+    model: CDLConfig,
+    config: TrainingConfig,
+    root: Root,
 ) -> Trained:
     """Train CDL on the triplets."""
     shards = Shards.open(inputs, root)
@@ -59,14 +65,24 @@ def train_cdl(
     losses: list[tuple[int, float]] = state["losses"] if state else []
     progress: Progress | None = None
     for reached in training.train(
-        network, triplets_N3, pools if pools.any() else None, profiles_UC, shards.gather, config, state and state["training"]
+        network,
+        triplets_N3,
+        pools if pools.any() else None,
+        profiles_UC,
+        shards.gather,
+        config,
+        state and state["training"],
     ):
         progress = progress or Progress("train-cdl", reached.num_steps, "steps")
         losses.append((reached.step, float(np.mean(reached.losses))))
         progress.advance(reached.step - progress.done, f", loss {losses[-1][1]:.3f}")
-        checkpoints.save({"training": reached.state, "losses": losses}, root, f"{work}/step-{reached.step:09d}.safetensors")
+        checkpoints.save(
+            {"training": reached.state, "losses": losses}, root, f"{work}/step-{reached.step:09d}.safetensors"
+        )
     final = checkpoints.store({"model": network.state_dict()}, "cdl", root)
-    for entry in sorted(root.entries(work), key=lambda entry: entry.path)[:-1]:  # the last one outlives a kill right here
+    for entry in sorted(root.entries(work), key=lambda entry: entry.path)[
+        :-1
+    ]:  # the last one outlives a kill right here
         root.delete(entry.path)
     return Trained(final, list(shards.shape), num_clusters, losses, str(training.choose_device(config.device)))
 

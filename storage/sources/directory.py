@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+from polars.exceptions import PanicException, PolarsError
 
 from storage.roots import Entry, Root
 from storage.sources import reading, rules
@@ -18,6 +19,7 @@ from storage.tables import COMMUNITY, FAVORITES, GROUPS, IMAGE_FEATURES, IMAGES,
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 REQUIRED = (IMAGES, FAVORITES)
 REFERRED = (USERS, IMAGES, GROUPS)  # read first: the other tables' rows refer to theirs
+SHOWN_NAMES = 12  # of the files found, in an error
 NAMING_USERS = {
     "favorites": ("user_id",),
     "user_tags": ("user_id",),
@@ -65,7 +67,8 @@ def ingest(source: Root, config: IngestConfig) -> Community:
     """
     files, unknown_files = _listing(source)
     if missing := [table.name for table in REQUIRED if table.name not in files]:
-        found = ", ".join([entry.path for entry in files.values()] + unknown_files) or "no file"
+        names = [entry.path for entry in files.values()] + unknown_files
+        found = ", ".join([*names[:SHOWN_NAMES], *(["..."] if len(names) > SHOWN_NAMES else [])]) or "no file"
         raise SourceError(
             f"{source.address}: no table {' and no '.join(missing)} (found {found}); "
             f"every source needs {' and '.join(table.name + '.parquet, .csv or .jsonl' for table in REQUIRED)}"
@@ -78,6 +81,7 @@ def ingest(source: Root, config: IngestConfig) -> Community:
             if table in REFERRED:
                 ids[table.name] = ingested[table.name].kept[table.key[0]]
     tables = {name: result.kept for name, result in ingested.items()}
+    pictures = set(tables["images"]["path"].filter(tables["images"]["path"].is_in(unknown_files)))
     derived = _complete(tables)
     quarantine = pl.concat(result.quarantined for result in ingested.values()).sort(QUARANTINE.key)
     report = {
@@ -90,7 +94,7 @@ def ingest(source: Root, config: IngestConfig) -> Community:
         "rows_quarantined": len(quarantine),
         "derived": derived,
         "has_user_tags": "user_tags" in files,
-        "unknown_files": unknown_files,
+        "unknown_files": [name for name in unknown_files if name not in pictures],
     }
     _refuse_what_is_useless(tables, report, config)
     tables = {table.name: tables[table.name] for table in COMMUNITY if table.name in tables}  # in the contract's order
@@ -155,7 +159,7 @@ def _ingest_table(source: Root, entry: Entry, table: Table, ids: Mapping[str, pl
             checked, broken = rules.check(found.rows, table, ids)
         except SourceError:
             raise
-        except (ValueError, OSError, pl.exceptions.PolarsError, pa.ArrowException) as error:
+        except (ValueError, OSError, pa.ArrowException, PolarsError, PanicException) as error:
             raise SourceError(
                 f"{source.url(entry.path)}: cannot be read as {entry.path.rpartition('.')[2]}: {error}; write it anew"
             ) from error
@@ -235,7 +239,7 @@ def _refuse_what_is_useless(
         )
     if report["rows_quarantined"] > config.max_quarantined_share * report["rows_read"]:
         raise SourceError(
-            f"{report['source']}: {report['rows_quarantined']} of {report['rows_read']} rows break their table's rules, "
+            f"{report['source']}: {report['rows_quarantined']} of {report['rows_read']} rows break a rule, "
             f"more than the share of {config.max_quarantined_share} that is allowed ({reasons}); "
             f"correct the source, or raise max_quarantined_share"
         )

@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 
 CHUNK_BYTES = 1 << 24
 CHUNK_ROWS = 1 << 16
@@ -36,14 +37,20 @@ class Reading:
 
 
 def read(file: Path, known: Sequence[str]) -> Reading:
-    """The rows of NAME.parquet, NAME.csv (all text) or NAME.jsonl. Raises ValueError, OSError or PolarsError."""
+    """The rows of NAME.parquet, NAME.csv (all text) or NAME.jsonl.
+
+    Raises ValueError, OSError, ArrowException or PolarsError for a file of which no row can be read.
+    """
     return {".parquet": _read_parquet, ".csv": _read_csv, ".jsonl": _read_jsonl}[file.suffix](file, known)
 
 
 def _read_parquet(file: Path, known: Sequence[str]) -> Reading:
-    rows = pl.scan_parquet(file, glob=False, hive_partitioning=False)
-    columns = rows.collect_schema().names()
-    return Reading(_numbered(rows.select(name for name in known if name in columns)), columns, [])
+    # By Arrow, as polars 2.1 ends the whole process over some damaged pages (it believes their lengths).
+    with pq.ParquetFile(file, memory_map=True, page_checksum_verification=True) as parquet:
+        columns = parquet.schema_arrow.names
+        table = parquet.read([name for name in known if name in columns])
+    table.validate(full=True)
+    return Reading(_numbered(_frame(table)), columns, [])
 
 
 def _read_csv(file: Path, known: Sequence[str]) -> Reading:
@@ -56,9 +63,7 @@ def _read_csv(file: Path, known: Sequence[str]) -> Reading:
     wanted = [name for name in known if name in columns]
     table = _fast_csv(file, columns, wanted)
     if table is not None:
-        frame = pl.from_arrow(table)
-        assert isinstance(frame, pl.DataFrame)
-        return Reading(_numbered(frame.lazy()), columns, [])
+        return Reading(_numbered(_frame(table)), columns, [])
     places = [columns.index(name) for name in wanted]
     cells: Iterator[Record] = (
         ([values[place] for place in places] if values and len(values) == len(columns) else None, line)
@@ -86,6 +91,12 @@ def _read_jsonl(file: Path, known: Sequence[str]) -> Reading:
     rows, broken = _assemble(_json_records(file, known, columns), known)
     found = list(columns) or list(known)  # a file without a row lacks no column
     return Reading(rows.select("row", *(name for name in known if name in found)), found, broken)
+
+
+def _frame(table: pa.Table) -> pl.LazyFrame:
+    frame = pl.from_arrow(table.replace_schema_metadata(None))
+    assert isinstance(frame, pl.DataFrame)
+    return frame.lazy()
 
 
 def _numbered(rows: pl.LazyFrame) -> pl.LazyFrame:

@@ -1,13 +1,13 @@
 """The rules of a source's rows: cells as the file types them in, typed columns and the first rule a row breaks out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 import pyarrow as pa
 
 from storage.sources.reading import SHOWN_CHARACTERS
-from storage.tables import IMAGES, QUARANTINE, TIME, VECTOR, Table
+from storage.tables import QUARANTINE, TIME, VECTOR, Table
 
 TYPES: dict[pa.DataType, pl.DataType] = {
     pa.string(): pl.String(),
@@ -25,12 +25,12 @@ REFERENCES = {
 }
 FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # of the years 1 to 9999
 MOST_USES = 2**53  # whole numbers up to here survive a float column
-NUMBERS_TEXT = (pl.String, pl.Categorical, pl.Enum)
+AS_WRITTEN = ("name", "title", "path")  # keep the white space around them, as ids do
 
-_ISO_8601 = (
-    r"(?i)^(\d{4}-\d\d-\d\d)"  # date
-    r"(?:[t ](\d\d:\d\d)(?::(\d\d)(?:[.,]\d+)?)?"  # time of day; fractions of a second are dropped
-    r"\s?(?:z|([+-]\d\d):?(\d\d)?)?)?$"  # zone
+ISO_8601 = (
+    r"(?i)^(?P<date>\d{4}-\d\d-\d\d)"
+    r"(?:[t ](?P<minute>\d\d:\d\d)(?::(?P<second>\d\d)(?:[.,]\d+)?)?"  # fractions of a second are dropped
+    r"\s?(?:z|(?P<zone_hours>[+-]\d\d):?(?P<zone_minutes>\d\d)?)?)?$"
 )
 
 
@@ -54,16 +54,28 @@ def check(rows: pl.LazyFrame, table: Table, ids: Mapping[str, pl.Series]) -> tup
     `ids` are the ids that exist, by table; a reference to a table that is not there is not checked. A row that breaks
     several rules is given the first one's reason. Raises ValueError for a column whose type cannot be read at all.
     """
-    types = rows.collect_schema()
-    columns = {name: _column(name, type_, types.get(name)) for name, type_ in frame_schema(table).items()}
-    reason = value = pl.lit(None, pl.String)
-    for rule in reversed(list(_rules(table, columns, types, ids))):
-        reason = pl.when(rule.broken).then(pl.lit(rule.reason)).otherwise(reason)
-        value = pl.when(rule.broken).then(rule.value).otherwise(value)
-    checked = rows.select("row", **columns, reason=reason, value=value.str.slice(0, SHOWN_CHARACTERS))
-    keeps = pl.col("reason").is_null()
+    types, schema = rows.collect_schema(), frame_schema(table)
+    times = [name for name, type_ in schema.items() if type_ == pl.Datetime]
+    rules = list(_rules(table, ids))
+    # One step builds on the columns of the last, as an expression that is used twice may also be computed twice.
+    checked = (
+        rows.select("row", **{f"cell_{name}": _cell(name, types.get(name), name in times) for name in schema})
+        .with_columns(**{name: _typed(name, type_, types.get(name)) for name, type_ in schema.items()})
+        .with_columns(_time(name) for name in times)
+        .with_columns(rule=_first(rules, [pl.lit(place, pl.UInt8) for place in range(len(rules))]))
+    )
+    named = [pl.when(pl.col("rule") == place).then(rule.value) for place, rule in enumerate(rules)]
     kept, broken = pl.collect_all(
-        [checked.filter(keeps).drop("reason", "value"), checked.filter(~keeps).select("row", "reason", "value")],
+        [
+            checked.filter(pl.col("rule").is_null()).select("row", *schema),
+            checked.filter(pl.col("rule").is_not_null()).select(
+                "row",
+                reason=pl.col("rule").replace_strict(
+                    dict(enumerate(rule.reason for rule in rules)), return_dtype=pl.String
+                ),
+                value=pl.coalesce(named).str.slice(0, SHOWN_CHARACTERS),
+            ),
+        ],
         engine="streaming",
     )
     return kept, broken
@@ -103,46 +115,97 @@ def quarantine(table: Table, *rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _column(name: str, type_: pl.DataType, given: pl.DataType | None) -> pl.Expr:
-    """A column under the type its table gives it; null where its value is missing or cannot be read."""
+def _cell(name: str, given: pl.DataType | None, is_time: bool) -> pl.Expr:
+    """A cell as it was written, null where it is blank: text, but for a feature and for a time that is a number."""
     if given is None:
-        return pl.lit(1 if name == "count" else None, type_).alias(name)
-    if type_ == pl.Datetime:
-        return _seconds(name, given).mul(1000).cast(type_)
-    if name == "count":
-        number = _text(name, given).str.strip_chars().cast(pl.Float64, strict=False)
-        counts = (number == number.floor()) & number.is_between(1, MOST_USES)
-        return pl.when(_is_blank(name, given)).then(1).when(counts).then(number.cast(type_, strict=False))
+        return pl.lit(None, pl.String)
+    column = pl.col(name)
     if name == "feature":
         if not isinstance(given, pl.List | pl.Array) or not given.inner.is_numeric():
             raise ValueError(f"column {name} holds {given}, not lists of numbers")
-        return pl.col(name).cast(type_)
-    return _text(name, given).str.strip_chars() if name == "tag" else _text(name, given)
+        return column.cast(pl.List(pl.Float32))
+    if given.is_nested():
+        raise ValueError(f"column {name} holds {given}, not text or numbers")
+    if given.is_float():
+        column = column.fill_nan(None)  # what pandas writes where a number is missing
+    if is_time and (given.is_numeric() or given.is_temporal()):
+        return column
+    text = column.cast(pl.String)
+    if given.is_float():
+        whole = (column == column.floor()) & (column.abs() < 2.0**63)
+        return pl.when(whole).then(column.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(text)
+    if given.is_decimal():
+        return text.str.replace(r"\.0+$", "")
+    stripped = text.str.strip_chars()
+    return pl.when(stripped != "").then(text if name in AS_WRITTEN or name.endswith("_id") else stripped)
 
 
-def _rules(
-    table: Table, columns: Mapping[str, pl.Expr], types: pl.Schema, ids: Mapping[str, pl.Series]
-) -> Iterator[Rule]:
+def _typed(name: str, type_: pl.DataType, given: pl.DataType | None) -> pl.Expr:
+    """A cell under the type its table gives it (a time in seconds); null where it is missing or cannot be read."""
+    cell = pl.col(f"cell_{name}")
+    if type_ == pl.Datetime:
+        return _seconds(cell, given or pl.String())
+    if name == "count":
+        number = cell.cast(pl.Float64, strict=False)
+        counts = (number == number.floor()) & number.is_between(1, MOST_USES)
+        return pl.when(cell.is_null()).then(1).when(counts).then(number.cast(pl.Int64, strict=False))
+    return cell
+
+
+def _seconds(cell: pl.Expr, given: pl.DataType) -> pl.Expr:
+    """Whole seconds since 1970 UTC, rounded down."""
+    if given == pl.Date or given == pl.Datetime:
+        return cell.dt.epoch("s")  # counts from 1970 UTC for a zoned time too; without a zone, UTC is meant
+    if given.is_numeric():
+        return cell.cast(pl.Float64).floor().cast(pl.Int64, strict=False)
+    number = cell.cast(pl.Float64, strict=False).floor().cast(pl.Int64, strict=False)
+    parts = cell.cast(pl.String).str.extract_groups(ISO_8601).struct
+    spelled = pl.concat_str(
+        parts["date"],
+        pl.lit("T"),
+        parts["minute"].fill_null("00:00"),
+        pl.lit(":"),
+        parts["second"].fill_null("00"),
+        parts["zone_hours"].fill_null("+00"),
+        parts["zone_minutes"].fill_null("00"),
+    )
+    written = spelled.str.to_datetime("%Y-%m-%dT%H:%M:%S%z", time_unit="ms", strict=False)
+    return pl.coalesce(number, written.dt.epoch("s"))
+
+
+def _time(name: str) -> pl.Expr:
+    seconds = pl.col(name)
+    return pl.when(seconds.is_between(FIRST_SECOND, LAST_SECOND)).then(seconds * 1000).cast(TYPES[TIME])
+
+
+def _first(rules: Sequence[Rule], choices: Sequence[pl.Expr]) -> pl.Expr:
+    """The choice of the first rule that a row breaks; null for a row that breaks none."""
+    return pl.coalesce(pl.when(rule.broken).then(choice) for rule, choice in zip(rules, choices, strict=True))
+
+
+def _rules(table: Table, ids: Mapping[str, pl.Series]) -> Iterator[Rule]:
+    """The table's rules over its typed columns and, where those are not readable, its cells."""
     nothing = pl.lit(None, pl.String)
-    for name, column in columns.items():
+    for name, type_ in frame_schema(table).items():
+        column, cell = pl.col(name), pl.col(f"cell_{name}")
+        unreadable = column.is_null() & cell.is_not_null()
         if name in table.key:
             yield Rule("missing tag" if name == "tag" else "missing id", column.is_null(), nothing)
-    for name in ("uploaded_at", "favorited_at", "count"):
-        if name in columns and name in types:
-            text = _text(name, types[name])
-            reason = "bad count" if name == "count" else "unreadable time"
-            yield Rule(reason, columns[name].is_null() & ~_is_blank(name, types[name]), text)
-    if table is IMAGES:
-        path, url = columns["path"], columns["url"]
-        yield Rule("path outside the source directory", _leads_outside(path), path)
-        yield Rule("bad url", ~url.str.contains(r"(?i)^https?://[^\s/?#]\S*$"), url)
-    if "feature" in columns:
-        yield from _feature_rules(columns["feature"])
-    if "contact_id" in columns:
-        yield Rule("self reference", columns["user_id"] == columns["contact_id"], columns["user_id"])
+        elif type_ == pl.Datetime:
+            yield Rule("unreadable time", unreadable, cell.cast(pl.String))
+        elif name == "count":
+            yield Rule("bad count", unreadable, cell)
+        elif name == "path":
+            yield Rule("path outside the source directory", _leads_outside(column), column)
+        elif name == "url":
+            yield Rule("bad url", ~column.str.contains(r"(?i)^https?://[^\s/?#]\S*$"), column)
+        elif name == "feature":
+            yield from _feature_rules(column)
+    if "contact_id" in table.key:
+        yield Rule("self reference", pl.col("user_id") == pl.col("contact_id"), pl.col("user_id"))
     for name, target in REFERENCES.get(table.name, {}).items():
         if target in ids:
-            yield Rule("dangling reference", ~columns[name].is_in(ids[target].implode()), columns[name])
+            yield Rule("dangling reference", ~pl.col(name).is_in(ids[target].implode()), pl.col(name))
 
 
 def _leads_outside(path: pl.Expr) -> pl.Expr:
@@ -162,57 +225,3 @@ def _feature_rules(feature: pl.Expr) -> Iterator[Rule]:
     # A sum is finite only where all its terms are; in float64, so that finite float32 terms cannot overflow.
     finite = feature.cast(pl.List(pl.Float64)).list.sum().is_finite() & (feature.list.drop_nulls().list.len() == length)
     yield Rule("bad feature", ~finite, pl.lit("a value that is missing or not finite"))
-
-
-def _text(name: str, given: pl.DataType) -> pl.Expr:
-    """A cell as text, a number as its decimal text; null where it is blank."""
-    column = pl.col(name)
-    if given.is_nested():
-        raise ValueError(f"column {name} holds {given}, not text or numbers")
-    text = column.cast(pl.String)
-    if given.is_float():
-        whole = (column == column.floor()) & (column.abs() < 2.0**63)
-        text = pl.when(whole).then(column.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(text)
-    elif isinstance(given, pl.Decimal):
-        text = text.str.replace(r"\.0+$", "")
-    return pl.when(~_is_blank(name, given)).then(text)
-
-
-def _is_blank(name: str, given: pl.DataType) -> pl.Expr:
-    column = pl.col(name)
-    if given.is_float():
-        return column.is_null() | column.is_nan()  # what pandas writes where a number is missing
-    if given in NUMBERS_TEXT:
-        return column.is_null() | (column.cast(pl.String).str.strip_chars() == "")
-    return column.is_null()
-
-
-def _seconds(name: str, given: pl.DataType) -> pl.Expr:
-    """Whole seconds since 1970 UTC, rounded down; null where the cell is no time of the years 1 to 9999."""
-    column = pl.col(name)
-    if given == pl.Date or isinstance(given, pl.Datetime):
-        seconds = column.dt.epoch("s")  # of a zoned time too this counts from 1970 UTC
-    elif given.is_integer():
-        seconds = column.cast(pl.Int64, strict=False)
-    elif given.is_float() or given.is_decimal():
-        seconds = column.cast(pl.Float64).floor().cast(pl.Int64, strict=False)
-    else:
-        text = _text(name, given).str.strip_chars()
-        number = text.cast(pl.Float64, strict=False).floor().cast(pl.Int64, strict=False)
-        seconds = pl.coalesce(number, _iso_seconds(text))
-    return pl.when(seconds.is_between(FIRST_SECOND, LAST_SECOND)).then(seconds)
-
-
-def _iso_seconds(text: pl.Expr) -> pl.Expr:
-    parts = text.str.extract_groups(_ISO_8601).struct
-    date, minutes, seconds, hours_off, minutes_off = (parts[place] for place in range(5))
-    spelled = pl.concat_str(
-        date,
-        pl.lit("T"),
-        minutes.fill_null("00:00"),
-        pl.lit(":"),
-        seconds.fill_null("00"),
-        hours_off.fill_null("+00"),
-        minutes_off.fill_null("00"),
-    )
-    return spelled.str.to_datetime("%Y-%m-%dT%H:%M:%S%z", time_unit="ms", strict=False).dt.epoch("s")

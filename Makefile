@@ -1,0 +1,34 @@
+# `make nightly` and `make test` are all that a newcomer needs; both set up `.venv` first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: nightly test check lint types docs bench clean
+
+nightly: .venv/ready
+	$(BIN)/tastegraph nightly --source demo --root tastegraph-data
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+check: lint types test
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready
+	$(BIN)/mypy
+
+docs: .venv/ready
+	$(BIN)/python docs/generate.py
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/topk.py
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv tastegraph-data

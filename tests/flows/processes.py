@@ -1,0 +1,54 @@
+"""Commands as a user starts them, in processes of their own that a test ends by itself."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+
+
+def environment(home: Path, **extra: str) -> dict[str, str]:
+    """The environment of a user's shell with the project installed, and a Prefect home of the test's own."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        **extra,
+    }
+
+
+@contextmanager
+def started(command: list[str] | str, env: Mapping[str, str], log: Path, cwd: Path | None = None) -> Iterator[subprocess.Popen]:
+    """A running command with its own process group, killed at the end; what it prints goes to `log`."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command, env=env, cwd=cwd, stdout=output, stderr=output, start_new_session=True, shell=isinstance(command, str)
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_until(condition: Callable[[], object], what: str, timeout_s: float, log: Path, step_s: float = 0.01) -> None:
+    """Return when the condition holds; AssertionError with the end of the log after `timeout_s`."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, f"{what}: not within {timeout_s} s\n{log.read_text()[-3000:]}"
+        time.sleep(step_s)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

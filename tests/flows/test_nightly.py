@@ -1,0 +1,155 @@
+"""The night from end to end on a world of two tastes."""
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from flows import settings
+from flows.nightly import nightly
+from storage import snapshots
+from storage.roots import Root
+from tasks import ledger
+from tests import world
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+def run(source: Path, root: Path, changes: dict | None = None, run_id: str | None = None):
+    """One night; returns how it ended, and the stages that ran."""
+    merged = {name: dict(section) for name, section in world.SETTINGS.items()}
+    for name, section in (changes or {}).items():
+        merged.setdefault(name, {}).update(section)
+    state = nightly(str(source), str(root), settings.validate(merged), run_id, return_state=True)
+    lines = ledger.lines_of(str(state.state_details.flow_run_id))
+    return state.result(), {line.stage for line in lines if line.ran}
+
+
+@pytest.fixture(scope="module")
+def first_night(source, tmp_path_factory, prefect_server):
+    root = tmp_path_factory.mktemp("root")
+    published, ran = run(source, root)
+    return root, published, ran
+
+
+def exported(root: Path, table: str) -> pl.DataFrame:
+    place = Root(str(root))
+    return pl.read_parquet(snapshots.dataset(place, snapshots.current(place), table))
+
+
+def test_everybody_gets_a_list_of_their_own_taste_without_their_favorites(first_night, source):
+    root, published, _ = first_night
+    lists = exported(root, "recommendations")
+
+    assert published.is_current
+    assert lists["user_id"].n_unique() == world.NUM_USERS
+    favorites = pl.read_csv(source / "favorites.csv")
+    assert lists.join(favorites, on=["user_id", "image_id"], how="semi").is_empty()
+    first = lists.filter(pl.col("rank") <= 5)
+    red_user, red_image = (pl.col(name).str.tail(2).cast(int) < half for name, half in (("user_id", 12), ("image_id", 30)))
+    assert (first.select((red_user == red_image).mean()).item()) > 0.9
+
+
+def test_scores_are_inner_products_of_the_exported_embeddings(first_night):
+    root, _, _ = first_night
+    users, images = (exported(root, f"{name}_embeddings").rename({"embedding": name}) for name in ("user", "image"))
+    rows = exported(root, "recommendations").join(users, on="user_id").join(images, on="image_id")
+    products = (rows["user"].to_numpy() * rows["image"].to_numpy()).sum(axis=1)
+
+    assert abs(products - rows["score"].to_numpy()).max() < 1e-3
+
+
+def test_a_second_night_on_unchanged_input_runs_no_stage_and_publishes_nothing(first_night, source):
+    root, published, _ = first_night
+    again, ran = run(source, root)
+
+    assert ran == set()
+    assert (again.run_id, again.is_new) == (published.run_id, False)
+
+
+def test_a_changed_setting_runs_its_stage_and_what_hangs_on_it_and_nothing_else(first_night, source, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(first_night[0], root)
+    _, ran = run(source, root, {"recommend": {"num_similar": 4}})
+    assert ran == {"recommend", "find-similar", "publish"}
+
+    _, ran = run(source, root, {"recommend": {"num_similar": 4}, "negatives": {"min_negatives": 1}})
+    assert "train-cdl" not in ran or "sample-triplets" in ran
+    assert {"ingest", "decode-images", "learn-vectors", "cluster-vectors", "build-profiles"}.isdisjoint(ran)
+
+
+def test_a_changed_stage_runs_again_and_what_hangs_on_it_and_nothing_else(first_night, source, tmp_path, monkeypatch):
+    from tasks import caching
+
+    root = tmp_path / "root"
+    shutil.copytree(first_night[0], root)
+    version = caching.code_version
+    monkeypatch.setattr(caching, "code_version", lambda module: version(module) + "x" * (module == "tasks.evaluate"))
+    _, ran = run(source, root)
+
+    assert ran == {"evaluate"}  # its result is what it was, so what hangs on it has nothing to do
+
+
+def test_a_lost_file_is_made_again_and_nothing_else_is(first_night, source, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(first_night[0], root)
+    shard = sorted((root / "shards" / "pixels").iterdir())[0]
+    content = shard.read_bytes()
+    shard.unlink()
+    _, ran = run(source, root)
+
+    assert ran == {"decode-images"}
+    assert shard.read_bytes() == content
+
+
+def test_new_favorites_are_learned_without_decoding_or_clustering_again(first_night, source, tmp_path):
+    root, grown = tmp_path / "root", tmp_path / "source"
+    shutil.copytree(first_night[0], root)
+    shutil.copytree(source, grown)  # copytree keeps the pictures' times
+    with (grown / "favorites.csv").open("a") as file:
+        file.write("user00,image59\n")
+    published, ran = run(grown, root)
+
+    assert {"decode-images", "learn-vectors", "cluster-vectors"}.isdisjoint(ran)
+    assert {"ingest", "train-cdl", "recommend"} <= ran
+    assert published.is_new
+
+
+def test_a_night_below_the_last_one_is_kept_but_not_made_current(first_night, source, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(first_night[0], root)
+    worse, _ = run(source, root, {"training": {"epochs": 1, "learning_rate": 1e-9}}, run_id="worse")
+    place = Root(str(root))
+
+    assert not worse.is_current
+    assert worse.reasons
+    assert snapshots.current(place).run_id == first_night[1].run_id
+    assert snapshots.manifest(place, "worse")["is_current"] is False
+
+
+def test_a_source_of_images_and_favorites_alone_is_enough(source, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("images.parquet", "favorites.csv"):
+        shutil.copy(source / name, bare / name)
+    rows = pl.read_parquet(bare / "images.parquet").select("image_id")
+    rows.write_parquet(bare / "images.parquet")
+    published, _ = run(bare, tmp_path / "root")
+
+    assert published.rows["recommendations"] > 0
+
+
+def test_a_run_that_broke_off_goes_on_under_its_own_id(source, tmp_path, monkeypatch):
+    from models import ranking
+
+    root = tmp_path / "root"
+    with monkeypatch.context() as broken:
+        broken.setattr(ranking, "similar", lambda *args: (_ for _ in ()).throw(RuntimeError("the disk is full")))
+        with pytest.raises(RuntimeError, match="the disk is full"):
+            run(source, root)
+    started = next((root / "runs").iterdir()).stem
+    published, ran = run(source, root)
+
+    assert published.run_id == started
+    assert ran == {"find-similar", "evaluate", "publish"}

@@ -1,0 +1,361 @@
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from storage import parquet
+from storage.roots import Root
+from storage.sources.directory import Community, IngestConfig, SourceError, ingest, table_files, tables_digest
+from storage.tables import COMMUNITY, QUARANTINE
+
+LENIENT = IngestConfig(max_quarantined_share=1.0)
+IMAGES_CSV = "image_id\ni1\ni2\ni3\n"
+FAVORITES_CSV = "user_id,image_id\nu1,i1\nu2,i2\n"
+
+
+def community(folder: Path, config: IngestConfig = LENIENT, **files: str | pl.DataFrame) -> Community:
+    """Ingest a source of three images and two favorites, and of the given tables: CSV text, or a frame as Parquet."""
+    for name, content in {"images": IMAGES_CSV, "favorites": FAVORITES_CSV, **files}.items():
+        if isinstance(content, pl.DataFrame):
+            content.write_parquet(folder / f"{name}.parquet")
+        else:
+            (folder / f"{name}.csv").write_text(content)
+    return ingest(Root(str(folder)), config)
+
+
+def rows(found: Community, table: str) -> list[tuple[object, ...]]:
+    return found.tables[table].rows()
+
+
+def quarantine(found: Community) -> list[tuple[object, ...]]:
+    return found.quarantine.rows()
+
+
+def test_images_and_favorites_are_enough(tmp_path: Path) -> None:
+    found = community(tmp_path)
+    assert set(found.tables) == {table.name for table in COMMUNITY} - {"image_features"}
+    assert rows(found, "favorites") == [("u1", "i1", None), ("u2", "i2", None)]
+    assert rows(found, "users") == [("u1", None), ("u2", None)]
+    assert rows(found, "contacts") == []
+    assert found.report["derived"] == ["users"]
+    assert not found.report["has_user_tags"]
+
+
+def test_every_table_has_the_columns_of_its_schema(tmp_path: Path) -> None:
+    found = community(tmp_path, image_features=pl.DataFrame({"image_id": ["i1"], "feature": [[1.0, 2.0]]}))
+    for table in COMMUNITY:
+        parquet.conform(table, found.tables[table.name])
+    parquet.conform(QUARANTINE, found.quarantine)
+
+
+def test_a_row_without_an_id_goes_to_quarantine(tmp_path: Path) -> None:
+    found = community(tmp_path, favorites="user_id,image_id\n,i1\nu1,  \nu1,i1\n")
+    assert quarantine(found) == [("favorites", 0, "missing id", None), ("favorites", 1, "missing id", None)]
+    assert found.report["tables"]["favorites"]["quarantined"] == {"missing id": 2}
+
+
+def test_numeric_ids_are_read_as_their_decimal_text(tmp_path: Path) -> None:
+    images = pl.DataFrame({"image_id": [1, 2, 30]}, {"image_id": pl.UInt16})
+    favorites = pl.DataFrame({"user_id": [7.0, 8.0, float("nan")], "image_id": [1, 30, 2]})
+    found = community(tmp_path, images=images, favorites=favorites)
+    assert rows(found, "favorites") == [("7", "1", None), ("8", "30", None)]
+    assert quarantine(found) == [("favorites", 2, "missing id", None)]
+
+
+def test_csv_ids_keep_their_leading_zeros(tmp_path: Path) -> None:
+    found = community(tmp_path, images="image_id\n007\n", favorites="user_id,image_id\n00,007\n0,7\n")
+    assert rows(found, "favorites") == [("00", "007", None)]
+
+
+def test_json_numbers_and_text_may_stand_in_one_column(tmp_path: Path) -> None:
+    (tmp_path / "contacts.jsonl").write_text(
+        '{"user_id": 12, "contact_id": "12.0"}\n{"user_id": "a", "contact_id": 9007199254740993}\n'
+        '{"user_id": 13.0, "contact_id": true}\n{"user_id": ["a"], "contact_id": "b"}\n'
+    )
+    found = community(tmp_path)
+    assert rows(found, "contacts") == [("12", "12.0"), ("13", "true"), ("a", "9007199254740993")]
+    assert found.report["tables"]["contacts"]["quarantined"] == {"unreadable row": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2020-05-06T07:08:09Z", datetime(2020, 5, 6, 7, 8, 9, tzinfo=UTC)),
+        ("2020-05-06 07:08:09.999", datetime(2020, 5, 6, 7, 8, 9, tzinfo=UTC)),
+        ("2020-05-06T07:08+02:00", datetime(2020, 5, 6, 5, 8, tzinfo=UTC)),
+        ("2020-05-06T07:08:09-0130", datetime(2020, 5, 6, 8, 38, 9, tzinfo=UTC)),
+        ("2020-05-06T07:08:09+05", datetime(2020, 5, 6, 2, 8, 9, tzinfo=UTC)),
+        ("2020-05-06", datetime(2020, 5, 6, tzinfo=UTC)),
+        ("86400", datetime(1970, 1, 2, tzinfo=UTC)),
+        ("1.5886e9", datetime(2020, 5, 4, 13, 46, 40, tzinfo=UTC)),
+        ("-0.5", datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        (" ", None),
+    ],
+)
+def test_a_time_is_iso_8601_or_epoch_seconds(tmp_path: Path, text: str, time: datetime | None) -> None:
+    found = community(tmp_path, favorites=f"user_id,image_id,favorited_at\nu,i1,{text}\n")
+    assert rows(found, "favorites") == [("u", "i1", time)]
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2020-13-01", "2020-05-06T25:00", "1588600000000", "nan", "0000-01-01"])
+def test_an_unreadable_time_goes_to_quarantine(tmp_path: Path, text: str) -> None:
+    found = community(tmp_path, favorites=f"user_id,image_id,favorited_at\nu,i1,{text}\nu,i2,\n")
+    assert quarantine(found) == [("favorites", 0, "unreadable time", text)]
+
+
+def test_parquet_times_of_any_type_are_the_same_second(tmp_path: Path) -> None:
+    second = datetime(2020, 5, 6, tzinfo=UTC)
+    epoch = int(second.timestamp())
+    columns = [
+        pl.Series([date(2020, 5, 6)]),
+        pl.Series([second.replace(tzinfo=None)], dtype=pl.Datetime("ns")),
+        pl.Series([second]).dt.convert_time_zone("Asia/Tokyo"),
+        pl.Series([epoch], dtype=pl.Int32),
+        pl.Series([epoch + 0.9]),
+    ]
+    for column in columns:
+        favorites = pl.DataFrame({"user_id": ["u"], "image_id": ["i1"], "favorited_at": column})
+        assert rows(community(tmp_path, favorites=favorites), "favorites") == [("u", "i1", second)]
+        (tmp_path / "favorites.parquet").unlink()
+
+
+def test_a_dangling_reference_goes_to_quarantine(tmp_path: Path) -> None:
+    found = community(
+        tmp_path,
+        users="user_id\nu1\nu2\n",
+        groups="group_id\ng1\n",
+        favorites="user_id,image_id\nu1,i1\nu1,i9\nu9,i1\n",
+        image_tags="image_id,tag\ni9,sea\n",
+        user_tags="user_id,tag\nu9,sea\n",
+        contacts="user_id,contact_id\nu1,u9\nu9,u1\n",
+        memberships="user_id,group_id\nu1,g9\nu9,g1\nu2,g1\n",
+    )
+    assert {reason for _, _, reason, _ in quarantine(found)} == {"dangling reference"}
+    assert [(table, row, value) for table, row, _, value in quarantine(found)] == [
+        ("contacts", 0, "u9"),
+        ("contacts", 1, "u9"),
+        ("favorites", 1, "i9"),
+        ("favorites", 2, "u9"),
+        ("image_tags", 0, "i9"),
+        ("memberships", 0, "g9"),
+        ("memberships", 1, "u9"),
+        ("user_tags", 0, "u9"),
+    ]
+
+
+def test_a_reference_to_a_row_in_quarantine_dangles(tmp_path: Path) -> None:
+    found = community(tmp_path, images="image_id,url\ni1,ftp://host/a\ni2,https://host/a\n")
+    assert quarantine(found) == [
+        ("favorites", 0, "dangling reference", "i1"),
+        ("images", 0, "bad url", "ftp://host/a"),
+    ]
+
+
+def test_an_images_owner_need_not_be_a_user(tmp_path: Path) -> None:
+    found = community(tmp_path, users="user_id\nu1\nu2\n", images="image_id,owner_id\ni1,stranger\ni2,\n")
+    assert found.tables["images"]["owner_id"].to_list() == ["stranger", None]
+
+
+def test_users_and_groups_are_derived_from_the_other_tables(tmp_path: Path) -> None:
+    found = community(
+        tmp_path,
+        images="image_id,owner_id\ni1,owner\ni2,\n",
+        user_tags="user_id,tag\nu3,sea\n",
+        contacts="user_id,contact_id\nu4,u5\n",
+        memberships="user_id,group_id\nu6,g1\n",
+    )
+    assert found.tables["users"]["user_id"].to_list() == ["u1", "u2", "u3", "u4", "u5", "u6"]
+    assert rows(found, "groups") == [("g1", None)]
+    assert found.report["derived"] == ["users", "groups"]
+
+
+def test_nobody_follows_themselves(tmp_path: Path) -> None:
+    found = community(tmp_path, contacts="user_id,contact_id\nu1,u1\nu1,u2\n")
+    assert quarantine(found) == [("contacts", 0, "self reference", "u1")]
+
+
+def test_an_empty_tag_goes_to_quarantine_and_others_lose_the_space_around_them(tmp_path: Path) -> None:
+    found = community(tmp_path, image_tags='image_id,tag\ni1," Blue  Sea "\ni1,\t\n')
+    assert rows(found, "image_tags") == [("i1", "Blue  Sea")]
+    assert quarantine(found) == [("image_tags", 1, "missing tag", None)]
+
+
+def test_a_count_is_a_positive_whole_number_and_1_where_it_is_missing(tmp_path: Path) -> None:
+    found = community(tmp_path, user_tags="user_id,tag,count\nu1,a,3\nu1,b,\nu1,c,0\nu1,d,1.5\nu1,e,many\nu1,f,2.0\n")
+    assert rows(found, "user_tags") == [("u1", "a", 3), ("u1", "b", 1), ("u1", "f", 2)]
+    assert [(reason, value) for _, _, reason, value in quarantine(found)] == [
+        ("bad count", "0"),
+        ("bad count", "1.5"),
+        ("bad count", "many"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "../x.jpg", "a/../../x.jpg", "a/..", r"a\..\x", "s3://b/x", "file:x", "C:x.jpg", "a\0.jpg"]
+)
+def test_a_path_outside_the_source_directory_goes_to_quarantine(tmp_path: Path, path: str) -> None:
+    found = community(tmp_path, images=pl.DataFrame({"image_id": ["i1", "i2"], "path": [path, "a/..b/x..jpg"]}))
+    assert found.tables["images"]["image_id"].to_list() == ["i2"]
+    assert quarantine(found)[-1] == ("images", 0, "path outside the source directory", path)
+
+
+def test_features_are_finite_and_of_the_most_frequent_length(tmp_path: Path) -> None:
+    features = [[1.0, 2.0], [3.0, 4.0], [5.0], None, [1.0, float("nan")], [None, 1.0], [1e300, 1.0], [7.0, 8.0]]
+    ids = [f"i{row}" for row in range(8)]
+    frame = pl.DataFrame({"image_id": ids, "feature": features})
+    found = community(tmp_path, images=pl.DataFrame({"image_id": ids[1:]}), image_features=frame)
+    assert rows(found, "image_features") == [("i1", [3.0, 4.0]), ("i7", [7.0, 8.0])]
+    assert found.report["tables"]["image_features"]["quarantined"] == {"bad feature": 5, "dangling reference": 1}
+
+
+def test_features_may_be_arrays_of_any_number_type(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"image_id": ["i1"], "feature": np.array([[1, 2, 3]])})
+    assert rows(community(tmp_path, image_features=frame), "image_features") == [("i1", [1.0, 2.0, 3.0])]
+
+
+def test_a_repeated_favorite_counts_once_with_its_earliest_time(tmp_path: Path) -> None:
+    found = community(tmp_path, favorites="user_id,image_id,favorited_at\nu,i1,\nu,i1,90\nu,i1,60\nu,i2,\n")
+    assert rows(found, "favorites") == [("u", "i1", datetime(1970, 1, 1, 0, 1, tzinfo=UTC)), ("u", "i2", None)]
+    assert found.report["tables"]["favorites"]["duplicates"] == 2
+    assert quarantine(found) == []
+
+
+def test_counts_of_a_repeated_user_tag_are_summed(tmp_path: Path) -> None:
+    found = community(tmp_path, user_tags="user_id,tag,count\nu1,sea,2\nu2,sea,\nu1, sea,3\n")
+    assert rows(found, "user_tags") == [("u1", "sea", 5), ("u2", "sea", 1)]
+
+
+def test_the_order_of_the_rows_does_not_matter(tmp_path: Path) -> None:
+    favorites = pl.DataFrame({"user_id": list("bbaab"), "image_id": ["i2", "i1", "i1", "i1", "i2"]})
+    favorites = favorites.with_columns(favorited_at=pl.Series([5, 4, 3, 2, 1]))
+    first = community(tmp_path, favorites=favorites)
+    second = community(tmp_path, favorites=favorites.reverse())
+    assert rows(first, "favorites") == rows(second, "favorites")
+    assert [row[:2] for row in rows(first, "favorites")] == [("a", "i1"), ("b", "i1"), ("b", "i2")]
+
+
+def test_an_id_that_comes_twice_with_other_values_keeps_its_first_row(tmp_path: Path) -> None:
+    found = community(tmp_path, images="image_id,title\ni1,one\ni2,\ni1,two\ni1,one\ni2,late\n")
+    assert found.tables["images"].select("image_id", "title").rows() == [("i1", "one"), ("i2", None)]
+    assert quarantine(found) == [("images", 2, "duplicate id", "i1"), ("images", 4, "duplicate id", "i2")]
+    assert found.report["tables"]["images"]["duplicates"] == 1
+
+
+def test_rows_are_counted_where_they_went(tmp_path: Path) -> None:
+    found = community(tmp_path, favorites="user_id,image_id,mood\nu1,i1,\nu1,i1,\nu1,i9,\nu1,\n")
+    assert found.report["tables"]["favorites"] == {
+        "file": "favorites.csv",
+        "missing": False,
+        "read": 4,
+        "kept": 1,
+        "duplicates": 1,
+        "quarantined": {"dangling reference": 1, "unreadable row": 1},
+        "unknown_columns": ["mood"],
+    }
+    assert found.report["tables"]["users"]["missing"]
+    assert json.loads(json.dumps(found.report)) == found.report
+
+
+def test_unknown_files_are_listed_once_and_pictures_are_not(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for name in ("README.md", "official_test.parquet", "users.xlsx", "image_features.csv", "images/1.jpg", "2.jpg"):
+        (tmp_path / name).touch()
+    found = community(tmp_path, images="image_id,path\ni1,images/1.jpg\ni2,2.jpg\n")
+    assert found.report["unknown_files"] == ["README.md", "image_features.csv", "official_test.parquet", "users.xlsx"]
+
+
+def test_two_files_for_a_table_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "images.jsonl").touch()
+    with pytest.raises(SourceError, match=r"images stands in images\.csv and in images\.jsonl"):
+        community(tmp_path)
+
+
+def test_a_missing_directory_or_table_is_refused(tmp_path: Path) -> None:
+    for refused in (table_files, tables_digest):
+        with pytest.raises(SourceError, match="no such source directory"):
+            refused(Root(str(tmp_path / "nowhere")))
+    (tmp_path / "images.csv").touch()
+    with pytest.raises(SourceError, match=r"no table favorites \(found images\.csv\)"):
+        ingest(Root(str(tmp_path)), LENIENT)
+
+
+def test_an_unreadable_file_is_refused_by_name(tmp_path: Path) -> None:
+    community(tmp_path, contacts=pl.DataFrame({"user_id": ["u1"], "contact_id": ["u2"]}))
+    whole = (tmp_path / "contacts.parquet").read_bytes()
+    (tmp_path / "contacts.parquet").write_bytes(whole[:-9])
+    with pytest.raises(SourceError, match=r"contacts\.parquet: cannot be read as parquet: .*footer"):
+        community(tmp_path)
+    (tmp_path / "contacts.parquet").unlink()
+    with pytest.raises(SourceError, match=r"column feature holds String, not lists of numbers"):
+        community(tmp_path, image_features=pl.DataFrame({"image_id": ["i1"], "feature": ["1 2"]}))
+
+
+def test_a_missing_column_is_refused_with_the_columns_found(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"favorites\.csv: no column image_id \(found user_id, photo\)"):
+        community(tmp_path, favorites="user_id,photo\nu1,i1\n")
+
+
+def test_a_source_without_a_favorite_left_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"no favorite is left of 1 .*favorites: 1 of 1 rows dangling reference"):
+        community(tmp_path, favorites="user_id,image_id\nu1,i9\n")
+
+
+def test_too_many_rows_in_quarantine_are_refused(tmp_path: Path) -> None:
+    favorites = "user_id,image_id\nu1,i1\nu2,\n"  # one of the five rows
+    assert quarantine(community(tmp_path, IngestConfig(max_quarantined_share=0.2), favorites=favorites))
+    with pytest.raises(SourceError, match=r"1 of 5 rows break a rule, more than the share of 0\.1"):
+        community(tmp_path, IngestConfig(max_quarantined_share=0.1), favorites=favorites)
+
+
+def test_the_digest_changes_with_the_tables_only(tmp_path: Path) -> None:
+    community(tmp_path)
+    digest = tables_digest(Root(str(tmp_path)))
+    (tmp_path / "notes.txt").write_text("hello")
+    assert tables_digest(Root(str(tmp_path))) == digest
+    (tmp_path / "favorites.csv").write_text(FAVORITES_CSV + "u3,i3\n")
+    assert tables_digest(Root(str(tmp_path))) != digest
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=4)
+ID = st.sampled_from("abcd")
+CELLS = {
+    "images": st.fixed_dictionaries({"image_id": ID, "title": st.none() | TEXT}),
+    "favorites": st.fixed_dictionaries(
+        {"user_id": ID | TEXT, "image_id": ID, "favorited_at": st.none() | st.integers(-(10**11), 10**12)}
+    ),
+    "image_tags": st.fixed_dictionaries({"image_id": ID, "tag": st.none() | TEXT}),
+    "user_tags": st.fixed_dictionaries(
+        {"user_id": TEXT, "tag": st.sampled_from(["sea", " sea", "sun"]), "count": st.none() | st.integers(-1, 9)}
+    ),
+}
+SCHEMAS: dict[str, dict[str, type[pl.DataType]]] = {
+    "images": {"image_id": pl.String, "title": pl.String},
+    "favorites": {"user_id": pl.String, "image_id": pl.String, "favorited_at": pl.Int64},
+    "image_tags": {"image_id": pl.String, "tag": pl.String},
+    "user_tags": {"user_id": pl.String, "tag": pl.String, "count": pl.Int64},
+}
+FIRST: dict[str, list[dict[str, object]]] = {  # so that a favorite is left
+    "images": [{"image_id": "a", "title": None}],
+    "favorites": [{"user_id": "a", "image_id": "a", "favorited_at": 0}],
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.fixed_dictionaries({name: st.lists(row, max_size=6) for name, row in CELLS.items()}))
+def test_equal_rows_in_any_format_give_equal_tables(source: dict[str, list[dict[str, object]]]) -> None:
+    outcomes = []
+    for suffix in ("parquet", "csv", "jsonl"):
+        with TemporaryDirectory() as folder:
+            for name, given_rows in source.items():
+                frame = pl.DataFrame([*FIRST.get(name, []), *given_rows], SCHEMAS[name])
+                write = getattr(frame, {"jsonl": "write_ndjson"}.get(suffix, f"write_{suffix}"))
+                write(Path(folder, f"{name}.{suffix}"))
+            found = ingest(Root(folder), LENIENT)
+        outcomes.append([*((name, frame.rows()) for name, frame in found.tables.items()), found.quarantine.rows()])
+    assert outcomes[0] == outcomes[1] == outcomes[2]
