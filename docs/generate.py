@@ -22,8 +22,8 @@ def tables_page() -> str:
     """Every table: what a row means, its key, its columns."""
     parts = [
         "# Tables",
-        "Made from `storage/tables.py` by `make docs`. Files are Parquet, sorted by the key; each carries "
-        f"`tastegraph.schema_version` (now {tables.SCHEMA_VERSION}) in its metadata. Columns marked *optional* may be null.",
+        "Made from `storage/tables.py` by `make docs`. Files are Parquet, sorted by key; each carries "
+        f"`tastegraph.schema_version` (now {tables.SCHEMA_VERSION}) in its metadata. A column marked *optional* may be null.",
     ]
     derived = [table for table in vars(tables).values() if isinstance(table, Table)]
     sections = {
@@ -36,7 +36,9 @@ def tables_page() -> str:
         parts.append(f"## {title}")
         for table in members:
             parts.append(f"### {table.name}\n\n{table.doc} Key: {', '.join(f'`{name}`' for name in table.key)}.")
-            rows = [f"| `{field.name}` | {_type(field)} | {field.metadata[b'doc'].decode()} |" for field in table.schema]
+            rows = [
+                f"| `{field.name}` | {_type(field)} | {field.metadata[b'doc'].decode()} |" for field in table.schema
+            ]
             parts.append("\n".join(["| column | type | meaning |", "|---|---|---|", *rows]))
     return "\n\n".join(parts) + "\n"
 
@@ -45,8 +47,8 @@ def settings_page() -> str:
     """Every setting: its default and what it does, from the comment beside it."""
     parts = [
         "# Settings",
-        "Made from the code by `make docs`. Each is set by `--set section.key=value`, in a YAML file given as `--config`, "
-        "or in a deployment's parameter `config`. `--config paper` takes the paper's settings, `flows/paper.yaml`.",
+        "Made from the code by `make docs`. Each is set by `--set section.key=value`, in a YAML file given as "
+        "`--config`, or in a deployment's parameter `config`. `--config paper` takes the paper's settings, `flows/paper.yaml`.",
     ]
     for section in fields(NightlyConfig):
         owner = section.default_factory

@@ -125,7 +125,6 @@ def show(root: RootOption, as_json: JsonOption = False) -> None:
         is_current = current is not None and run["run_id"] == current.run_id
         failed = [item["name"] for item in run["gate"] if not item["passed"] and not item["is_warning"]]
         size = sum(file["bytes"] for file in run["files"]) / 2**20
-        rows = sum(file["rows"] for file in run["files"] if file["table"] == "recommendations")
         table.add_row(
             f"{run['run_id']}{' (current)' if is_current else ''}",
             run["generated_at"],
@@ -135,7 +134,7 @@ def show(root: RootOption, as_json: JsonOption = False) -> None:
                 for wanted in (("paper", "precision"), ("paper_matched", "precision"), ("full", "ndcg"))
             ),
             "passed" if not failed else f"failed: {'; '.join(failed)}",
-            f"{rows:,}",
+            f"{run['rows']['recommendations']:,}",
             f"{size:.1f}",
         )
     out.print(table)
@@ -167,6 +166,7 @@ def _prepare_prefect(root: str) -> None:
         "PREFECT_LOGGING_LEVEL": "WARNING",
     }.items():
         os.environ.setdefault(name, value)
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect's server makes no parents
 
 
 def _print_published(published: Any, root: str) -> None:

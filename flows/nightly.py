@@ -27,7 +27,7 @@ from tasks.publish import Published, publish
 from tasks.recommend import find_similar, plan_blocks, recommend
 from tasks.signals import SignalTables
 from tasks.split import conceal_favorites
-from tasks.tags import cluster_vectors, learn_vectors, vocabulary_of
+from tasks.tags import cluster_vectors, make_vectors, vocabulary_of
 from tasks.train import train_cdl
 from tasks.triplets import sample_triplets
 
@@ -59,7 +59,7 @@ def nightly(
 
         of = vocabulary_of(table)
         sentences = [table["image_tags"], table["user_tags"]] if of == "tags" else [split.training]
-        vectors = learn_vectors(of, sentences, config.word2vec, here)
+        vectors = make_vectors(of, sentences, config.pretrained, config.word2vec, here)
         clusters = cluster_vectors(vectors.vectors, config.clusters, here)
         profiles = build_profiles(
             vectors,
@@ -68,6 +68,7 @@ def nightly(
             table["image_tags"],
             table["user_tags"],
             split.training,
+            config.vocabulary,
             config.interests,
             here,
         )

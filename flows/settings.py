@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from models.clusters import ClusterConfig
-from models.profiles import InterestConfig
 from pydantic import TypeAdapter, ValidationError
 
 from models.cdl import CDLConfig
+from models.clusters import ClusterConfig
 from models.negatives import NegativeConfig
+from models.profiles import InterestConfig
 from models.protocols import ProtocolConfig
 from models.training import TrainingConfig
 from models.triplets import TripletConfig
@@ -19,7 +19,9 @@ from storage.sources.demo import DemoConfig
 from storage.sources.directory import IngestConfig
 from tasks.gate import GateConfig
 from tasks.inputs import InputConfig
+from tasks.profiles import VocabularyConfig
 from tasks.recommend import RecommendConfig
+from tasks.tags import PretrainedConfig
 from tasks.triplets import TrainingUsersConfig
 from tasks.word2vec import Word2VecConfig
 
@@ -36,8 +38,10 @@ class NightlyConfig:
     ingest: IngestConfig = field(default_factory=IngestConfig)
     images: ImageConfig = field(default_factory=ImageConfig)
     evaluation: ProtocolConfig = field(default_factory=ProtocolConfig)
+    pretrained: PretrainedConfig = field(default_factory=PretrainedConfig)
     word2vec: Word2VecConfig = field(default_factory=Word2VecConfig)
     clusters: ClusterConfig = field(default_factory=ClusterConfig)
+    vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
     interests: InterestConfig = field(default_factory=InterestConfig)
     inputs: InputConfig = field(default_factory=InputConfig)
     negatives: NegativeConfig = field(default_factory=NegativeConfig)

@@ -179,5 +179,7 @@ def embed(tower: nn.Module, inputs: np.ndarray, batch: int = 256) -> np.ndarray:
     """The tower's outputs for a block of inputs, in batches: float32 (B, d). The tower must be in evaluation mode."""
     device = next(tower.parameters()).device
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        outputs = [tower(torch.from_numpy(inputs[row : row + batch]).to(device)) for row in range(0, len(inputs), batch)]
+        outputs = [
+            tower(torch.from_numpy(inputs[row : row + batch]).to(device)) for row in range(0, len(inputs), batch)
+        ]
     return torch.cat(outputs).float().cpu().numpy()

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from scipy.sparse import csc_array, csr_array, eye_array
 
-# Users and images in one block: 64 MiB of scores on a CPU, 512 on a GPU. Few users against many images leave the least
-# to look at (see `_merge`): on one core, 256 x 65,536 took three quarters of the time of 1,024 x 8,192.
-BLOCKS = {"cpu": (256, 65_536), "cuda": (2048, 65_536)}
+# Users and images in one block: 128 MiB of scores on a CPU, 512 on a GPU. Few users against many images leave the least
+# to look at (see `_merge`); too few, and the threads of a CPU spend their time waiting for each other.
+BLOCKS = {"cpu": (512, 65_536), "cuda": (2048, 65_536)}
 LOW_BITS = (1 << 32) - 1  # of a key: they hold the image row
 
 
@@ -184,9 +184,11 @@ class _Interests:
             allowed[: len(tags)] |= bitmaps.index_select(0, tags)  # copies whole rows; indexing goes byte by byte
         allowed_8b = allowed[self.place_of_user].T.contiguous()
         # On a CPU, masked_fill and where take several times as long as the minimum of the scores and -inf or inf.
-        for some_8b, some_nb in zip(allowed_8b.split(1024), scores_nb.split(8 * 1024), strict=True):
-            limit = (some_8b[:, None, :] & bits[:, None]).reshape(some_nb.shape).float().sub_(0.5).mul_(torch.inf)
-            torch.minimum(some_nb, limit, out=some_nb)
+        for first in range(0, len(allowed_8b), 1024):
+            some_nb = scores_nb[8 * first : 8 * (first + 1024)]
+            some_8b = allowed_8b[first : first + 1024, None, :] & bits[:, None]
+            limit_nb = some_8b.reshape(some_nb.shape).float().sub_(0.5).mul_(torch.inf)
+            torch.minimum(some_nb, limit_nb, out=some_nb)
 
 
 def _hide_seen(scores_nb: torch.Tensor, seen_bI: csc_array, first_image: int) -> None:

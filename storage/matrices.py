@@ -40,3 +40,14 @@ def incidence(
     )
     matrix.sum_duplicates()
     return matrix
+
+
+def vectors_of(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of equally long lists of float32 as an array, float32 (rows, length)."""
+    lists = column.combine_chunks()
+    return np.asarray(lists.flatten().to_numpy()).reshape(len(lists), -1)
+
+
+def lists_of(vectors: np.ndarray) -> pa.FixedSizeListArray:
+    """Vectors (rows, length) as a column of lists of float32."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(np.float32).ravel()), vectors.shape[1])

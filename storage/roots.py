@@ -43,7 +43,7 @@ class ConflictError(RuntimeError):
     """Somebody else wrote the file since it was read."""
 
 
-class StoreError(RuntimeError):
+class StoreError(OSError):
     """The store cannot be used at all: no such bucket, no credentials, no permission, no connection."""
 
 

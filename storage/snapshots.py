@@ -1,9 +1,9 @@
 """Published runs: one immutable snapshot per run, and a small pointer, written last, that says which is current.
 
-    exports/current.json                                    the pointer
+    exports/current.json                                      the pointer
     exports/runs/run_id=<run_id>/<table>/part-00000.parquet
     exports/runs/run_id=<run_id>/report/index.html
-    exports/runs/run_id=<run_id>/manifest.json              written when every file of the run is in its place
+    exports/runs/run_id=<run_id>/manifest.json                written when all else of the run is in its place
 
 A run without a manifest is one whose publishing was killed: nobody reads it, and publishing it again completes it.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.refs import Ref
-from storage.roots import Entry, Root
+from storage.roots import Root
 from storage.tables import SCHEMA_VERSION
 
 POINTER = "exports/current.json"
@@ -30,29 +30,27 @@ class PublishedError(ValueError):
 
 @dataclass(frozen=True)
 class Pointer:
-    """Where a published run's tables lie; what `exports/current.json` holds."""
+    """Where a published run's tables lie: what `exports/current.json` holds."""
 
     run_id: str
     generated_at: str
     schema_version: str
-    paths: dict[str, list[str]]  # per table, its files below the root
-    rows: dict[str, int]  # per table
-    checksums: dict[str, str]  # sha256 per file
+    paths: dict[str, list[str]]  # each table's files, below the root
+    rows: dict[str, int]  # each table's
+    checksums: dict[str, str]  # each file's sha256
     metrics: Any
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> "Pointer":
-        """The pointer to the run with this manifest."""
-        paths: dict[str, list[str]] = {table: [] for table in manifest["tables"]}
-        for file in manifest["files"]:
-            paths[file["table"]].append(file["path"])
+        """The pointer to the run with this manifest, current or not."""
+        files = [file for file in manifest["files"] if file["table"]]
         return cls(
             run_id=manifest["run_id"],
             generated_at=manifest["generated_at"],
             schema_version=manifest["schema_version"],
-            paths=paths,
-            rows=dict(manifest["tables"]),
-            checksums={file["path"]: file["sha256"] for file in manifest["files"]},
+            paths={name: [file["path"] for file in files if file["table"] == name] for name in manifest["rows"]},
+            rows=dict(manifest["rows"]),
+            checksums={file["path"]: file["sha256"] for file in files},
             metrics=manifest["metrics"],
         )
 
@@ -67,50 +65,112 @@ def publish(
 ) -> dict[str, Any]:
     """Publish a run and return its manifest; with `current`, make it the one that readers follow.
 
-    Killed anywhere and called again, it ends with the same files. A run that is published already is kept as it is
-    where its tables are the same (lost files are put back), so that only the pointer may still move.
+    Killed anywhere and called again, it ends with the same files. A run that is published already keeps its manifest
+    and its report where the tables are the same: lost tables are put back, and only the pointer may still move.
 
     Args:
-        tables: the files of each table, in the order in which they are read.
-        report: the page `report/index.html`.
-        manifest: what else the manifest tells; `generated_at` (ISO 8601, UTC) and `metrics` are needed.
+        tables: each table's files, in the order in which they are read.
+        report: the page for `report/index.html`.
+        manifest: what else the manifest tells; needs `generated_at` (ISO 8601, UTC) and `metrics`.
     Raises:
         PublishedError: the run id is taken by a run with other tables.
-        ConflictError: another run was made current since this call began.
-        ValueError: a run id that cannot stand in a path, or a manifest that JSON cannot hold.
+        ConflictError: somebody else published this run, or made another one current, since the call began.
+        ValueError: a run id that cannot be part of a path, or a manifest that JSON cannot hold.
     """
-    if missing := {"generated_at", "metrics"} - set(manifest):
+    if missing := {"generated_at", "metrics"} - manifest.keys():
         raise ValueError(f"run {run_id}: the manifest lacks {', '.join(sorted(missing))}")
     pointer = root.entry(POINTER)
     folder = _folder(run_id)
-    files = [
-        {"table": table, "path": f"{folder}/{table}/part-{part:05d}.parquet"} | _facts(ref)
-        for table, refs in sorted(tables.items())
+    sources = {
+        f"{folder}/{name}/part-{part:05d}.parquet": (name, ref)
+        for name, refs in sorted(tables.items())
         for part, ref in enumerate(refs)
+    }
+    files = [
+        {"table": name, "path": path, "rows": ref.rows, "bytes": ref.bytes, "sha256": ref.sha256}
+        for path, (name, ref) in sources.items()
     ]
     page = f"{folder}/report/index.html"
-    made = {
+    digest = hashlib.sha256(report).hexdigest()
+    made: dict[str, Any] = {
         **manifest,
         "run_id": run_id,
         "schema_version": SCHEMA_VERSION,
-        "content": content_digest(tables),
-        "tables": {table: sum(ref.rows for ref in refs) for table, refs in sorted(tables.items())},
-        "files": files,
-        "report": {"path": page, "bytes": len(report), "sha256": hashlib.sha256(report).hexdigest()},
+        "rows": {name: sum(ref.rows for ref in refs) for name, refs in sorted(tables.items())},
+        "files": [*files, {"table": None, "path": page, "rows": 0, "bytes": len(report), "sha256": digest}],
     }
-    data = _json(made)  # before anything is written: it may refuse
+    data = _json(made)  # before anything is written, as it may refuse
 
     published = _read(root, f"{folder}/manifest.json")
-    if published and published["content"] != made["content"]:
+    if published and [file for file in published["files"] if file["table"]] != files:
         raise PublishedError(
             f"{root.url(folder)}: run {run_id} was published at {published['generated_at']} with other tables, and "
-            f"published runs never change; publish under another run id"
+            f"what is published never changes; publish under another run id"
         )
-    present = {entry.path: entry for entry in root.entries(folder)}
-    for file, ref in zip(files, (ref for _, refs in sorted(tables.items()) for ref in refs), strict=True):
-        # What a killed attempt left may come from other tables, so without a manifest everything is copied again.
-        if not published or not _same_size(present.get(file["path"]), file["bytes"]):
-            root.copy(ref.path, file["path"])
+    present = {entry.path: entry.size for entry in root.entries(folder)}
+    for path, (_, ref) in sources.items():
+        # Without a manifest everything is copied anew: what a killed call left may be of other tables.
+        if not published or present.get(path) != ref.bytes:
+            root.copy(ref.path, path)
     if not published:
-        for path in present.keys() - checksums.keys() ...
-    return {}
+        for left in present.keys() - sources.keys():
+            root.delete(left)
+        root.write(page, report)
+        root.swap(f"{folder}/manifest.json", data, None)
+    if current:
+        _follow(root, Pointer.of(published or made), pointer.version if pointer else None)
+    return published or made
+
+
+def current(root: Root) -> Pointer | None:
+    """The pointer to the current run; None where no run was made current yet."""
+    found = _read(root, POINTER)
+    return Pointer(**{field.name: found[field.name] for field in fields(Pointer)}) if found else None
+
+
+def manifest(root: Root, run_id: str) -> dict[str, Any]:
+    """What a published run holds, and how it was made. Raises FileNotFoundError where there is no such run."""
+    if found := _read(root, f"{_folder(run_id)}/manifest.json"):
+        return found
+    raise FileNotFoundError(f"{root.url(RUNS)}: no run {run_id} was published here")
+
+
+def runs(root: Root) -> list[dict[str, Any]]:
+    """The manifests of all published runs, the newest first, current or not."""
+    paths = [entry.path for entry in root.entries(RUNS)]
+    manifests = [json.loads(root.read(path)) for path in paths if re.fullmatch(f"{RUNS}/[^/]+/manifest.json", path)]
+    return sorted(manifests, key=lambda found: (found["generated_at"], found["run_id"]), reverse=True)
+
+
+def dataset(root: Root, pointer: Pointer, table: str) -> list[Path]:
+    """Local Parquet files with a table's rows, in order, to be scanned. Raises ValueError for an unknown table."""
+    if table not in pointer.paths:
+        raise ValueError(f"run {pointer.run_id} has no table {table}; it has {', '.join(sorted(pointer.paths))}")
+    return [root.local(path, pointer.checksums[path]) for path in pointer.paths[table]]
+
+
+def _follow(root: Root, pointer: Pointer, expected: str | None) -> None:
+    data = _json(asdict(pointer))
+    if expected is None or root.read(POINTER) != data:
+        root.swap(POINTER, data, expected)
+
+
+def _folder(run_id: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", run_id):
+        raise ValueError(f"run id {run_id!r}: write letters, digits and . _ - only, and no . or - in front")
+    return f"{RUNS}/run_id={run_id}"
+
+
+def _read(root: Root, path: str) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(root.read(path))
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(value, indent=2, allow_nan=False).encode() + b"\n"
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"run {value['run_id']}: JSON cannot hold its manifest or pointer: {error}") from error

@@ -6,7 +6,7 @@ import pyarrow as pa
 from models import cdl
 from models.cdl import CDLConfig
 from models.training import choose_device
-from storage import parquet, tables
+from storage import matrices, parquet, tables
 from storage.refs import Ref
 from storage.roots import Root
 from storage.shards import Shards
@@ -43,17 +43,15 @@ def embed_users(profiles: Ref, trained: Trained, model: CDLConfig, device: str, 
 
 def read_embeddings(refs: list[Ref], root: Root) -> tuple[np.ndarray, np.ndarray]:
     """Ids, sorted, and embeddings, float32 (len(ids), d)."""
-    rows = pa.concat_tables([parquet.read(ref, root) for ref in refs]).combine_chunks()
-    ids, embeddings = rows[rows.column_names[0]].to_numpy(), rows["embedding"].combine_chunks()
-    vectors = embeddings.flatten().to_numpy().reshape(len(ids), -1)
+    rows = pa.concat_tables([parquet.read(ref, root) for ref in refs])
+    ids, vectors = rows[rows.column_names[0]].to_numpy(), matrices.vectors_of(rows["embedding"])
     order = np.argsort(ids.astype(str), kind="stable")
     return ids[order], vectors[order]
 
 
 def _write(table: Table, key: str, ids: np.ndarray, vectors: np.ndarray, trained: Trained, root: Root) -> Ref:
-    embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
     name = pa.array([model_name(trained)] * len(ids))
-    columns = {key: ids, "embedding": embedding, "model": name}
+    columns = {key: ids, "embedding": matrices.lists_of(vectors), "model": name}
     return parquet.write(table.with_dimensions(vectors.shape[1]), columns, root)
 
 

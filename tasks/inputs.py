@@ -10,7 +10,8 @@ from storage import matrices, parquet, shards
 from storage.refs import Ref
 from storage.roots import Root
 from tasks.caching import stage
-from tasks.tags import Vectors, Word2VecConfig, labels_of, learn_vectors
+from tasks.tags import Vectors, labels_of, learn_vectors
+from tasks.word2vec import Word2VecConfig
 
 InputKind = Literal["pixels", "features", "tags", "favorites"]
 KINDS: tuple[InputKind, ...] = ("pixels", "features", "tags", "favorites")
@@ -87,14 +88,14 @@ def choose(coverage: dict[str, int], num_images: int, config: InputConfig) -> In
 def pack_features(image_features: Ref, shard_images: int, root: Root) -> list[Ref]:
     """The source's ready-made features."""
     rows = parquet.read(image_features, root)
-    return _pack(rows["image_id"].to_numpy(), np.stack(rows["feature"].to_numpy()), shard_images, root)
+    return _pack(rows["image_id"].to_numpy(), matrices.vectors_of(rows["feature"]), shard_images, root)
 
 
 @stage
 def pack_image_vectors(vectors: Ref, shard_images: int, root: Root) -> list[Ref]:
     """The images' word2vec vectors, from favorites."""
     rows = parquet.read(vectors, root)
-    return _pack(rows["token"].to_numpy(), np.stack(rows["vector"].to_numpy()), shard_images, root)
+    return _pack(rows["token"].to_numpy(), matrices.vectors_of(rows["vector"]), shard_images, root)
 
 
 @stage

@@ -1,19 +1,31 @@
 """User profiles and interests, and the images' inputs that are made of the same clusters."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-from models.profiles import InterestConfig
 from scipy.sparse import csr_array
 
 from models import profiles
+from models.profiles import InterestConfig
 from storage import matrices, parquet, tables
 from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
 from tasks.caching import stage
 from tasks.tags import Vectors, labels_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabularyConfig:
+    """What an interest names."""
+
+    interests_of: Literal["tags", "clusters"] = "tags"  # raw tags are the paper's wording
+
+    def __post_init__(self) -> None:
+        if self.interests_of not in ("tags", "clusters"):
+            raise ValueError(f"vocabulary.interests_of is {self.interests_of!r}; choose tags or clusters")
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,7 @@ def build_profiles(
     image_tags_table: Ref,
     user_tags_table: Ref,
     training: Ref,
+    vocabulary: VocabularyConfig,
     config: InterestConfig,
     root: Root,
 ) -> Profiles:
@@ -61,7 +74,7 @@ def build_profiles(
         is_own = np.zeros(len(users), bool)
     labels = labels_of(clusters, tokens, root)
     bags_UC = profiles.bag_of_clusters(counts_UT, labels, clusters.rows)
-    if vectors.of == "tags" and config.of == "tags":
+    if vectors.of == "tags" and vocabulary.interests_of == "tags":
         interest_counts, names, carried = counts_UT, tokens, image_tags_table
     else:
         names = np.array([f"cluster {cluster}" for cluster in range(clusters.rows)], object)

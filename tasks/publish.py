@@ -14,7 +14,6 @@ from prefect.states import Completed
 
 from storage import parquet, snapshots
 from storage.roots import Root
-from storage.tables import SCHEMA_VERSION
 from tasks import ledger, report
 from tasks.caching import canonical, digest
 from tasks.gate import GateConfig, Outcome, gate
@@ -57,9 +56,8 @@ def publish(
     stopped = [outcome for outcome in outcomes if not outcome.passed and not outcome.is_warning]
     manifest = {
         "generated_at": generated_at,
-        "schema_version": SCHEMA_VERSION,
         "code_version": version("tastegraph"),
-        "content": content,
+        "night": content,
         "gate_settings": canonical(config, "gate"),
         "source": night.source.address,
         "settings": settings,
@@ -92,7 +90,7 @@ def _same(
     """
     gate_settings = canonical(config, "gate")
     for manifest in snapshots.runs(root):
-        equal = manifest["content"] == content and manifest["gate_settings"] == gate_settings
+        equal = manifest["night"] == content and manifest["gate_settings"] == gate_settings
         stands = not manifest["is_current"] or (current is not None and manifest["run_id"] == current["run_id"])
         if equal and stands and (not night.is_named or manifest["run_id"] == night.run_id):
             return manifest
@@ -102,10 +100,6 @@ def _same(
 def _published(manifest: dict[str, Any], root: Root, *, is_new: bool) -> Published:
     outcomes = [Outcome(**outcome) for outcome in manifest["gate"]]
     failed = [outcome for outcome in outcomes if not outcome.passed]
-    rows: dict[str, int] = {}
-    for file in manifest["files"]:
-        if file["table"]:
-            rows[file["table"]] = rows.get(file["table"], 0) + file["rows"]
     return Published(
         run_id=manifest["run_id"],
         is_current=manifest["is_current"],
@@ -113,7 +107,7 @@ def _published(manifest: dict[str, Any], root: Root, *, is_new: bool) -> Publish
         reasons=[f"{outcome.name}: {outcome.message}" for outcome in failed if not outcome.is_warning],
         warnings=[f"{outcome.name}: {outcome.message}" for outcome in failed if outcome.is_warning],
         folder=root.url(f"exports/runs/run_id={manifest['run_id']}"),
-        rows=rows,
+        rows=manifest["rows"],
     )
 
 

@@ -63,7 +63,10 @@ def build(
             published=not stopped,
             verdict=_verdict(night, stopped),
             warnings=[f"{outcome.name}: {outcome.message}" for outcome in warnings],
-            gates=[Gate(name=item.name, passed=item.passed, is_warning=item.is_warning, message=item.message) for item in outcomes],
+            gates=[
+                Gate(name=item.name, passed=item.passed, is_warning=item.is_warning, message=item.message)
+                for item in outcomes
+            ],
             metrics=[Metric(**row) for row in metrics],
             readings=_readings(night, root),
             community=_community(night),

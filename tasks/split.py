@@ -23,13 +23,13 @@ class Split:
 
 
 @stage
-def conceal_favorites(community: dict[str, Ref], config: ProtocolConfig, root: Root) -> Split:
+def conceal_favorites(favorites_table: Ref, config: ProtocolConfig, root: Root) -> Split:
     """Set favorites of the test users aside (CDL, section 6.1.1)."""
-    favorites = parquet.read(community["favorites"], root)
+    favorites = parquet.read(favorites_table, root)
     users = matrices.ids_of(favorites["user_id"])
     images = matrices.ids_of(favorites["image_id"])
     split = protocols.conceal(matrices.incidence(favorites["user_id"], favorites["image_id"], users, images), config)
-    concealed = _keys(split.concealed_UI)
+    concealed = _keys(split.concealed)
     row = matrices.rows_of(favorites["user_id"], users) * len(images) + matrices.rows_of(favorites["image_id"], images)
     training = favorites.filter(~np.isin(row, concealed))
     return Split(

@@ -1,14 +1,13 @@
 """Word vectors of the community's tags, or of its images where it has none, and their semantic clusters."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pyarrow as pa
-from models.clusters import ClusterConfig
+from scipy.sparse import csr_array
 
 from models import clusters
+from models.clusters import ClusterConfig
 from storage import matrices, parquet, tables, word_vectors
 from storage.matrices import Ids
 from storage.refs import Ref
@@ -29,33 +28,54 @@ class Vectors:
     out_of_vocabulary: int
 
 
+def vocabulary_of(community: dict[str, Ref]) -> Vocabulary:
+    """What the community's profiles are made of: its tags, or its images where it has no tags."""
+    return "tags" if community["image_tags"].rows + community["user_tags"].rows else "images"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedConfig:
+    """Word vectors made elsewhere, in place of the community's own."""
+
+    file: str = ""  # word2vec binary or text, or gensim KeyedVectors; the paper took Google's. Empty: learn them here
+
+
 @stage
 def learn_vectors(of: Vocabulary, sentences: list[Ref], config: Word2VecConfig, root: Root) -> Vectors:
     """Word2vec over sentences: the tags of an image, the tags of a user; without tags, the favorites of a user."""
-    tables_read = [parquet.read(ref, root) for ref in sentences]
-    columns = [(rows[rows.column_names[0]], rows[rows.column_names[1]]) for rows in tables_read]
-    tokens = matrices.ids_of(*(words for _, words in columns))
-    corpus = [matrices.incidence(texts, words, matrices.ids_of(texts), tokens) for texts, words in columns]
-    if config.pretrained:
-        found, vectors = word_vectors.load(Path(config.pretrained), tokens.tolist())
-        tokens, vectors, missing = tokens[found], vectors[found], int((~found).sum())
-        counts = np.sum([matrix.count_nonzero(axis=0) for matrix in corpus], axis=0)[found]
-    else:
-        tokens, counts, vectors = word2vec.train(word2vec.Corpus(corpus, tokens), config)
-        missing = 0
-    columns_out = {"token": tokens, "count": counts, "vector": _lists(vectors)}
-    return Vectors(
-        of, parquet.write(tables.TOKEN_VECTORS.with_dimensions(vectors.shape[1]), columns_out, root), missing
-    )
+    tokens, corpus = _read_sentences(sentences, root)
+    return _write(of, *word2vec.train(word2vec.Sentences(tokens, tuple(corpus)), config), 0, root)
+
+
+@stage
+def take_vectors(sentences: list[Ref], source: Root, file: str, version: str, root: Root) -> Vectors:
+    """The pretrained vectors of the community's tags; `version` stands for the file's content in the cache key."""
+    tokens, corpus = _read_sentences(sentences, root)
+    found, vectors = word_vectors.load(source.local(file), tokens.tolist())
+    counts = np.sum([matrix.count_nonzero(axis=0) for matrix in corpus], axis=0)
+    return _write("tags", tokens[found], counts[found], vectors[found], int((~found).sum()), root)
+
+
+def make_vectors(
+    of: Vocabulary, sentences: list[Ref], pretrained: PretrainedConfig, config: Word2VecConfig, root: Root
+) -> Vectors:
+    """Vectors of the vocabulary: pretrained ones where a file is given and there are tags, else learned."""
+    if of == "images" or not pretrained.file:
+        return learn_vectors(of, sentences, config, root)
+    folder, _, name = pretrained.file.rpartition("/")
+    source = Root(folder or ".")
+    entry = source.entry(name)
+    if entry is None:
+        raise FileNotFoundError(f"{pretrained.file}: no such file; pretrained.file names the word vectors to take")
+    return take_vectors(sentences, source, name, entry.version, root)
 
 
 @stage
 def cluster_vectors(vectors: Ref, config: ClusterConfig, root: Root) -> Ref:
     """Semantic clusters of the tokens, the most frequent token of each first (CDL, section 5)."""
     rows = parquet.read(vectors, root)
-    vectors_Vd = np.stack(rows["vector"].to_numpy())
-    labels, centroids = clusters.cluster(vectors_Vd, config)
     tokens, counts = rows["token"].to_numpy(), rows["count"].to_numpy()
+    labels, centroids = clusters.cluster(matrices.vectors_of(rows["vector"]), None, config)
     order = np.lexsort((tokens.astype(str), -counts, labels))
     sizes = np.bincount(labels, minlength=len(centroids))
     return parquet.write(
@@ -64,7 +84,7 @@ def cluster_vectors(vectors: Ref, config: ClusterConfig, root: Root) -> Ref:
             "cluster": np.arange(len(centroids), dtype=np.int32),
             "size": sizes,
             "tokens": np.split(tokens[order], np.cumsum(sizes)[:-1]),
-            "centroid": _lists(centroids),
+            "centroid": matrices.lists_of(centroids),
         },
         root,
     )
@@ -77,5 +97,14 @@ def labels_of(clusters_table: Ref, tokens: Ids, root: Root) -> np.ndarray:
     return np.array([cluster_of.get(token, -1) for token in tokens], np.int32)
 
 
-def _lists(vectors: np.ndarray) -> pa.FixedSizeListArray:
-    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(np.float32).ravel()), vectors.shape[1])
+def _read_sentences(sentences: list[Ref], root: Root) -> tuple[Ids, list[csr_array]]:
+    """The vocabulary, and for each table a matrix whose rows are sentences: its first column groups its second."""
+    read = [parquet.read(ref, root) for ref in sentences]
+    columns = [(rows[rows.column_names[0]], rows[rows.column_names[1]]) for rows in read]
+    tokens = matrices.ids_of(*(words for _, words in columns))
+    return tokens, [matrices.incidence(texts, words, matrices.ids_of(texts), tokens) for texts, words in columns]
+
+
+def _write(of: Vocabulary, tokens: Ids, counts: np.ndarray, vectors: np.ndarray, missing: int, root: Root) -> Vectors:
+    columns = {"token": tokens, "count": counts, "vector": matrices.lists_of(vectors)}
+    return Vectors(of, parquet.write(tables.TOKEN_VECTORS.with_dimensions(vectors.shape[1]), columns, root), missing)

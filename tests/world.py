@@ -24,7 +24,11 @@ def write_source(folder: Path, seed: int = 0) -> Path:
         pixels[..., 0 if color[name] == "red" else 2] += 150
         Image.fromarray(pixels).save(folder / "pictures" / f"{name}.png")
     pl.DataFrame(
-        {"image_id": images, "path": [f"pictures/{name}.png" for name in images], "title": [f"A {color[name]}" for name in images]}
+        {
+            "image_id": images,
+            "path": [f"pictures/{name}.png" for name in images],
+            "title": [f"A {color[name]}" for name in images],
+        }
     ).write_parquet(folder / "images.parquet")
     favorites = [
         (user, images[row])

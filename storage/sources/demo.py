@@ -132,10 +132,10 @@ class _Community:
         self.tag_of_style = Choices(tag_weights)
 
     def _choices(self, weights_SN: np.ndarray) -> Choices:
-        """By style, with `off_taste` of the draws from everything there is."""
+        """By style, with `off_taste` of the draws, and all those of a style without items, from everything there is."""
         totals = weights_SN.sum(axis=1, keepdims=True)
-        tasteful = np.divide(weights_SN, totals, out=np.zeros_like(weights_SN), where=totals > 0)
         anything = weights_SN.sum(axis=0) / weights_SN.sum()
+        tasteful = np.where(totals > 0, weights_SN, anything) / np.where(totals > 0, totals, 1)
         return Choices((1 - self.config.off_taste) * tasteful + self.config.off_taste * anything)
 
     def path(self, row: int) -> str:

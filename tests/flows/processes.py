@@ -26,11 +26,19 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
 
 
 @contextmanager
-def started(command: list[str] | str, env: Mapping[str, str], log: Path, cwd: Path | None = None) -> Iterator[subprocess.Popen]:
+def started(
+    command: list[str] | str, env: Mapping[str, str], log: Path, cwd: Path | None = None
+) -> Iterator[subprocess.Popen]:
     """A running command with its own process group, killed at the end; what it prints goes to `log`."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, env=env, cwd=cwd, stdout=output, stderr=output, start_new_session=True, shell=isinstance(command, str)
+            command,
+            env=env,
+            cwd=cwd,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            shell=isinstance(command, str),
         )
         try:
             yield process

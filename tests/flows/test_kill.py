@@ -26,7 +26,18 @@ KILL_WHEN = {
 
 
 def _command(source: Path, root: Path, settings: Path) -> list[str]:
-    return [str(BIN / "tastegraph"), "nightly", "--source", str(source), "--root", str(root), "--config", str(settings), "--run-id", "night"]
+    return [
+        str(BIN / "tastegraph"),
+        "nightly",
+        "--source",
+        str(source),
+        "--root",
+        str(root),
+        "--config",
+        str(settings),
+        "--run-id",
+        "night",
+    ]
 
 
 def _night(source: Path, root: Path, settings: Path, log: Path) -> None:

@@ -47,7 +47,9 @@ def test_everybody_gets_a_list_of_their_own_taste_without_their_favorites(first_
     favorites = pl.read_csv(source / "favorites.csv")
     assert lists.join(favorites, on=["user_id", "image_id"], how="semi").is_empty()
     first = lists.filter(pl.col("rank") <= 5)
-    red_user, red_image = (pl.col(name).str.tail(2).cast(int) < half for name, half in (("user_id", 12), ("image_id", 30)))
+    red_user, red_image = (
+        pl.col(name).str.tail(2).cast(int) < half for name, half in (("user_id", 12), ("image_id", 30))
+    )
     assert (first.select((red_user == red_image).mean()).item()) > 0.9
 
 

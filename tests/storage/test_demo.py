@@ -60,7 +60,7 @@ def test_a_community_is_as_large_as_its_settings_say(tmp_path):
 
 
 def test_the_smallest_community_is_a_source_too(tmp_path):
-    write(DemoConfig(users=2, images=1, picture_px=8), tmp_path)
+    write(DemoConfig(users=2, images=1, picture_px=8, off_taste=0), tmp_path)
     assert pl.read_parquet(tmp_path / "images.parquet")["path"].to_list() == ["images/i000000.jpg"]
 
 

@@ -1,0 +1,87 @@
+"""Semantic clusters of tokens: k-means on their word2vec vectors (CDL, section 5).
+
+V tokens, k clusters, d dimensions.
+"""
+
+import logging
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.cluster import KMeans, kmeans_plusplus
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.preprocessing import normalize
+from threadpoolctl import threadpool_limits
+
+# k-means++ looks at all rows for every centre: on 79,484 x 64 it takes 7.1 s of one core where 25 iterations with 1024
+# centres take 4.0 s. On a sample of 16 rows a centre it takes 1.4 s however many tokens there are. Inertia in the end:
+# 5,333 from random rows, 5,352 from the sample, 5,271 from all; on 9,743 x 64, where the sample is all and takes 0.8 s,
+# 1,296 from random rows and 1,214 from k-means++.
+SAMPLE_PER_CLUSTER = 16
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """How tokens are clustered."""
+
+    num_clusters: int = 1024  # as in the paper; fewer where there are fewer distinct vectors
+    max_iterations: int = 25  # of k-means; on 79,484 tokens 67 take 10 s instead of 4 and lower the inertia by .1 %
+    seed: int = 0  # of the first centres
+
+
+def cluster(vectors: np.ndarray, weights: np.ndarray | None, config: ClusterConfig) -> tuple[np.ndarray, np.ndarray]:
+    """The cluster of each token, and the clusters' centroids.
+
+    Vectors are scaled to unit length first, since word2vec's similarity is the cosine. Clusters are numbered by falling
+    weight, ties by their first token. Equal input gives equal bytes on one kind of machine, whatever its number of
+    cores: one thread only, because the order in which threads add up their sums would show in the last bits.
+
+    Args:
+        vectors: float32 (V, d).
+        weights: (V,) how much each token counts, not negative; None: all the same, as in the paper. Weighted by its
+            frequency, each frequent tag gets a cluster of its own: on lastfm "metal" parts from "industrial metal".
+    Returns:
+        int32 (V,) labels, and float32 (k, d) centroids: means of unit vectors. k is `num_clusters`, or the number of
+        distinct directions where there are fewer, which is logged.
+    Raises:
+        ValueError: no vector, or one that is not finite.
+    """
+    if not len(vectors) or not np.isfinite(vectors).all():
+        bad = int((~np.isfinite(vectors).all(axis=1)).sum())
+        raise ValueError(f"{len(vectors)} vectors, {bad} of them not finite: nothing to cluster; look at the vectors")
+    directions = normalize(np.asarray(vectors, np.float32))
+    num_distinct = len(np.unique(directions, axis=0))
+    num_clusters = min(config.num_clusters, num_distinct)
+    if num_clusters < config.num_clusters:
+        log.warning("num_clusters is %d, but there are only %d distinct vectors", config.num_clusters, num_distinct)
+    mass = np.ones(len(directions)) if weights is None else np.asarray(weights, np.float64)
+    with threadpool_limits(limits=1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of empty clusters, which are logged below
+        means = KMeans(
+            num_clusters,
+            init=_first_centres(directions, mass, num_clusters, config.seed),
+            n_init=1,
+            max_iter=config.max_iterations,
+            random_state=config.seed,
+        ).fit(directions, sample_weight=mass)
+    weight_of_cluster = np.bincount(means.labels_, weights=mass, minlength=num_clusters)
+    first_token = np.full(num_clusters, len(directions))  # stays so where k-means left the cluster empty
+    np.minimum.at(first_token, means.labels_, np.arange(len(directions)))
+    if num_empty := int((first_token == len(directions)).sum()):
+        log.warning("%d of %d clusters are empty: too many vectors lie in one place", num_empty, num_clusters)
+    order = np.lexsort((first_token, -weight_of_cluster))
+    number = np.empty(num_clusters, np.int32)
+    number[order] = np.arange(num_clusters)
+    return number[means.labels_], np.asarray(means.cluster_centers_[order], np.float32)
+
+
+def _first_centres(directions: np.ndarray, mass: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
+    """k-means++ centres, drawn from a sample of the rows."""
+    sample_size = num_clusters * SAMPLE_PER_CLUSTER
+    rows = np.arange(len(directions))
+    if len(rows) > sample_size:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, sample_size, replace=False))
+    centres, _ = kmeans_plusplus(directions[rows], num_clusters, sample_weight=mass[rows], random_state=seed)
+    return np.asarray(centres)

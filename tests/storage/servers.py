@@ -1,0 +1,82 @@
+"""Real S3 servers on loopback, each on a free port: moto honours conditional puts, rclone does not."""
+
+import logging
+import os
+import re
+import subprocess
+import sysconfig
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from storage import roots
+
+ACCESS_KEY, SECRET_KEY = "tastegraph", "not-a-secret"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server; it makes buckets for tests."""
+
+    endpoint: str
+
+    def root(self, monkeypatch: pytest.MonkeyPatch, scratch: Path) -> roots.Root:
+        """A root in a fresh bucket. Until the test ends, the environment (of subprocesses too) leads to the server."""
+        use(self.endpoint, monkeypatch, scratch)
+        bucket = f"test-{uuid.uuid4().hex}"
+        roots._s3().create_bucket(Bucket=bucket)
+        return roots.Root(f"s3://{bucket}/some/prefix")
+
+
+def use(endpoint: str, monkeypatch: pytest.MonkeyPatch, scratch: Path) -> None:
+    """Make the environment lead to an endpoint, and nowhere else: the user's own AWS settings are out of sight."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "TASTEGRAPH_SCRATCH": str(scratch),
+    }.items():
+        monkeypatch.setenv(name, value)
+    roots._s3.cache_clear()
+
+
+@contextmanager
+def moto_server() -> Iterator[Server]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line per request otherwise
+    server = ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield Server(f"http://{host}:{port}")
+    finally:
+        server.stop()
+
+
+@contextmanager
+def rclone_server(folder: Path) -> Iterator[Server]:
+    """Serves the folders of `folder` as buckets."""
+    command = [Path(sysconfig.get_path("scripts"), "rclone"), "serve", "s3", folder, "--config", ""]
+    command += ["--addr", "127.0.0.1:0", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}"]
+    folder.mkdir()
+    log = folder.with_suffix(".log")
+    with log.open("wb") as stream, subprocess.Popen(command, stderr=stream) as process:
+        try:
+            while not (started := re.search(r"Starting s3 server on \[(http://[^/]+)/", log.read_text())):
+                if process.poll() is not None:
+                    raise RuntimeError(f"rclone did not start: {log.read_text()}")
+                time.sleep(0.05)
+            yield Server(started[1])
+        finally:
+            process.terminate()
