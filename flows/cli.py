@@ -120,24 +120,27 @@ def show(root: RootOption, as_json: JsonOption = False) -> None:
         return
     if not runs:
         raise ValueError(f"{place.address}: nothing is published here; run `tastegraph nightly --root {root}` first")
-    table = Table("run", "when", "source", "P@20 paper", "P@20 matched", "NDCG@20", "gate", "rows", "MiB")
     for run in runs:
         is_current = current is not None and run["run_id"] == current.run_id
         failed = [item["name"] for item in run["gate"] if not item["passed"] and not item["is_warning"]]
         size = sum(file["bytes"] for file in run["files"]) / 2**20
-        table.add_row(
-            f"{run['run_id']}{' (current)' if is_current else ''}",
-            run["generated_at"],
-            run["source"],
-            *(
-                _figure(run, *wanted)
-                for wanted in (("paper", "precision"), ("paper_matched", "precision"), ("full", "ndcg"))
-            ),
-            "passed" if not failed else f"failed: {'; '.join(failed)}",
-            f"{run['rows']['recommendations']:,}",
-            f"{size:.1f}",
+        rows = ", ".join(f"{count:,} {name}" for name, count in run["rows"].items())
+        figures = (
+            ("P@20 paper", "paper", "precision"),
+            ("P@20 matched", "paper_matched", "precision"),
+            ("NDCG@20", "full", "ndcg"),
         )
-    out.print(table)
+        out.print(
+            f"[bold]{run['run_id']}[/bold]{' (current)' if is_current else ''}  {run['generated_at']}", highlight=False
+        )
+        out.print(f"  source   {run['source']}", soft_wrap=True, highlight=False)
+        out.print(
+            f"  metrics  {', '.join(f'{name} {_figure(run, *wanted)}' for name, *wanted in figures)}", highlight=False
+        )
+        out.print(
+            f"  gate     {'passed' if not failed else 'failed: ' + '; '.join(failed)}", soft_wrap=True, highlight=False
+        )
+        out.print(f"  rows     {rows} ({size:.1f} MiB)", soft_wrap=True, highlight=False)
 
 
 def main() -> None:

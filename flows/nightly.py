@@ -135,6 +135,8 @@ def nightly(
             metrics,
             exports,
         )
-        published = publish(night, canonical(config, "config"), config.gate, ledger.lines_of(flow_run.id), here)
+        published = publish(
+            night, canonical(config, "config"), config.gate, ledger.lines_of(flow_run.id), here
+        ).result()
     runs.finish(run_id, purpose, here)
     return published
