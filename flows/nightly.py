@@ -5,8 +5,9 @@ run that was killed goes on where it stopped, and a run on unchanged input does 
 """
 
 import os
+from typing import Any
 
-from prefect import flow, unmapped
+from prefect import flow
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -15,24 +16,26 @@ from storage.roots import Root
 from storage.sources.directory import tables_digest
 from tasks import ledger, runs
 from tasks.caching import canonical, digest, records_below
-from tasks.embed import embed_images, embed_users
+from tasks.embed import embed_all
 from tasks.evaluate import evaluate
-from tasks.images import decode_images, plan_shards
-from tasks.ingest import generate_demo, ingest
+from tasks.images import decode_all
+from tasks.ingest import ingest, open_source
 from tasks.inputs import prepare_inputs
 from tasks.negatives import assign_negatives
-from tasks.night import Night
-from tasks.profiles import build_profiles
+from tasks.night import Learned, Night
+from tasks.profiles import ProfileTables, build_profiles
 from tasks.publish import Published, publish
-from tasks.recommend import find_similar, plan_blocks, recommend
+from tasks.recommend import exported, find_similar, recommend_all
 from tasks.signals import SignalTables
 from tasks.split import conceal_favorites
-from tasks.tags import cluster_vectors, make_vectors, vocabulary_of
+from tasks.tags import cluster_vectors, make_vectors
 from tasks.train import train_cdl
 from tasks.triplets import sample_triplets
 
+THREADS = ThreadPoolTaskRunner[Any](max_workers=os.cpu_count() or 1)
 
-@flow(name="nightly", task_runner=ThreadPoolTaskRunner(max_workers=os.cpu_count() or 1), persist_result=False)
+
+@flow(name="nightly", task_runner=THREADS, persist_result=False)  # type: ignore[arg-type]  # invariant futures
 def nightly(
     source: str = "demo", root: str = "tastegraph-data", config: NightlyConfig | None = None, run_id: str | None = None
 ) -> Published:
@@ -45,98 +48,38 @@ def nightly(
         run_id: names the run; by default that of an unfinished run of the same source and settings, else the time.
     """
     config, here = config or NightlyConfig(), Root(root)
-    purpose = digest([source, config])
-    is_named, run_id = run_id is not None, runs.begin(run_id, purpose, here)
     with records_below(here):
-        there = Root(here.url(generate_demo(config.demo, here).folder) if source == "demo" else source)
-        community = ingest(there, tables_digest(there), config.ingest, here)
+        there = open_source(source, config.demo, here)
+        content = tables_digest(there)
+        run = runs.begin(run_id, digest([source, content, config]), here)
+        community = ingest(there, content, config.ingest, here)
         table = community.tables
         split = conceal_favorites(table["favorites"], config.evaluation, here)
+        shards = decode_all(table["images"], there, config.images, here)
 
-        batches = plan_shards(table["images"], there, config.images, here)
-        shards = decode_images.map(batches, unmapped(there), unmapped(config.images), unmapped(here)).result()
-        pixels = [shard.pixels for shard in shards if shard.pixels]
-
-        of = vocabulary_of(table)
-        sentences = [table["image_tags"], table["user_tags"]] if of == "tags" else [split.training]
-        vectors = make_vectors(of, sentences, config.pretrained, config.word2vec, here)
+        vectors = make_vectors(table, split.training, config.pretrained, config.word2vec, here)
         clusters = cluster_vectors(vectors.vectors, config.clusters, here)
-        profiles = build_profiles(
-            vectors,
-            clusters,
-            table["users"],
-            table["image_tags"],
-            table["user_tags"],
-            split.training,
-            config.vocabulary,
-            config.interests,
-            here,
-        )
-
+        known = ProfileTables.of(table, split.training)
+        profiles = build_profiles(vectors, clusters, known, config.vocabulary, config.interests, here)
+        pixels = [shard.pixels for shard in shards if shard.pixels]
         inputs = prepare_inputs(table, pixels, split.training, vectors, clusters, config.word2vec, config.inputs, here)
 
-        signals = SignalTables(
-            table["users"],
-            table["images"],
-            split.training,
-            profiles.interests,
-            profiles.carried,
-            table["contacts"],
-            table["memberships"],
-        )
+        signals = SignalTables.of(table, split.training, profiles)
         audit = assign_negatives(signals, config.negatives, here)
-        triplets = sample_triplets(
-            signals,
-            profiles.profiles,
-            inputs.shards,
-            audit,
-            config.negatives,
-            config.training_users,
-            config.triplets,
-            here,
-        )
-        trained = train_cdl(
-            triplets, profiles.profiles, profiles.num_clusters, inputs.shards, config.model, config.training, here
-        )
+        drawing = (config.negatives, config.training_users, config.triplets)
+        triplets = sample_triplets(signals, profiles.profiles, inputs.shards, audit, *drawing, here)
+        bags, width = profiles.profiles, profiles.num_clusters
+        trained = train_cdl(triplets, bags, width, inputs.shards, config.model, config.training, here)
 
-        embedded = [unmapped(item) for item in (trained, config.model, config.training.device, here)]
-        image_embeddings = embed_images.map(inputs.shards, *embedded).result()
-        user_embeddings = embed_users(profiles.profiles, trained, config.model, config.training.device, here)
-        lists = recommend.map(
-            plan_blocks(table["users"], config.recommend),
-            *map(
-                unmapped, (user_embeddings, image_embeddings, table["favorites"], profiles.interests, profiles.carried)
-            ),
-            *map(unmapped, (trained, config.recommend, here)),
-        ).result()
-        similar = find_similar(image_embeddings, config.recommend, here)
-        metrics = evaluate(split, table["images"], table["favorites"], user_embeddings, image_embeddings, here)
+        embeddings = embed_all(bags, inputs.shards, trained, config.model, config.training.device, here)
+        lists = recommend_all(embeddings, table["favorites"], profiles, trained, config.recommend, here)
+        similar = find_similar(embeddings.images, config.recommend, here)
+        metrics = evaluate(split, table["images"], table["favorites"], embeddings, here)
 
-        exports = {
-            "recommendations": lists,
-            "user_embeddings": [user_embeddings],
-            "image_embeddings": image_embeddings,
-            "similar_images": [similar],
-        }
-        night = Night(
-            run_id,
-            is_named,
-            there,
-            community,
-            split,
-            shards,
-            vectors,
-            clusters,
-            profiles,
-            inputs,
-            audit,
-            triplets,
-            trained,
-            metrics,
-            exports,
-        )
-        published = publish(
-            night, canonical(config, "config"), config.gate, ledger.lines_of(flow_run.id), here
-        ).result()
-    runs.finish(run_id, purpose, here)
+        learned = Learned(vectors, clusters, profiles, inputs, audit, triplets, trained)
+        exports = exported(lists, embeddings, similar)
+        night = Night(run, there, community, split, shards, learned, metrics, exports)
+        stages = ledger.lines_of(flow_run.id)
+        published = publish(night, canonical(config, "config"), config.gate, stages, here).result()
+    runs.finish(run, here)
     return published

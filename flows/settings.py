@@ -89,7 +89,7 @@ def _explain(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] in ("unexpected_keyword_argument",):
         section = problem["loc"][0]
-        sections = {item.name: item.default_factory for item in fields(NightlyConfig)}
-        known = [item.name for item in fields(sections[section]())] if section in sections else list(sections)  # type: ignore[misc, arg-type]
+        sections = {item.name: getattr(NightlyConfig(), item.name) for item in fields(NightlyConfig)}
+        known = [item.name for item in fields(sections[section])] if section in sections else list(sections)
         return f"{place}: there is no such setting; there are {', '.join(sorted(known))}"
     return f"{place}: {problem['msg']} (got {problem['input']!r})"

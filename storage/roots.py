@@ -328,8 +328,9 @@ def _s3() -> Any:
     """The S3 client, set up the AWS way: environment, profile, instance role, AWS_ENDPOINT_URL."""
     config = Config(
         retries={"mode": "standard", "max_attempts": 5},
-        # The client's default checksums break on stores that answer an overloaded read with half of the protocol
-        # (rclone: an AttributeError inside botocore). Our own sha256 covers every file that matters.
+        # Checksums only where S3 itself needs them: many a store refuses those that the client adds by default, and
+        # with rclone a read that fails ends in an AttributeError inside botocore instead of being tried again. Our
+        # own sha256 covers every file that matters.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )

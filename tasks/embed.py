@@ -1,7 +1,10 @@
 """Embeddings of images, shard by shard, and of users, by the trained model; their inner product is the score."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
+from prefect import unmapped
 
 from models import cdl
 from models.cdl import CDLConfig
@@ -16,6 +19,23 @@ from tasks.profiles import read_profiles
 from tasks.train import Trained, load_cdl
 
 USER_BLOCK = 16_384  # users whose dense profiles are in memory at a time
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What is exported: the inner product of a user's and an image's embedding is the score."""
+
+    users: Ref
+    images: list[Ref]
+
+
+def embed_all(
+    profiles: Ref, inputs: list[Ref], trained: Trained, model: CDLConfig, device: str, root: Root
+) -> Embeddings:
+    """Everybody, and every shard of images, each shard a cached task run of its own."""
+    fixed = [unmapped(item) for item in (trained, model, device, root)]
+    images = list(embed_images.map(inputs, *fixed).result())
+    return Embeddings(embed_users(profiles, trained, model, device, root), images)
 
 
 @stage

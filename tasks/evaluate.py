@@ -15,7 +15,7 @@ from storage import matrices, parquet, snapshots, tables
 from storage.refs import Ref
 from storage.roots import Root
 from tasks.caching import stage
-from tasks.embed import read_embeddings
+from tasks.embed import Embeddings, read_embeddings
 from tasks.split import Split
 
 log = logging.getLogger("tastegraph")
@@ -41,9 +41,7 @@ class System:
 
 
 @stage
-def evaluate(
-    split: Split, images: Ref, favorites: Ref, user_embeddings: Ref, image_embeddings: list[Ref], root: Root
-) -> Ref:
+def evaluate(split: Split, images: Ref, favorites: Ref, embeddings: Embeddings, root: Root) -> Ref:
     """METRICS of the model, of popularity and of random on the concealed favorites."""
     image_ids = matrices.ids_of(parquet.read(images, root, ["image_id"])["image_id"])
     training, concealed, all_favorites = (
@@ -58,7 +56,7 @@ def evaluate(
     rows: list[dict[str, Any]] = []
     if len(test_users):
         drawn = protocols.Split(training_UI, concealed_UI, test_users, split.thresholds)
-        ours = _exported("cdl", user_ids[test_users], image_ids, [user_embeddings], image_embeddings, root)
+        ours = _exported("cdl", user_ids[test_users], image_ids, [embeddings.users], embeddings.images, root)
         systems = [ours, *_baselines(training_UI, test_users, split.thresholds.seed)]
         for protocol, matched in (("paper", False), ("paper_matched", True)):
             rows += _paper(protocol, systems, drawn, favorites_UI, ours.usable_I, matched=matched)

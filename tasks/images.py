@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from prefect import unmapped
+
 from storage import images, parquet
 from storage.images import ImageConfig
 from storage.refs import Ref
@@ -40,6 +42,12 @@ def plan_shards(images_table: Ref, source: Root, config: ImageConfig, root: Root
         fingerprint = images.fingerprint(ids[chosen], paths[chosen], source, versions)
         batches.append(Batch(ids[chosen], paths[chosen], fingerprint))
     return batches
+
+
+def decode_all(images_table: Ref, source: Root, config: ImageConfig, root: Root) -> list[Shard]:
+    """Every shard of the community's pictures, each a cached task run of its own."""
+    batches = plan_shards(images_table, source, config, root)
+    return list(decode_images.map(batches, unmapped(source), unmapped(config), unmapped(root)).result())
 
 
 @stage

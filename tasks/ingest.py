@@ -47,6 +47,11 @@ def generate_demo(config: DemoConfig, root: Root) -> Demo:
     return Demo(folder, files)
 
 
+def open_source(source: str, config: DemoConfig, root: Root) -> Root:
+    """The source directory; for `demo`, the built-in community, written first."""
+    return Root(root.url(generate_demo(config, root).folder) if source == "demo" else source)
+
+
 @stage
 def ingest(source: Root, source_digest: str, config: IngestConfig, root: Root) -> Community:
     """Validate a source directory and store its tables. `source_digest` stands for its content in the cache key."""

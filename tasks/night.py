@@ -8,21 +8,16 @@ from tasks.images import Shard
 from tasks.ingest import Community
 from tasks.inputs import Inputs
 from tasks.profiles import Profiles
+from tasks.runs import Run
 from tasks.split import Split
 from tasks.tags import Vectors
 from tasks.train import Trained
 
 
 @dataclass(frozen=True)
-class Night:
-    """The results of the stages, as references."""
+class Learned:
+    """What was learned on the way to the model, and the model."""
 
-    run_id: str
-    is_named: bool  # the id was asked for, so it is published under it even if another run holds the same tables
-    source: Root
-    community: Community
-    split: Split
-    shards: list[Shard]
     vectors: Vectors
     clusters: Ref
     profiles: Profiles
@@ -30,5 +25,17 @@ class Night:
     audit: Ref
     triplets: Ref
     trained: Trained
+
+
+@dataclass(frozen=True)
+class Night:
+    """The results of the stages, as references."""
+
+    run: Run
+    source: Root
+    community: Community
+    split: Split
+    shards: list[Shard]
+    learned: Learned
     metrics: Ref
-    exports: dict[str, list[Ref]]
+    exports: dict[str, list[Ref]]  # by table of storage.tables.EXPORTS

@@ -40,14 +40,26 @@ class Profiles:
     num_from_favorites: int
 
 
+@dataclass(frozen=True)
+class ProfileTables:
+    """What profiles are made of."""
+
+    users: Ref
+    image_tags: Ref
+    user_tags: Ref
+    training: Ref  # the favorites that are not concealed
+
+    @classmethod
+    def of(cls, table: dict[str, Ref], training: Ref) -> "ProfileTables":
+        """These among the tables of a community."""
+        return cls(table["users"], table["image_tags"], table["user_tags"], training)
+
+
 @stage
 def build_profiles(
     vectors: Vectors,
     clusters: Ref,
-    users_table: Ref,
-    image_tags_table: Ref,
-    user_tags_table: Ref,
-    training: Ref,
+    given: ProfileTables,
     vocabulary: VocabularyConfig,
     config: InterestConfig,
     root: Root,
@@ -57,10 +69,10 @@ def build_profiles(
     A user without tags of their own has those of the images they favorited; in a community without tags, the
     favorited images themselves take the tags' place, and an interest is a cluster of them.
     """
-    users = matrices.ids_of(parquet.read(users_table, root, ["user_id"])["user_id"])
-    favorites, image_tags = parquet.read(training, root), parquet.read(image_tags_table, root)
+    users = matrices.ids_of(parquet.read(given.users, root, ["user_id"])["user_id"])
+    favorites, image_tags = parquet.read(given.training, root), parquet.read(given.image_tags, root)
     if vectors.of == "tags":
-        user_tags = parquet.read(user_tags_table, root)
+        user_tags = parquet.read(given.user_tags, root)
         tokens = matrices.ids_of(image_tags["tag"], user_tags["tag"])
         images = matrices.ids_of(image_tags["image_id"], favorites["image_id"])
         counts_UT, is_own = profiles.tag_counts(
@@ -75,7 +87,7 @@ def build_profiles(
     labels = labels_of(clusters, tokens, root)
     bags_UC = profiles.bag_of_clusters(counts_UT, labels, clusters.rows)
     if vectors.of == "tags" and vocabulary.interests_of == "tags":
-        interest_counts, names, carried = counts_UT, tokens, image_tags_table
+        interest_counts, names, carried = counts_UT, tokens, given.image_tags
     else:
         names = np.array([f"cluster {cluster}" for cluster in range(clusters.rows)], object)
         interest_counts = counts_UT @ _one_hot(labels, clusters.rows)

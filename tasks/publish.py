@@ -64,13 +64,13 @@ def publish(
         "inputs": canonical(night.community.tables, "inputs"),
         "ingest": night.community.report,
         "comparable": comparable,
-        "image_input": night.inputs.kind,
+        "image_input": night.learned.inputs.kind,
         "score": "inner product of the exported embeddings",
         "metrics": metrics,
         "gate": [asdict(outcome) for outcome in outcomes],
         "is_current": not stopped,
     }
-    written = snapshots.publish(root, night.run_id, night.exports, page, manifest, current=not stopped)
+    written = snapshots.publish(root, night.run.id, night.exports, page, manifest, current=not stopped)
     published = _published(written, root, is_new=True)
     if TaskRunContext.get():
         _show(published, metrics, root)
@@ -92,7 +92,7 @@ def _same(
     for manifest in snapshots.runs(root):
         equal = manifest["night"] == content and manifest["gate_settings"] == gate_settings
         stands = not manifest["is_current"] or (current is not None and manifest["run_id"] == current["run_id"])
-        if equal and stands and (not night.is_named or manifest["run_id"] == night.run_id):
+        if equal and stands and (not night.run.is_named or manifest["run_id"] == night.run.id):
             return manifest
     return None
 

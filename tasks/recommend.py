@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+from prefect import unmapped
 
 from models import ranking
 from models.ranking import Candidates
@@ -12,7 +13,8 @@ from storage import matrices, parquet, tables
 from storage.refs import Ref
 from storage.roots import Root
 from tasks.caching import stage
-from tasks.embed import model_name, read_embeddings
+from tasks.embed import Embeddings, model_name, read_embeddings
+from tasks.profiles import Profiles
 from tasks.train import Trained
 
 
@@ -30,16 +32,19 @@ class RecommendConfig:
             raise ValueError(f"recommend.candidates is {self.candidates!r}; choose interests or all")
 
 
-def plan_blocks(users: Ref, config: RecommendConfig) -> list[int]:
-    """The numbers of the blocks of users."""
-    return list(range(-(-users.rows // config.block_users)))
+def recommend_all(
+    embeddings: Embeddings, favorites: Ref, profiles: Profiles, trained: Trained, config: RecommendConfig, root: Root
+) -> list[Ref]:
+    """RECOMMENDATIONS of everybody, each block of users a cached task run of its own."""
+    blocks = list(range(-(-embeddings.users.rows // config.block_users)))
+    fixed = (embeddings, favorites, profiles.interests, profiles.carried, trained, config, root)
+    return list(recommend.map(blocks, *map(unmapped, fixed)).result())
 
 
 @stage
 def recommend(
     block: int,
-    user_embeddings: Ref,
-    image_embeddings: list[Ref],
+    embeddings: Embeddings,
     favorites: Ref,
     interests: Ref,
     carried: Ref,
@@ -48,8 +53,8 @@ def recommend(
     root: Root,
 ) -> Ref:
     """RECOMMENDATIONS of one block of users: candidates but their favorites, by score."""
-    users, users_Ud = read_embeddings([user_embeddings], root)
-    images, images_Id = read_embeddings(image_embeddings, root)
+    users, users_Ud = read_embeddings([embeddings.users], root)
+    images, images_Id = read_embeddings(embeddings.images, root)
     chosen = slice(block * config.block_users, (block + 1) * config.block_users)
     users, users_Ud = users[chosen], users_Ud[chosen]
     seen, wanted, has = (parquet.read(ref, root) for ref in (favorites, interests, carried))
@@ -90,3 +95,9 @@ def find_similar(image_embeddings: list[Ref], config: RecommendConfig, root: Roo
         "score": scores[image, rank],
     }
     return parquet.write(tables.SIMILAR_IMAGES, columns, root)
+
+
+def exported(lists: list[Ref], embeddings: Embeddings, similar: Ref) -> dict[str, list[Ref]]:
+    """The files of each exported table."""
+    parts = (lists, [embeddings.users], embeddings.images, [similar])
+    return {table.name: part for table, part in zip(tables.EXPORTS, parts, strict=True)}

@@ -56,8 +56,8 @@ def build(
     name = night.source.address.rstrip("/").rpartition("/")[2]
     return report_page.render(
         Report(
-            title=f"{name}, run {night.run_id}",
-            run_id=night.run_id,
+            title=f"{name}, run {night.run.id}",
+            run_id=night.run.id,
             source=night.source.address,
             generated_at=datetime.fromisoformat(generated_at),
             published=not stopped,
@@ -71,10 +71,10 @@ def build(
             readings=_readings(night, root),
             community=_community(night),
             distributions=_distributions(night, root),
-            clusters=_clusters(night.clusters, root),
-            negatives=_negatives(night.audit, root),
+            clusters=_clusters(night.learned.clusters, root),
+            negatives=_negatives(night.learned.audit, root),
             training=Training(
-                loss=[(step, loss) for step, loss in night.trained.losses],
+                loss=[(step, loss) for step, loss in night.learned.trained.losses],
                 settings=[
                     (f"{section}.{key}", str(value))
                     for section in ("model", "training", "triplets", "images")
@@ -92,24 +92,25 @@ def _verdict(night: Night, stopped: list[Outcome]) -> str:
     if stopped:
         return f"{'; '.join(f'{outcome.name}: {outcome.message}' for outcome in stopped)}."
     lists = sum(ref.rows for ref in night.exports["recommendations"])
-    return f"{lists:,} recommendations for {night.profiles.profiles.rows:,} users are current."
+    return f"{lists:,} recommendations for {night.learned.profiles.profiles.rows:,} users are current."
 
 
 def _readings(night: Night, root: Root) -> list[tuple[str, str]]:
     """Which of several possible readings of the data this night took."""
-    inputs, thresholds = night.inputs, night.split.thresholds
+    learned = night.learned
+    inputs, thresholds = learned.inputs, night.split.thresholds
     usable = sum(shard.rows for shard in inputs.shards)
-    dropped = Counter(parquet.read(night.audit, root, ["dropped"])["dropped"].to_pylist())
+    dropped = Counter(parquet.read(learned.audit, root, ["dropped"])["dropped"].to_pylist())
     vocabulary = (
         "the community's tags"
-        if night.vectors.of == "tags"
+        if learned.vectors.of == "tags"
         else "the images themselves: there are no tags, so a user's training favorites form a sentence"
     )
-    profiles = f"{night.profiles.num_from_favorites:,} users from their training favorites"
-    if night.vectors.of == "tags":
+    profiles = f"{learned.profiles.num_from_favorites:,} users from their training favorites"
+    if learned.vectors.of == "tags":
         profiles = (
-            f"{night.profiles.num_from_own_tags:,} users from their own tags, "
-            f"{night.profiles.num_from_favorites:,} from the tags of the images they favorited"
+            f"{learned.profiles.num_from_own_tags:,} users from their own tags, "
+            f"{learned.profiles.num_from_favorites:,} from the tags of the images they favorited"
         )
     return [
         (
@@ -119,8 +120,12 @@ def _readings(night: Night, root: Root) -> list[tuple[str, str]]:
         ),
         (
             "Clusters",
-            f"{night.clusters.rows:,} clusters of {night.vectors.vectors.rows:,} vectors of {vocabulary}"
-            + (f"; {night.vectors.out_of_vocabulary:,} out of vocabulary" if night.vectors.out_of_vocabulary else ""),
+            f"{learned.clusters.rows:,} clusters of {learned.vectors.vectors.rows:,} vectors of {vocabulary}"
+            + (
+                f"; {learned.vectors.out_of_vocabulary:,} out of vocabulary"
+                if learned.vectors.out_of_vocabulary
+                else ""
+            ),
         ),
         ("Profiles", profiles),
         (
@@ -136,8 +141,8 @@ def _readings(night: Night, root: Root) -> list[tuple[str, str]]:
             f"{thresholds.num_concealed} of each concealed before anything was learned, mixed with "
             f"{thresholds.num_others} others: {night.split.concealed.rows:,} concealed favorites in all",
         ),
-        ("Triplets", f"{night.triplets.rows:,}"),
-        ("Device", night.trained.device),
+        ("Triplets", f"{learned.triplets.rows:,}"),
+        ("Device", learned.trained.device),
     ]
 
 
@@ -155,7 +160,10 @@ def _community(night: Night) -> list[Ingested]:
 def _distributions(night: Night, root: Root) -> Distributions:
     table = night.community.tables
     clusters = (
-        parquet.read(night.profiles.profiles, root, ["clusters"])["clusters"].combine_chunks().flatten().to_numpy()
+        parquet.read(night.learned.profiles.profiles, root, ["clusters"])["clusters"]
+        .combine_chunks()
+        .flatten()
+        .to_numpy()
     )
     users = parquet.scan(table["users"], root).select("user_id")
 
@@ -165,7 +173,7 @@ def _distributions(night: Night, root: Root) -> Distributions:
         return joined["len"].to_numpy().astype(np.int64)
 
     return Distributions(
-        users_per_cluster=np.bincount(clusters, minlength=night.profiles.num_clusters),
+        users_per_cluster=np.bincount(clusters, minlength=night.learned.profiles.num_clusters),
         favorites_per_user=per_user(table["favorites"]),
         tags_per_user=per_user(table["user_tags"]) if table["user_tags"].rows else np.zeros(0, np.int64),
     )
@@ -211,7 +219,7 @@ def _people(night: Night, root: Root) -> list[Person]:
     shown = np.unique(np.concatenate([*likes, best.rows[best.rows >= 0]]))
     pictures = dict(zip(shown.tolist(), _pictures(image_ids[shown], night, root), strict=True))
     interests = (
-        parquet.scan(night.profiles.interests, root)
+        parquet.scan(night.learned.profiles.interests, root)
         .filter(pl.col("user_id").is_in(tested.tolist()))
         .sort("count", "lift", "tag", descending=[True, True, False])
         .group_by("user_id", maintain_order=True)

@@ -7,6 +7,7 @@ from storage import matrices, parquet
 from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
+from tasks.profiles import Profiles
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,12 @@ class SignalTables:
     carried: Ref  # what an image carries of what an interest names
     contacts: Ref
     memberships: Ref
+
+    @classmethod
+    def of(cls, table: dict[str, Ref], training: Ref, profiles: Profiles) -> "SignalTables":
+        """The signals among the tables of a community and what was derived from them."""
+        users, images, contacts, memberships = (table[name] for name in ("users", "images", "contacts", "memberships"))
+        return cls(users, images, training, profiles.interests, profiles.carried, contacts, memberships)
 
 
 @dataclass(frozen=True)

@@ -57,9 +57,11 @@ def take_vectors(sentences: list[Ref], source: Root, file: str, version: str, ro
 
 
 def make_vectors(
-    of: Vocabulary, sentences: list[Ref], pretrained: PretrainedConfig, config: Word2VecConfig, root: Root
+    table: dict[str, Ref], training: Ref, pretrained: PretrainedConfig, config: Word2VecConfig, root: Root
 ) -> Vectors:
-    """Vectors of the vocabulary: pretrained ones where a file is given and there are tags, else learned."""
+    """Vectors of the community's vocabulary: pretrained ones where a file is given and there are tags, else learned."""
+    of = vocabulary_of(table)
+    sentences = [table["image_tags"], table["user_tags"]] if of == "tags" else [training]
     if of == "images" or not pretrained.file:
         return learn_vectors(of, sentences, config, root)
     folder, _, name = pretrained.file.rpartition("/")

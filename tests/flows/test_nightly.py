@@ -55,7 +55,10 @@ def test_everybody_gets_a_list_of_their_own_taste_without_their_favorites(first_
 
 def test_scores_are_inner_products_of_the_exported_embeddings(first_night):
     root, _, _ = first_night
-    users, images = (exported(root, f"{name}_embeddings").rename({"embedding": name}) for name in ("user", "image"))
+    users, images = (
+        exported(root, f"{name}_embeddings").select(f"{name}_id", pl.col("embedding").alias(name))
+        for name in ("user", "image")
+    )
     rows = exported(root, "recommendations").join(users, on="user_id").join(images, on="image_id")
     products = (rows["user"].to_numpy() * rows["image"].to_numpy()).sum(axis=1)
 

@@ -198,6 +198,17 @@ def test_swaps_of_several_processes_lose_nothing(tmp_path):
     assert int(root.read("count")) == 100
 
 
+def test_a_swap_changes_the_version_even_where_the_clock_stands_or_went_back(tmp_path):
+    root = Root(str(tmp_path))
+    root.swap("p", b"1", None)
+    later_ns = (tmp_path / "p").stat().st_mtime_ns + 3600 * 10**9
+    os.utime(tmp_path / "p", ns=(later_ns, later_ns))
+    before = version(root, "p")
+    root.swap("p", b"2", before)
+    assert version(root, "p") != before
+    assert (tmp_path / "p").stat().st_mtime_ns > later_ns
+
+
 def test_a_swap_that_won_but_whose_answer_was_lost_is_no_conflict(remote):
     remote.swap("p", b"ours", None)
     remote.swap("p", b"ours", None)  # as the S3 client does by itself after a broken connection

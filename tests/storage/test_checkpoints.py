@@ -1,0 +1,145 @@
+import json
+
+import pytest
+import torch
+
+from storage import checkpoints
+from storage.roots import Root
+
+
+@pytest.fixture
+def root(tmp_path) -> Root:
+    return Root(str(tmp_path))
+
+
+def same(left, right) -> bool:
+    """Whether two states are equal in value, type, order of keys, and bit for bit in their tensors."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, torch.Tensor):
+        return left.dtype == right.dtype and left.shape == right.shape and bits(left) == bits(right)
+    if isinstance(left, dict):
+        return list(left) == list(right) and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    return repr(left) == repr(right)  # so that nan is nan
+
+
+def bits(tensor: torch.Tensor) -> bytes:
+    return tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def test_every_kind_of_value_survives(root):
+    tied = torch.randn(3, 2)
+    state = {
+        "step": 7,
+        "floats": [0.1, float("inf"), float("nan"), -0.0],
+        "flags": (True, None, "Größe"),
+        "nothing": {},
+        "nor": [[], ()],
+        "rng": torch.get_rng_state(),
+        "dtypes": [
+            torch.arange(4).to(kind) for kind in (torch.int64, torch.uint8, torch.bool, torch.bfloat16, torch.float64)
+        ],
+        "nan": torch.tensor([float("nan"), -0.0]),
+        "scalar": torch.tensor(3),
+        "empty": torch.empty(0, 5),
+        "transposed": tied.T,
+        "tied": [tied, tied, tied[:, 0]],
+        "order": {"b": 1, "a": 2, 3: torch.ones(1), "3": torch.zeros(1)},
+        "tensor": {"tensor": "a value that looks like our own notation", "dict": [], "tuple": ()},
+        "a/b": torch.ones(1),
+        "a": {"b": torch.zeros(1)},
+    }
+    checkpoints.save(state, root, "some/where.safetensors")
+    assert same(checkpoints.load(root, "some/where.safetensors"), state)
+
+
+def test_an_empty_state_survives(root):
+    checkpoints.save({}, root, "empty")
+    assert checkpoints.load(root, "empty") == {}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01),
+        lambda parameters: torch.optim.AdamW(parameters, lr=0.01),
+    ],
+    ids=["sgd", "adamw"],
+)
+def test_training_goes_on_from_a_checkpoint_as_if_never_stopped(root, make):
+    def begin():
+        torch.manual_seed(0)
+        network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
+        return network, make(network.parameters())
+
+    def train(network, optimizer, num_steps):
+        for _ in range(num_steps):
+            optimizer.zero_grad()
+            network(torch.randn(16, 4)).square().mean().backward()
+            optimizer.step()
+
+    whole = begin()
+    train(*whole, 8)
+    first = begin()
+    train(*first, 3)
+    state = {"network": dict(first[0].state_dict()), "optimizer": first[1].state_dict(), "rng": torch.get_rng_state()}
+    checkpoints.save(state, root, "step-3")
+
+    loaded = checkpoints.load(root, "step-3")
+    assert same(loaded, state)
+    network, optimizer = begin()
+    network.load_state_dict(loaded["network"])
+    optimizer.load_state_dict(loaded["optimizer"])
+    torch.set_rng_state(loaded["rng"])
+    train(network, optimizer, 5)
+    assert same(dict(network.state_dict()), dict(whole[0].state_dict()))
+    assert same(optimizer.state_dict(), whole[1].state_dict())
+
+
+def test_equal_states_give_equal_files(root):
+    refs = [checkpoints.store({"b": torch.ones(2), "a": {"c": torch.zeros(3)}}, "model", root) for _ in range(2)]
+    assert refs[0] == refs[1]
+    assert same(checkpoints.load(root, refs[0].path), {"b": torch.ones(2), "a": {"c": torch.zeros(3)}})
+
+
+def test_a_checkpoint_is_replaced_whole_and_what_was_loaded_from_it_stays(root):
+    checkpoints.save({"weights": torch.zeros(1000)}, root, "last")
+    loaded = checkpoints.load(root, "last")
+    checkpoints.save({"weights": torch.ones(1000)}, root, "last")
+    assert same(loaded, {"weights": torch.zeros(1000)})
+    assert same(checkpoints.load(root, "last"), {"weights": torch.ones(1000)})
+    assert [entry.path for entry in root.entries()] == ["last"]
+
+
+def test_the_file_is_plain_safetensors_with_readable_names(root):
+    checkpoints.save({"model": {"towers.0.weight": torch.ones(2)}, "step": 3}, root, "file")
+    data = root.read("file")
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    assert header["model/towers.0.weight"]["shape"] == [2]
+
+
+@pytest.mark.parametrize("value", [object(), b"bytes", {1.5: 2}, {1, 2}])
+def test_what_would_need_a_pickle_is_refused_with_its_place(root, value):
+    with pytest.raises(TypeError, match="model/deep/1"):
+        checkpoints.save({"model": {"deep": [0, value]}}, root, "file")
+    assert not root.exists("file")
+
+
+def test_a_damaged_checkpoint_says_what_to_do(root):
+    checkpoints.save({"weights": torch.ones(10)}, root, "file")
+    whole = root.read("file")
+    for data in (whole[:-1], whole[:20], b""):
+        root.write("file", data)
+        with pytest.raises(ValueError, match=r"file: not a whole checkpoint .* delete it"):
+            checkpoints.load(root, "file")
+    with pytest.raises(FileNotFoundError):
+        checkpoints.load(root, "none")
+
+
+def test_a_checkpoint_lies_on_s3_as_well(moto, monkeypatch, tmp_path):
+    root = moto.root(monkeypatch, tmp_path)
+    for step in range(2):
+        checkpoints.save({"step": step, "weights": torch.full((3,), step)}, root, "last")
+        assert same(checkpoints.load(root, "last"), {"step": step, "weights": torch.full((3,), step)})
