@@ -5,7 +5,9 @@
 
 import ast
 import inspect
+import io
 import sys
+import tokenize
 from dataclasses import fields
 from pathlib import Path
 
@@ -70,15 +72,18 @@ def _type(field: pa.Field) -> str:
 
 
 def _comments(owner: type) -> dict[str, str]:
-    """The comment on the line of each field."""
-    lines = inspect.getsource(owner).splitlines()
-    tree = ast.parse(inspect.getsource(owner)).body[0]
+    """The comment within the lines of each field."""
+    source = inspect.getsource(owner)
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comment_of_line = {token.start[0]: token.string for token in tokens if token.type == tokenize.COMMENT}
+    tree = ast.parse(source).body[0]
     assert isinstance(tree, ast.ClassDef)
     found = {}
     for node in tree.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            comment = lines[(node.end_lineno or node.lineno) - 1][node.end_col_offset :].strip()
-            found[node.target.id] = comment.removeprefix("#").strip().replace("|", "\\|")
+            lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+            comments = [comment_of_line[line].removeprefix("#").strip() for line in lines if line in comment_of_line]
+            found[node.target.id] = " ".join(comments).replace("|", "\\|")
     return found
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 class CDLConfig:
     """The network. `size` picks the widths; see SIZES."""
 
-    size: Literal["small", "paper"] = "small"  # small trains on a laptop's CPU in minutes; paper is Fig. 2 in full
+    size: Literal["small", "paper"] = "small"  # small trains on a laptop's CPU in minutes; paper has AlexNet's widths
     loss: Literal["cross_entropy", "hinge"] = "cross_entropy"  # Eq. 5, or the alternative of section 6.1.2
     margin: float = 1.0  # of the hinge loss, in units of distance
 

@@ -13,16 +13,23 @@ from pathlib import Path
 BIN = Path(sys.executable).parent
 
 
-def environment(home: Path, **extra: str) -> dict[str, str]:
+def environment(prefect_home: Path, **extra: str) -> dict[str, str]:
     """The environment of a user's shell with the project installed, and a Prefect home of the test's own."""
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "PREFECT_HOME": str(home),
+        "PREFECT_HOME": str(prefect_home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        "COLUMNS": "200",  # as wide as it takes for a line to be a line
         **extra,
     }
+
+
+def tastegraph(*arguments: object, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """The command line, run to its end; the caller looks at the exit code."""
+    command = [str(BIN / "tastegraph"), *map(str, arguments)]
+    return subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=300)
 
 
 @contextmanager
@@ -43,15 +50,26 @@ def started(
         try:
             yield process
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+            try:
+                os.killpg(process.pid, signal.SIGKILL)  # the group outlives its leader where a child is left
+            except ProcessLookupError:
+                pass
             process.wait()
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout_s: float, log: Path, step_s: float = 0.01) -> None:
-    """Return when the condition holds; AssertionError with the end of the log after `timeout_s`."""
+def wait_until(
+    condition: Callable[[], object],
+    what: str,
+    process: subprocess.Popen,
+    log: Path,
+    timeout_s: float = 120,
+    step_s: float = 0.01,
+) -> None:
+    """Return when the condition holds; AssertionError with the end of the log where it never will."""
     end = time.monotonic() + timeout_s
     while not condition():
+        ended = process.poll() is not None and not condition()
+        assert not ended, f"{what}: the process ended before it\n{log.read_text()[-3000:]}"
         assert time.monotonic() < end, f"{what}: not within {timeout_s} s\n{log.read_text()[-3000:]}"
         time.sleep(step_s)
 

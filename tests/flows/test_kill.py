@@ -2,14 +2,13 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests import world
-from tests.flows.processes import BIN, environment, started, wait_until
+from tests.flows.processes import BIN, environment, started, tastegraph, wait_until
 
 SETTINGS = {**world.SETTINGS, "training": {"epochs": 60, "checkpoint_steps": 2}}
 
@@ -25,64 +24,59 @@ KILL_WHEN = {
 }
 
 
-def _command(source: Path, root: Path, settings: Path) -> list[str]:
-    return [
-        str(BIN / "tastegraph"),
-        "nightly",
-        "--source",
-        str(source),
-        "--root",
-        str(root),
-        "--config",
-        str(settings),
-        "--run-id",
-        "night",
-    ]
+@pytest.fixture
+def arguments(source, tmp_path) -> list[str]:
+    """All that a night's command needs but its root."""
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(yaml.safe_dump(SETTINGS))
+    return ["nightly", "--source", str(source), "--config", str(settings), "--root"]
 
 
-def _night(source: Path, root: Path, settings: Path, log: Path) -> None:
-    with started(_command(source, root, settings), environment(root / "prefect"), log) as process:
-        assert process.wait(timeout=300) == 0, log.read_text()[-3000:]
+@pytest.fixture
+def env(prefect_server, tmp_path) -> dict[str, str]:
+    return environment(tmp_path / "prefect", PREFECT_API_URL=prefect_server)
 
 
 def _exported(root: Path) -> dict[str, bytes]:
-    folder = root / "exports" / "runs" / "run_id=night"
+    (folder,) = (root / "exports" / "runs").iterdir()
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*.parquet"))}
 
 
-def test_a_night_killed_in_every_phase_ends_with_the_same_bytes_and_does_nothing_twice(source, tmp_path):
-    settings = tmp_path / "settings.yaml"
-    settings.write_text(yaml.safe_dump(SETTINGS))
+def test_a_night_killed_in_every_phase_ends_with_the_same_bytes_and_does_nothing_twice(arguments, env, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    _night(source, whole, settings, tmp_path / "whole.log")
+    unbroken = tastegraph(*arguments, whole, env=env)
+    assert unbroken.returncode == 0, unbroken.stderr[-3000:]
 
     for number, (when, pattern) in enumerate(KILL_WHEN.items()):
         log = tmp_path / f"killed-{number}.log"
-        with started(_command(source, broken, settings), environment(broken / "prefect"), log) as process:
-            wait_until(lambda pattern=pattern: list(broken.glob(pattern)), when, 120, log, step_s=0.002)
-            assert process.poll() is None, f"{when}: the night was over before it could be killed"
-            os.killpg(process.pid, signal.SIGKILL)
+        with started([str(BIN / "tastegraph"), *arguments, str(broken)], env, log) as process:
+            wait_until(lambda pattern=pattern: any(broken.glob(pattern)), when, process, log, step_s=0.002)
+            os.kill(process.pid, signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL, f"{when}: the night was over before it could be killed"
         assert not (broken / "exports" / "current.json").exists()
-        time.sleep(0.1)
+    (begun,) = (broken / "runs").iterdir()
     made = {file: file.stat().st_mtime_ns for kind in ("shards", "tables") for file in (broken / kind).rglob("*.*")}
-    last = tmp_path / "last.log"
-    _night(source, broken, settings, last)
+    last = tastegraph(*arguments, broken, env=env)
+    assert last.returncode == 0, last.stderr[-3000:]
 
+    assert f"run_id={begun.stem}" in {folder.name for folder in (broken / "exports" / "runs").iterdir()}
     assert _exported(broken) == _exported(whole)
     assert len(_exported(whole)) >= 4
     assert all(file.stat().st_mtime_ns == time_ns for file, time_ns in made.items())
-    stages = dict(line.split(maxsplit=1) for line in last.read_text().splitlines() if line.endswith("reused"))
-    assert {"ingest", "learn-vectors", "cluster-vectors", "sample-triplets", "train-cdl"} <= stages.keys()
+    reused = {line.split()[0] for line in last.stderr.splitlines() if line.endswith("reused")}
+    assert {"ingest", "decode-images", "learn-vectors", "sample-triplets", "train-cdl", "evaluate"} <= reused
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
-def test_a_night_that_is_asked_to_stop_can_be_started_again(source, tmp_path, signal_number):
-    settings, root, log = tmp_path / "settings.yaml", tmp_path / "root", tmp_path / "log"
-    settings.write_text(yaml.safe_dump(SETTINGS))
-    with started(_command(source, root, settings), environment(root / "prefect"), log) as process:
-        wait_until(lambda: list(root.glob("checkpoints/*/*")), "training", 120, log)
+def test_a_night_that_is_asked_to_stop_says_so_and_can_be_started_again(arguments, env, tmp_path, signal_number):
+    root, log = tmp_path / "root", tmp_path / "log"
+    with started([str(BIN / "tastegraph"), *arguments, str(root)], env, log) as process:
+        wait_until(lambda: any(root.glob("checkpoints/*/*")), "training", process, log)
         process.send_signal(signal_number)
-        assert process.wait(timeout=60) != 0
-    _night(source, root, settings, log)
+        assert process.wait(timeout=60) == 128 + signal_number
+    again = tastegraph(*arguments, root, env=env)
 
+    assert "Traceback" not in log.read_text()
+    assert log.read_text().splitlines()[-1].startswith("tastegraph: stopped")
+    assert again.returncode == 0, again.stderr[-3000:]
     assert (root / "exports" / "current.json").exists()

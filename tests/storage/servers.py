@@ -5,15 +5,18 @@ import os
 import re
 import subprocess
 import sysconfig
+import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
 
 from storage import roots
 
@@ -54,14 +57,22 @@ def use(endpoint: str, monkeypatch: pytest.MonkeyPatch, scratch: Path) -> None:
 
 @contextmanager
 def moto_server() -> Iterator[Server]:
+    app, turn = DomainDispatcherApplication(create_backend_app), threading.Lock()
+
+    def one_by_one(environ: Any, start_response: Any) -> list[bytes]:
+        with turn:  # moto looks at a condition and then writes; in between another thread may write too
+            return list(app(environ, start_response))
+
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line per request otherwise
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
+    server = make_server("127.0.0.1", 0, one_by_one, threaded=True, request_handler=MotoRequestHandler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
     try:
-        host, port = server.get_host_and_port()
-        yield Server(f"http://{host}:{port}")
+        yield Server(f"http://127.0.0.1:{server.port}")
     finally:
-        server.stop()
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @contextmanager
