@@ -25,7 +25,8 @@ def tables_page() -> str:
     parts = [
         "# Tables",
         "Made from `storage/tables.py` by `make docs`. Files are Parquet, sorted by key; each carries "
-        f"`tastegraph.schema_version` (now {tables.SCHEMA_VERSION}) in its metadata. A column marked *optional* may be null.",
+        f"`tastegraph.schema_version` (now {tables.SCHEMA_VERSION}) in its metadata. A column marked *optional* may be "
+        "null.",
     ]
     derived = [table for table in vars(tables).values() if isinstance(table, Table)]
     sections = {
@@ -50,7 +51,8 @@ def settings_page() -> str:
     parts = [
         "# Settings",
         "Made from the code by `make docs`. Each is set by `--set section.key=value`, in a YAML file given as "
-        "`--config`, or in a deployment's parameter `config`. `--config paper` takes the paper's settings, `flows/paper.yaml`.",
+        "`--config`, or in a deployment's parameter `config`. `--config paper` takes the paper's settings, "
+        "`flows/paper.yaml`.",
     ]
     for section in fields(NightlyConfig):
         owner = section.default_factory

@@ -3,9 +3,10 @@
 import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -152,24 +153,39 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError, ConflictError, StoreError) as error:
-        if os.environ.get("TASTEGRAPH_TRACEBACK"):
+        if _wants_traceback():
             raise
         typer.echo(f"tastegraph: {error}", err=True)
         sys.exit(USAGE if type(error).__name__ == "SettingsError" else FAILED)
 
 
 def _prepare_prefect(root: str) -> None:
-    """Prefect's settings for a run from the command line; what the user set stays."""
-    home = Path(root).absolute() if "://" not in root else Path.home() / ".cache" / "tastegraph"
+    """Prefect's settings and signals for a run from the command line; what the user set stays."""
+    from storage.roots import Root, scratch_folder
+
+    home = scratch_folder() if Root(root).is_remote else Path(Root(root).address)
     for name, value in {
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # a cold home migrates its database first
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
-        "PREFECT_LOGGING_LEVEL": "WARNING",
+        # Prefect shows a failure as two tracebacks of fifty lines; `main` says in one line what is wrong.
+        "PREFECT_LOGGING_LEVEL": "WARNING" if _wants_traceback() else "CRITICAL",
     }.items():
         os.environ.setdefault(name, value)
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect's server makes no parents
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+
+
+def _stop(number: int, _frame: Any) -> NoReturn:
+    """End a run that is asked to stop as one that ends by itself, so that Prefect's server ends with it."""
+    typer.echo("tastegraph: stopped; start it again the same way, and it goes on from here", err=True)
+    sys.exit(128 + number)
+
+
+def _wants_traceback() -> bool:
+    return bool(os.environ.get("TASTEGRAPH_TRACEBACK"))
 
 
 def _print_published(published: Any, root: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from models.cdl import CDLConfig
 from models.clusters import ClusterConfig
@@ -33,6 +33,8 @@ class SettingsError(ValueError):
 @dataclass(frozen=True, kw_only=True)
 class NightlyConfig:
     """One section per component; each section's fields are documented beside the code they set."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # of the sections too; else a misspelled setting passes unseen
 
     demo: DemoConfig = field(default_factory=DemoConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)

@@ -6,7 +6,7 @@ Symbols as in the paper: π the image tower, φ the user tower, D the distance, 
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -39,11 +39,10 @@ class Size:
     user_hidden: tuple[int, int, int]
     dimensions: int
     dropout: float
-    normalise: bool  # group normalisation after each convolution
 
 
 # The paper's own widths stand in its Fig. 2, "inspired by AlexNet"; these are AlexNet's, with the 1024 outputs that its
-# text gives. Small: normalised, because without it the first epochs of a short training go into finding the scale.
+# text gives. Small: less dropout, because at .5 a short training learns nothing (.18 on the demo, where .2 gives .49).
 SIZES = {
     "paper": Size(
         convolutions=((96, 11, 4), (256, 5, 1), (384, 3, 1), (384, 3, 1), (256, 3, 1)),
@@ -52,7 +51,6 @@ SIZES = {
         user_hidden=(1024, 1024, 1024),
         dimensions=1024,
         dropout=0.5,
-        normalise=False,
     ),
     "small": Size(
         convolutions=((32, 5, 2), (64, 3, 1), (96, 3, 1), (96, 3, 1), (64, 3, 1)),
@@ -61,9 +59,10 @@ SIZES = {
         user_hidden=(256, 256, 256),
         dimensions=128,
         dropout=0.2,
-        normalise=True,
     ),
 }
+
+LAST_GAIN = 0.2
 
 
 def fully_connected(widths: tuple[int, ...], dropout: float) -> nn.Sequential:
@@ -88,8 +87,6 @@ class ImageTower(nn.Module):
         channels_in = 3
         for row, (channels, kernel, stride) in enumerate(size.convolutions):
             layers.append(nn.Conv2d(channels_in, channels, kernel, stride, padding=kernel // 2))
-            if size.normalise:
-                layers.append(nn.GroupNorm(8, channels))
             layers.append(nn.ReLU())
             if row in size.pools_after:
                 layers.append(nn.MaxPool2d(3, 2, padding=1))
@@ -137,6 +134,23 @@ class CDL(nn.Module):
         self.user_tower = VectorTower(num_clusters, size.user_hidden, size.dimensions, size.dropout)
         self.dropout = nn.Dropout(size.dropout)
         self.weight_d = nn.Parameter(torch.full((size.dimensions,), size.dimensions**-0.5))
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """He's initialisation, the last layer of each tower made smaller, so that distances start near each other.
+
+        Neither is in the paper. On the demo community, after 120 steps: precision@20 against matched others .52 with
+        both, .49 with He's alone, .29 with torch's defaults, under which four layers of a tower shrink the signal to
+        nothing beside the biases; group normalisation on top of He's lowered .49 to .39.
+        """
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(cast(Tensor, layer.bias))
+        with torch.no_grad():
+            for tower in (self.image_tower, self.user_tower):
+                last = [layer for layer in tower.modules() if isinstance(layer, nn.Linear)][-1]
+                last.weight.mul_(LAST_GAIN)
 
     def distance(self, users_Nd: Tensor, images_Nd: Tensor) -> Tensor:
         """D = w · (φ − π)², with dropout on the squared difference (section 4): float32 (N,)."""

@@ -23,7 +23,7 @@ class TrainingConfig:
     epochs: int = 12  # passes over the triplets
     batch_triplets: int = 128  # triplets a step, where they are in the paper's plain order; else a step is a pool
     optimizer: Literal["sgd", "adamw"] = "adamw"  # sgd is the paper's
-    learning_rate: float = 0.001  # at its highest; the schedule says how it falls
+    learning_rate: float = 0.002  # at its highest; the schedule says how it falls
     momentum: float = 0.9  # of sgd
     weight_decay: float = 0.01  # of either optimizer; the paper: 0.0005
     schedule: Literal["constant", "cosine"] = "cosine"  # cosine: warm up over a twentieth, then down to nothing

@@ -212,7 +212,9 @@ def _rank(system: System, seen_NI: csr_array, allowed_I: np.ndarray, k: int) -> 
     """Rows of the best images among the allowed ones, int32 (N, k); -1 where a list has ended."""
     allowed = np.flatnonzero(allowed_I)
     found = ranking.top_k(system.users_Nd, system.images_Id[allowed], k, seen_UI=csr_array(seen_NI[:, allowed])).rows
-    return np.append(allowed, -1)[found]  # -1 finds the -1 at the end, even where no image is allowed at all
+    return np.asarray(
+        np.append(allowed, -1)[found]
+    )  # -1 finds the -1 at the end, even where no image is allowed at all
 
 
 def _row(protocol: str, slice_: str, system: str, metric: str, k: int, values_N: np.ndarray) -> dict[str, Any]:

@@ -33,10 +33,10 @@ def test_the_documented_commands_run_a_night_on_a_server_and_a_worker(source, tm
     env = environment(tmp_path / "prefect", PREFECT_SERVER_API_PORT=str(port))
     commands = {name: "\n".join(lines).replace("http://127.0.0.1:4200/api", api) for name, lines in terminals.items()}
     log = tmp_path / "log"
-    with started(commands["server"], env, log, PROJECT):
-        wait_until(lambda: _is_up(api), "the server", 120, log, step_s=0.5)
-        with started(f"set -e\n{commands['worker']}", env, log, PROJECT):
-            wait_until(lambda: "Worker 'ProcessWorker" in log.read_text(), "the worker", 120, log, step_s=0.5)
+    with started(commands["server"], env, log, PROJECT) as server:
+        wait_until(lambda: _is_up(api), "the server", server, log, step_s=0.2)
+        with started(f"set -e\n{commands['worker']}", env, log, PROJECT) as worker:
+            wait_until(lambda: "Worker 'ProcessWorker" in log.read_text(), "the worker", worker, log, step_s=0.2)
             run = commands["run"].replace("source=demo", f"source={source}").replace("$PWD/tastegraph-data", str(root))
             run += f" --param config='{json.dumps(world.SETTINGS)}'"
             done = subprocess.run(

@@ -1,0 +1,266 @@
+"""What the pages say is there: files, stages, tables, settings, commands, and queries that run."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_args
+
+import duckdb
+import numpy as np
+import polars as pl
+import pytest
+from typer.main import get_command
+
+from docs import generate
+from flows.cli import app
+from flows.settings import NightlyConfig
+from storage import images, matrices, parquet, snapshots, tables
+from storage.roots import Root
+from storage.snapshots import Pointer
+
+PROJECT = Path(__file__).parents[1]
+PAGES = [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")]
+FOLDERS = ("flows", "tasks", "models", "storage")
+README, PIPELINE, SOURCES, RUNNING, CONTRIBUTING = (
+    (PROJECT / name).read_text()
+    for name in ("README.md", "docs/pipeline.md", "docs/sources.md", "docs/running.md", "CONTRIBUTING.md")
+)
+SETTINGS = {section.name: getattr(NightlyConfig(), section.name) for section in fields(NightlyConfig)}
+USER = "u000004"  # the user that the README's queries ask about
+
+
+def code(name: str) -> str:
+    return (PROJECT / name).read_text()
+
+
+def decorated(folder: str, decorators: set[str]) -> Iterator[ast.FunctionDef]:
+    """Functions of a folder that carry one of the decorators."""
+    for file in (PROJECT / folder).glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                made_by = (item.func if isinstance(item, ast.Call) else item for item in node.decorator_list)
+                if any(isinstance(item, ast.Name) and item.id in decorators for item in made_by):
+                    yield node
+
+
+def tree() -> dict[str, str]:
+    """The files of the four folders in the README's tree, each with its phrase."""
+    block = re.search(r"```\n(flows/.*?)```", README, re.DOTALL)
+    assert block
+    found, folder = {}, ""
+    for line in block[1].splitlines():
+        name, _, phrase = line.strip().partition(" ")
+        if line.startswith(" "):
+            found[folder + name] = phrase.strip()
+        else:
+            folder = name
+    return found
+
+
+def first_cells(page: str) -> set[str]:
+    """The names in the first column of a page's tables."""
+    return {
+        name for line in page.splitlines() if line.startswith("|") for name in re.findall("`(.+?)`", line.split("|")[1])
+    }
+
+
+def queries(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which tastegraph-data holds an earlier, the current, and a later run that was stopped."""
+    folder = tmp_path_factory.mktemp("readme")
+    root = Root(str(folder / "tastegraph-data"))
+    for number, run_id in enumerate(("20261119T020000Z", "20261120T020000Z", "20261121T020000Z")):
+        users, shown = [USER, "u000005"], [f"i00000{number}", f"i00001{number}"]
+        vectors, model = matrices.lists_of(np.eye(2, 3, dtype=np.float32) + number), ["cdl-0"] * 2
+        wide = (tables.USER_EMBEDDINGS.with_dimensions(3), tables.IMAGE_EMBEDDINGS.with_dimensions(3))
+        lists = {"user_id": users, "rank": [1, 1], "image_id": shown, "score": [1.0, 1.0], "model": model}
+        near = {"image_id": shown, "rank": [1, 1], "similar_image_id": shown[::-1], "score": [1.0, 1.0]}
+        exports = {
+            "recommendations": [parquet.write(tables.RECOMMENDATIONS, lists, root)],
+            "user_embeddings": [parquet.write(wide[0], {"user_id": users, "embedding": vectors, "model": model}, root)],
+            "image_embeddings": [
+                parquet.write(wide[1], {"image_id": shown, "embedding": vectors, "model": model}, root)
+            ],
+            "similar_images": [parquet.write(tables.SIMILAR_IMAGES, near, root)],
+        }
+        told = {"generated_at": f"2026-11-{19 + number}T02:00:00+00:00", "metrics": []}
+        snapshots.publish(root, run_id, exports, b"<html></html>", told, current=number < 2)
+    return folder
+
+
+@pytest.mark.parametrize("query", queries("sql"))
+def test_the_readmes_duckdb_queries_answer_from_the_current_run(
+    query: str, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(published)
+    found = duckdb.query(query).pl()
+
+    assert set(found["image_id"]) in ({"i000001"}, {"i000001", "i000011"})
+
+
+@pytest.mark.parametrize("lines", queries("python"))
+def test_the_readmes_polars_lines_answer_from_the_current_run(
+    lines: str, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(published)
+    *statements, last = ast.parse(lines).body
+    assert isinstance(last, ast.Expr)
+    names: dict[str, Any] = {}
+    exec(compile(ast.Module(statements, []), "README.md", "exec"), names)
+    rows = eval(compile(ast.Expression(last.value), "README.md", "eval"), names)
+
+    assert isinstance(rows, pl.DataFrame)
+    assert rows["image_id"].to_list() == ["i000001"]
+
+
+def test_the_readme_has_a_query_for_duckdb_and_one_for_polars() -> None:
+    assert queries("sql")
+    assert queries("python")
+
+
+def test_the_readmes_tree_lists_every_file_of_the_four_folders_with_a_phrase() -> None:
+    files = {
+        file.relative_to(PROJECT).as_posix()
+        for folder in FOLDERS
+        for file in (PROJECT / folder).rglob("*")
+        if file.suffix in (".py", ".yaml", ".jinja") and file.name != "__init__.py"
+    }
+
+    assert set(tree()) == files
+    assert all(tree().values())
+
+
+def test_every_command_and_option_stands_in_the_readme_and_no_other() -> None:
+    usage = {line.split()[1]: line for line in README.splitlines() if line.startswith("    tastegraph ")}
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+
+    assert usage.keys() == commands.keys()
+    for name, command in commands.items():
+        options = {option for item in command.params for option in item.opts}
+        assert set(re.findall(r"(?<=[ \[])--?[a-z-]+", usage[name])) == options - {"--help"}
+
+
+def test_the_generated_pages_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["generate.py", "--check"])
+    generate.main()  # exits with the names of the pages that are not
+
+
+def test_every_setting_has_a_comment_and_every_table_and_column_a_meaning() -> None:
+    silent = [
+        f"{name}.{field.name}"
+        for name, section in SETTINGS.items()
+        for field in fields(section)
+        if not generate._comments(type(section)).get(field.name)
+    ]
+    every_table = [table for table in vars(tables).values() if isinstance(table, tables.Table)]
+
+    assert not silent
+    assert all(table.doc and all(field.metadata[b"doc"] for field in table.schema) for table in every_table)
+
+
+def test_every_flow_stage_and_settings_section_stands_on_the_pages() -> None:
+    flows = {node.name for node in decorated("flows", {"flow"})}
+    stages = {node.name.replace("_", "-") for node in decorated("tasks", {"stage", "task"})}
+    rows = PIPELINE.split("\n\n")[2]
+
+    assert flows
+    assert all(f"`{flow}`" in PIPELINE and f"flows/{flow}.py" in README for flow in flows)
+    assert first_cells(rows) == stages
+    assert all(re.search(rf"`{section}[`.]", rows) for section in SETTINGS)
+    assert all(f"## {section}\n" in code("docs/settings.md") for section in SETTINGS)
+
+
+def test_every_table_stands_on_the_pages_where_it_belongs() -> None:
+    public = {table.name for table in (*tables.COMMUNITY, *tables.EXPORTS)}
+    derived = {table.name for table in vars(tables).values() if isinstance(table, tables.Table)} - public
+
+    assert public <= first_cells(SOURCES)
+    assert all(f"`{name}`" in PIPELINE for name in derived)
+    for table in tables.COMMUNITY:
+        row = next(line for line in SOURCES.splitlines() if line.startswith(f"| `{table.name}`"))
+        for field in table.schema:
+            optional = field.nullable or (table.name, field.name) == ("user_tags", "count")
+            assert (f"[`{field.name}`]" if optional else f" `{field.name}`") in row
+
+
+def test_every_reason_to_keep_something_out_is_explained() -> None:
+    rules = re.findall(r'Rule\("([a-z ]+)"(?: if [^"]+"tag" else "([a-z ]+)")?', code("storage/sources/rules.py"))
+    literals = re.findall(
+        r'pl\.lit\("([a-z]+ [a-z]+)"\)', code("storage/sources/rules.py") + code("storage/sources/directory.py")
+    )
+    reasons = {reason for found in rules for reason in found if reason} | set(literals) | set(get_args(images.Reason))
+
+    assert {"missing tag", "missing id", "duplicate id", "dangling reference", "damaged"} <= reasons
+    assert reasons - {"unreadable row"} <= first_cells(SOURCES)
+    assert "unreadable row" in first_cells(SOURCES)
+
+
+def test_every_field_of_the_pointer_and_the_manifest_is_explained() -> None:
+    pointer, manifest = PIPELINE.split("## `current.json`")[1].split("## `manifest.json`")
+    publish = next(decorated("tasks", {"task"}))
+    told = [
+        {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
+        for node in ast.walk(publish)
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Dict)
+        and ast.unparse(node.targets[0]) == "manifest"
+    ]
+
+    assert first_cells(pointer) == {field.name for field in fields(Pointer)}
+    assert len(told) == 1
+    assert first_cells(manifest) == told[0] | {"run_id", "schema_version", "rows", "files"}
+
+
+def test_every_variable_of_the_environment_is_explained() -> None:
+    read = {
+        name
+        for folder in FOLDERS
+        for file in (PROJECT / folder).rglob("*.py")
+        for name in re.findall(r"TASTEGRAPH_[A-Z_]+", file.read_text())
+    }
+
+    assert all(name in RUNNING for name in read | set(re.findall(r"TASTEGRAPH_[A-Z_]+", code("prefect.yaml"))))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_points_at_exists(page: Path) -> None:
+    text = page.read_text()
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+    named = re.findall(r"`((?:flows|tasks|models|storage|tests|benchmarks|docs)/[\w./-]*)`", text)
+    keys = {f"{name}.{field.name}" for name, section in SETTINGS.items() for field in fields(section)}
+    settings = re.findall(rf"`(?:--set )?((?:{'|'.join(SETTINGS)})\.[a-z_]+)[`=]", text)
+    makes = re.findall(r"`make ([a-z]+)`", text)
+
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+    assert [name for name in named if "<" not in name and not (PROJECT / name).exists()] == []
+    assert set(settings) <= keys
+    assert all(re.search(rf"^{name}:", code("Makefile"), re.MULTILINE) for name in makes)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_no_folder_of_somebodys_machine(page: Path) -> None:
+    assert re.findall(r"(?<![\w.:/])/(?:tmp|home|root|work|Users|mnt|var|opt)/\S*", page.read_text()) == []
+
+
+def test_the_changelog_and_the_contributors_page_are_complete() -> None:
+    version = tomllib.loads(code("pyproject.toml"))["project"]["version"]
+    targets = set(re.findall(r"^([a-z]+):", code("Makefile"), re.MULTILINE))
+
+    assert f"## {version}\n" in code("CHANGELOG.md")
+    assert {f"make {target}" for target in targets} - {"make nightly"} <= first_cells(CONTRIBUTING)
+    assert f"now {tables.SCHEMA_VERSION}," in SOURCES
+
+
+def test_every_picture_is_shown_and_small() -> None:
+    pictures = list((PROJECT / "docs").glob("*.png"))
+
+    assert pictures
+    assert all(f"docs/{picture.name}" in README and picture.stat().st_size < 200_000 for picture in pictures)
