@@ -113,6 +113,7 @@ def show(root: RootOption, as_json: JsonOption = False) -> None:
     """The current and earlier runs: when, from what, metrics, gate, sizes."""
     from storage import snapshots
     from storage.roots import Root
+    from tasks.gate import GATED
 
     place = Root(root)
     runs, current = snapshots.runs(place), snapshots.current(place)
@@ -126,18 +127,12 @@ def show(root: RootOption, as_json: JsonOption = False) -> None:
         failed = [item["name"] for item in run["gate"] if not item["passed"] and not item["is_warning"]]
         size = sum(file["bytes"] for file in run["files"]) / 2**20
         rows = ", ".join(f"{count:,} {name}" for name, count in run["rows"].items())
-        figures = (
-            ("P@20 paper", "paper", "precision"),
-            ("P@20 matched", "paper_matched", "precision"),
-            ("NDCG@20", "full", "ndcg"),
-        )
+        figures = ", ".join(_figure(run, protocol, metric) for protocol, metric in GATED)
         out.print(
             f"[bold]{run['run_id']}[/bold]{' (current)' if is_current else ''}  {run['generated_at']}", highlight=False
         )
         out.print(f"  source   {run['source']}", soft_wrap=True, highlight=False)
-        out.print(
-            f"  metrics  {', '.join(f'{name} {_figure(run, *wanted)}' for name, *wanted in figures)}", highlight=False
-        )
+        out.print(f"  metrics  {figures}", soft_wrap=True, highlight=False)
         out.print(
             f"  gate     {'passed' if not failed else 'failed: ' + '; '.join(failed)}", soft_wrap=True, highlight=False
         )
@@ -241,16 +236,16 @@ def _print_list(root: str, name: str, key: str, wanted: str, found: str, k: int,
 
 
 def _figure(run: dict[str, Any], protocol: str, metric: str) -> str:
-    for row in run["metrics"]:
-        if (row["protocol"], row["slice"], row["metric"], row["k"], row["system"]) == (
-            protocol,
-            "all",
-            metric,
-            20,
-            "cdl",
-        ):
-            return f"{row['value']:.3f}"
-    return "-"
+    """The exported system's figure over all images, at the longest list measured."""
+    rows = [
+        row
+        for row in run["metrics"]
+        if (row["protocol"], row["slice"], row["metric"], row["system"]) == (protocol, "all", metric, "cdl")
+    ]
+    if not rows:
+        return f"{protocol} {metric} not measured"
+    longest = max(rows, key=lambda row: row["k"])
+    return f"{protocol} {metric}@{longest['k']} {longest['value']:.3f} [{longest['low']:.3f}, {longest['high']:.3f}]"
 
 
 def _print_json(value: Any) -> None:

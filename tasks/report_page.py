@@ -25,7 +25,7 @@ PROTOCOLS = {
 }
 METRICS = {"precision": "Precision", "recall": "Recall", "ndcg": "NDCG", "hit_rate": "HitRate", "map": "MAP"}
 SYSTEMS = {"cdl": "CDL", "popularity": "Popularity", "random": "Random"}
-HEADLINES = (("paper", "precision", 20), ("paper_matched", "precision", 20), ("full", "ndcg", 20))
+HEADLINES = (("paper", "precision"), ("paper_matched", "precision"), ("full", "ndcg"))  # at the longest list measured
 CURVES = (("paper", "precision"), ("paper", "recall"), ("paper_matched", "precision"), ("paper_matched", "recall"))
 TABLE_KS = (1, 5, 10, 20)  # lengths in the tables; the curves' own tables hold every other
 
@@ -209,9 +209,11 @@ def _environment() -> Environment:
     return environment
 
 
-def _headline(report: Report, systems: Sequence[str], protocol: str, metric: str, k: int) -> dict[str, Any]:
+def _headline(report: Report, systems: Sequence[str], protocol: str, metric: str) -> dict[str, Any]:
     """A figure of every system on one scale, and whether the exported system stands clear of the others."""
-    rows = [row for row in _select(report.metrics, protocol, metric) if row.k == k]
+    measured = list(_select(report.metrics, protocol, metric))
+    k = max((row.k for row in measured), default=20)
+    rows = [row for row in measured if row.k == k]
     rows.sort(key=lambda row: systems.index(row.system))
     ours = next((row for row in rows if row.system == report.system), None)
     standings = [] if ours is None else [(_standing(ours, row), row.system) for row in rows if row is not ours]
