@@ -24,6 +24,8 @@ FAILED, USAGE, NOT_CURRENT = 1, 2, 3
 
 SourceOption = Annotated[str, typer.Option(help="A source directory, local or s3://BUCKET/PREFIX; or demo.")]
 RootOption = Annotated[str, typer.Option(help="Where everything made lies, local or s3://BUCKET/PREFIX.")]
+ConfigOption = Annotated[str | None, typer.Option(help="A YAML file of settings, or `paper`.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 
 
@@ -31,8 +33,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for pr
 def nightly(
     source: SourceOption = "demo",
     root: RootOption = "tastegraph-data",
-    config: Annotated[str | None, typer.Option(help="A YAML file of settings, or `paper`.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")] = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
     run_id: Annotated[str | None, typer.Option(help="Name of the run; by default the time.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,16 +52,23 @@ def nightly(
 
 
 @app.command()
-def validate(source: SourceOption, as_json: JsonOption = False) -> None:
-    """The ingest report alone; exit 1 where the nightly run would refuse the source."""
+def validate(
+    source: SourceOption,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The ingest report alone, pictures included; exit 1 where the nightly run would refuse the source."""
+    from flows.settings import load
     from storage.roots import Root
-    from storage.sources import directory
+    from tasks.validate import validate as report_on
 
-    community = directory.ingest(Root(source), directory.IngestConfig())
+    settings = load(config, set_)
+    report = report_on(Root(source), settings.ingest, settings.images)
     if as_json:
-        _print_json(community.report)
+        _print_json(report)
         return
-    print_ingest(community.report)
+    _print_ingest(report)
 
 
 @app.command()
@@ -199,12 +208,16 @@ def _print_published(published: Any, root: str) -> None:
         out.print(f"  pointer     {root.rstrip('/')}/exports/current.json", soft_wrap=True)
 
 
-def print_ingest(report: dict[str, Any]) -> None:
+def _print_ingest(report: dict[str, Any]) -> None:
     """The ingest report for a person."""
     table = Table("table", "file", "read", "kept", "quarantined")
     for name, item in report["tables"].items():
         reasons = ", ".join(f"{count} {reason}" for reason, count in item["quarantined"].items()) or "0"
         table.add_row(name, item["file"] or "-", str(item["read"]), str(item["kept"]), reasons)
+    pictures = report["pictures"]
+    reasons = ", ".join(f"{count} {reason}" for reason, count in pictures["quarantined"].items()) or "0"
+    num_pictures = pictures["decoded"] + sum(pictures["quarantined"].values())
+    table.add_row("pictures", "images.path", str(num_pictures), str(pictures["decoded"]), reasons)
     out.print(table)
 
 

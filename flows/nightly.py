@@ -18,7 +18,7 @@ from tasks import ledger, runs
 from tasks.caching import canonical, digest, records_below
 from tasks.embed import embed_all
 from tasks.evaluate import evaluate
-from tasks.images import decode_all
+from tasks.images import decode_all, quarantine_pictures
 from tasks.ingest import ingest, open_source
 from tasks.inputs import prepare_inputs
 from tasks.negatives import assign_negatives
@@ -56,6 +56,7 @@ def nightly(
         table = community.tables
         split = conceal_favorites(table["favorites"], config.evaluation, here)
         shards = decode_all(table["images"], there, config.images, here)
+        quarantine = quarantine_pictures(community.quarantine, shards, config.ingest, here)
 
         vectors = make_vectors(table, split.training, config.pretrained, config.word2vec, here)
         clusters = cluster_vectors(vectors.vectors, config.clusters, here)
@@ -78,7 +79,7 @@ def nightly(
 
         learned = Learned(vectors, clusters, profiles, inputs, audit, triplets, trained)
         exports = exported(lists, embeddings, similar)
-        night = Night(run, there, community, split, shards, learned, metrics, exports)
+        night = Night(run, there, community, quarantine, split, shards, learned, metrics, exports)
         stages = ledger.lines_of(flow_run.id)
         published = publish(night, canonical(config, "config"), config.gate, stages, here).result()
     runs.finish(run, here)

@@ -75,7 +75,10 @@ def load(file: str | None = None, assignments: list[str] | None = None) -> Night
         section, dot, key = name.strip().partition(".")
         if not (equals and dot and key):
             raise SettingsError(f"--set {assignment!r}: write it section.key=value, for instance training.epochs=3")
-        settings.setdefault(section, {})[key] = yaml.safe_load(value)
+        try:
+            settings.setdefault(section, {})[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise SettingsError(f"--set {assignment}: the value is not YAML: {error.problem}") from error
     return validate(settings)
 
 

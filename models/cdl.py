@@ -1,4 +1,4 @@
-"""Comparative Deep Learning (seed 000, CVPR 2016): two towers, a weighted l2 distance, and a comparison as the loss.
+"""Comparative Deep Learning (Lei et al., CVPR 2016): two towers, a weighted l2 distance, a comparison as the loss.
 
 Shapes: B images or users, N triplets, C clusters, d latent dimensions, S side of the image in pixels.
 Symbols as in the paper: π the image tower, φ the user tower, D the distance, o the difference of two distances.

@@ -150,10 +150,15 @@ def mixture_metrics(scores_NM: np.ndarray, split: Split) -> MixtureMetrics:
 
 
 def popularity_vectors(training_UI: csr_array) -> tuple[np.ndarray, np.ndarray]:
-    """The popularity baseline as float32 (U, 1) and (I, 1) whose inner product is an image's number of favorites."""
+    """The popularity baseline as float32 (U, 1) and (I, 1) whose inner product is an image's number of favorites.
+
+    Less than one half is added, at random: else equally popular images, such as all cold ones, would be ranked by id,
+    and where ids tell an image's age that is a system of its own.
+    """
     num_users, num_images = training_UI.shape
     counts_I = np.bincount(training_UI.indices, minlength=num_images)
-    return np.ones((num_users, 1), np.float32), counts_I[:, None].astype(np.float32)
+    ties_I = _bits(0, TIES, np.arange(num_images)) / np.float64(2**66)
+    return np.ones((num_users, 1), np.float32), (counts_I + ties_I)[:, None].astype(np.float32)
 
 
 def random_vectors(

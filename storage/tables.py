@@ -113,10 +113,10 @@ IMAGE_FEATURES = _table(
 )
 QUARANTINE = _table(
     "quarantine",
-    ("table", "row", "reason"),
+    ("table", "row", "reason", "value"),
     "An input row, or an image's file, that breaks its table's rules and was kept out.",
     _column("table", pa.string(), "the input table"),
-    _column("row", pa.int64(), "its row number there, counted from 0"),
+    _column("row", pa.int64(), "its row number there, counted from 0; absent for a picture's file", optional=True),
     _column("reason", pa.string(), "which rule it breaks, in a few fixed words that can be counted"),
     _column("value", pa.string(), "the offending value", optional=True),
 )

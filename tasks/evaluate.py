@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from polars.exceptions import PolarsError
 from scipy.sparse import csr_array, hstack
 
 from models import metrics, protocols, ranking
@@ -131,7 +132,10 @@ def read_pairs(file: Path) -> pl.DataFrame:
     }
     if file.suffix not in readers:
         raise ValueError(f"{file}: held-out favorites are read from .parquet, .csv or .jsonl")
-    rows = readers[file.suffix](file)
+    try:
+        rows = readers[file.suffix](file)
+    except PolarsError as error:
+        raise ValueError(f"{file}: cannot be read as {file.suffix[1:]}: {error}; write it anew") from error
     if missing := {"user_id", "image_id"} - set(rows.columns):
         raise ValueError(f"{file}: no column {', '.join(sorted(missing))} (got {', '.join(rows.columns)})")
     return rows.select(pl.col("user_id", "image_id").cast(pl.String)).drop_nulls().unique(maintain_order=True)

@@ -1,14 +1,17 @@
 """Pictures to packed shards of pixels."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 from prefect import unmapped
 
-from storage import images, parquet
+from storage import images, parquet, tables
 from storage.images import ImageConfig
 from storage.refs import Ref
 from storage.roots import Root
+from storage.sources.directory import IngestConfig, SourceError
 from tasks.caching import stage
 from tasks.progress import Progress
 
@@ -48,6 +51,25 @@ def decode_all(images_table: Ref, source: Root, config: ImageConfig, root: Root)
     """Every shard of the community's pictures, each a cached task run of its own."""
     batches = plan_shards(images_table, source, config, root)
     return list(decode_images.map(batches, unmapped(source), unmapped(config), unmapped(root)).result())
+
+
+@stage
+def quarantine_pictures(quarantine: Ref, shards: list[Shard], config: IngestConfig, root: Root) -> Ref:
+    """QUARANTINE with the pictures that could not be decoded. Raises SourceError where they are too many."""
+    rejected = [item for shard in shards for item in shard.rejected]
+    num_pictures = len(rejected) + sum(shard.pixels.rows for shard in shards if shard.pixels)
+    if len(rejected) > config.max_quarantined_share * num_pictures:
+        reasons = ", ".join(
+            f"{count} {reason}" for reason, count in Counter(i["reason"] for i in rejected).most_common()
+        )
+        raise SourceError(
+            f"{len(rejected)} of {num_pictures} pictures cannot be decoded ({reasons}), more than the share of "
+            f"{config.max_quarantined_share} that is allowed; correct the source, or raise ingest.max_quarantined_share"
+        )
+    rows = [{"table": "images", "row": None, "reason": item["reason"], "value": item["value"]} for item in rejected]
+    pictures = parquet.conform(tables.QUARANTINE, pa.Table.from_pylist(rows, tables.QUARANTINE.schema))
+    together = pa.concat_tables([parquet.read(quarantine, root).cast(pictures.schema), pictures])
+    return parquet.write(tables.QUARANTINE, together, root)
 
 
 @stage

@@ -34,6 +34,7 @@ class Night:
     run: Run
     source: Root
     community: Community
+    quarantine: Ref  # of rows and of pictures
     split: Split
     shards: list[Shard]
     learned: Learned

@@ -62,6 +62,7 @@ def publish(
         "source": night.source.address,
         "settings": settings,
         "inputs": canonical(night.community.tables, "inputs"),
+        "quarantine": canonical(night.quarantine, "quarantine"),
         "ingest": night.community.report,
         "comparable": comparable,
         "image_input": night.learned.inputs.kind,

@@ -7,7 +7,7 @@ import torch
 
 from models import training
 from models.cdl import CDL, CDLConfig
-from models.training import TrainingConfig
+from models.training import TrainingConfig, TrainState
 from storage import checkpoints, matrices, parquet
 from storage.refs import Ref
 from storage.roots import Root
@@ -19,12 +19,12 @@ from tasks.progress import Progress
 
 @dataclass(frozen=True)
 class Trained:
-    """The finished model, and the mean loss of the steps up to each saved state."""
+    """The finished model, and how its loss fell."""
 
     checkpoint: Ref
     image_shape: list[int]
     num_clusters: int
-    losses: list[tuple[int, float]]
+    losses: list[tuple[int, float]]  # (step, mean of the ten steps up to it)
     device: str
 
 
@@ -74,7 +74,7 @@ def train_cdl(
         state and state["training"],
     ):
         progress = progress or Progress("train-cdl", reached.num_steps, "steps")
-        losses.append((reached.step, float(np.mean(reached.losses))))
+        losses += _by_tens(reached)
         progress.advance(reached.step - progress.done, f", loss {losses[-1][1]:.3f}")
         checkpoints.save(
             {"training": reached.state, "losses": losses}, root, f"{work}/step-{reached.step:09d}.safetensors"
@@ -85,6 +85,12 @@ def train_cdl(
     ]:  # the last one outlives a kill right here
         root.delete(entry.path)
     return Trained(final, list(shards.shape), num_clusters, losses, str(training.choose_device(config.device)))
+
+
+def _by_tens(reached: TrainState) -> list[tuple[int, float]]:
+    first = reached.step - len(reached.losses)
+    parts = [reached.losses[start : start + 10] for start in range(0, len(reached.losses), 10)]
+    return [(first + 10 * row + len(part), float(np.mean(part))) for row, part in enumerate(parts)]
 
 
 def load_cdl(trained: Trained, model: CDLConfig, root: Root, device: torch.device) -> CDL:

@@ -1,9 +1,10 @@
-"""One Prefect server for all flow tests; each has its own root, so its own cached results."""
+"""One Prefect server and one published night for all flow tests; a test that changes a root has its own."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 
@@ -20,3 +21,11 @@ def prefect_server() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return world.write_source(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def settings_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The world's settings, for `--config`."""
+    file = tmp_path_factory.mktemp("settings") / "settings.yaml"
+    file.write_text(yaml.safe_dump(world.SETTINGS))
+    return file

@@ -1,0 +1,216 @@
+"""Every command as a user types it, on a root of which the first command made everything."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import polars as pl
+import pytest
+
+from tests import world
+from tests.flows.processes import environment, tastegraph
+
+COMMANDS = ("nightly", "validate", "evaluate", "recommend", "similar", "show")
+
+
+@dataclass(frozen=True)
+class Home:
+    """A user's root and shell. There is no Prefect server: the command line starts its own, and ends it."""
+
+    root: Path
+    env: dict[str, str]
+    night: list[str]  # the arguments of the night, but its root
+    first: CompletedProcess[str]
+
+    def run(self, *arguments: object) -> CompletedProcess[str]:
+        return tastegraph(*arguments, env=self.env)
+
+
+@pytest.fixture(scope="module")
+def home(source, settings_file, tmp_path_factory) -> Home:
+    root = tmp_path_factory.mktemp("home") / "made" / "by" / "the" / "night"
+    env = environment(root / "prefect")
+    del env["PREFECT_HOME"]  # the command line puts it below the root
+    night = ["nightly", "--source", str(source), "--config", str(settings_file)]
+    first = tastegraph(*night, "--root", root, env=env)
+    assert first.returncode == 0, first.stderr[-3000:]
+    return Home(root, env, night, first)
+
+
+@pytest.fixture
+def bad_source(source, tmp_path) -> Path:
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    shutil.copy(source / "images.parquet", folder)
+    return folder
+
+
+def only_line(text: str) -> str:
+    """The one line that a user is told, and no more."""
+    (line,) = text.splitlines()
+    return line
+
+
+def test_the_night_tells_its_stages_what_came_out_and_where(home):
+    said = home.first.stdout
+    run_id = json.loads((home.root / "exports" / "current.json").read_text())["run_id"]
+
+    assert f"Run {run_id} is current." in said
+    assert f"{world.NUM_USERS} rows  {home.root}/exports/runs/run_id={run_id}/user_embeddings/" in said
+    assert f"{home.root}/exports/runs/run_id={run_id}/report/index.html" in said
+    assert (home.root / "exports" / "runs" / f"run_id={run_id}" / "report" / "index.html").exists()
+    stages = [line.split()[0] for line in home.first.stderr.splitlines()]
+    assert {"ingest", "train-cdl", "publish"} <= set(stages)
+    assert (home.root / "prefect").is_dir()
+    assert "Traceback" not in home.first.stderr
+
+
+def test_a_second_night_has_nothing_to_do_and_says_which_stages_it_reused(home):
+    again = home.run(*home.night, "--root", home.root)
+
+    assert again.returncode == 0
+    assert "Nothing to do" in again.stdout
+    reused = {line.split()[0] for line in again.stderr.splitlines() if line.endswith(" reused")}
+    assert {"ingest", "decode-images", "train-cdl", "recommend", "evaluate"} <= reused
+    assert " ran in " not in again.stderr
+
+
+def test_a_night_that_the_gate_stops_ends_with_3_and_says_why(home):
+    worse = home.run(*home.night, "--root", home.root, "--set", "training.learning_rate=1e-9", "--run-id", "worse")
+    shown = home.run("show", "--root", home.root)
+
+    assert worse.returncode == 3
+    assert "Run worse was kept, but not made current." in worse.stdout
+    assert "is below" in worse.stdout
+    assert "worse  " in shown.stdout
+    assert "failed: " in shown.stdout
+
+
+def test_show_tells_the_runs_and_which_is_current(home):
+    shown, answer = home.run("show", "--root", home.root), home.run("show", "--root", home.root, "--json")
+    runs = json.loads(answer.stdout)
+    current = json.loads((home.root / "exports" / "current.json").read_text())["run_id"]
+
+    assert runs["current"] == current
+    assert current in [run["run_id"] for run in runs["runs"]]
+    assert f"{current} (current)" in shown.stdout
+    assert "NDCG@20" in shown.stdout
+
+
+def test_a_user_gets_images_of_their_taste_best_first(home):
+    shown = home.run("recommend", "--root", home.root, "--user", "user00", "-k", 3)
+    rows = json.loads(home.run("recommend", "--root", home.root, "--user", "user00", "-k", 3, "--json").stdout)
+
+    assert [row["rank"] for row in rows] == [1, 2, 3]
+    assert all(row["image_id"] in shown.stdout for row in rows)
+    assert all(int(row["image_id"].removeprefix("image")) < world.NUM_IMAGES // 2 for row in rows)
+
+
+def test_an_image_has_similar_images(home):
+    shown = home.run("similar", "--root", home.root, "--image", "image59", "-k", 2)
+    rows = json.loads(home.run("similar", "--root", home.root, "--image", "image59", "-k", 2, "--json").stdout)
+
+    assert [row["rank"] for row in rows] == [1, 2]
+    assert all(row["similar_image_id"] in shown.stdout for row in rows)
+
+
+def test_held_out_favorites_are_scored(home, tmp_path):
+    test = tmp_path / "test.csv"
+    test.write_text("user_id,image_id\nuser00,image03\nuser23,image40\nnobody,image01\n")
+    shown = home.run("evaluate", "--root", home.root, "--test", test)
+    figures = json.loads(home.run("evaluate", "--root", home.root, "--test", test, "--json").stdout)
+
+    assert shown.returncode == 0
+    assert "ndcg@20" in shown.stdout
+    assert {(row["metric"], row["k"]) for row in figures["metrics"]} == {
+        (metric, k) for metric in ("recall", "ndcg", "hit_rate") for k in (10, 20)
+    }
+    assert (figures["users"], figures["rows"]) == (2, 3)
+
+
+def test_a_test_file_that_cannot_be_read_is_one_line(home, tmp_path):
+    test = tmp_path / "test.parquet"
+    test.write_bytes(b"PAR1 and nothing else")
+    refused = home.run("evaluate", "--root", home.root, "--test", test)
+
+    assert refused.returncode == 1
+    assert str(test) in only_line(refused.stderr)
+
+
+def test_a_good_source_is_valid_and_its_rows_are_counted(home, source):
+    shown, answer = home.run("validate", "--source", source), home.run("validate", "--source", source, "--json")
+
+    assert shown.returncode == 0
+    assert "favorites.csv" in shown.stdout
+    assert json.loads(answer.stdout)["tables"]["images"]["kept"] == world.NUM_IMAGES
+
+
+@pytest.mark.parametrize("command", ["validate", "nightly"])
+def test_a_source_that_is_refused_ends_with_1_and_one_line_that_says_why(home, bad_source, tmp_path, command):
+    root = ["--root", str(tmp_path / "root")] if command == "nightly" else []
+    refused = home.run(command, "--source", bad_source, *root)
+
+    assert refused.returncode == 1
+    reason = refused.stderr.splitlines()[-1]
+    assert reason.startswith(f"tastegraph: {bad_source}: no table favorites")
+    assert "Traceback" not in refused.stderr
+    assert len(refused.stderr.splitlines()) <= 2  # a night's first is the stage that failed
+
+
+@pytest.mark.parametrize(
+    ("assignment", "named"),
+    [
+        ("training.epoch=3", ["training.epoch", "epochs", "learning_rate"]),
+        ("trainin.epochs=3", ["trainin", "training", "gate"]),
+        ("training.epochs=many", ["training.epochs", "many"]),
+        ("training.epochs=[", ["training.epochs=["]),
+        ("training", ["section.key=value"]),
+    ],
+)
+def test_a_setting_that_is_wrong_ends_with_2_and_is_named_with_the_choices(home, assignment, named):
+    refused = home.run(*home.night, "--root", home.root, "--set", assignment)
+
+    assert refused.returncode == 2
+    assert all(word in only_line(refused.stderr) for word in named)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["recommend", "--user", "nobody"], "'nobody'"),
+        (["similar", "--image", "nothing"], "'nothing'"),
+    ],
+)
+def test_an_id_without_rows_is_named(home, arguments, said):
+    refused = home.run(*arguments, "--root", home.root)
+
+    assert refused.returncode == 1
+    assert said in only_line(refused.stderr)
+
+
+@pytest.mark.parametrize("arguments", [["show"], ["recommend", "--user", "user00"], ["similar", "--image", "image00"]])
+def test_a_root_where_nothing_is_published_says_what_to_do(home, tmp_path, arguments):
+    refused = home.run(*arguments, "--root", tmp_path)
+
+    assert refused.returncode == 1
+    assert "run `tastegraph nightly" in only_line(refused.stderr)
+
+
+def test_help_names_every_command_and_its_options(home):
+    assert all(command in home.run("--help").stdout for command in COMMANDS)
+    said = home.run("nightly", "--help").stdout
+    assert all(option in said for option in ("--source", "--root", "--config", "--set", "--run-id", "--json"))
+
+
+def test_a_night_for_a_program_answers_in_json(home, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(home.root, root)
+    again = home.run(*home.night, "--root", root, "--json")
+    answer = json.loads(again.stdout)
+
+    assert answer["is_current"]
+    assert not answer["is_new"]
+    table = pl.read_parquet(f"{answer['folder']}/recommendations/*.parquet")
+    assert len(table) == answer["rows"]["recommendations"]

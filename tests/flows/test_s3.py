@@ -1,0 +1,66 @@
+"""The night with its source and its root in a bucket, on real S3 servers on loopback."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from storage import roots, snapshots
+from tests.flows.processes import environment, tastegraph
+from tests.storage.servers import moto_server, rclone_server
+
+
+def upload(folder: Path, root: roots.Root) -> None:
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            root.write(file.relative_to(folder).as_posix(), file.read_bytes())
+
+
+@pytest.fixture
+def env(prefect_server, tmp_path):
+    """The environment of a shell, made when it is asked for: after the test's bucket is."""
+    return lambda: environment(tmp_path / "prefect", PREFECT_API_URL=prefect_server)
+
+
+def test_a_night_from_bucket_to_bucket_publishes_is_read_and_is_reused(
+    source, settings_file, env, tmp_path, monkeypatch
+):
+    with moto_server() as server:
+        there, here = (server.root(monkeypatch, tmp_path / "scratch") for _ in ("source", "root"))
+        upload(source, there)
+        night = ["nightly", "--source", there.address, "--root", here.address, "--config", settings_file, "--json"]
+        first, second = (tastegraph(*night, env=env()) for _ in ("first", "second"))
+        shown = tastegraph("show", "--root", here.address, env=env())
+        listed = tastegraph("recommend", "--root", here.address, "--user", "user00", "--json", env=env())
+        test = tmp_path / "test.csv"
+        test.write_text("user_id,image_id\nuser00,image03\n")
+        scored = tastegraph("evaluate", "--root", here.address, "--test", test, "--json", env=env())
+        pointer = snapshots.current(here)
+
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr[-3000:] + second.stderr[-3000:]
+    published, again = json.loads(first.stdout), json.loads(second.stdout)
+    assert pointer is not None
+    assert pointer.run_id == published["run_id"] == again["run_id"]
+    assert published["folder"].startswith(here.address)
+    assert (published["is_new"], again["is_new"]) == (True, False)
+    assert " ran in " not in second.stderr
+    assert f"{pointer.run_id} (current)" in shown.stdout
+    assert len(json.loads(listed.stdout)) == 10
+    assert json.loads(scored.stdout)["users"] == 1
+    assert "promise" not in first.stderr  # this store honours conditional puts
+
+
+def test_on_a_store_without_conditional_puts_the_night_publishes_and_the_log_says_which_promise_is_weaker(
+    source, settings_file, env, tmp_path, monkeypatch
+):
+    with rclone_server(tmp_path / "buckets") as server:
+        here = server.root(monkeypatch, tmp_path / "scratch")
+        night = tastegraph(
+            "nightly", "--source", source, "--root", here.address, "--config", settings_file, "--json", env=env()
+        )
+        pointer = snapshots.current(here)
+
+    assert night.returncode == 0, night.stderr[-3000:]
+    assert pointer is not None
+    assert pointer.run_id == json.loads(night.stdout)["run_id"]
+    assert "two nights that publish in the same instant" in night.stderr
