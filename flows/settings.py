@@ -63,13 +63,7 @@ def load(file: str | None = None, assignments: list[str] | None = None) -> Night
     Raises:
         SettingsError: naming the setting, what it got and what exists.
     """
-    settings: dict[str, Any] = {}
-    if file:
-        path = Path(__file__).with_name("paper.yaml") if file == "paper" else Path(file)
-        try:
-            settings = yaml.safe_load(path.read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise SettingsError(f"{path}: cannot be read as a settings file: {error}") from error
+    settings = _read(Path(__file__).with_name("paper.yaml") if file == "paper" else Path(file)) if file else {}
     for assignment in assignments or []:
         name, equals, value = assignment.partition("=")
         section, dot, key = name.strip().partition(".")
@@ -78,7 +72,7 @@ def load(file: str | None = None, assignments: list[str] | None = None) -> Night
         try:
             settings.setdefault(section, {})[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise SettingsError(f"--set {assignment}: the value is not YAML: {error.problem}") from error
+            raise SettingsError(f"--set {assignment}: the value cannot be read as YAML") from error
     return validate(settings)
 
 
@@ -88,6 +82,16 @@ def validate(settings: dict[str, Any]) -> NightlyConfig:
         return TypeAdapter(NightlyConfig).validate_python(settings)
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from error
+
+
+def _read(file: Path) -> dict[str, dict[str, Any]]:
+    try:
+        sections = yaml.safe_load(file.read_text()) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise SettingsError(f"{file}: cannot be read as a settings file: {error}") from error
+    if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):
+        raise SettingsError(f"{file}: no settings file; write sections, and below each its settings as key: value")
+    return sections
 
 
 def _explain(problem: Any) -> str:

@@ -80,9 +80,9 @@ def publish(
     if missing := {"generated_at", "metrics"} - manifest.keys():
         raise ValueError(f"run {run_id}: the manifest lacks {', '.join(sorted(missing))}")
     pointer = root.entry(POINTER)
-    folder = _folder(run_id)
+    place = folder(run_id)
     sources = {
-        f"{folder}/{name}/part-{part:05d}.parquet": (name, ref)
+        f"{place}/{name}/part-{part:05d}.parquet": (name, ref)
         for name, refs in sorted(tables.items())
         for part, ref in enumerate(refs)
     }
@@ -90,7 +90,7 @@ def publish(
         {"table": name, "path": path, "rows": ref.rows, "bytes": ref.bytes, "sha256": ref.sha256}
         for path, (name, ref) in sources.items()
     ]
-    page = f"{folder}/report/index.html"
+    page = f"{place}/report/index.html"
     digest = hashlib.sha256(report).hexdigest()
     made: dict[str, Any] = {
         **manifest,
@@ -101,13 +101,13 @@ def publish(
     }
     data = _json(made)  # before anything is written, as it may refuse
 
-    published = _read(root, f"{folder}/manifest.json")
+    published = _read(root, f"{place}/manifest.json")
     if published and [file for file in published["files"] if file["table"]] != files:
         raise PublishedError(
-            f"{root.url(folder)}: run {run_id} was published at {published['generated_at']} with other tables, and "
+            f"{root.url(place)}: run {run_id} was published at {published['generated_at']} with other tables, and "
             f"what is published never changes; publish under another run id"
         )
-    present = {entry.path: entry.size for entry in root.entries(folder)}
+    present = {entry.path: entry.size for entry in root.entries(place)}
     for path, (_, ref) in sources.items():
         # Without a manifest everything is copied anew: what a killed call left may be of other tables.
         if not published or present.get(path) != ref.bytes:
@@ -116,7 +116,7 @@ def publish(
         for left in present.keys() - sources.keys():
             root.delete(left)
         root.write(page, report)
-        root.swap(f"{folder}/manifest.json", data, None)
+        root.swap(f"{place}/manifest.json", data, None)
     if current:
         _follow(root, Pointer.of(published or made), pointer.version if pointer else None)
     return published or made
@@ -130,7 +130,7 @@ def current(root: Root) -> Pointer | None:
 
 def manifest(root: Root, run_id: str) -> dict[str, Any]:
     """What a published run holds, and how it was made. Raises FileNotFoundError where there is no such run."""
-    if found := _read(root, f"{_folder(run_id)}/manifest.json"):
+    if found := _read(root, f"{folder(run_id)}/manifest.json"):
         return found
     raise FileNotFoundError(f"{root.url(RUNS)}: no run {run_id} was published here")
 
@@ -149,16 +149,17 @@ def dataset(root: Root, pointer: Pointer, table: str) -> list[Path]:
     return [root.local(path, pointer.checksums[path]) for path in pointer.paths[table]]
 
 
+def folder(run_id: str) -> str:
+    """Where a run is published, below the root. Raises ValueError for a run id that cannot be part of a path."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", run_id):
+        raise ValueError(f"run id {run_id!r}: write letters, digits and . _ - only, and no . or - in front")
+    return f"{RUNS}/run_id={run_id}"
+
+
 def _follow(root: Root, pointer: Pointer, expected: str | None) -> None:
     data = _json(asdict(pointer))
     if expected is None or root.read(POINTER) != data:
         root.swap(POINTER, data, expected)
-
-
-def _folder(run_id: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", run_id):
-        raise ValueError(f"run id {run_id!r}: write letters, digits and . _ - only, and no . or - in front")
-    return f"{RUNS}/run_id={run_id}"
 
 
 def _read(root: Root, path: str) -> dict[str, Any] | None:

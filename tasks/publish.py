@@ -8,6 +8,7 @@ from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
 from prefect.states import Completed
@@ -36,7 +37,7 @@ class Published:
     rows: dict[str, int]
 
 
-@task(name="publish", on_completion=[ledger.note], on_failure=[ledger.note])
+@task(name="publish", cache_policy=NO_CACHE, on_completion=[ledger.note], on_failure=[ledger.note])
 def publish(
     night: Night, settings: dict[str, Any], config: GateConfig, stages: list[Line], root: Root
 ) -> State[Published]:

@@ -5,6 +5,7 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from storage import snapshots
 from storage.roots import Root
 
 log = logging.getLogger("tastegraph")
@@ -20,7 +21,10 @@ class Run:
 
 
 def begin(run_id: str | None, purpose: str, root: Root) -> Run:
-    """This run. Without an id given: that of an unfinished run of the same purpose, else one made of the time."""
+    """This run. Without an id given: that of an unfinished run of the same purpose, else one made of the time.
+
+    Raises ValueError for an id under which nothing could be published.
+    """
     is_named = run_id is not None
     if run_id is None:
         unfinished = [path for path, run in _runs(root) if not run["finished"] and run["purpose"] == purpose]
@@ -33,6 +37,7 @@ def begin(run_id: str | None, purpose: str, root: Root) -> Run:
         run_id = next(
             name for name in (stamp, *(f"{stamp}-{number}" for number in range(2, 1000))) if name not in taken
         )
+    snapshots.folder(run_id)  # refuses an id now, and not when the night's work is done
     run = Run(run_id, is_named, purpose)
     _write(run, finished=False, root=root)
     return run

@@ -1,5 +1,6 @@
-"""A night that is killed again and again ends as one that was left alone."""
+"""A night that is killed again and again, or not alone, ends as one that was left in peace."""
 
+import hashlib
 import os
 import signal
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from storage import snapshots
+from storage.roots import Root
 from tests import world
 from tests.flows.processes import BIN, environment, started, tastegraph, wait_until
 
@@ -67,16 +70,31 @@ def test_a_night_killed_in_every_phase_ends_with_the_same_bytes_and_does_nothing
     assert {"ingest", "decode-images", "learn-vectors", "sample-triplets", "train-cdl", "evaluate"} <= reused
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
-def test_a_night_that_is_asked_to_stop_says_so_and_can_be_started_again(arguments, env, tmp_path, signal_number):
-    root, log = tmp_path / "root", tmp_path / "log"
-    with started([str(BIN / "tastegraph"), *arguments, str(root)], env, log) as process:
-        wait_until(lambda: any(root.glob("checkpoints/*/*")), "training", process, log)
-        process.send_signal(signal_number)
-        assert process.wait(timeout=60) == 128 + signal_number
+def test_a_night_that_is_asked_to_stop_says_so_and_can_be_started_again(arguments, env, tmp_path):
+    root = tmp_path / "root"
+    for number, file in (signal.SIGTERM, "checkpoints/*/step-000000004.*"), (signal.SIGINT, "checkpoints/*/*12.*"):
+        log = tmp_path / f"{number.name}.log"
+        with started([str(BIN / "tastegraph"), *arguments, str(root)], env, log) as process:
+            wait_until(lambda file=file: any(root.glob(file)), "training", process, log)
+            process.send_signal(number)
+            assert process.wait(timeout=60) == 128 + number
+        assert "Traceback" not in log.read_text()
+        assert log.read_text().splitlines()[-1].startswith("tastegraph: stopped")
     again = tastegraph(*arguments, root, env=env)
 
-    assert "Traceback" not in log.read_text()
-    assert log.read_text().splitlines()[-1].startswith("tastegraph: stopped")
     assert again.returncode == 0, again.stderr[-3000:]
     assert (root / "exports" / "current.json").exists()
+
+
+def test_of_two_nights_at_once_one_publishes_and_nothing_is_damaged(arguments, env, tmp_path):
+    root, logs = tmp_path / "root", [tmp_path / "one.log", tmp_path / "two.log"]
+    command = [str(BIN / "tastegraph"), *arguments, str(root)]
+    with started(command, env, logs[0]) as one, started(command, env, logs[1]) as two:
+        codes = {one.wait(timeout=300), two.wait(timeout=300)}
+    pointer = snapshots.current(Root(str(root)))
+
+    assert 0 in codes, logs[0].read_text() + logs[1].read_text()
+    assert codes <= {0, 1}  # 1: the other one won the pointer, and this one said so
+    assert pointer is not None
+    for path, sha256 in pointer.checksums.items():
+        assert hashlib.sha256((root / path).read_bytes()).hexdigest() == sha256

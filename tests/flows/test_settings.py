@@ -1,0 +1,53 @@
+"""Settings from a file and from `--set`: what is wrong is named, with the choices."""
+
+import pytest
+
+from flows.nightly import nightly
+from flows.settings import SettingsError, load
+
+
+@pytest.mark.parametrize(
+    ("assignment", "named"),
+    [
+        ("training.epoch=3", ["training.epoch", "epochs", "learning_rate"]),
+        ("trainin.epochs=3", ["trainin", "training", "gate"]),
+        ("training.epochs=many", ["training.epochs", "many"]),
+        ("inputs.kind=smell", ["inputs.kind", "smell", "pixels"]),
+        ("training.epochs=[", ["training.epochs=["]),
+        ("training=3", ["section.key=value"]),
+        ("epochs", ["section.key=value"]),
+    ],
+)
+def test_a_wrong_assignment_is_named_with_the_choices(assignment, named):
+    with pytest.raises(SettingsError) as refused:
+        load(None, [assignment])
+
+    assert all(word in str(refused.value) for word in named)
+
+
+def test_an_assignment_overrides_the_file_and_the_file_the_defaults(tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("training:\n  epochs: 7\n  seed: 5\n")
+    config = load(str(file), ["training.epochs=3", "gate.below_popularity_stops=true"])
+
+    assert (config.training.epochs, config.training.seed) == (3, 5)
+    assert config.gate.below_popularity_stops is True
+
+
+@pytest.mark.parametrize("content", ["training: [", "- training", "training: 3", "training:\n"])
+def test_a_file_that_holds_no_settings_is_refused(tmp_path, content):
+    file = tmp_path / "settings.yaml"
+    file.write_text(content)
+    with pytest.raises(SettingsError):
+        load(str(file), ["training.epochs=3"])
+
+
+def test_the_papers_settings_are_all_settings():
+    assert load("paper") != load()
+
+
+def test_a_deployment_refuses_a_setting_that_does_not_exist():
+    assert nightly.validate_parameters({"config": {"training": {"epochs": 3}}})["config"].training.epochs == 3
+    schema = nightly.parameters.model_dump()["definitions"]
+    assert schema["NightlyConfig"]["additionalProperties"] is False
+    assert schema["TrainingConfig"]["additionalProperties"] is False
