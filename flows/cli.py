@@ -173,6 +173,7 @@ def _prepare_prefect(root: str) -> None:
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # a cold home migrates its database first
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait slow a shared machine down severalfold
         # Prefect shows a failure as two tracebacks of fifty lines; `main` says in one line what is wrong.
         "PREFECT_LOGGING_LEVEL": "WARNING" if _wants_traceback() else "CRITICAL",
     }.items():

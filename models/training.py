@@ -20,7 +20,7 @@ Gather = Callable[[np.ndarray], np.ndarray]  # row numbers (B,) -> the images' i
 class TrainingConfig:
     """How to train. The defaults train the small network; flows/paper.yaml holds the paper's (6.1.3)."""
 
-    epochs: int = 12  # passes over the triplets
+    epochs: int = 30  # passes over the triplets
     batch_triplets: int = 128  # triplets a step, where they are in the paper's plain order; else a step is a pool
     optimizer: Literal["sgd", "adamw"] = "adamw"  # sgd is the paper's
     learning_rate: float = 0.002  # at its highest; the schedule says how it falls
