@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from models import ranking
 from storage import images, matrices, parquet
@@ -262,7 +263,7 @@ def _pictures(ids: np.ndarray, night: Night, root: Root) -> list[Picture]:
     pixels = [shard.pixels for shard in night.shards if shard.pixels]
     if pixels:
         shards = Shards.open(pixels, root)
-        found = np.flatnonzero(np.isin(shards.ids, ids))
+        found = np.flatnonzero(matrices.rows_of(pa.array(shards.ids), ids) >= 0)
         for image_id, value in zip(shards.ids[found], shards.gather(found), strict=True):
             jpegs[image_id] = images.thumbnail(value, THUMBNAIL_PX)
     by_id = {row["image_id"]: row for row in rows}

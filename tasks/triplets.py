@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from models import triplets
 from models.negatives import NegativeConfig
@@ -41,7 +42,7 @@ def sample_triplets(
     num_clusters = rows["clusters"].combine_chunks().value_lengths().to_numpy()
     wide_enough = (num_clusters >= who.min_clusters) & (num_clusters <= who.max_clusters)
     users = matrices.rows_of(rows["user_id"], known.users)[wide_enough]
-    usable_I = np.isin(known.images, Shards.open(inputs, root).ids)
+    usable_I = matrices.rows_of(pa.array(known.images), Shards.open(inputs, root).ids) >= 0
     assigned = read_assignment(audit, assignment, root)
     drawn = triplets.sample(known.signals, assigned, np.sort(users), config, usable_I)
     return parquet.write(
