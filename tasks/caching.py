@@ -16,6 +16,7 @@ from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
+from threading import Lock
 from typing import Any, ParamSpec, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -35,6 +36,10 @@ R = TypeVar("R")
 OURS = ("flows", "tasks", "models", "storage")
 PLUMBING = {"tasks.caching", "tasks.ledger", "tasks.progress", "storage.roots"}  # moves bytes, decides none
 WHERE_NOT_WHAT = {"root", "source"}  # arguments that say where bytes lie; digests beside them say which
+
+# Two threads that parse at once make CPython 3.11 raise a SystemError now and then (its issue 106905); Prefect would
+# run the stage without a key, hence again the next night.
+_one_parses = Lock()
 
 
 def stage(function: Callable[P, R]) -> Task[P, R]:
@@ -107,7 +112,8 @@ def code_version(module: str) -> str:
         name = waiting.pop()
         if name in seen or name in PLUMBING:
             continue
-        tree = ast.parse(_source(name))
+        with _one_parses:
+            tree = ast.parse(_source(name))
         _strip_docstrings(tree)
         seen[name] = ast.dump(tree)
         for imported in _imports(tree):
