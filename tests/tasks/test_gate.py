@@ -28,7 +28,7 @@ def figures(cdl: float, popularity: float = 0.3, chance: float = 0.2) -> list[di
     ]
 
 
-def failed(root: Root, metrics: list[dict], *, last=None, config=GateConfig(), **changed) -> dict[str, bool]:
+def failed(root: Root, metrics: list[dict], *, last=None, config=None, **changed) -> dict[str, bool]:
     """The checks that failed by name, and whether each only warns; `changed` are columns of the lists."""
     images = {"image_id": ["i1", "i2", "i3"]} | {name: [None] * 3 for name in tables.IMAGES.schema.names[1:]}
     lists = {**LISTS, **changed}
@@ -52,7 +52,7 @@ def failed(root: Root, metrics: list[dict], *, last=None, config=GateConfig(), *
         "favorites": parquet.write(tables.FAVORITES, FAVORITES, root),
         "images": parquet.write(tables.IMAGES, images, root),
     }
-    outcomes = gate(metrics, exports, community, last, SOURCE, config, root)
+    outcomes = gate(metrics, exports, community, last, SOURCE, config or GateConfig(), root)
     return {outcome.name: outcome.is_warning for outcome in outcomes if not outcome.passed}
 
 
