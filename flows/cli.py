@@ -85,9 +85,9 @@ def evaluate(
     if as_json:
         _print_json(figures)
         return
-    table = Table(
-        "metric", "value", "95 % interval", title=f"{figures['users']} users of {test.name}, run {figures['run_id']}"
-    )
+    title = f"{figures['users']} users of {test.name}, run {figures['run_id']}"
+    out.print(title, soft_wrap=True, highlight=False)
+    table = Table("metric", "value", "95 % interval")
     for row in figures["metrics"]:
         table.add_row(f"{row['metric']}@{row['k']}", f"{row['value']:.4f}", f"{row['low']:.4f} to {row['high']:.4f}")
     out.print(table)
@@ -243,7 +243,8 @@ def _print_list(root: str, name: str, key: str, wanted: str, found: str, k: int,
     if as_json:
         _print_json(rows.to_dicts())
         return
-    table = Table("rank", found, "score", title=f"{name} of {wanted}, run {pointer.run_id}")
+    out.print(f"{name} of {wanted}, run {pointer.run_id}", soft_wrap=True, highlight=False)  # a title is cut into lines
+    table = Table("rank", found, "score")
     for row in rows.to_dicts():
         table.add_row(str(row["rank"]), row[found], f"{row['score']:.4f}")
     out.print(table)

@@ -240,6 +240,6 @@ SIMILAR_IMAGES = _table(
     _image_id,
     _column("rank", pa.int32(), "1 is the most similar"),
     _column("similar_image_id", pa.string(), "the similar image"),
-    _column("score", pa.float32(), "cosine of the two images' learned representations, centred; higher is more similar"),
+    _column("score", pa.float32(), "cosine of the images' learned representations, centred; higher is more similar"),
 )
 EXPORTS = (RECOMMENDATIONS, USER_EMBEDDINGS, IMAGE_EMBEDDINGS, SIMILAR_IMAGES)
