@@ -14,7 +14,7 @@ from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
 from tasks.caching import stage
-from tasks.tags import Vectors, labels_of
+from tasks.tags import Vectors, Vocabulary, labels_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,7 @@ class VocabularyConfig:
 class Profiles:
     """Profiles, interests, and which image carries what an interest names."""
 
+    of: Vocabulary
     profiles: Ref
     interests: Ref
     carried: Ref  # rows of IMAGE_TAGS: raw tags, or "cluster n"
@@ -94,6 +95,7 @@ def build_profiles(
         carried = _carried(vectors, image_tags, tokens, labels, names, root)
     has_profile = np.diff(bags_UC.indptr) > 0
     return Profiles(
+        vectors.of,
         _write_profiles(users, bags_UC, root),
         _write_interests(users, names, csr_array(interest_counts), config, root),
         carried,

@@ -37,7 +37,10 @@ def recommend_all(
 ) -> list[Ref]:
     """RECOMMENDATIONS of everybody, each block of users a cached task run of its own."""
     blocks = list(range(-(-embeddings.users.rows // config.block_users)))
-    fixed = (embeddings, favorites, profiles.interests, profiles.carried, trained, config, root)
+    # Without tags nobody has a tag of interest, so all images are candidates.
+    is_filtered = config.candidates == "interests" and profiles.of == "tags"
+    wanted = (profiles.interests, profiles.carried) if is_filtered else (None, None)
+    fixed = (embeddings, favorites, *wanted, trained, config, root)
     return list(recommend.map(blocks, *map(unmapped, fixed)).result())
 
 
@@ -46,8 +49,8 @@ def recommend(
     block: int,
     embeddings: Embeddings,
     favorites: Ref,
-    interests: Ref,
-    carried: Ref,
+    interests: Ref | None,
+    carried: Ref | None,
     trained: Trained,
     config: RecommendConfig,
     root: Root,
@@ -57,18 +60,20 @@ def recommend(
     images, images_Id = read_embeddings(embeddings.images, root)
     chosen = slice(block * config.block_users, (block + 1) * config.block_users)
     users, users_Ud = users[chosen], users_Ud[chosen]
-    seen, wanted, has = (parquet.read(ref, root) for ref in (favorites, interests, carried))
-    tags = matrices.ids_of(wanted["tag"], has["tag"])
-    candidates = Candidates(
-        matrices.incidence(wanted["user_id"], wanted["tag"], users, tags),
-        matrices.incidence(has["image_id"], has["tag"], images, tags),
-    )
+    seen, candidates = parquet.read(favorites, root), None
+    if interests and carried:
+        wanted, has = parquet.read(interests, root), parquet.read(carried, root)
+        tags = matrices.ids_of(wanted["tag"], has["tag"])
+        candidates = Candidates(
+            matrices.incidence(wanted["user_id"], wanted["tag"], users, tags),
+            matrices.incidence(has["image_id"], has["tag"], images, tags),
+        )
     rows, scores = ranking.top_k(
         users_Ud,
         images_Id,
         config.num_recommendations,
         seen_UI=matrices.incidence(seen["user_id"], seen["image_id"], users, images),
-        candidates=candidates if config.candidates == "interests" else None,
+        candidates=candidates,
     )
     user, rank = np.nonzero(rows >= 0)
     columns = {

@@ -140,7 +140,7 @@ def test_a_source_of_images_and_favorites_alone_is_enough(source, tmp_path):
         shutil.copy(source / name, bare / name)
     rows = pl.read_parquet(bare / "images.parquet").select("image_id")
     rows.write_parquet(bare / "images.parquet")
-    published, _ = run(bare, tmp_path / "root", {"clusters": {"num_clusters": 6}})
+    published, _ = run(bare, tmp_path / "root")
 
     assert published.is_current
     assert published.rows["recommendations"] > 0
