@@ -22,7 +22,6 @@ from tasks.split import Split
 log = logging.getLogger("tastegraph")
 
 FULL_KS = (10, 20)
-BLOCK_USERS = 512
 FULL_METRICS = {
     "recall": metrics.recall,
     "ndcg": metrics.ndcg,
@@ -185,10 +184,7 @@ def _paper(
         return
     mixture_NM = protocols.mix(split, others)
     for system in systems:
-        scores_NM = np.empty(mixture_NM.shape, np.float32)
-        for first in range(0, len(mixture_NM), BLOCK_USERS):  # the gathered vectors are as many as users times images
-            block = slice(first, first + BLOCK_USERS)
-            scores_NM[block] = np.einsum("nd,nmd->nm", system.users_Nd[block], system.images_Id[mixture_NM[block]])
+        scores_NM = ranking.score_pairs(system.users_Nd, system.images_Id, mixture_NM)
         measured = protocols.mixture_metrics(np.where(system.usable_I[mixture_NM], scores_NM, -np.inf), split)
         for metric, values_NK in measured._asdict().items():
             for k, values_N in enumerate(values_NK.T, start=1):
@@ -216,9 +212,8 @@ def _rank(system: System, seen_NI: csr_array, allowed_I: np.ndarray, k: int) -> 
     """Rows of the best images among the allowed ones, int32 (N, k); -1 where a list has ended."""
     allowed = np.flatnonzero(allowed_I)
     found = ranking.top_k(system.users_Nd, system.images_Id[allowed], k, seen_UI=csr_array(seen_NI[:, allowed])).rows
-    return np.asarray(
-        np.append(allowed, -1)[found]
-    )  # -1 finds the -1 at the end, even where no image is allowed at all
+    # A -1 finds the -1 at the end, even where no image is allowed at all.
+    return np.asarray(np.append(allowed, -1)[found])
 
 
 def _row(protocol: str, slice_: str, system: str, metric: str, k: int, values_N: np.ndarray) -> dict[str, Any]:

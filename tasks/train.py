@@ -80,10 +80,9 @@ def train_cdl(
             {"training": reached.state, "losses": losses}, root, f"{work}/step-{reached.step:09d}.safetensors"
         )
     final = checkpoints.store({"model": network.state_dict()}, "cdl", root)
-    for entry in sorted(root.entries(work), key=lambda entry: entry.path)[
-        :-1
-    ]:  # the last one outlives a kill right here
-        root.delete(entry.path)
+    states = sorted(entry.path for entry in root.entries(work))
+    for path in states[:-1]:  # the last one outlives a kill right here
+        root.delete(path)
     return Trained(final, list(shards.shape), num_clusters, losses, str(training.choose_device(config.device)))
 
 
