@@ -1,0 +1,131 @@
+"""What a system may learn from: a community's training favorites, and everything else that its source tells.
+
+U users, I images, T tags, G groups, C clusters, W words, f features, S side of a picture in pixels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from models.negatives import Signals
+
+UNTOLD = csr_array((0, 0), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The decoded pictures: `gather` takes image rows (B,) that have one, and gives uint8 (B, S, S, 3)."""
+
+    size_px: int
+    has_I: np.ndarray  # bool
+    gather: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Community:
+    """One numbering of users and images, and what is known of them. A signal that the source lacks is an empty matrix.
+
+    All matrices are float32 CSR with sorted columns, each pair once.
+    """
+
+    favorites_UI: csr_array  # 1 for each training favorite; nothing that is held out
+    favorited_at_UI: csr_array | None = (
+        None  # float64, the pattern of the favorites: epoch seconds, from 1; None: untold
+    )
+    user_tags_UT: csr_array = field(default_factory=lambda: UNTOLD)  # how often; the tags of both in one numbering
+    image_tags_IT: csr_array = field(default_factory=lambda: UNTOLD)
+    words_IW: csr_array = field(default_factory=lambda: UNTOLD)  # 1 for each word of an image's title
+    contacts_UU: csr_array = field(default_factory=lambda: UNTOLD)  # row u marks those that u follows
+    memberships_UG: csr_array = field(default_factory=lambda: UNTOLD)
+    owner_I: np.ndarray = field(
+        default_factory=lambda: np.empty(0, np.int64)
+    )  # int64, the uploader's user row; -1 where unknown
+    features_If: np.ndarray | None = None  # float32, of a frozen network or the source's own; rows of zeros: has none
+    pixels: Pixels | None = None
+    profiles_UC: csr_array = field(default_factory=lambda: UNTOLD)  # bags of tag clusters
+    image_bags_IC: csr_array = field(default_factory=lambda: UNTOLD)  # those of the images
+    interests_UT: csr_array = field(default_factory=lambda: UNTOLD)  # with carried_IT: what negatives go by
+    carried_IT: csr_array = field(default_factory=lambda: UNTOLD)
+
+    def __post_init__(self) -> None:
+        num_users, num_images = self.favorites_UI.shape
+        for name, shape in {
+            "user_tags_UT": (num_users, 0),
+            "image_tags_IT": (num_images, 0),
+            "words_IW": (num_images, 0),
+            "contacts_UU": (num_users, num_users),
+            "memberships_UG": (num_users, 0),
+            "profiles_UC": (num_users, 0),
+            "image_bags_IC": (num_images, 0),
+            "interests_UT": (num_users, 0),
+            "carried_IT": (num_images, 0),
+        }.items():
+            given = getattr(self, name)
+            if given is UNTOLD:
+                object.__setattr__(self, name, csr_array(shape, dtype=np.float32))
+            elif given.shape[0] != shape[0]:
+                raise ValueError(f"{name} has {given.shape[0]} rows, but favorites_UI says {shape[0]}")
+        if len(self.owner_I) != num_images:
+            object.__setattr__(self, "owner_I", np.full(num_images, -1, np.int64))
+
+    @property
+    def num_users(self) -> int:
+        return int(self.favorites_UI.shape[0])
+
+    @property
+    def num_images(self) -> int:
+        return int(self.favorites_UI.shape[1])
+
+    @cached_property
+    def popularity_I(self) -> np.ndarray:  # noqa: N802  # a shape suffix
+        """float64 (I,): the training favorites of each image."""
+        return np.bincount(self.favorites_UI.indices, minlength=self.num_images).astype(np.float64)
+
+    @property
+    def signals(self) -> Signals:
+        """What negatives are assigned from (CDL, section 5)."""
+        return Signals(self.favorites_UI, self.interests_UT, self.carried_IT, self.contacts_UU, self.memberships_UG)
+
+    def has(self, signal: str) -> bool:
+        """Whether the source tells a signal at all: one of `SIGNALS`."""
+        return SIGNALS[signal](self)
+
+    def without(self, *signals: str) -> "Community":
+        """The same community, as if it lacked these signals; for ablations."""
+        untold = {name: UNTOLD for signal in signals for name in FIELDS[signal]}
+        for name, value in {
+            "pixels": None,
+            "features_If": None,
+            "favorited_at_UI": None,
+            "owner_I": np.empty(0),
+        }.items():
+            if name in untold:
+                untold[name] = value
+        return replace(self, **untold)
+
+
+SIGNALS: dict[str, Callable[[Community], bool]] = {
+    "pixels": lambda known: known.pixels is not None and bool(known.pixels.has_I.any()),
+    "features": lambda known: known.features_If is not None,
+    "tags": lambda known: known.image_tags_IT.nnz > 0,
+    "titles": lambda known: known.words_IW.nnz > 0,
+    "contacts": lambda known: known.contacts_UU.nnz > 0,
+    "groups": lambda known: known.memberships_UG.nnz > 0,
+    "owners": lambda known: bool((known.owner_I >= 0).any()),
+    "times": lambda known: known.favorited_at_UI is not None,
+    "profiles": lambda known: known.profiles_UC.nnz > 0,
+}
+FIELDS: dict[str, tuple[str, ...]] = {
+    "pixels": ("pixels",),
+    "features": ("features_If",),
+    "tags": ("user_tags_UT", "image_tags_IT"),
+    "titles": ("words_IW",),
+    "contacts": ("contacts_UU",),
+    "groups": ("memberships_UG",),
+    "owners": ("owner_I",),
+    "times": ("favorited_at_UI",),
+    "profiles": ("profiles_UC", "image_bags_IC"),
+}
