@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -26,6 +27,13 @@ SourceOption = Annotated[str, typer.Option(help="A source directory, local or s3
 RootOption = Annotated[str, typer.Option(help="Where everything made lies, local or s3://BUCKET/PREFIX.")]
 ConfigOption = Annotated[str | None, typer.Option(help="A YAML file of settings, or `paper`.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")]
+ProtocolOption = Annotated[
+    Literal["paper", "auc", "full", "cold", "time"], typer.Option(help="Which split, and what is measured.")
+]
+TestOption = Annotated[str | None, typer.Option(help="Held-out favorites for the protocol full; by default drawn.")]
+ValidationOption = Annotated[
+    str | None, typer.Option(help="Favorites to choose settings on, beside --test; by default drawn.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 
 
@@ -93,6 +101,55 @@ def evaluate(
     out.print(table)
     for line in figures["left_out"]:
         out.print(line)
+
+
+@app.command()
+def compare(
+    source: SourceOption = "demo",
+    root: RootOption = "tastegraph-data",
+    systems: Annotated[str, typer.Option(help="Names with commas between them, or all.")] = "all",
+    protocol: ProtocolOption = "full",
+    test: TestOption = None,
+    validation: ValidationOption = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds each system is fitted with.")] = 1,
+    budget: Annotated[int, typer.Option(min=0, help="Settings tried of each system; 0: the defaults.")] = 0,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit and measure systems on one split; exit 1 where one of them fails."""
+    _prepare_prefect(root)
+    from flows.compare import compare as flow
+    from flows.settings import load
+    from storage.roots import Root
+
+    compared = flow(source, root, systems, protocol, test, validation, seeds, budget, load(config, set_))
+    _print_comparison(compared, Root(root), as_json)
+    raise typer.Exit(FAILED if compared.failed else 0)
+
+
+@app.command()
+def tune(
+    source: SourceOption,
+    root: RootOption,
+    system: Annotated[str, typer.Option(help="The system's name.")],
+    budget: Annotated[int, typer.Option(min=1, help="How many settings are tried, the defaults first.")] = 20,
+    protocol: ProtocolOption = "full",
+    test: TestOption = None,
+    validation: ValidationOption = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Choose a system's settings on validation, never on the test."""
+    _prepare_prefect(root)
+    from flows.settings import load
+    from flows.tune import tune as flow
+    from storage.roots import Root
+
+    tuned = flow(source, root, system, protocol, test, validation, budget, load(config, set_))
+    _print_tuned(tuned, Root(root), as_json)
+    raise typer.Exit(FAILED if tuned.lacking else 0)
 
 
 @app.command()
@@ -207,6 +264,77 @@ def _print_published(published: Any, root: str) -> None:
     out.print(f"  report      {published.folder}/report/index.html", soft_wrap=True)
     if published.is_current:
         out.print(f"  pointer     {root.rstrip('/')}/exports/current.json", soft_wrap=True)
+
+
+def _print_comparison(compared: Any, root: Any, as_json: bool) -> None:
+    from storage import parquet
+    from tasks.comparison_page import board
+
+    results, comparisons = (
+        parquet.read(ref, root).to_pylist() for ref in (compared.standings.results, compared.standings.comparisons)
+    )
+    if as_json:
+        entries = {entry.system: entry for entry in compared.entries}
+        _print_json(
+            {
+                "id": compared.id,
+                "folder": compared.folder,
+                "results": results,
+                "comparisons": comparisons,
+                "settings": {name: entry.settings for name, entry in entries.items()},
+                "left_out": {name: entry.lacking for name, entry in entries.items() if entry.lacking},
+                "failed": {entry.system: entry.error for entry in compared.failed},
+            }
+        )
+        return
+    leading = (compared.metric, compared.k)
+    tests = {
+        (row["protocol"], row["slice"], row["system"]): (f"{row['difference']:+.4f}", f"{row['p_value']:.4f}")
+        for row in comparisons
+        if (row["metric"], row["k"]) == leading
+    }
+    for part in board(results, *leading):
+        out.print(f"\n{part['protocol']}, {part['slice']} images", soft_wrap=True, highlight=False)
+        beside = ("recall", compared.k) if compared.metric == "ndcg" else None
+        names = [f"{metric}@{k}" if k else metric for metric, k in (leading, beside or leading)]
+        table = Table("system", names[0], "95 % interval", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        for name in (*names[1 : 1 + bool(beside)], "difference", "p", "fit s"):
+            table.add_column(name)
+        for row in part["rows"]:
+            figure = row["figures"][leading]
+            table.add_row(
+                row["system"],
+                f"{figure['value']:.4f}",
+                f"{figure['low']:.4f}–{figure['high']:.4f}",
+                *([f"{row['figures'][beside]['value']:.4f}"] if beside else []),
+                *tests.get((part["protocol"], part["slice"], row["system"]), ("", "")),
+                f"{row['fit_s']:.1f}",
+            )
+        out.print(table)
+    out.print("difference and p: a paired test over users against the best other system", soft_wrap=True)
+    for entry in compared.entries:
+        if entry.error or entry.lacking:
+            out.print(f"[red]{entry.line}[/red]" if entry.error else entry.line, soft_wrap=True, highlight=False)
+    out.print(f"  report      {compared.folder}/index.html", soft_wrap=True)
+    out.print(f"  figures     {compared.folder}/results.parquet", soft_wrap=True)
+
+
+def _print_tuned(tuned: Any, root: Any, as_json: bool) -> None:
+    from storage import parquet
+
+    trials = parquet.read(tuned.trials, root).to_pylist() if tuned.trials else []
+    if as_json:
+        kept = ("system", "settings", "metric", "k", "value", "default_value", "lacking")
+        _print_json({**{key: getattr(tuned, key) for key in kept}, "trials": trials})
+        return
+    if tuned.lacking:
+        out.print(f"{tuned.system} needs {', '.join(tuned.lacking)}, which the source does not tell")
+        return
+    metric = f"{tuned.metric}@{tuned.k}" if tuned.k else tuned.metric
+    table = Table("trial", f"{metric} on validation", "fit s", "settings")
+    for row in sorted(trials, key=lambda row: (-row["value"], row["trial"])):
+        table.add_row(str(row["trial"]), f"{row['value']:.4f}", f"{row['fit_s']:.1f}", row["settings"])
+    out.print(table)
 
 
 def _print_ingest(report: dict[str, Any]) -> None:

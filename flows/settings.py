@@ -9,9 +9,11 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from models.cdl import CDLConfig
 from models.clusters import ClusterConfig
+from models.features import FeatureConfig
 from models.negatives import NegativeConfig
 from models.profiles import InterestConfig
 from models.protocols import ProtocolConfig
+from models.splits import SplitConfig
 from models.training import TrainingConfig
 from models.triplets import TripletConfig
 from storage.images import ImageConfig
@@ -53,6 +55,8 @@ class NightlyConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     recommend: RecommendConfig = field(default_factory=RecommendConfig)
     gate: GateConfig = field(default_factory=GateConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    splits: SplitConfig = field(default_factory=SplitConfig)
 
 
 def load(file: str | None = None, assignments: list[str] | None = None) -> NightlyConfig:

@@ -73,6 +73,34 @@ def average_precision(hits: Hits, k: int) -> np.ndarray:
     return _tested_only(hits, (precisions_UK * is_hit_UK).sum(axis=1) / np.clip(hits.num_heldout, 1, k))
 
 
+def auc(scores_UI: np.ndarray, heldout_U: np.ndarray, observed_UI: csr_array) -> np.ndarray:
+    """The share of a user's unobserved images that score below the held-out one, equal scores by half.
+
+    Over all unobserved images, not a sample of them (seed 001, section 6.3; ties: as the area under the ROC curve).
+
+    Args:
+        scores_UI: float32; -inf where an image cannot be scored, which is below every other and equal to its like.
+        heldout_U: each user's held-out image row.
+        observed_UI: an entry marks a favorite of the user that is known otherwise; the held-out one may be marked too.
+    Returns:
+        float64 (U,); nan for a user who has no unobserved image.
+    """
+    users = np.arange(len(heldout_U))
+    unobserved_UI = np.ones(scores_UI.shape, bool)
+    unobserved_UI[np.repeat(users, np.diff(observed_UI.indptr)), observed_UI.indices] = False
+    unobserved_UI[users, heldout_U] = False
+    heldout_U1 = scores_UI[users, heldout_U][:, None]
+    below_U, equal_U, all_U = (
+        np.count_nonzero(marks_UI, axis=1)
+        for marks_UI in (
+            (scores_UI < heldout_U1) & unobserved_UI,
+            (scores_UI == heldout_U1) & unobserved_UI,
+            unobserved_UI,
+        )
+    )
+    return np.where(all_U > 0, (below_U + equal_U / 2) / np.maximum(all_U, 1), np.nan)
+
+
 class Interval(NamedTuple):
     """A mean over users and the limits of its confidence interval; nan without users."""
 
@@ -109,6 +137,29 @@ def bootstrap(values_U: np.ndarray, *, num_resamples: int = 1000, seed: int = 0,
     return Interval(float(values.mean()), float(low), float(high), values.size)
 
 
+def bootstrap_columns(
+    values_UM: np.ndarray, *, num_resamples: int = 1000, seed: int = 0, level: float = 0.95
+) -> list[Interval]:
+    """The `bootstrap` of each column, on the same resamples: many metrics of the same users at the price of one.
+
+    Users with a nan in any column are left out of all.
+    """
+    values = np.asarray(values_UM, np.float64)
+    values = values[~np.isnan(values).any(axis=1)]
+    num_users, num_columns = values.shape
+    if not num_users:
+        return [Interval(np.nan, np.nan, np.nan, 0)] * num_columns
+    rng = np.random.default_rng(seed)
+    means = []
+    for size in _chunks(num_resamples, num_users):
+        drawn = rng.integers(0, num_users, (size, num_users), dtype=np.int32)
+        times = np.bincount((drawn + np.arange(size)[:, None] * num_users).ravel(), minlength=drawn.size)
+        means.append(times.reshape(drawn.shape) @ values / num_users)
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    columns = zip(values.mean(axis=0).tolist(), low.tolist(), high.tolist(), strict=True)
+    return [Interval(*column, num_users) for column in columns]
+
+
 def paired_test(
     ours_U: np.ndarray, theirs_U: np.ndarray, *, num_resamples: int = 10_000, seed: int = 0, level: float = 0.95
 ) -> PairedTest:
@@ -119,17 +170,29 @@ def paired_test(
     side are left out.
     """
     differences_U = np.asarray(ours_U, np.float64) - np.asarray(theirs_U, np.float64)
-    interval = bootstrap(differences_U, seed=seed, level=level)
-    differences = differences_U[~np.isnan(differences_U)]
+    (test,) = paired_tests(differences_U[:, None], num_resamples=num_resamples, seed=seed, level=level)
+    return test
+
+
+def paired_tests(
+    differences_UM: np.ndarray, *, num_resamples: int = 10_000, seed: int = 0, level: float = 0.95
+) -> list[PairedTest]:
+    """The `paired_test` of each column of differences on the same random signs: many systems at the price of one.
+
+    Users with a nan in any column are left out of all.
+    """
+    intervals = bootstrap_columns(differences_UM, seed=seed, level=level)
+    differences = differences_UM[~np.isnan(differences_UM).any(axis=1)]
     if not differences.size:
-        return PairedTest(interval, np.nan)
+        return [PairedTest(interval, np.nan) for interval in intervals]
     rng = np.random.default_rng(seed)
-    observed = abs(differences.sum()) * (1 - 1e-12)  # equal sums may differ by rounding
-    as_far = 1
-    for size in _chunks(num_resamples, differences.size):
-        signs = rng.integers(0, 2, (size, differences.size), dtype=np.int8) * np.float64(2) - 1
-        as_far += int(np.count_nonzero(np.abs(signs @ differences) >= observed))
-    return PairedTest(interval, as_far / (num_resamples + 1))
+    observed = np.abs(differences.sum(axis=0)) * (1 - 1e-12)  # equal sums may differ by rounding
+    as_far = np.ones(len(intervals), np.int64)
+    for size in _chunks(num_resamples, len(differences)):
+        signs = rng.integers(0, 2, (size, len(differences)), dtype=np.int8) * np.float64(2) - 1
+        as_far += (np.abs(signs @ differences) >= observed).sum(axis=0)
+    p_values = as_far / (num_resamples + 1)
+    return [PairedTest(interval, p) for interval, p in zip(intervals, p_values.tolist(), strict=True)]
 
 
 def coverage(ranked_UK: np.ndarray, num_images: int) -> float:

@@ -76,8 +76,8 @@ def conceal(favorites_UI: csr_array, config: ProtocolConfig) -> Split:
     place[order] = np.arange(len(users)) - favorites_UI.indptr[users]
     is_concealed = np.isin(users, test_users) & (place < thresholds.num_concealed)
     return Split(
-        training=_keep(favorites_UI, ~is_concealed),
-        concealed=_keep(favorites_UI, is_concealed),
+        training=keep(favorites_UI, ~is_concealed),
+        concealed=keep(favorites_UI, is_concealed),
         test_users=test_users,
         thresholds=thresholds,
     )
@@ -104,7 +104,7 @@ def draw_others(favorites_UI: csr_array, split: Split, usable_I: np.ndarray, *, 
     Raises:
         ValueError: a test user has fewer than num_others usable images outside their favorites.
     """
-    favorites_NI = _keep(favorites_UI, usable_I[favorites_UI.indices])[split.test_users]
+    favorites_NI = keep(favorites_UI, usable_I[favorites_UI.indices])[split.test_users]
     num_left_N = np.count_nonzero(usable_I) - np.diff(favorites_NI.indptr)
     num_others = split.thresholds.num_others
     if (num_left_N < num_others).any():
@@ -245,7 +245,7 @@ def _lowered(config: ProtocolConfig, min_favorites: int) -> ProtocolConfig:
     )
 
 
-def _keep(matrix: csr_array, entries: np.ndarray) -> csr_array:
+def keep(matrix: csr_array, entries: np.ndarray) -> csr_array:
     """The matrix with only some of its entries, given as bool in the order of `matrix.indices`."""
     indptr = np.concatenate([[0], np.cumsum(entries)])[matrix.indptr]
     return csr_array((matrix.data[entries], matrix.indices[entries], indptr), shape=matrix.shape)

@@ -112,6 +112,19 @@ def top_k_blocks(
         yield Block(first_user, rows.to(torch.int32).cpu().numpy(), scores.cpu().numpy())
 
 
+def top_of(scores_UI: np.ndarray, k: int, seen_UI: csr_array) -> TopK:
+    """Every user's k best images by given scores, in the order that `top_k_blocks` promises; -inf is never listed."""
+    num_images = scores_UI.shape[1]
+    chunk = _chunk_size(num_images, k)
+    padded = -(-num_images // chunk) * chunk
+    scores_nb = torch.full((padded, len(scores_UI)), -torch.inf)
+    scores_nb[:num_images] = torch.from_numpy(np.require(scores_UI, np.float32, "W")).T
+    _hide_seen(scores_nb[:num_images], seen_UI.tocsc(), 0)
+    best = _merge(_keys(torch.full((len(scores_UI), k), -torch.inf), LOW_BITS), scores_nb, 0, chunk)
+    scores, rows = _decode(best)
+    return TopK(rows.masked_fill(scores == -torch.inf, -1).to(torch.int32).numpy(), scores.numpy())
+
+
 def similar(
     images_Id: np.ndarray,
     k: int,

@@ -205,6 +205,75 @@ METRICS = _table(
     _column("users", pa.int64(), "users in the mean"),
 )
 
+CANDIDATES = _table(
+    "candidates",
+    ("image_id",),
+    "An image that is ranked where only some are: in a split that holds images out entirely.",
+    _image_id,
+)
+TRIALS = _table(
+    "trials",
+    ("trial",),
+    "Settings of a system that were tried, and how well they did on validation.",
+    _column("trial", pa.int32(), "its number; trial 0 has the defaults"),
+    _column("settings", pa.string(), "the settings tried, as JSON"),
+    _column("value", pa.float64(), "the figure on validation that is to be highest"),
+    _column("fit_s", pa.float64(), "seconds to fit"),
+)
+USER_METRICS = _table(
+    "user_metrics",
+    ("protocol", "slice", "metric", "k", "user_id"),
+    "A figure of one test user; the means are in `results`.",
+    _column("protocol", pa.string(), "paper, paper_matched, auc, full, time or cold"),
+    _column("slice", pa.string(), "all, warm or cold images"),
+    _column("metric", pa.string(), "precision, recall, ndcg, hit_rate, map or auc"),
+    _column("k", pa.int32(), "length of the list that is scored; 0 where all images are"),
+    _user_id,
+    _column("value", pa.float64(), "the user's figure"),
+)
+RESULTS = _table(
+    "results",
+    ("system", "protocol", "slice", "metric", "k", "seed"),
+    "A figure of a comparison, with its bootstrap interval over users.",
+    _column("system", pa.string(), "the system's name"),
+    _column("protocol", pa.string(), "paper, paper_matched, auc, full, time or cold"),
+    _column("slice", pa.string(), "all, warm or cold images"),
+    _column(
+        "metric",
+        pa.string(),
+        "precision, recall, ndcg, hit_rate, map, auc; of all lists together: coverage, average_popularity, "
+        "average_percentile, gini",
+    ),
+    _column("k", pa.int32(), "length of the list that is scored; 0 where all images are"),
+    _column("seed", pa.int64(), "the seed of the system; the split is the same for all"),
+    _column("value", pa.float64(), "mean over users"),
+    _column("low", pa.float64(), "lower end of the 95 % interval; absent for figures of all lists", optional=True),
+    _column("high", pa.float64(), "upper end of the 95 % interval; absent for figures of all lists", optional=True),
+    _column("users", pa.int64(), "users in the mean"),
+    _column("fit_s", pa.float64(), "seconds to fit on training and validation"),
+    _column("score_s", pa.float64(), "seconds to rank for all test users"),
+)
+COMPARISONS = _table(
+    "comparisons",
+    ("protocol", "slice", "metric", "k", "system"),
+    "A system against the best of the others on the same users; each user's figure is the mean over seeds.",
+    _column("protocol", pa.string(), "paper, paper_matched, auc, full, time or cold"),
+    _column("slice", pa.string(), "all, warm or cold images"),
+    _column("metric", pa.string(), "precision, ndcg or auc"),
+    _column("k", pa.int32(), "length of the list that is scored; 0 where all images are"),
+    _column("system", pa.string(), "the system"),
+    _column("value", pa.float64(), "mean over users and seeds"),
+    _column("low", pa.float64(), "lower end of the 95 % interval"),
+    _column("high", pa.float64(), "upper end of the 95 % interval"),
+    _column("users", pa.int64(), "users in the mean"),
+    _column("other", pa.string(), "the best of the other systems by the same figure"),
+    _column("other_value", pa.float64(), "its mean"),
+    _column("difference", pa.float64(), "the system's mean less the other's"),
+    _column("difference_low", pa.float64(), "lower end of the difference's 95 % interval"),
+    _column("difference_high", pa.float64(), "upper end of the difference's 95 % interval"),
+    _column("p_value", pa.float64(), "how often random signs bring the mean difference as far from 0"),
+)
+
 # -- what downstream teams read ----------------------------------------------------------------------------------------
 
 RECOMMENDATIONS = _table(

@@ -35,6 +35,7 @@ R = TypeVar("R")
 
 OURS = ("flows", "tasks", "models", "storage")
 PLUMBING = {"tasks.caching", "tasks.ledger", "tasks.progress", "storage.roots"}  # moves bytes, decides none
+REGISTRIES = {"models.systems"}  # names all systems; who uses one says which, and passes the version of its code
 WHERE_NOT_WHAT = {"root", "source"}  # arguments that say where bytes lie; digests beside them say which
 
 # Two threads that parse at once make CPython 3.11 raise a SystemError now and then (its issue 106905); Prefect would
@@ -110,7 +111,7 @@ def code_version(module: str) -> str:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name in seen or name in PLUMBING:
+        if name in seen or name in PLUMBING | REGISTRIES:
             continue
         with _one_parses:
             tree = ast.parse(_source(name))

@@ -22,8 +22,18 @@ PROTOCOLS = {
     "paper": "Paper’s protocol, others drawn uniformly",
     "paper_matched": "Paper’s protocol, others matched in popularity",
     "full": "Full ranking",
+    "time": "Full ranking of what came later",
+    "cold": "Images held out entirely, ranked among themselves",
+    "auc": "One favorite left out, over all unobserved images",
 }
-METRICS = {"precision": "Precision", "recall": "Recall", "ndcg": "NDCG", "hit_rate": "HitRate", "map": "MAP"}
+METRICS = {
+    "precision": "Precision",
+    "recall": "Recall",
+    "ndcg": "NDCG",
+    "hit_rate": "HitRate",
+    "map": "MAP",
+    "auc": "AUC",
+}
 SYSTEMS = {"cdl": "CDL", "popularity": "Popularity", "random": "Random"}
 HEADLINES = (("paper", "precision"), ("paper_matched", "precision"), ("full", "ndcg"))  # at the longest list measured
 CURVES = (("paper", "precision"), ("paper", "recall"), ("paper_matched", "precision"), ("paper_matched", "recall"))
@@ -172,7 +182,7 @@ def render(report: Report) -> bytes:
     systems = sorted(
         {row.system for row in report.metrics}, key=lambda name: (name != report.system, _order(SYSTEMS, name))
     )
-    template = _environment().get_template("report.html.jinja")
+    template = environment().get_template("report.html.jinja")
     html = template.render(
         report=report,
         generated_at=report.generated_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -187,7 +197,8 @@ def render(report: Report) -> bytes:
     return html.encode()
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Where pages' templates lie, and how they write figures."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

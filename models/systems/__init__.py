@@ -1,6 +1,30 @@
 """Every system of the comparison: importing its file enters it in `SYSTEMS`."""
 
-from models.systems import floor
+from models.systems import (
+    borda,
+    collaborative_dl,
+    floor,
+    implicit_library,
+    lightgcn,
+    linear,
+    pinsage,
+    visual_bpr,
+    wide_deep,
+)
 from models.systems.base import SYSTEMS, InnerProduct, System, Vectors
 
-__all__ = ["SYSTEMS", "InnerProduct", "System", "Vectors", "floor"]
+__all__ = [
+    "SYSTEMS",
+    "InnerProduct",
+    "System",
+    "Vectors",
+    "borda",
+    "collaborative_dl",
+    "floor",
+    "implicit_library",
+    "lightgcn",
+    "linear",
+    "pinsage",
+    "visual_bpr",
+    "wide_deep",
+]

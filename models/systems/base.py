@@ -29,6 +29,7 @@ class System(ABC, Generic[ConfigT]):
     name: ClassVar[str]
     source: ClassVar[str]  # the paper, and the section or equation
     needs: ClassVar[tuple[str, ...]] = ()  # signals of `models.community.SIGNALS` without which it cannot run
+    wants: ClassVar[tuple[str, ...]] = ()  # of pixels, features and profiles, which are dear, those it uses if it can
     grid: ClassVar[
         dict[str, tuple[Any, ...]]
     ] = {}  # settings worth tuning and the values to try, the default's included

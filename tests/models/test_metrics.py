@@ -1,16 +1,19 @@
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
-from sklearn.metrics import ndcg_score
+from sklearn.metrics import ndcg_score, roc_auc_score
 
 from models.metrics import (
+    auc,
     average_precision,
     bootstrap,
+    bootstrap_columns,
     coverage,
     find_hits,
     hit_rate,
     ndcg,
     paired_test,
+    paired_tests,
     popularity_bias,
     precision,
     recall,
@@ -117,6 +120,36 @@ def test_a_small_but_steady_difference_is_found() -> None:
     rng = np.random.default_rng(0)
     theirs = rng.random(500)
     assert paired_test(theirs + rng.normal(0.01, 0.03, 500), theirs).p_value < 0.001
+
+
+def test_auc_is_that_of_scikit_learn_with_ties_and_without_the_observed() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 6, (40, 25)).astype(np.float32)
+    observed = rng.random((40, 25)) < 0.3
+    heldout = rng.integers(0, 25, 40)
+    asked = ~observed | (np.arange(25) == heldout[:, None])  # some held-out images are marked as observed too
+    expected = [
+        roc_auc_score(np.arange(25)[mask] == image, row[mask])
+        for row, mask, image in zip(scores, asked, heldout, strict=True)
+    ]
+    np.testing.assert_allclose(auc(scores, heldout, csr_array(observed)), expected)
+
+
+def test_images_that_cannot_be_scored_are_equal_and_below_all_others() -> None:
+    scores = np.array([[-np.inf, -np.inf, 1, 2], [-np.inf, -np.inf, 1, 2]], np.float32)
+    np.testing.assert_allclose(auc(scores, np.array([0, 2]), csr_array((2, 4))), [0.5 / 3, 2 / 3])
+    assert np.isnan(auc(scores[:1, :1], np.array([0]), csr_array((1, 1)))).all()
+
+
+def test_columns_have_the_intervals_and_tests_that_each_has_alone() -> None:
+    values = np.random.default_rng(0).normal(0.1, 1, (60, 3))
+    values[7, 1] = np.nan  # a user without one figure is left out of all
+    kept = np.delete(values, 7, axis=0)
+    for column, interval in zip(kept.T, bootstrap_columns(values), strict=True):
+        assert interval == pytest.approx(bootstrap(column))
+    for column, test in zip(kept.T, paired_tests(values), strict=True):
+        assert test.p_value == paired_test(column, np.zeros(59)).p_value
+    assert bootstrap_columns(values[7:8])[0].users == 0
 
 
 def test_coverage_counts_listed_images_once() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from models.ranking import Candidates, score_pairs, similar, top_k, top_k_blocks
+from models.ranking import Candidates, score_pairs, similar, top_k, top_k_blocks, top_of
 
 
 def sparse(rng: np.random.Generator, shape: tuple[int, int], density: float) -> csr_array:
@@ -140,6 +140,16 @@ def test_arrays_that_cannot_be_written_are_ranked_without_a_warning() -> None:
     users = np.ones((1, 1), np.float32)
     users.flags.writeable = False
     assert top_k(users, users, 1).rows.tolist() == [[0]]
+
+
+@pytest.mark.parametrize("num_images", [1, 7, 200])
+def test_given_scores_are_listed_as_products_are(num_images: int) -> None:
+    rng = np.random.default_rng(0)
+    users, images = whole_numbers(rng, (9, 3)), whole_numbers(rng, (num_images, 3))
+    seen = sparse(rng, (9, num_images), 0.3)
+    found, expected = top_of(users @ images.T, 5, seen), top_k(users, images, 5, seen_UI=seen)
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    np.testing.assert_array_equal(found.scores, expected.scores)
 
 
 def test_pairs_are_scored_by_inner_product() -> None:

@@ -70,6 +70,14 @@ def test_the_code_of_the_stage_and_of_what_it_imports_is_part_of_the_version(pac
     assert version_of_stage() != before
 
 
+def test_a_registry_is_no_part_of_the_version(package, monkeypatch):
+    monkeypatch.setattr(caching, "REGISTRIES", {"painting.model"})
+    before = version_of_stage()
+    (package / "model.py").write_text("def one():\n    return 2\n")
+
+    assert version_of_stage() == before
+
+
 def test_the_versions_of_the_libraries_are_part_of_the_version(package, monkeypatch):
     before = version_of_stage()
     monkeypatch.setattr(caching, "version", lambda distribution: "99.0")

@@ -1,0 +1,127 @@
+"""The comparison: every system on one split, with one tuning budget, one set of features and the same seeds.
+
+A line that calls a stage is a cached task, once for each (system, split, seed): a comparison that was killed goes on
+where it stopped, and a changed system alone runs again.
+"""
+
+import logging
+from typing import Any
+
+from prefect import flow
+
+from flows.nightly import THREADS
+from flows.settings import NightlyConfig
+from models.systems import SYSTEMS
+from storage.refs import Ref
+from storage.roots import Root
+from storage.sources.directory import tables_digest
+from tasks.caching import code_version, records_below
+from tasks.community import Clustered, CommunityTables
+from tasks.compare import score_system
+from tasks.comparison import Compared, Entry, describe, publish_comparison
+from tasks.draw import Drawn, Protocol, draw_split, take_pairs
+from tasks.features import extract_features
+from tasks.images import decode_all
+from tasks.ingest import ingest, open_source
+from tasks.inputs import pack_features
+from tasks.profiles import ProfileTables, build_profiles
+from tasks.standings import gather
+from tasks.tags import cluster_vectors, make_vectors
+from tasks.tune import tune_system
+
+log = logging.getLogger("tastegraph")
+
+
+@flow(name="compare", task_runner=THREADS, persist_result=False)  # type: ignore[arg-type]  # invariant futures
+def compare(
+    source: str = "demo",
+    root: str = "tastegraph-data",
+    systems: str = "all",
+    protocol: Protocol = "full",
+    test: str | None = None,
+    validation: str | None = None,
+    seeds: int = 1,
+    budget: int = 0,
+    config: NightlyConfig | None = None,
+) -> Compared:
+    """Fit and measure systems on one split of `source`, and leave tables and a report below `root`/comparisons.
+
+    Args:
+        source, root, config: as in the nightly run.
+        systems: names with commas between them, or `all`.
+        protocol: paper, auc, full, cold or time.
+        test, validation: files of held-out favorites for the protocol full; without one, shares are drawn at random.
+        seeds: each system is fitted with the seeds 0 to seeds - 1.
+        budget: how many settings of each system are tried on validation, the defaults first; 0 takes the defaults.
+    """
+    config, here, names = config or NightlyConfig(), Root(root), systems_named(systems)
+    with records_below(here):
+        there = open_source(source, config.demo, here)
+        content = tables_digest(there)
+        table = ingest(there, content, config.ingest, here).tables
+        files = take_pairs(test, here), take_pairs(validation, here)
+        drawn = draw_split(table, protocol, *files, config.splits, config.evaluation, here)
+        known = prepare(there, table, drawn.final.training, names, config, here)
+        learned = prepare(there, table, drawn.tuning.training, names, config, here) if budget else None
+        entries = [_enter(name, learned, known, drawn, seeds, budget, here) for name in names]
+        standings = gather([scored for entry in entries for scored in entry.scored], drawn.final, here)
+        return publish_comparison(standings, entries, drawn, describe(source, content, protocol, seeds, budget), here)
+
+
+def systems_named(systems: str) -> list[str]:
+    """The systems of a list with commas, or all. Raises ValueError for one that does not exist."""
+    names = sorted(SYSTEMS) if systems == "all" else [name.strip() for name in systems.split(",")]
+    if unknown := [name for name in names if name not in SYSTEMS]:
+        raise ValueError(f"no system {', '.join(unknown)}; there are {', '.join(sorted(SYSTEMS))}")
+    return list(dict.fromkeys(names))
+
+
+def signals_of(names: list[str]) -> set[str]:
+    """The signals that systems need or want."""
+    return {signal for name in names for signal in (*SYSTEMS[name].needs, *SYSTEMS[name].wants)}
+
+
+def prepare(
+    there: Root, table: dict[str, Ref], training: Ref, names: list[str], config: NightlyConfig, here: Root
+) -> CommunityTables:
+    """What the systems may learn from; of pixels, features and profiles only what one of them asks for."""
+    signals = signals_of(names)
+    pixels, features, clustered = [], [], None
+    if "pixels" in signals or ("features" in signals and "image_features" not in table):
+        shards = decode_all(table["images"], there, config.images, here)
+        pixels = [shard.pixels for shard in shards if shard.pixels]
+    if "features" in signals and "image_features" in table:
+        features = pack_features(table["image_features"], config.inputs.shard_images, here)
+    elif "features" in signals and pixels:
+        features = extract_features(pixels, config.features, here)
+    if "profiles" in signals:
+        vectors = make_vectors(table, training, config.pretrained, config.word2vec, here)
+        clusters = cluster_vectors(vectors.vectors, config.clusters, here)
+        tables = ProfileTables.of(table, training)
+        profiles = build_profiles(vectors, clusters, tables, config.vocabulary, config.interests, here)
+        clustered = Clustered(profiles, clusters)
+    return CommunityTables(table, training, pixels, features, clustered)
+
+
+def _enter(
+    name: str,
+    learned: CommunityTables | None,
+    known: CommunityTables,
+    drawn: Drawn,
+    seeds: int,
+    budget: int,
+    here: Root,
+) -> Entry:
+    """One system, tuned and measured. One that fails is reported, and the others go on."""
+    version, signals = code_version(SYSTEMS[name].__module__), signals_of([name])
+    entry = Entry(name)
+    if learned:
+        arguments: tuple[Any, ...] = (name, version, budget, 0, learned.restricted(signals), drawn.tuning, here)
+        entry = entry.tuned_by(tune_system(*arguments, return_state=True))
+    for seed in range(seeds):
+        if entry.error or entry.lacking:
+            break
+        arguments = (name, version, entry.settings, seed, known.restricted(signals), drawn.final, here)
+        entry = entry.scored_by(score_system(*arguments, return_state=True))
+    log.info("%-18s %s", "compare", entry.line)
+    return entry

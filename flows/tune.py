@@ -1,0 +1,38 @@
+"""The tuning of one system on validation, as the comparison does it for each."""
+
+from prefect import flow
+
+from flows.compare import prepare, signals_of, systems_named
+from flows.nightly import THREADS
+from flows.settings import NightlyConfig
+from models.systems import SYSTEMS
+from storage.roots import Root
+from storage.sources.directory import tables_digest
+from tasks.caching import code_version, records_below
+from tasks.draw import Protocol, draw_split, take_pairs
+from tasks.ingest import ingest, open_source
+from tasks.tune import Tuned, tune_system
+
+
+@flow(name="tune", task_runner=THREADS, persist_result=False)  # type: ignore[arg-type]  # invariant futures
+def tune(
+    source: str = "demo",
+    root: str = "tastegraph-data",
+    system: str = "popularity",
+    protocol: Protocol = "full",
+    test: str | None = None,
+    validation: str | None = None,
+    budget: int = 20,
+    config: NightlyConfig | None = None,
+) -> Tuned:
+    """Try settings of `system` on the validation part of the protocol's split; arguments as in `compare`."""
+    config, here = config or NightlyConfig(), Root(root)
+    (name,) = systems_named(system)
+    with records_below(here):
+        there = open_source(source, config.demo, here)
+        table = ingest(there, tables_digest(there), config.ingest, here).tables
+        files = take_pairs(test, here), take_pairs(validation, here)
+        round_ = draw_split(table, protocol, *files, config.splits, config.evaluation, here).tuning
+        known = prepare(there, table, round_.training, [name], config, here).restricted(signals_of([name]))
+        version = code_version(SYSTEMS[name].__module__)
+        return tune_system(name, version, budget, 0, known, round_, here)

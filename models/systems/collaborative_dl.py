@@ -1,0 +1,157 @@
+"""Collaborative Deep Learning: an autoencoder of the images' content and a matrix factorisation that share a code.
+
+Called `collaborative_dl`, since CDL is Comparative Deep Learning here. U users, I images, K dimensions of the code, H
+hidden units, R rows and C columns of a matrix of favorites (users and images, or the other way round), B a batch,
+N favorites of the rows at hand.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor, nn
+
+from models.community import Community
+from models.systems.base import InnerProduct, vectors_of
+from models.systems.content import Content, content_of
+from models.training import choose_device
+
+GATHERED_FLOATS = 2**24  # of the vectors of favorites, and of the systems solved, at once: 64 MiB each
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollaborativeDLConfig:
+    """The paper's symbols (sections 3 and 4); K, a and noise are its values. It tunes the lambdas, and so do we."""
+
+    K: int = 50  # dimensions of a user, an image and the code
+    hidden: int = 200  # units of the layer on either side of the code
+    a: float = 1.0  # confidence in a favorite
+    b: float = 0.1  # confidence in a pair that is none; the paper's 0.01 is for matrices a tenth as dense
+    lambda_u: float = 1.0  # pull of users towards zero
+    lambda_v: float = 10.0  # pull of images towards their code
+    lambda_n: float = 1000.0  # weight of the reconstruction
+    lambda_w: float = 0.0001  # weight decay of the autoencoder
+    noise: float = 0.3  # share of the inputs set to zero
+    max_words: int = 2000  # commonest tags and title words in the content; the paper's 8,000 would be four times slower
+    pretraining: int = 8  # epochs of the autoencoder alone
+    rounds: int = 10  # of: users in closed form, images in closed form, the autoencoder
+    epochs: int = 1  # of the autoencoder in each round
+    batch_images: int = 512  # images in a step of the autoencoder
+    learning_rate: float = 0.001  # of Adam
+
+
+class CollaborativeDL(InnerProduct[CollaborativeDLConfig]):
+    """An image's vector is its code plus what its favorites say; images without favorites have their code alone."""
+
+    name = "collaborative_dl"
+    source = "Wang, Wang & Yeung, KDD 2015, sections 3.3 to 3.5"
+    grid = {"lambda_u": (0.1, 1.0, 5.0), "lambda_v": (3.0, 10.0, 30.0), "b": (0.03, 0.1, 0.3), "K": (50, 100)}
+    Config = CollaborativeDLConfig
+
+    def fit(self, community: Community) -> None:
+        config, device = self.config, choose_device("auto")
+        content = content_of(community, config.max_words)
+        favorites_IU = csr_array(community.favorites_UI.T.tocsr())
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            autoencoder = Autoencoder(content.width, config).to(device)
+        optimizer = torch.optim.Adam(autoencoder.parameters(), config.learning_rate, weight_decay=config.lambda_w)
+        randomness = torch.Generator(device).manual_seed(self.seed)
+        self._train(autoencoder, optimizer, content, None, config.pretraining, randomness)
+        codes_IK = self._encode(autoencoder, content)
+        images_IK = codes_IK + torch.randn(codes_IK.shape, generator=randomness, device=device) / config.lambda_v**0.5
+        for _ in range(config.rounds):
+            users_UK = solve(community.favorites_UI, images_IK, None, config.lambda_u, config)
+            images_IK = solve(favorites_IU, users_UK, codes_IK, config.lambda_v, config)
+            self._train(autoencoder, optimizer, content, images_IK, config.epochs, randomness)
+            codes_IK = self._encode(autoencoder, content)
+        is_warm_I = community.popularity_I > 0
+        images_IK = torch.where(torch.from_numpy(is_warm_I).to(device)[:, None], images_IK, codes_IK)
+        self.fitted = vectors_of(users_UK.cpu().numpy(), images_IK.cpu().numpy(), is_warm_I | content.has_I)
+
+    def _train(
+        self,
+        autoencoder: "Autoencoder",
+        optimizer: torch.optim.Optimizer,
+        content: Content,
+        images_IK: Tensor | None,
+        epochs: int,
+        randomness: torch.Generator,
+    ) -> None:
+        """Lower the autoencoder's terms of the objective (section 3.4); without `images_IK` its reconstruction only."""
+        config, device = self.config, next(autoencoder.parameters()).device
+        known = torch.from_numpy(np.flatnonzero(content.has_I)).to(device)
+        for _ in range(epochs):
+            order = known[torch.randperm(len(known), generator=randomness, device=device)]
+            for start in range(0, len(order), config.batch_images):
+                batch_B = order[start : start + config.batch_images]
+                content_BC = torch.from_numpy(content.rows(batch_B.cpu().numpy())).to(device)
+                is_kept_BC = torch.rand(content_BC.shape, generator=randomness, device=device) >= config.noise
+                codes_BK = autoencoder.encoder(content_BC * is_kept_BC)
+                rebuilt_BC = autoencoder.decoder(codes_BK)
+                loss = config.lambda_n * (rebuilt_BC - content_BC).square().sum()
+                if images_IK is not None:
+                    loss = loss + config.lambda_v * (images_IK[batch_B] - codes_BK).square().sum()
+                optimizer.zero_grad(set_to_none=True)
+                (loss / (config.lambda_n * len(batch_B))).backward()
+                optimizer.step()
+
+    @torch.no_grad()
+    def _encode(self, autoencoder: "Autoencoder", content: Content) -> Tensor:
+        """(I, K): the code of each image's clean content; zeros, the prior's mean, where nothing is known."""
+        device = next(autoencoder.parameters()).device
+        codes_IK = torch.zeros(len(content.has_I), self.config.K, device=device)
+        known = np.flatnonzero(content.has_I)
+        for start in range(0, len(known), self.config.batch_images):
+            batch_B = known[start : start + self.config.batch_images]
+            content_BC = torch.from_numpy(content.rows(batch_B)).to(device)
+            codes_IK[torch.from_numpy(batch_B).to(device)] = autoencoder.encoder(content_BC)
+        return codes_IK
+
+
+class Autoencoder(nn.Module):
+    """A stacked denoising autoencoder of four layers, the second of which gives the code."""
+
+    def __init__(self, width: int, config: CollaborativeDLConfig):
+        super().__init__()
+        width = max(1, width)  # without content there is nothing to encode
+        self.encoder = nn.Sequential(nn.Linear(width, config.hidden), nn.ReLU(), nn.Linear(config.hidden, config.K))
+        self.decoder = nn.Sequential(nn.Linear(config.K, config.hidden), nn.ReLU(), nn.Linear(config.hidden, width))
+
+
+def solve(
+    favorites_RC: csr_array, others_CK: Tensor, means_RK: Tensor | None, pull: float, config: CollaborativeDLConfig
+) -> Tensor:
+    """(R, K): the best vector of each row given those of all columns (section 3.4, the updates of u_i and v_j).
+
+    Row r solves (b V'V + (a - b) V_r'V_r + pull) x = a V_r'1 + pull mean_r, where V_r has the vectors of its favorites:
+    the Gram matrix V'V of all columns serves every row. Rows with about as many favorites are solved together.
+
+    Args:
+        means_RK: what the vectors are pulled to; None: zero.
+    """
+    num_rows, num_columns = favorites_RC.shape
+    K, device = others_CK.shape[1], others_CK.device
+    shared_KK = config.b * others_CK.T @ others_CK + pull * torch.eye(K, device=device)
+    padded_CK = torch.cat([others_CK, others_CK.new_zeros(1, K)])
+    solved_RK = torch.empty(num_rows, K, device=device)
+    counts_R = np.diff(favorites_RC.indptr)
+    order = np.argsort(-counts_R, kind="stable")
+    start = 0
+    while start < num_rows:
+        most = max(int(counts_R[order[start]]), 1)
+        rows = order[start : start + max(1, GATHERED_FLOATS // (K * max(most, K)))]
+        start += len(rows)
+        place_N = np.arange(most)
+        is_there_RN = place_N < counts_R[rows, None]
+        column_RN = np.where(is_there_RN, favorites_RC.indptr[rows, None] + place_N, -1)
+        favorites_RN = np.where(is_there_RN, np.append(favorites_RC.indices, num_columns)[column_RN], num_columns)
+        theirs_RNK = padded_CK[torch.from_numpy(favorites_RN).long().to(device)]
+        left_RKK = shared_KK + (config.a - config.b) * theirs_RNK.mT @ theirs_RNK
+        right_RK = config.a * theirs_RNK.sum(dim=1)
+        rows_R = torch.from_numpy(rows).to(device)
+        if means_RK is not None:
+            right_RK = right_RK + pull * means_RK[rows_R]
+        solved_RK[rows_R] = torch.linalg.solve(left_RKK, right_RK)
+    return solved_RK

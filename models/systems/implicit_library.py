@@ -1,0 +1,111 @@
+"""Two systems of the `implicit` library, an optional extra, for what a user would pick instead.
+
+U users, I images, f factors.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+from scipy.sparse import csr_array, csr_matrix
+from threadpoolctl import threadpool_limits
+
+from models.community import Community
+from models.systems.base import InnerProduct, Vectors, vectors_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class ALSConfig:
+    """Settings of `als`; the defaults are those chosen on validation on `movielens-posters` and `lastfm-friends`."""
+
+    factors: int = 128  # f
+    alpha: float = 10.0  # the confidence in a favorite, where everything else has 1; the paper's 1 + α
+    regularization: float = 50.0  # λ, the same for all users and images, not times their favorites
+    iterations: int = 15  # times that all users, then all images are solved for
+
+
+class ALS(InnerProduct[ALSConfig]):
+    """Weighted least squares over all pairs of users and images."""
+
+    name = "als"
+    source = "Hu, Koren, Volinsky: Collaborative filtering for implicit feedback datasets, ICDM 2008; implicit 0.7"
+    grid = {
+        "factors": (64, 128, 256),
+        "alpha": (2.0, 10.0, 40.0),
+        "regularization": (0.1, 10.0, 50.0),
+        "iterations": (15, 30),
+    }
+    Config = ALSConfig
+
+    def fit(self, community: Community) -> None:
+        with _implicit() as implicit:
+            # its threads share no user and no image, so their number does not change the result
+            model = implicit.cpu.als.AlternatingLeastSquares(
+                factors=self.config.factors,
+                alpha=self.config.alpha,
+                regularization=self.config.regularization,
+                iterations=self.config.iterations,
+                random_state=self.seed,
+            )
+            model.fit(_as_matrix(community.favorites_UI), show_progress=False)
+        self.fitted = _vectors(model.user_factors, model.item_factors, community)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BPRConfig:
+    """Settings of `bpr`; the defaults are the library's."""
+
+    factors: int = 100  # f, beside a bias of each image
+    learning_rate: float = 0.01  # of plain stochastic descent
+    regularization: float = 0.01  # λ, the same for users, images and biases
+    iterations: int = 100  # epochs of as many steps as there are favorites
+
+
+class BPR(InnerProduct[BPRConfig]):
+    """Pairwise ranking by stochastic descent; a negative is drawn as often as it is somebody's favorite."""
+
+    name = "bpr"
+    source = "Rendle et al.: BPR: Bayesian personalized ranking from implicit feedback, UAI 2009; implicit 0.7"
+    grid = {
+        "factors": (32, 100),
+        "learning_rate": (0.003, 0.01, 0.03),
+        "regularization": (0.003, 0.01, 0.03, 0.1),
+        "iterations": (50, 100, 200),
+    }
+    Config = BPRConfig
+
+    def fit(self, community: Community) -> None:
+        with _implicit() as implicit:
+            model = implicit.cpu.bpr.BayesianPersonalizedRanking(
+                factors=self.config.factors,
+                learning_rate=self.config.learning_rate,
+                regularization=self.config.regularization,
+                iterations=self.config.iterations,
+                num_threads=1,  # more of them overwrite each other's steps, and no two runs are alike
+                random_state=self.seed,
+            )
+            model.fit(_as_matrix(community.favorites_UI), show_progress=False)
+        self.fitted = _vectors(model.user_factors, model.item_factors, community)
+
+
+@contextmanager
+def _implicit() -> Iterator[ModuleType]:
+    """The library, with one thread for BLAS, as it asks for: it warns where there are more, and slows down."""
+    try:
+        import implicit.cpu.als
+        import implicit.cpu.bpr
+    except ImportError as error:
+        raise ImportError("als and bpr are the implicit library's: pip install 'tastegraph[implicit]'") from error
+    with threadpool_limits(1, "blas"):
+        yield implicit
+
+
+def _as_matrix(favorites_UI: csr_array) -> csr_matrix:
+    """The favorites in the type that the library checks for."""
+    return csr_matrix(favorites_UI)
+
+
+def _vectors(users_Uf: np.ndarray, images_If: np.ndarray, community: Community) -> Vectors:
+    return vectors_of(users_Uf, images_If, community.popularity_I > 0)

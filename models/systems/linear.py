@@ -1,0 +1,205 @@
+"""Linear models of the favorites alone: a user's favorites times one matrix of images by images.
+
+U users, I images, W warm images (with a training favorite), N users asked about, K users or warm images, n images in
+the block at hand. Cold images cannot be scored.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array, diags_array
+
+from models.community import Community
+from models.systems.base import System, Vectors, pack_sparse, unpack_sparse, vectors_of
+from models.training import choose_device
+
+BLOCK_CELLS = 1 << 24  # numbers in a dense block while fitting: 128 MiB of float64
+VECTOR_CELLS = 1 << 28  # numbers in all vectors together up to which they are written out: 1 GiB
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemKNNConfig:
+    """Settings of `itemknn`."""
+
+    neighbours: int = 100  # k: the most similar images that each image speaks for
+    shrinkage: float = 0.0  # added to the denominator of the cosine: doubts similarities that rest on few users
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 1 or self.shrinkage < 0:
+            raise ValueError(
+                f"neighbours {self.neighbours}, shrinkage {self.shrinkage}: need at least 1 and at least 0"
+            )
+
+
+class ItemKNN(System[ItemKNNConfig]):
+    """Images like those that the user favorited: the sum of the cosines with them, where they are near."""
+
+    name = "itemknn"
+    source = "Deshpande, Karypis: Item-based top-N recommendation algorithms, TOIS 2004, sections 4.1 to 4.3"
+    grid = {"neighbours": (20, 100, 500), "shrinkage": (0.0, 10.0, 50.0)}
+    Config = ItemKNNConfig
+
+    history_UI: csr_array
+    similarity_II: csr_array  # row j: the k images most similar to j
+    warm_I: np.ndarray
+
+    def fit(self, community: Community) -> None:
+        self.history_UI = community.favorites_UI
+        self.warm_I = community.popularity_I > 0
+        self.similarity_II = nearest(self.history_UI, self.config.neighbours, self.config.shrinkage)
+
+    def score(self, users_N: np.ndarray) -> np.ndarray:
+        scores_NI = (self.history_UI[users_N] @ self.similarity_II).toarray()
+        scores_NI[:, ~self.warm_I] = -np.inf
+        return np.asarray(scores_NI, np.float32)
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {
+            **pack_sparse("history_UI", self.history_UI),
+            **pack_sparse("similarity_II", self.similarity_II),
+            "warm_I": self.warm_I,
+        }
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self.history_UI = unpack_sparse("history_UI", state)
+        self.similarity_II = unpack_sparse("similarity_II", state)
+        self.warm_I = state["warm_I"]
+
+
+def nearest(favorites_UI: csr_array, k: int, shrinkage: float) -> csr_array:
+    """float32 (I, I): in row j the k images of highest cosine with image j, itself left out, of equals the lower rows.
+
+    cosine = users of both / (sqrt(users of j) sqrt(users of i) + shrinkage); images that share no user have no entry.
+    """
+    num_images = favorites_UI.shape[1]
+    liked_UI = favorites_UI.astype(np.float64)
+    liked_IU = liked_UI.T.tocsr()
+    norm_I = np.sqrt(np.diff(liked_IU.indptr))
+    data, columns, counts_I = [np.empty(0, np.float32)], [np.empty(0, np.int64)], np.zeros(num_images, np.int64)
+    step = max(1, BLOCK_CELLS // max(1, num_images))
+    for first in range(0, num_images, step):
+        shared_nI = (liked_IU[first : first + step] @ liked_UI).tocsr()
+        shared_nI.sort_indices()
+        row = np.repeat(np.arange(shared_nI.shape[0]), np.diff(shared_nI.indptr))
+        others = shared_nI.indices != row + first
+        row, column, shared = row[others], shared_nI.indices[others], shared_nI.data[others]
+        cosine = shared / (norm_I[first + row] * norm_I[column] + shrinkage)
+        # rows ascend and a cosine is at most 1: one key orders by row, then by cosine; the sort keeps equals in place
+        order = np.argsort(2 * row - cosine, kind="stable")
+        counts_n = np.bincount(row, minlength=shared_nI.shape[0])
+        place = np.arange(len(order)) - np.repeat(np.cumsum(counts_n) - counts_n, counts_n)
+        kept = order[place < k]
+        data.append(cosine[kept].astype(np.float32))
+        columns.append(column[kept])
+        counts_I[first : first + step] = np.minimum(counts_n, k)
+    indptr = np.concatenate([[0], np.cumsum(counts_I)])
+    kept_II = csr_array((np.concatenate(data), np.concatenate(columns), indptr), shape=(num_images, num_images))
+    kept_II.sort_indices()
+    return kept_II
+
+
+@dataclass(frozen=True, kw_only=True)
+class EASEConfig:
+    """Settings of `ease`."""
+
+    ridge: float = 250.0  # λ, the only parameter (section 3.1); the paper's best are 200 to 1000 on far larger sets
+    matrix_gib: float = 16.0  # the largest float64 Gram matrix it dares to invert; inverting takes twice its memory
+
+    def __post_init__(self) -> None:
+        if self.ridge <= 0:
+            raise ValueError(f"ridge is {self.ridge}; without a positive one the Gram matrix cannot be inverted")
+
+
+class EASE(System[EASEConfig]):
+    """The linear autoencoder X B nearest to X in squares, with the ridge λ and a diagonal of zeros in B.
+
+    With P = (X'X + λ)^-1, B is -P_ij / P_jj off the diagonal (equation 8). Where there are fewer users than warm
+    images, the same scores come from M = (XX' + λ)^-1: X P = (M X) by Woodbury, hence for an image i that user u has
+    not favorited (XB)_ui = (XX'M X)_ui / (λ P_ii), with XX'M = 1 - λM and λ P_ii = 1 - x_i'M x_i: an inner product of U
+    dimensions. Scores of a user's own favorites, which no list shows, differ from XB there.
+    """
+
+    name = "ease"
+    source = "Steck: Embarrassingly shallow autoencoders for sparse data, WWW 2019, equations 5 to 8"
+    grid = {"ridge": (10.0, 60.0, 250.0, 1000.0)}
+    Config = EASEConfig
+
+    left_UK: np.ndarray | csr_array  # K users: 1 - λM, dense; K warm images: the histories, sparse
+    right_KW: np.ndarray | csr_array  # x_i / λP_ii, sparse; or B, dense
+    warm_I: np.ndarray
+
+    def fit(self, community: Community) -> None:
+        self.warm_I = community.popularity_I > 0
+        history_UW = community.favorites_UI[:, self.warm_I].tocsr().astype(np.float64)
+        self._refuse_what_is_too_large(*history_UW.shape)
+        solve = _through_users if history_UW.shape[0] <= history_UW.shape[1] else _through_images
+        self.left_UK, self.right_KW = solve(history_UW, self.config.ridge)
+
+    def score(self, users_N: np.ndarray) -> np.ndarray:
+        scores_NI = np.full((len(users_N), len(self.warm_I)), -np.inf, np.float32)
+        scores_NI[:, self.warm_I] = self.left_UK[users_N] @ self.right_KW
+        return scores_NI
+
+    @property
+    def vectors(self) -> Vectors | None:
+        """Of U dimensions where there are fewer users than warm images, and they take at most 1 GiB."""
+        num_users, num_images = self.left_UK.shape[0], len(self.warm_I)
+        if isinstance(self.right_KW, np.ndarray) or num_users * (num_users + num_images) > VECTOR_CELLS:
+            return None
+        images_IK = np.zeros((len(self.warm_I), num_users), np.float32)
+        images_IK[self.warm_I] = self.right_KW.T.toarray()
+        return vectors_of(self.left_UK, images_IK, self.warm_I)
+
+    def state(self) -> dict[str, np.ndarray]:
+        matrices: dict[str, np.ndarray] = {}
+        for name, matrix in (("left_UK", self.left_UK), ("right_KW", self.right_KW)):
+            matrices |= {name: matrix} if isinstance(matrix, np.ndarray) else pack_sparse(name, matrix)
+        return {**matrices, "warm_I": self.warm_I}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self.left_UK, self.right_KW = (
+            state[name] if name in state else unpack_sparse(name, state) for name in ("left_UK", "right_KW")
+        )
+        self.warm_I = state["warm_I"]
+
+    def _refuse_what_is_too_large(self, num_users: int, num_warm: int) -> None:
+        needed_gib = 8 * min(num_users, num_warm) ** 2 / 2**30
+        if needed_gib > self.config.matrix_gib:
+            raise ValueError(
+                f"ease inverts a matrix of users by users or of images by images, whichever is smaller: {num_users:,} "
+                f"users and {num_warm:,} images with favorites make {needed_gib:.1f} GiB, more than matrix_gib "
+                f"{self.config.matrix_gib:g}; raise it where twice as much memory is free, or choose als or lightgcn"
+            )
+
+
+def _through_users(history_UW: csr_array, ridge: float) -> tuple[np.ndarray, csr_array]:
+    num_users, num_warm = history_UW.shape
+    M_UU = _inverse((history_UW @ history_UW.T).toarray(), ridge)
+    history_WU = history_UW.T.tocsr()
+    quadratic_W = np.empty(num_warm)  # x_i'M x_i
+    step = max(1, BLOCK_CELLS // max(1, num_users))
+    for first in range(0, num_warm, step):
+        x_nU = history_WU[first : first + step]
+        of_entry = np.repeat(np.arange(x_nU.shape[0]), np.diff(x_nU.indptr))
+        values = x_nU.data * (x_nU @ M_UU)[of_entry, x_nU.indices]
+        quadratic_W[first : first + step] = np.bincount(of_entry, values, minlength=x_nU.shape[0])
+    M_UU *= -ridge
+    M_UU[np.diag_indices(num_users)] += 1
+    return M_UU.astype(np.float32), (history_UW @ diags_array(1 / (1 - quadratic_W))).tocsr().astype(np.float32)
+
+
+def _through_images(history_UW: csr_array, ridge: float) -> tuple[csr_array, np.ndarray]:
+    P_WW = _inverse((history_UW.T @ history_UW).toarray(), ridge)
+    P_WW /= -np.diag(P_WW).copy()
+    np.fill_diagonal(P_WW, 0)
+    return history_UW.astype(np.float32), P_WW.astype(np.float32)
+
+
+def _inverse(gram_KK: np.ndarray, ridge: float) -> np.ndarray:
+    """(G + λ)^-1 in float64, in the memory of G on a CPU."""
+    gram_KK[np.diag_indices(len(gram_KK))] += ridge
+    matrix = torch.from_numpy(gram_KK).to(choose_device("auto"))
+    torch.linalg.cholesky(matrix, out=matrix)
+    torch.cholesky_inverse(matrix, out=matrix)
+    return np.asarray(matrix.cpu().numpy())

@@ -1,0 +1,225 @@
+"""Wide & Deep: a linear model that remembers crosses, and a network that generalises, summed under one ranking head.
+
+U users, I images, V commonest tags, f features, k dimensions of an embedding, H hidden units; P favorites in a batch, S
+images beside each (itself and what was drawn against it), N users asked about, n users or images at hand.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array, vstack
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.community import Community
+from models.profiles import tag_counts
+from models.systems.base import System, pack_sparse, unpack_sparse
+from models.systems.content import commonest, content_of, unit_rows
+from models.training import choose_device
+
+HIDDEN_FLOATS = 2**22  # of the first hidden layer of a block of pairs: 16 MiB, what a CPU's cache still helps with
+
+
+@dataclass(frozen=True, kw_only=True)
+class WideDeepConfig:
+    """The network of section 4.2 (embeddings of 32; layers of 1024, 512 and 256), smaller: it scores every pair."""
+
+    k: int = 32  # dimensions of the embeddings of a user, an image and a tag
+    hidden: int = 64  # units of the first hidden layer
+    last_hidden: int = 32  # units of the second
+    max_tags: int = 256  # commonest tags: each is embedded, and crossed with each
+    owner_crosses: int = 65_536  # weights that the crosses of user and owner are hashed to
+    id_dropout: float = 0.2  # share of the pairs of training in which an image has to do without its id
+    negatives: int = 4  # images drawn for each favorite
+    epochs: int = 20  # passes over the favorites
+    batch_favorites: int = 1024  # favorites in a step
+    learning_rate: float = 0.003  # of Adam; the paper has FTRL for the wide part and AdaGrad for the deep
+    weight_decay: float = 0.00001  # of all weights
+
+
+class WideDeep(System[WideDeepConfig]):
+    """The logit that a user favors an image. No inner product: the hidden layers mix user and image."""
+
+    name = "wide_deep"
+    source = "Cheng et al., DLRS 2016, sections 3 and 4"
+    grid = {"epochs": (10, 20, 40), "weight_decay": (0.0, 0.00001, 0.0001), "k": (32, 64)}
+    Config = WideDeepConfig
+    _fitted: dict[str, np.ndarray]
+    _tags_IV: csr_array
+
+    def fit(self, community: Community) -> None:
+        config, device = self.config, choose_device("auto")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = Network(community, config)
+        network.to(device)
+        optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+        rng = np.random.default_rng(self.seed)
+        favorites_UI = community.favorites_UI
+        others = Others(favorites_UI)
+        user_of_favorite = np.repeat(np.arange(community.num_users), np.diff(favorites_UI.indptr))
+        is_favorite_S = functional.one_hot(torch.tensor(0), 1 + config.negatives).float().to(device)
+        for _ in range(config.epochs):
+            order = rng.permutation(favorites_UI.nnz)
+            for start in range(0, len(order), config.batch_favorites):
+                chosen = order[start : start + config.batch_favorites]
+                users_P = user_of_favorite[chosen]
+                others_PS = others.draw(users_P, config.negatives, rng)
+                images_PS = np.column_stack([favorites_UI.indices[chosen], others_PS])
+                logits_PS = network(users_P, images_PS, rng.random(images_PS.shape) >= config.id_dropout)
+                loss = functional.binary_cross_entropy_with_logits(logits_PS, is_favorite_S.expand_as(logits_PS))
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+        self._fitted, self._tags_IV = network.fitted(), network.tags_IV
+
+    def score(self, users_N: np.ndarray) -> np.ndarray:
+        device = choose_device("auto")
+        fitted = {name: torch.from_numpy(value).to(device) for name, value in self._fitted.items()}
+        images_IH = fitted["images_IH"]
+        num_users = max(1, HIDDEN_FLOATS // images_IH.numel())
+        num_images = max(1, HIDDEN_FLOATS // (num_users * images_IH.shape[1]))
+        scores_NI = (self._tags_IV @ self._fitted["crossed_UV"][users_N].T).T + self._fitted["bias_I"]
+        scores_NI += self._fitted["owner_crosses"][
+            hash_crosses(users_N[:, None], self._fitted["owner_I"], len(fitted["owner_crosses"]))
+        ]
+        for first in range(0, len(users_N), num_users):
+            rows = slice(first, first + num_users)
+            users_nH = fitted["users_UH"][torch.from_numpy(users_N[rows]).to(device)]
+            for start in range(0, len(images_IH), num_images):
+                columns = slice(start, start + num_images)
+                hidden = (users_nH[:, None] + images_IH[columns]).relu_()
+                last = functional.linear(hidden, fitted["last.weight"], fitted["last.bias"]).relu_()
+                scores_NI[rows, columns] += (last @ fitted["out"]).cpu().numpy()
+        return np.asarray(scores_NI, np.float32)
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {**self._fitted, **pack_sparse("tags_IV", self._tags_IV)}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self._tags_IV = unpack_sparse("tags_IV", state)
+        self._fitted = {name: value for name, value in state.items() if not name.startswith("tags_IV.")}
+
+
+class Network(nn.Module):
+    """Both parts, split where users and images meet, so that what is one side's is computed once a side."""
+
+    def __init__(self, community: Community, config: WideDeepConfig):
+        super().__init__()
+        num_users, num_images = community.favorites_UI.shape
+        counts_UT, _ = tag_counts(community.user_tags_UT, community.favorites_UI, community.image_tags_IT)
+        tags = unit_rows(commonest(csr_array(vstack([counts_UT.sqrt(), community.image_tags_IT > 0])), config.max_tags))
+        self.tags_UV, self.tags_IV = tags[:num_users], tags[num_users:]
+        self.features_If = content_of(community, 0).features_If
+        self.is_warm_I = community.popularity_I > 0
+        self.owner_I = np.where(community.owner_I < 0, num_users, community.owner_I)
+
+        self.user_bias = nn.Parameter(torch.zeros(num_users))
+        self.image_bias = nn.Parameter(torch.zeros(num_images))
+        self.owner_bias = nn.Parameter(torch.zeros(num_users + 1))
+        self.owner_crosses = nn.Parameter(torch.zeros(config.owner_crosses))
+        self.tag_crosses = nn.Parameter(torch.zeros(tags.shape[1], tags.shape[1]))
+
+        self.user = nn.Parameter(torch.randn(num_users, config.k) / config.k**0.5)
+        self.image = nn.Parameter(torch.randn(num_images, config.k) / config.k**0.5)
+        self.tag = nn.Parameter(torch.randn(tags.shape[1], config.k) / config.k**0.5)
+        self.from_user = nn.Linear(2 * config.k, config.hidden)
+        self.from_id = nn.Linear(config.k, config.hidden, bias=False)
+        self.from_content = nn.Linear(config.k + self.features_If.shape[1], config.hidden, bias=False)
+        self.last = nn.Linear(config.hidden, config.last_hidden)
+        self.out = nn.Linear(config.last_hidden, 1, bias=False)
+
+    def forward(self, users_P: np.ndarray, images_PS: np.ndarray, has_id_PS: np.ndarray) -> Tensor:
+        """The logits (P, S) of each user with each of their S images; `has_id_PS` says whose id is used."""
+
+        def on_device(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array).to(self.out.weight.device)
+
+        users, user_row_P = np.unique(users_P, return_inverse=True)
+        images, image_row_PS = np.unique(images_PS, return_inverse=True)
+        by_user, by_image = on_device(user_row_P), on_device(image_row_PS.reshape(images_PS.shape))
+        has_id = on_device((has_id_PS & self.is_warm_I[images_PS]).astype(np.float32))
+        owner_PS = self.owner_I[images_PS]
+
+        users_nH, crossed_nV = self.users(users)
+        id_nH, content_nH, tags_nV = self.images(images)
+        hidden = users_nH[by_user][:, None] + content_nH[by_image] + has_id[..., None] * id_nH[by_image]
+        deep_PS = self.out(self.last(hidden.relu()).relu()).squeeze(-1)
+        wide_PS = (
+            (crossed_nV[by_user][:, None] * tags_nV[by_image]).sum(-1)
+            + self.owner_crosses[on_device(hash_crosses(users_P[:, None], owner_PS, len(self.owner_crosses)))]
+            + self.owner_bias[on_device(owner_PS)]
+            + self.image_bias[on_device(images_PS)] * has_id
+            + self.user_bias[on_device(users_P)][:, None]
+        )
+        logits_PS: Tensor = deep_PS + wide_PS
+        return logits_PS
+
+    def users(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Of users: their part of the first hidden layer (n, H), and the weight of each image tag to them (n, V)."""
+        tags_nV = torch.from_numpy(self.tags_UV[rows].toarray()).to(self.tag.device)
+        embedded = torch.cat([self.user[torch.from_numpy(rows).to(self.tag.device)], tags_nV @ self.tag], dim=1)
+        return self.from_user(embedded), tags_nV @ self.tag_crosses
+
+    def images(self, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Of images (n): the parts of the first hidden layer from id and from content, both (n, H), and tags (n, V)."""
+        device = self.tag.device
+        tags_nV = torch.from_numpy(self.tags_IV[rows].toarray()).to(device)
+        content = torch.cat([tags_nV @ self.tag, torch.from_numpy(self.features_If[rows]).to(device)], dim=1)
+        return self.from_id(self.image[torch.from_numpy(rows).to(device)]), self.from_content(content), tags_nV
+
+    @torch.no_grad()
+    def fitted(self) -> dict[str, np.ndarray]:
+        """Everything of one side alone, and the layers in which both meet."""
+        with_id_I = torch.from_numpy(self.is_warm_I).float().to(self.tag.device)
+        users = [self.users(rows) for rows in blocks(len(self.user))]
+        images_IH = torch.cat(
+            [
+                content_nH + with_id_I[torch.from_numpy(rows).to(self.tag.device), None] * id_nH
+                for rows in blocks(len(self.image))
+                for id_nH, content_nH, _ in [self.images(rows)]
+            ]
+        )
+        kept = {
+            "users_UH": torch.cat([users_nH for users_nH, _ in users]),
+            "crossed_UV": torch.cat([crossed_nV for _, crossed_nV in users]),
+            "images_IH": images_IH,
+            "bias_I": self.image_bias * with_id_I + self.owner_bias[torch.from_numpy(self.owner_I).to(self.tag.device)],
+            "owner_crosses": self.owner_crosses,
+            "last.weight": self.last.weight,
+            "last.bias": self.last.bias,
+            "out": self.out.weight[0],
+        }
+        return {"owner_I": self.owner_I, **{name: value.cpu().numpy() for name, value in kept.items()}}
+
+
+class Others:
+    """Images that are no favorite of a user, all equally likely, drawn without a rejection."""
+
+    def __init__(self, favorites_UI: csr_array):
+        self.num_images = favorites_UI.shape[1]
+        self.start_U, self.size_U = favorites_UI.indptr[:-1], np.diff(favorites_UI.indptr)
+        user = np.repeat(np.arange(len(self.size_U)), self.size_U)
+        # Before a user's j-th favorite, counted from 0, lie as many others as its row number less j.
+        num_before = favorites_UI.indices - (np.arange(favorites_UI.nnz) - self.start_U[user])
+        self.key = user * (self.num_images + 1) + num_before
+
+    def draw(self, users_P: np.ndarray, num_draws: int, rng: np.random.Generator) -> np.ndarray:
+        """int64 (P, S): row numbers. Who favored every image gets favorites, since there is nothing else."""
+        num_others_P = np.maximum(self.num_images - self.size_U[users_P], 1)
+        which_PS = rng.integers(0, num_others_P[:, None], (len(users_P), num_draws))
+        passed_PS = np.searchsorted(self.key, users_P[:, None] * (self.num_images + 1) + which_PS, side="right")
+        return np.asarray(np.minimum(which_PS + passed_PS - self.start_U[users_P][:, None], self.num_images - 1))
+
+
+def hash_crosses(users: np.ndarray, owners: np.ndarray, num_weights: int) -> np.ndarray:
+    """int64: which weight the cross of user and owner has; the arguments are broadcast."""
+    pairs = (users.astype(np.uint64) << np.uint64(32)) + owners.astype(np.uint64)
+    mixed = (pairs ^ (pairs >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
+    return np.asarray((mixed >> np.uint64(32)) % np.uint64(num_weights)).astype(np.int64)
+
+
+def blocks(num_rows: int, size: int = 4096) -> list[np.ndarray]:
+    """The row numbers from 0, in blocks."""
+    return np.split(np.arange(num_rows), range(size, num_rows, size))

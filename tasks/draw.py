@@ -1,0 +1,163 @@
+"""The split that all systems of a comparison see, as tables."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from scipy.sparse import csr_array
+
+from models import protocols, splits
+from models.protocols import ProtocolConfig
+from models.splits import Parts, SplitConfig
+from storage import matrices, parquet, tables
+from storage.matrices import Ids
+from storage.refs import Ref
+from storage.roots import Root
+from tasks.caching import stage
+from tasks.evaluate import read_pairs
+
+log = logging.getLogger("tastegraph")
+
+HEADLINES = {"paper": ("precision", 20), "auc": ("auc", 0)}  # what counts most; in full rankings NDCG
+Protocol = Literal["paper", "auc", "full", "time", "cold"]
+
+
+@dataclass(frozen=True)
+class Round:
+    """Favorites to learn from, favorites held out from them, and how one is measured by the other."""
+
+    protocol: Protocol
+    training: Ref
+    heldout: Ref
+    candidates: Ref | None  # the images that are ranked; None: all
+    cold_below: int  # an image with fewer training favorites is cold
+    thresholds: ProtocolConfig | None  # of the paper's protocol, as given or lowered
+    metric: str  # what settings are chosen by, and systems compared by first
+    k: int  # the length of the list for it; 0: all images
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Settings are chosen on one round, and what is reported is the other, which learns from validation too."""
+
+    tuning: Round
+    final: Round
+
+
+def take_pairs(file: str | None, root: Root) -> Ref | None:
+    """Held-out favorites that the user gives, as a table; None without a file."""
+    return parquet.write(tables.CONCEALED, read_pairs(Path(file)), root) if file else None
+
+
+@stage
+def draw_split(
+    table: dict[str, Ref],
+    protocol: Protocol,
+    test: Ref | None,
+    validation: Ref | None,
+    config: SplitConfig,
+    evaluation: ProtocolConfig,
+    root: Root,
+) -> Drawn:
+    """The split of a protocol; `full` takes the given test where there is one.
+
+    Raises ValueError where nobody could be tested, or for a split by time without times.
+    """
+    favorites = parquet.read(table["favorites"], root)
+    users, images = (
+        matrices.ids_of(parquet.read(table[name], root, [key])[key])
+        for name, key in (("users", "user_id"), ("images", "image_id"))
+    )
+    known_UI = matrices.incidence(favorites["user_id"], favorites["image_id"], users, images)
+    lowered: list[ProtocolConfig | None] = [None, None]
+    if protocol == "paper":
+        tested = protocols.conceal(known_UI, evaluation)
+        validated = protocols.conceal(tested.training, evaluation)
+        parts = Parts(validated.training, validated.concealed, tested.concealed)
+        lowered = [validated.thresholds, tested.thresholds]
+    elif protocol == "auc":
+        parts = splits.leave_one_out(known_UI, config)
+    elif protocol == "time":
+        parts = splits.by_time(known_UI, _times(favorites, users, images), config)
+    elif protocol == "cold":
+        parts = splits.cold(known_UI, config)
+    elif test is None:
+        parts = splits.random(known_UI, config)
+    else:
+        # Test images that the community does not have stay in the denominator: columns that no list can reach.
+        rows = parquet.read(test, root)
+        images = np.append(images, np.setdiff1d(matrices.ids_of(rows["image_id"]), images))
+        test_UI = _given(test, users, images, root)
+        parts = splits.official(known_UI, test_UI, _given(validation, users, images, root), config)
+    if not parts.test.nnz:
+        raise ValueError(
+            f"protocol {protocol}: nobody has enough favorites to be tested; "
+            f"the community has {known_UI.nnz} favorites of {len(users)} users"
+        )
+    log.info("%-18s %d favorites to learn from, %d to validate on, %d to test on", "draw-split", *_sizes(parts))
+    outside = favorites.filter(~_among(favorites, parts.test, users, images))
+    inside = outside.filter(~_among(outside, parts.validation, users, images))
+    metric, k = HEADLINES.get(protocol, ("ndcg", 20))
+    if protocol == "full" and test is None:
+        k = 10  # as the published figures of random splits
+    rounds = [
+        Round(
+            protocol,
+            parquet.write(tables.FAVORITES, rows, root),
+            parquet.write(tables.CONCEALED, _pairs(heldout, users, images), root),
+            None if ranked is None else parquet.write(tables.CANDIDATES, {"image_id": images[ranked]}, root),
+            config.cold_below if protocol == "auc" else 1,
+            thresholds,
+            metric,
+            thresholds.max_k if thresholds else k,
+        )
+        for rows, heldout, ranked, thresholds in (
+            (inside, parts.validation, parts.validation_candidates, lowered[0]),
+            (outside, parts.test, parts.test_candidates, lowered[1]),
+        )
+    ]
+    return Drawn(*rounds)
+
+
+def _sizes(parts: Parts) -> tuple[int, int, int]:
+    return parts.training.nnz, parts.validation.nnz, parts.test.nnz
+
+
+def _given(pairs: Ref | None, users: Ids, images: Ids, root: Root) -> csr_array | None:
+    if pairs is None:
+        return None
+    rows = parquet.read(pairs, root)
+    matrix = matrices.incidence(rows["user_id"], rows["image_id"], users, images)
+    if left_out := len(rows) - matrix.nnz:
+        log.warning("%-18s %d rows name a user whom the community does not have", "draw-split", left_out)
+    return matrix
+
+
+def _times(favorites: pa.Table, users: Ids, images: Ids) -> csr_array:
+    at = favorites["favorited_at"]
+    if at.null_count:
+        raise ValueError(
+            f"protocol time: {at.null_count} of {len(at)} favorites have no favorited_at; choose the protocol full"
+        )
+    seconds = at.cast(pa.int64()).to_numpy().astype(np.float64)
+    row, column = matrices.rows_of(favorites["user_id"], users), matrices.rows_of(favorites["image_id"], images)
+    matrix = csr_array((seconds, (row, column)), shape=(len(users), len(images)))
+    matrix.sort_indices()
+    return matrix
+
+
+def _among(favorites: pa.Table, heldout_UI: csr_array, users: Ids, images: Ids) -> np.ndarray:
+    """bool: which rows of the table are held out."""
+    row, column = matrices.rows_of(favorites["user_id"], users), matrices.rows_of(favorites["image_id"], images)
+    pairs = heldout_UI.tocoo()
+    keys = pairs.coords[0].astype(np.int64) * len(images) + pairs.coords[1]
+    return np.asarray(np.isin(row * len(images) + column, keys))
+
+
+def _pairs(heldout_UI: csr_array, users: Ids, images: Ids) -> pl.DataFrame:
+    pairs = heldout_UI.tocoo()
+    return pl.DataFrame({"user_id": users[pairs.coords[0]].tolist(), "image_id": images[pairs.coords[1]].tolist()})

@@ -1,0 +1,86 @@
+"""Shards of pixels to shards of features: by a frozen network, or by what the pictures themselves teach."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from prefect import unmapped
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from models import features
+from models.features import FeatureConfig, OwnFeatures
+from storage import checkpoints, shards
+from storage.refs import Ref, store
+from storage.roots import Root
+from storage.shards import Shards
+from tasks.caching import stage
+from tasks.progress import Progress
+
+
+def extract_features(pixels: list[Ref], config: FeatureConfig, root: Root) -> list[Ref]:
+    """A shard of features for each shard of pixels, each a cached task run of its own.
+
+    Features that are learned change with every picture that comes or goes; those of a named backbone do not.
+    """
+    if not pixels:
+        return []
+    if config.backbone:
+        weights = keep_weights(config.weights, root) if config.weights else None
+        made = apply_backbone.map(pixels, *(unmapped(item) for item in (weights, config, root)))
+    else:
+        learned = learn_features(pixels, config, root)
+        made = apply_learned.map(pixels, *(unmapped(item) for item in (learned, config, root)))
+    return list(made.result())
+
+
+def keep_weights(path: str, root: Root) -> Ref:
+    """The file of weights, below the root: its content is then part of the key, and every worker can read it."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"features.weights: no file {file}; put the backbone's state dict there (.safetensors or .pth), or leave "
+            f"features.weights empty for the weights that timm downloads"
+        )
+    with root.workspace() as folder:
+        return store(Path(shutil.copy(file, folder / f"weights{file.suffix}")), "weights", "weights", 0, root)
+
+
+@stage
+def apply_backbone(shard: Ref, weights: Ref | None, config: FeatureConfig, root: Root) -> Ref:
+    """Features of one shard by the frozen network."""
+    backbone = features.load_backbone(config.backbone, _state_dict(weights.local(root)) if weights else None)
+    return _extract(shard, backbone, config, root)
+
+
+@stage
+def learn_features(pixels: list[Ref], config: FeatureConfig, root: Root) -> Ref:
+    """A checkpoint of what all the pictures taught."""
+    pictures = Shards.open(pixels, root)
+    progress = Progress("learn-features", config.learning.epochs + 1, "passes over the pictures")
+    for reached in features.learn(pictures.gather, len(pictures), config):
+        made, _ = reached
+        progress.advance()
+    return checkpoints.store({"model": made.state_dict()}, "features", root)
+
+
+@stage
+def apply_learned(shard: Ref, learned: Ref, config: FeatureConfig, root: Root) -> Ref:
+    """Features of one shard by what was learned from all."""
+    made = OwnFeatures(config)
+    made.load_state_dict(checkpoints.load(root, learned.path)["model"])
+    return _extract(shard, made, config, root)
+
+
+def _extract(shard: Ref, network: nn.Module, config: FeatureConfig, root: Root) -> Ref:
+    pictures = Shards.open([shard], root)
+    vectors_If = features.embed(network, pictures.gather(np.arange(len(pictures))), config.batch_images)
+    return shards.write(pictures.ids.tolist(), vectors_If, "features", root)
+
+
+def _state_dict(file: Path) -> dict[str, Tensor]:
+    content: dict[str, Tensor] = (
+        load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+    )
+    return content

@@ -1,0 +1,161 @@
+"""A comparison from end to end, as a flow and as a user types it."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from flows import settings
+from flows.compare import compare
+from models.systems.base import SYSTEMS, InnerProduct, vectors_of
+from tasks import ledger
+from tests import world
+from tests.flows.processes import environment, tastegraph
+
+CHOSEN = "popularity,random,ease"
+
+
+def run(source: Path, root: Path, **asked: Any):
+    """One comparison; returns how it ended, and the stages that ran, with how often."""
+    asked = {"systems": CHOSEN, "budget": 2, **asked}
+    state = compare(str(source), str(root), config=settings.validate(world.SETTINGS), return_state=True, **asked)
+    lines = ledger.lines_of(str(state.state_details.flow_run_id))
+    return state.result(), {line.stage: line.ran for line in lines if line.ran}
+
+
+@pytest.fixture(scope="module")
+def first(source, tmp_path_factory, prefect_server):
+    root = tmp_path_factory.mktemp("root")
+    compared, ran = run(source, root)
+    return root, compared, ran
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoConfig:
+    """Nothing to set."""
+
+
+@pytest.fixture
+def mended() -> Iterator[type]:
+    """A system that fails until it is mended."""
+
+    class Broken(InnerProduct[NoConfig]):
+        name = "broken"
+        source = "this test"
+        Config = NoConfig
+
+        def fit(self, community: Any) -> None:
+            raise RuntimeError("out of paint")
+
+    yield Broken
+    SYSTEMS.pop("broken")
+
+
+def read(compared: Any, name: str) -> pl.DataFrame:
+    return pl.read_parquet(f"{compared.folder}/{name}.parquet")
+
+
+def test_a_comparison_leaves_one_row_a_figure_and_a_page(first):
+    _, compared, _ = first
+    results = read(compared, "results")
+
+    assert set(results["system"]) == set(CHOSEN.split(","))
+    assert set(results["slice"]) <= {"all", "warm", "cold"}
+    assert results.select("system", "protocol", "slice", "metric", "k", "seed").is_unique().all()
+    assert set(read(compared, "comparisons")["metric"]) == {"ndcg", "recall"}
+    page = Path(compared.folder, "index.html").read_text()
+    assert all(name in page for name in CHOSEN.split(","))
+    told = json.loads(Path(compared.folder, "comparison.json").read_text())
+    assert [item["trials"] for item in told["systems"] if item["system"] == "ease"] == [2]
+
+
+def test_a_second_comparison_runs_nothing_and_is_the_same(first, source):
+    root, compared, _ = first
+    again, ran = run(source, root)
+
+    assert ran == {}
+    assert again.id == compared.id
+
+
+def test_another_system_is_measured_alone(first, source, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(first[0], root)
+    _, ran = run(source, root, systems=f"{CHOSEN},itemknn")
+
+    assert ran == {"tune-system": 1, "score-system": 1, "gather": 1}
+
+
+def test_a_system_that_fails_is_told_and_the_others_go_on(first, source, tmp_path, mended, monkeypatch):
+    root = tmp_path / "root"
+    shutil.copytree(first[0], root)
+    failed, ran = run(source, root, systems=f"broken,{CHOSEN}")
+    told = {entry.system: entry.error for entry in failed.entries}
+
+    assert "out of paint" in told.pop("broken")
+    assert set(told.values()) == {None}
+    assert [entry.system for entry in failed.failed] == ["broken"]
+    assert set(read(failed, "results")["system"]) == set(CHOSEN.split(","))
+    assert "score-system" not in ran
+
+    monkeypatch.setattr(
+        mended, "fit", lambda self, known: setattr(self, "fitted", vectors_of(*[[[1.0]] * n for n in (24, 60)]))
+    )
+    healed, ran = run(source, root, systems=f"broken,{CHOSEN}")
+    assert not healed.failed
+    assert ran == {"tune-system": 1, "score-system": 1, "gather": 1}
+
+
+def test_a_system_whose_signals_the_source_lacks_is_left_out(source, tmp_path, mended, monkeypatch, prefect_server):
+    monkeypatch.setattr(mended, "needs", ("times",))
+    compared, _ = run(source, tmp_path, systems="broken,popularity", budget=0)
+    (entry,) = [entry for entry in compared.entries if entry.system == "broken"]
+
+    assert entry.lacking == ["times"]
+    assert "it needs times" in entry.line
+    assert not compared.failed
+
+
+def test_pixels_and_profiles_are_made_where_a_system_asks(source, tmp_path, mended, monkeypatch, prefect_server):
+    found: list[Any] = []
+
+    def fit(self: Any, known: Any) -> None:
+        found.append(known)
+        self.fitted = vectors_of(*[[[1.0]] * n for n in (24, 60)])
+
+    monkeypatch.setattr(mended, "needs", ("pixels", "profiles"))
+    monkeypatch.setattr(mended, "fit", fit)
+    _, ran = run(source, tmp_path, systems="broken,popularity", budget=0)
+    (known,) = found
+
+    assert ran["decode-images"] == 3
+    assert ran["build-profiles"] == 1  # of what is learned from; with a budget, also of what is tuned on
+    assert known.pixels.gather(known.pixels.has_I.nonzero()[0]).shape == (60, 16, 16, 3)
+    red = known.profiles_UC[:12].sum(axis=0) > 0
+    assert not (known.profiles_UC[12:].sum(axis=0) > 0)[red].any()
+    assert known.interests_UT.shape[1] == known.carried_IT.shape[1] > 0
+
+
+def test_the_command_line_tells_the_figures_and_where_they_lie(first, source, settings_file, prefect_server):
+    root, compared, _ = first
+    env = environment(root / "prefect", PREFECT_API_URL=prefect_server)
+    asked = ["--source", source, "--root", root, "--config", settings_file, "--budget", 2]
+    shown = tastegraph("compare", *asked, "--systems", CHOSEN, env=env)
+    answer = json.loads(tastegraph("compare", *asked, "--systems", CHOSEN, "--json", env=env).stdout)
+    tuned = json.loads(tastegraph("tune", *asked, "--system", "ease", "--json", env=env).stdout)
+
+    assert shown.returncode == 0, shown.stderr[-3000:]
+    assert " ran in " not in shown.stderr
+    assert all(word in shown.stdout for word in (*CHOSEN.split(","), "ndcg@10", f"{compared.folder}/index.html"))
+    assert answer["id"] == compared.id
+    assert len(answer["results"]) == read(compared, "results").height
+    assert tuned["settings"] == answer["settings"]["ease"]
+    assert tuned["value"] == max(trial["value"] for trial in tuned["trials"])
+
+    refused = tastegraph("compare", *asked, "--systems", "ease,magic", env=env)
+    assert refused.returncode == 1
+    assert "no system magic; there are " in refused.stderr

@@ -1,0 +1,69 @@
+"""Collaborative Deep Learning."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+
+from models.systems.collaborative_dl import CollaborativeDL, CollaborativeDLConfig, solve
+from tests.models.systems.contract import NUM_IMAGES, SystemContract, two_tastes
+
+SMALL = {"K": 8, "hidden": 16, "pretraining": 5, "rounds": 5, "epochs": 2, "batch_images": 16}
+
+
+class TestCollaborativeDL(SystemContract):
+    system = "collaborative_dl"
+    settings = SMALL
+
+
+def test_vectors_solve_the_systems_of_section_3_4() -> None:
+    rng = np.random.default_rng(0)
+    favorites_UI = csr_array((rng.random((9, 7)) < np.linspace(0, 1, 9)[:, None]).astype(np.float32))
+    images_IK, means_UK = rng.normal(size=(7, 3)).astype(np.float32), rng.normal(size=(9, 3)).astype(np.float32)
+    config = CollaborativeDLConfig(a=1.5, b=0.2)
+    solved = solve(favorites_UI, torch.from_numpy(images_IK), torch.from_numpy(means_UK), 0.7, config).numpy()
+    for user, favored in enumerate(favorites_UI.toarray()):
+        C = np.diag(np.where(favored > 0, 1.5, 0.2))
+        left = images_IK.T @ C @ images_IK + 0.7 * np.eye(3)
+        np.testing.assert_allclose(
+            solved[user], np.linalg.solve(left, images_IK.T @ C @ favored + 0.7 * means_UK[user]), rtol=1e-4, atol=1e-5
+        )
+
+
+def test_rows_solved_in_many_small_groups_are_the_same(monkeypatch) -> None:
+    favorites_UI = two_tastes().favorites_UI
+    images_IK = torch.randn(NUM_IMAGES, 4, generator=torch.Generator().manual_seed(0))
+    together = solve(favorites_UI, images_IK, None, 0.1, CollaborativeDLConfig())
+    monkeypatch.setattr("models.systems.collaborative_dl.GATHERED_FLOATS", 1)
+    torch.testing.assert_close(solve(favorites_UI, images_IK, None, 0.1, CollaborativeDLConfig()), together)
+
+
+def test_an_image_nobody_favored_is_scored_by_its_content() -> None:
+    community = two_tastes()
+    favorites = community.favorites_UI.toarray()
+    favorites[:, [20, 50]] = 0  # one red, one blue
+    system = CollaborativeDL(CollaborativeDLConfig(**SMALL))
+    system.fit(replace(community, favorites_UI=csr_array(favorites)))
+    scores = system.score(np.array([0, 23]))
+    assert scores[0, 20] > scores[0, 50]
+    assert scores[1, 50] > scores[1, 20]
+
+
+def test_an_image_without_favorites_and_content_is_not_scored() -> None:
+    community = two_tastes()
+    favorites = community.favorites_UI.toarray()
+    favorites[:, 20] = 0
+    features = community.features_If.copy()
+    features[20] = 0
+    bare = replace(community, favorites_UI=csr_array(favorites), features_If=features).without("tags", "titles")
+    system = CollaborativeDL(CollaborativeDLConfig(**SMALL))
+    system.fit(bare)
+    assert np.flatnonzero(~np.isfinite(system.score(np.array([0]))[0])).tolist() == [20]
+
+
+def test_without_any_content_it_is_the_factorisation_alone() -> None:
+    system = CollaborativeDL(CollaborativeDLConfig(**SMALL))
+    system.fit(two_tastes().without("features", "tags", "titles"))
+    scores = system.score(np.array([0]))[0]
+    assert scores[:30].mean() > scores[30:].mean()

@@ -1,0 +1,93 @@
+"""Linear models of the favorites alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from models.community import Community
+from models.systems.linear import EASE, EASEConfig, ItemKNN, ItemKNNConfig, nearest
+from tests.models.systems.contract import SystemContract, two_tastes
+
+
+def random_favorites(num_users: int, num_images: int) -> Community:
+    """Some favorites; the first user has none, and nobody favors the last image."""
+    likes_UI = np.random.default_rng(0).random((num_users, num_images)) < 0.2
+    likes_UI[0] = likes_UI[:, -1] = False
+    return Community(favorites_UI=csr_array(likes_UI.astype(np.float32)))
+
+
+class TestItemKNN(SystemContract):
+    system = "itemknn"
+
+    @pytest.mark.parametrize("shrinkage", [0.0, 3.0])
+    def test_neighbours_are_those_of_the_textbook(self, shrinkage: float) -> None:
+        likes_UI = random_favorites(30, 12).favorites_UI
+        kept_II = nearest(likes_UI, 4, shrinkage).toarray()
+        liked_by = [set(np.flatnonzero(column)) for column in likes_UI.toarray().T]
+        for j, users_j in enumerate(liked_by):
+            cosines = {
+                i: len(users_j & users_i) / (len(users_j) ** 0.5 * len(users_i) ** 0.5 + shrinkage)
+                for i, users_i in enumerate(liked_by)
+                if i != j and users_j & users_i
+            }
+            best = sorted(cosines, key=lambda i: (-round(cosines[i], 12), i))[:4]
+            expected = {i: cosines[i] for i in best}
+            assert {int(i): kept_II[j, i] for i in np.flatnonzero(kept_II[j])} == pytest.approx(expected)
+
+    def test_blocks_of_images_do_not_show(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        likes_UI = random_favorites(30, 50).favorites_UI
+        whole = nearest(likes_UI, 5, 0.0).toarray()
+        monkeypatch.setattr("models.systems.linear.BLOCK_CELLS", 350)
+        np.testing.assert_array_equal(nearest(likes_UI, 5, 0.0).toarray(), whole)
+
+    def test_a_score_is_the_sum_over_the_users_favorites(self) -> None:
+        community = random_favorites(30, 12)
+        system = ItemKNN(ItemKNNConfig(neighbours=4))
+        system.fit(community)
+        kept_II = nearest(community.favorites_UI, 4, 0.0).toarray()
+        expected = sum(kept_II[j] for j in community.favorites_UI[[7]].indices)
+        np.testing.assert_allclose(system.score(np.array([7]))[0, :-1], expected[:-1], rtol=1e-6)
+
+    def test_an_image_without_favorites_is_never_listed(self) -> None:
+        system = ItemKNN()
+        system.fit(random_favorites(30, 12))
+        assert np.isneginf(system.score(np.arange(30))[:, -1]).all()
+
+
+class TestEASE(SystemContract):
+    system = "ease"
+
+    @pytest.mark.parametrize("shape", [(9, 30), (30, 9)], ids=["fewer users", "fewer images"])
+    def test_unseen_images_score_as_in_the_textbook(self, shape: tuple[int, int]) -> None:
+        community = random_favorites(*shape)
+        X = community.favorites_UI.toarray().astype(np.float64)
+        P = np.linalg.inv(X.T @ X + 5 * np.eye(shape[1]))
+        B = np.where(np.eye(shape[1]), 0, -P / np.diag(P))
+        system = EASE(EASEConfig(ridge=5.0))
+        system.fit(community)
+        unseen = (X == 0) & X.any(axis=0)
+        np.testing.assert_allclose(system.score(np.arange(shape[0]))[unseen], (X @ B)[unseen], rtol=1e-4, atol=1e-6)
+
+    def test_the_smaller_side_decides_whether_it_has_vectors(self) -> None:
+        for shape, has_vectors in (((9, 30), True), ((30, 9), False)):
+            system = EASE()
+            system.fit(random_favorites(*shape))
+            assert (system.vectors is not None) == has_vectors
+
+    def test_with_few_images_it_restores_as_well(self) -> None:
+        system, restored = EASE(), EASE()
+        system.fit(random_favorites(30, 9))
+        restored.restore(system.state())
+        np.testing.assert_array_equal(restored.score(np.arange(30)), system.score(np.arange(30)))
+
+    def test_a_community_too_large_to_invert_is_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"24 users and 60 images.*matrix_gib 1e-06"):
+            EASE(EASEConfig(matrix_gib=1e-6)).fit(two_tastes())
+
+    def test_a_community_without_favorites_scores_nothing(self) -> None:
+        nobody = replace(two_tastes(), favorites_UI=csr_array((24, 60), dtype=np.float32))
+        system = EASE()
+        system.fit(nobody)
+        assert np.isneginf(system.score(np.array([0]))).all()
