@@ -46,7 +46,11 @@ class LearningConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
-    """Which features images get where their source brings none."""
+    """Which features images get where their source brings none.
+
+    Measured on movielens-posters by a ridge regression from features to favorites, popularity apart, that ranks the
+    863 cold images of the validation part: NDCG@20 .031 descriptors, .034 learned, .036 both; .018 random.
+    """
 
     kind: Literal["auto", "learned", "descriptors", "both"] = "auto"  # auto: the backbone if one is named, else both
     backbone: str = ""  # a timm model by name, such as resnet50.a1_in1k, used as it is

@@ -19,7 +19,8 @@ from tasks.tags import labels_of
 
 TABLES = ("users", "images", "image_tags", "user_tags", "contacts", "memberships")
 LEAST_IMAGES = 2  # a word of one title alone tells nothing of another image
-YEAR = r"\((1[89]|20)(\d)\d\)"  # a title such as "Alien (1979)", whose decade is a word too: 1970s
+YEAR = r"\(((?:1[89]|20)\d\d)\)"  # a title such as "Alien (1979)": years near it are words too
+NEAR_YEARS = 4  # so that titles share the more of them the closer they are
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,13 @@ def _times(favorites: pa.Table, users: Ids, images: Ids) -> csr_array | None:
 
 
 def _words(images_table: pa.Table, images: Ids) -> csr_array:
-    """The lowercase words of the titles, and the decade of a year in brackets; words of several images only."""
+    """The lowercase words of the titles, and the years near one in brackets; words of several images only."""
     titles = pl.DataFrame({"image_id": images_table["image_id"], "title": images_table["title"]}).drop_nulls()
     title = pl.col("title").str.to_lowercase()
-    decade = pl.format("{}{}0s", *(pl.col("title").str.extract(YEAR, group) for group in (1, 2)))
+    year = pl.col("title").str.extract(YEAR).cast(pl.Int32)
+    near = [pl.format("near {}", year + step) for step in range(-NEAR_YEARS, NEAR_YEARS + 1)]
     words = (
-        titles.select("image_id", word=pl.concat_list(title.str.extract_all(r"[\p{L}\p{N}]+"), decade))
+        titles.select("image_id", word=pl.concat_list(title.str.extract_all(r"[\p{L}\p{N}]+"), *near))
         .explode("word")
         .drop_nulls()
         .unique()

@@ -8,6 +8,7 @@ from models.systems import (
     lightgcn,
     linear,
     pinsage,
+    tastegraph,
     visual_bpr,
     wide_deep,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "lightgcn",
     "linear",
     "pinsage",
+    "tastegraph",
     "visual_bpr",
     "wide_deep",
 ]

@@ -38,15 +38,13 @@ class PinSageConfig:
     query_favorites: int = 10  # favorites whose mean a user is in training
     margin: float = 0.1  # the least lead of a favorite over a negative
     negatives: int = 500  # images that all favorites of a batch are compared with
-    popular_negatives: float = (
-        0.25  # share of those that is drawn by popularity; at 0 (the paper) it learns little else
-    )
+    popular_negatives: float = 0.25  # share of those drawn by popularity; at 0, the paper's, it learns little else
     hard_negatives: int = 6  # at most, a favorite: none in the first epoch, one more in each that follows
     hard_from: int = 100  # best rank of a hard negative, by visits of walkers from the user
     hard_to: int = 500  # worst
     epochs: int = 10  # passes over the favorites
-    batch_favorites: int = 2048  # favorites in a step
-    learning_rate: float = 0.005  # of Adam after the first epoch, in which it grows from nothing
+    batch_favorites: int = 1024  # favorites in a step
+    learning_rate: float = 0.003  # of Adam after the first epoch, in which it grows from nothing
     decay: float = 0.9  # of the learning rate, each epoch
 
 

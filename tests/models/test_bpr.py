@@ -83,17 +83,6 @@ def test_triplets_of_an_epoch_are_favorites_against_others_and_only_of_usable_im
     assert len(seen) == favorites[:, np.flatnonzero(usable_I)].nnz
 
 
-@pytest.mark.parametrize("pool_images", [0, 2])
-def test_images_that_nobody_favored_are_negatives_only_where_that_is_asked_for(pool_images):
-    favorites = csr_array(np.array([[1, 0, 0, 0], [0, 1, 0, 0]], np.float32))
-    for asked, expected in [(False, {0, 1}), (True, {0, 1, 2, 3})]:
-        config, rng = BPRConfig(pool_images=pool_images, unfavored_negatives=asked), np.random.default_rng(0)
-        drawn = set()
-        for step in [step for _ in range(50) for step in bpr.steps(favorites, np.ones(4, bool), config, rng)]:
-            drawn |= set(step.images_P[step.negatives_N].tolist())
-        assert drawn == expected
-
-
 def test_in_pools_each_usable_image_comes_once_an_epoch():
     usable_I = np.arange(30) % 3 > 0
     config = BPRConfig(pool_images=7)

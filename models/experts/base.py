@@ -1,0 +1,56 @@
+"""What every expert is: two matrices whose product holds its scores, and how many rows or floats it may take.
+
+U users, I images, R the expert's own dimensions, N users asked about.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array, diags_array, issparse
+
+Matrix = np.ndarray | csr_array
+MAX_ROWS = 12_000  # of a dense symmetric matrix that is solved: 1.1 GiB in float64
+MAX_FLOATS = 4 * 10**8  # of one dense matrix: 1.5 GiB in float32
+
+
+@dataclass(frozen=True)
+class Expert:
+    """Scores are `users_UR @ images_RI`; either may be sparse. An image without an entry is one it knows nothing of."""
+
+    users_UR: Matrix
+    images_RI: Matrix
+
+    def scores(self, users_N: np.ndarray) -> np.ndarray:
+        """float32 (N, I)."""
+        product = self.users_UR[users_N] @ self.images_RI
+        return np.asarray(product.toarray() if issparse(product) else product, np.float32)
+
+    def scores_of(self, users_N: np.ndarray, images_M: np.ndarray) -> np.ndarray:
+        """float32 (N, M): only these images."""
+        product = self.users_UR[users_N] @ self.images_RI[:, images_M]
+        return np.asarray(product.toarray() if issparse(product) else product, np.float32)
+
+
+def degrees(matrix: csr_array, axis: int) -> np.ndarray:
+    """The sums of rows (axis 1) or columns (axis 0), at least 1e-12 where there is an entry, 1 where there is none."""
+    sums = np.asarray(abs(matrix).sum(axis=axis), np.float64).ravel()
+    return np.where(sums > 0, sums, 1.0)
+
+
+def normalised(matrix: csr_array, rows: float, columns: float) -> csr_array:
+    """D_row^-rows · matrix · D_column^-columns, degrees being sums: float32."""
+    left, right = degrees(matrix, 1) ** -rows, degrees(matrix, 0) ** -columns
+    return csr_array(diags_array(left) @ matrix @ diags_array(right), dtype=np.float32)
+
+
+def with_energy(matrix: csr_array, energy: float) -> csr_array:
+    """The matrix scaled so that the sum of its squared entries is `energy`."""
+    total = float((matrix.data.astype(np.float64) ** 2).sum())
+    return csr_array(matrix * np.float32(np.sqrt(energy / total))) if total else matrix
+
+
+def commonest(matrix: csr_array, most: int, least: int = 1) -> np.ndarray:
+    """Column numbers, ascending: those with the most entries, at most `most`, with at least `least` entries."""
+    counts = np.bincount(matrix.indices, minlength=matrix.shape[1])
+    chosen = np.argsort(-counts, kind="stable")[:most]
+    return np.sort(chosen[counts[chosen] >= least])

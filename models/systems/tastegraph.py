@@ -1,0 +1,360 @@
+"""TasteGraph's own recommender: many views of a community, mixed by what they are worth on favorites set aside.
+
+U users, I images, N users asked about, M images at hand, E experts, R an expert's dimensions.
+
+Each expert scores by one product of a matrix of users and one of images, so their weighted sum does too. The experts
+are fitted twice: first without some favorites of each user (the latest, where times are told) and without some images
+altogether, to learn what each is worth for known and for new images; then, those worth something, on everything.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array, issparse
+
+from models.community import Community
+from models.experts.base import Expert, Matrix
+from models.experts.factors import Factors
+from models.experts.graph import Contacts, Groups, Neighbors, Owners, Tags
+from models.experts.linear import Content, Ridge, Sequence
+from models.protocols import keep
+from models.systems.base import System, Vectors, pack_sparse, unpack_sparse, vectors_of
+
+LEAST_GAIN = 0.001  # relative; less is noise, and every expert costs time
+WEIGHED_AT_ONCE = 64  # users whose scores of all images by all experts are in memory at a time
+OVERSAMPLED, POWERS = 32, 3  # of the randomised singular vectors (Halko, Martinsson and Tropp, 2011)
+SCALED_ON = 2048  # images on which an expert's spread for a user is measured
+STEPS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.5)  # weights that are tried, beside the first expert's 1
+NEWNESS = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)  # factors that are tried for new images
+
+
+@dataclass(frozen=True, kw_only=True)
+class TasteGraphConfig:
+    """Which experts, and how their weights are learned."""
+
+    leave_out: tuple[str, ...] = ()  # experts that take no part, for ablations; see EXPERTS
+    ridge_strength: float = 150.0  # λ of the ridge experts, in units of the mean squared entry
+    factor_dimensions: int = 128  # of one factorisation
+    factor_strength: float = 30.0  # λ of the factorisations
+    factor_models: int = 4  # factorisations whose scores are added
+    heldout_share: float = 0.1  # of a user's favorites, set aside to learn the weights
+    new_share: float = 0.03  # of the images with favorites, taken out altogether to learn how new images compare
+    weighing_users: int = 2000  # on whom the weights are learned
+    depth: int = 100  # each expert's best so many images of a user are what a mixture ranks while weights are learned
+    k: int = 20  # weights maximise NDCG at k
+    rounds: int = 3  # over all experts, when the weights are searched
+    dimensions: int = 0  # 0: the exact mixture; else its best approximation by an inner product of so many dimensions
+
+
+class Mixture(NamedTuple):
+    """What experts are worth: weights for images with favorites, for images without, and how the two compare."""
+
+    warm_E: np.ndarray
+    cold_E: np.ndarray
+    newness: float
+
+
+class TasteGraph(System[TasteGraphConfig]):
+    """The mixture of experts."""
+
+    name = "tastegraph"
+    source = "ours; docs/method.md says what each part is taken from"
+    wants = ("features",)
+    grid = {
+        "factor_strength": (10.0, 30.0, 60.0),
+        "ridge_strength": (75.0, 150.0, 300.0),
+    }
+    Config = TasteGraphConfig
+
+    def fit(self, community: Community) -> None:
+        makers = self._makers()
+        training, heldout_UI, new_I = _set_aside(community, self.config, self.seed)
+        fitted = _fit_all(makers, training, self.seed)
+        self.mixture = _weigh(list(fitted.values()), training, heldout_UI, new_I, self.config, self.seed)
+        worth = {
+            name: makers[name]
+            for name, warm, cold in zip(fitted, self.mixture.warm_E, self.mixture.cold_E, strict=True)
+            if warm > 0 or cold > 0
+        }
+        rows = [row for row, name in enumerate(fitted) if name in worth]
+        self.names = list(worth)
+        self.mixture = Mixture(self.mixture.warm_E[rows], self.mixture.cold_E[rows], self.mixture.newness)
+        self.experts = list(_fit_all(worth, community, self.seed).values())
+        self.is_cold_I = community.popularity_I == 0
+        if self.config.dimensions:
+            self.experts = [_compressed(self, community.num_users, self.config.dimensions)]
+            self.names = ["compressed"]
+            self.mixture = Mixture(np.ones(1), np.ones(1), 1.0)
+
+    def _makers(self) -> dict[str, Any]:
+        config = self.config
+        factors = Factors(
+            dimensions=config.factor_dimensions, strength=config.factor_strength, models=config.factor_models
+        )
+        ridge = Ridge(strength=config.ridge_strength)
+        experts = {
+            "neighbors": Neighbors(),
+            "niche_neighbors": Neighbors(popular=0.5),
+            "ridge": replace(ridge, tags=0.0),
+            "tagged_ridge": ridge,
+            "factors": replace(factors, contacts=0.0, tags=0.0),
+            "social_factors": replace(factors, tags=0.0),
+            "tagged_factors": replace(factors, contacts=0.0),
+            "sequence": Sequence(),
+            "short_sequence": Sequence(window=10, decay=5.0),
+            "content": Content(),
+            "tags": Tags(),
+            "contacts": Contacts(),
+            "groups": Groups(),
+            "owners": Owners(),
+        }
+        return {name: maker for name, maker in experts.items() if name not in config.leave_out}
+
+    def score(self, users_N: np.ndarray) -> np.ndarray:
+        scores_NI = np.zeros((len(users_N), len(self.is_cold_I)), np.float32)
+        for row, expert in enumerate(self.experts):
+            scores_NI += expert.scores(users_N) * self._weights(row)
+        return scores_NI
+
+    def times(self, vectors_ID: np.ndarray) -> np.ndarray:
+        """All users' scores, as a matrix, times vectors of images: float32 (U, D)."""
+        return sum(
+            expert.users_UR @ (expert.images_RI @ (self._weights(row)[:, None] * vectors_ID))
+            for row, expert in enumerate(self.experts)
+        )
+
+    def times_transposed(self, vectors_UD: np.ndarray) -> np.ndarray:
+        """The transposed scores times vectors of users: float32 (I, D)."""
+        return sum(
+            self._weights(row)[:, None] * (expert.images_RI.T @ (expert.users_UR.T @ vectors_UD))
+            for row, expert in enumerate(self.experts)
+        )
+
+    def _weights(self, row: int) -> np.ndarray:
+        """float32 (I,): what an expert's scores are multiplied with, image by image."""
+        warm_E, cold_E, newness = self.mixture
+        return np.where(self.is_cold_I, cold_E[row] * newness, warm_E[row]).astype(np.float32)
+
+    @property
+    def vectors(self) -> Vectors | None:
+        if not self.config.dimensions:
+            return None
+        (expert,) = self.experts
+        return vectors_of(np.asarray(expert.users_UR), np.asarray(expert.images_RI).T)
+
+    def state(self) -> dict[str, np.ndarray]:
+        state = {
+            "names": np.frombuffer("\n".join(self.names).encode(), np.uint8),
+            "warm": self.mixture.warm_E,
+            "cold": self.mixture.cold_E,
+            "newness": np.array(self.mixture.newness),
+            "is_cold": self.is_cold_I,
+        }
+        for name, expert in zip(self.names, self.experts, strict=True):
+            state |= _pack(f"{name}.users", expert.users_UR) | _pack(f"{name}.images", expert.images_RI)
+        return state
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self.names = state["names"].tobytes().decode().split("\n") if state["names"].size else []
+        self.mixture = Mixture(state["warm"], state["cold"], float(state["newness"]))
+        self.is_cold_I = state["is_cold"]
+        self.experts = [
+            Expert(_unpack(f"{name}.users", state), _unpack(f"{name}.images", state)) for name in self.names
+        ]
+
+
+def _fit_all(makers: dict[str, Any], community: Community, seed: int) -> dict[str, Expert]:
+    """The experts that the community's signals allow, each user's scores scaled to a common spread."""
+    fitted = {}
+    for name, maker in makers.items():
+        expert = maker.fit(community, seed)
+        if expert is not None:
+            fitted[name] = _scaled(expert, community, seed)
+    return fitted
+
+
+def _scaled(expert: Expert, community: Community, seed: int) -> Expert:
+    """The expert with each user's scores divided by their root mean square over a sample of images."""
+    rng = np.random.default_rng(seed)
+    sample = rng.permutation(community.num_images)[:SCALED_ON]
+    scales_U = np.zeros(community.num_users)
+    for first in range(0, community.num_users, 2048):
+        users = np.arange(first, min(first + 2048, community.num_users))
+        scales_U[users] = np.sqrt(np.square(expert.scores_of(users, sample), dtype=np.float64).mean(axis=1))
+    typical = np.median(scales_U[scales_U > 0]) if (scales_U > 0).any() else 1.0
+    # A user of whom the sample shows next to nothing keeps a common scale: a tiny one would blow up a single score.
+    factors_U = (1 / np.maximum(scales_U, typical / 10)).astype(np.float32)
+    users_UR = expert.users_UR
+    if issparse(users_UR):
+        scaled = csr_array(users_UR, copy=True)
+        scaled.data = scaled.data * np.repeat(factors_U, np.diff(scaled.indptr))
+        return Expert(scaled, expert.images_RI)
+    return Expert(np.asarray(users_UR) * factors_U[:, None], expert.images_RI)
+
+
+def _set_aside(community: Community, config: TasteGraphConfig, seed: int) -> tuple[Community, csr_array, np.ndarray]:
+    """The community without some favorites; those favorites; and bool (I,), the images that lost all of theirs."""
+    rng = np.random.default_rng(seed)
+    favorites_UI = community.favorites_UI
+    counts_U = np.diff(favorites_UI.indptr)
+    user = np.repeat(np.arange(community.num_users), counts_U)
+    times_UI = community.favorited_at_UI
+    lateness = rng.random(len(user)) if times_UI is None else times_UI.data
+    order = np.lexsort((favorites_UI.indices, lateness, user))
+    place = np.empty(len(user), np.int64)
+    place[order] = np.arange(len(user)) - favorites_UI.indptr[user]
+    sizes_U = np.where(counts_U >= 3, np.maximum(1, (config.heldout_share * counts_U).astype(np.int64)), 0)
+    is_late = place >= (counts_U - sizes_U)[user]
+    new_I = np.zeros(community.num_images, bool)
+    if _describes(community):
+        warm = np.flatnonzero(community.popularity_I)
+        new_I[rng.permutation(warm)[: int(config.new_share * len(warm))]] = True
+    is_heldout = is_late | new_I[favorites_UI.indices]
+    training = replace(
+        community,
+        favorites_UI=keep(favorites_UI, ~is_heldout),
+        favorited_at_UI=None if times_UI is None else keep(times_UI, ~is_heldout),
+    )
+    return training, keep(favorites_UI, is_heldout), new_I
+
+
+def _describes(community: Community) -> bool:
+    """Whether anything but favorites tells of an image."""
+    return any(community.has(signal) for signal in ("tags", "titles", "features", "owners"))
+
+
+class _Pool(NamedTuple):
+    """The images that mixtures rank for each weighing user. P places a user, not all of them filled."""
+
+    scores_ENP: np.ndarray  # float32; 0 where not filled
+    floor_NP: np.ndarray  # float32; 0 where filled, else -inf
+    is_held_NP: np.ndarray  # bool; whether the image was set aside
+
+
+def _weigh(
+    experts: list[Expert],
+    training: Community,
+    heldout_UI: csr_array,
+    new_I: np.ndarray,
+    config: TasteGraphConfig,
+    seed: int,
+) -> Mixture:
+    """The weights with the best NDCG on the favorites set aside: known images, new ones, then both together."""
+    users = np.flatnonzero(np.diff(heldout_UI.indptr))
+    if not len(users):
+        return Mixture(np.ones(len(experts)), np.ones(len(experts)), 1.0)
+    users = np.sort(np.random.default_rng(seed).permutation(users)[: config.weighing_users])
+    known = _pool(experts, users, training, heldout_UI, np.flatnonzero(~new_I), config.depth)
+    held_N, new_held_N = (np.diff(keep(heldout_UI, mask[heldout_UI.indices]).indptr)[users] for mask in (~new_I, new_I))
+    warm_E = _search(known, held_N, config)
+    if not new_held_N.any():
+        return Mixture(warm_E, warm_E, 1.0)
+    new = _pool(experts, users, training, heldout_UI, np.flatnonzero(new_I), config.depth)
+    cold_E = _search(new, new_held_N, config)
+    warm_NP, cold_NP = _mixed(warm_E, known), _mixed(cold_E, new)
+    is_held_NP = np.concatenate([known.is_held_NP, new.is_held_NP], axis=1)
+    values = [
+        _ndcg(np.concatenate([warm_NP, factor * cold_NP], axis=1), is_held_NP, held_N + new_held_N, config.k)
+        for factor in NEWNESS
+    ]
+    return Mixture(warm_E, cold_E, NEWNESS[int(np.argmax(values))])
+
+
+def _pool(
+    experts: list[Expert],
+    users: np.ndarray,
+    training: Community,
+    heldout_UI: csr_array,
+    allowed: np.ndarray,
+    depth: int,
+) -> _Pool:
+    """The union of the experts' best allowed images of each user, but for favorites that are known already."""
+    depth = min(depth, len(allowed))
+    seen_NI, held_NI = (csr_array(matrix[users][:, allowed]) for matrix in (training.favorites_UI, heldout_UI))
+    scores_ENP = np.zeros((len(experts), len(users), len(experts) * depth), np.float32)
+    floor_NP = np.zeros(scores_ENP.shape[1:], np.float32)
+    is_held_NP = np.zeros(scores_ENP.shape[1:], bool)
+    for first in range(0, len(users), WEIGHED_AT_ONCE):
+        block = slice(first, min(first + WEIGHED_AT_ONCE, len(users)))
+        seen_nI, held_nI = seen_NI[block].toarray() > 0, held_NI[block].toarray() > 0
+        scores_EnI = np.stack([expert.scores_of(users[block], allowed) for expert in experts])
+        scores_EnI[:, seen_nI] = -np.inf
+        best_EnK = np.argpartition(-scores_EnI, depth - 1, axis=2)[:, :, :depth]
+        images_nP = np.sort(best_EnK.transpose(1, 0, 2).reshape(len(seen_nI), -1), axis=1)
+        scores_EnP = np.take_along_axis(scores_EnI, images_nP[None], axis=2)
+        is_filled_nP = (np.diff(images_nP, axis=1, prepend=-1) > 0) & np.isfinite(scores_EnP[0])
+        scores_ENP[:, block] = np.where(is_filled_nP, scores_EnP, 0)
+        floor_NP[block] = np.where(is_filled_nP, 0, -np.inf)
+        is_held_NP[block] = np.take_along_axis(held_nI, images_nP, axis=1) & is_filled_nP
+    return _Pool(scores_ENP, floor_NP, is_held_NP)
+
+
+def _search(pool: _Pool, num_held_N: np.ndarray, config: TasteGraphConfig) -> np.ndarray:
+    """float64 (E,): weights by coordinate ascent on NDCG, from the best expert alone."""
+    num_experts = len(pool.scores_ENP)
+    alone = [_ndcg(scores_NP + pool.floor_NP, pool.is_held_NP, num_held_N, config.k) for scores_NP in pool.scores_ENP]
+    weights_E = np.zeros(num_experts)
+    weights_E[int(np.argmax(alone))] = 1.0
+    best = max(alone)
+    for _ in range(config.rounds):
+        before = best
+        for row in np.argsort(-np.array(alone), kind="stable"):
+            others_E = weights_E * (np.arange(num_experts) != row)
+            rest_NP = _mixed(others_E, pool)
+            for step in STEPS:
+                if step == weights_E[row] or not (step or others_E.any()):
+                    continue
+                value = _ndcg(rest_NP + np.float32(step) * pool.scores_ENP[row], pool.is_held_NP, num_held_N, config.k)
+                if value > best * (1 + LEAST_GAIN):
+                    best, weights_E[row] = value, step
+        if best <= before:
+            break
+    return weights_E
+
+
+def _mixed(weights_E: np.ndarray, pool: _Pool) -> np.ndarray:
+    """float32 (N, P): the weighted sum, -inf where a place is not filled."""
+    return np.asarray(np.tensordot(weights_E.astype(np.float32), pool.scores_ENP, 1) + pool.floor_NP)
+
+
+def _ndcg(scores_NP: np.ndarray, is_held_NP: np.ndarray, num_held_N: np.ndarray, k: int) -> float:
+    """Mean NDCG at k over the users with something held out."""
+    k = min(k, scores_NP.shape[1])
+    best_NK = np.argpartition(-scores_NP, k - 1, axis=1)[:, :k]
+    values_NK = np.take_along_axis(scores_NP, best_NK, axis=1)
+    order_NK = np.take_along_axis(best_NK, np.argsort(-values_NK, axis=1, kind="stable"), axis=1)
+    is_filled_NK = np.isfinite(np.take_along_axis(scores_NP, order_NK, axis=1))
+    gains_K = 1 / np.log2(np.arange(2, k + 2))
+    found_N = (np.take_along_axis(is_held_NP, order_NK, axis=1) & is_filled_NK) @ gains_K
+    tested = num_held_N > 0
+    return float(np.mean(found_N[tested] / np.cumsum(gains_K)[np.minimum(num_held_N[tested], k) - 1]))
+
+
+def _compressed(system: TasteGraph, num_users: int, dimensions: int) -> Expert:
+    """The best inner product of so many dimensions for the mixture: its singular vectors, by randomised iteration."""
+    rng = np.random.default_rng(system.seed)
+    num_images = len(system.is_cold_I)
+    dimensions = min(dimensions, num_users, num_images)
+    width = min(dimensions + OVERSAMPLED, num_users, num_images)
+    basis_UD = system.times(rng.standard_normal((num_images, width)).astype(np.float32))
+    for _ in range(POWERS):
+        basis_UD, _ = np.linalg.qr(basis_UD)
+        basis_ID, _ = np.linalg.qr(system.times_transposed(basis_UD))
+        basis_UD = system.times(basis_ID)
+    basis_UD, _ = np.linalg.qr(basis_UD)
+    projected_ID = system.times_transposed(basis_UD)
+    images_ID, values_D, rotation_DD = np.linalg.svd(projected_ID, full_matrices=False)
+    users_UD = (basis_UD @ rotation_DD.T) * values_D
+    return Expert(
+        np.ascontiguousarray(users_UD[:, :dimensions], np.float32),
+        np.ascontiguousarray(images_ID[:, :dimensions].T, np.float32),
+    )
+
+
+def _pack(name: str, matrix: Matrix) -> dict[str, np.ndarray]:
+    return pack_sparse(name, matrix) if issparse(matrix) else {name: np.asarray(matrix)}
+
+
+def _unpack(name: str, state: dict[str, np.ndarray]) -> Matrix:
+    return state[name] if name in state else unpack_sparse(name, state)
