@@ -8,12 +8,14 @@ import inspect
 import io
 import sys
 import tokenize
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from flows.settings import NightlyConfig
+from flows.settings import OWN_SETTINGS, ModelConfig, NightlyConfig
+from models.systems import SYSTEMS
 from storage import tables
 from storage.tables import Table
 
@@ -55,17 +57,33 @@ def settings_page() -> str:
         "`flows/paper.yaml`.",
     ]
     for section in fields(NightlyConfig):
-        owner = section.default_factory
-        assert isinstance(owner, type)
-        comments = _comments(owner)
-        default = owner()
-        parts.append(f"## {section.name}\n\n{inspect.getdoc(owner)}")
-        rows = [
-            f"| `{field.name}` | `{getattr(default, field.name)}` | {comments.get(field.name, '')} |"
-            for field in fields(owner)
-        ]
-        parts.append("\n".join(["| key | default | meaning |", "|---|---|---|", *rows]))
+        owner, defaults = owners()[section.name][0], getattr(NightlyConfig(), section.name)
+        parts += [f"## {section.name}", *_settings(owner, defaults)]
+        if section.name == "model":
+            for name, own in OWN_SETTINGS.items():
+                parts += [f"### `model.system={name}`", *_source(name), *_settings(own, own())]
     return "\n\n".join(parts) + "\n"
+
+
+def owners() -> dict[str, list[type]]:
+    """The classes whose fields are the settings of each section; `model` has one for each system."""
+    sections = {section.name: [type(getattr(NightlyConfig(), section.name))] for section in fields(NightlyConfig)}
+    return sections | {"model": [ModelConfig, *OWN_SETTINGS.values()]}
+
+
+def _source(system: str) -> list[str]:
+    return [f"Source: {SYSTEMS[system].source}."] if system in SYSTEMS else []
+
+
+def _settings(owner: type, defaults: Any) -> list[str]:
+    """What an owner says of itself, and its settings as a table."""
+    comments = comments_of(owner)
+    rows = [
+        f"| `{field.name}` | `{getattr(defaults, field.name)}` | {comments.get(field.name, '')} |"
+        for field in fields(owner)
+    ]
+    table = ["\n".join(["| key | default | meaning |", "|---|---|---|", *rows])] if rows else []
+    return [str(inspect.getdoc(owner)), *table]
 
 
 def _type(field: pa.Field) -> str:
@@ -73,8 +91,13 @@ def _type(field: pa.Field) -> str:
     return name.rstrip(">") + (", *optional*" if field.nullable else "")
 
 
-def _comments(owner: type) -> dict[str, str]:
-    """The comment within the lines of each field."""
+def comments_of(owner: type) -> dict[str, str]:
+    """The comment within the lines of each field, inherited ones included."""
+    lines = reversed([base for base in owner.__mro__ if is_dataclass(base)])
+    return {name: comment for base in lines for name, comment in _comments_in(base).items()}
+
+
+def _comments_in(owner: type) -> dict[str, str]:
     source = inspect.getsource(owner)
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     comment_of_line = {token.start[0]: token.string for token in tokens if token.type == tokenize.COMMENT}

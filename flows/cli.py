@@ -180,6 +180,7 @@ def show(root: RootOption, as_json: JsonOption = False) -> None:
     from storage import snapshots
     from storage.roots import Root
     from tasks.gate import GATED
+    from tasks.scoring import system_of
 
     place = Root(root)
     runs, current = snapshots.runs(place), snapshots.current(place)
@@ -198,6 +199,7 @@ def show(root: RootOption, as_json: JsonOption = False) -> None:
             f"[bold]{run['run_id']}[/bold]{' (current)' if is_current else ''}  {run['generated_at']}", highlight=False
         )
         out.print(f"  source   {run['source']}", soft_wrap=True, highlight=False)
+        out.print(f"  system   {system_of(run)}", soft_wrap=True, highlight=False)
         out.print(f"  metrics  {figures}", soft_wrap=True, highlight=False)
         out.print(
             f"  gate     {'passed' if not failed else 'failed: ' + '; '.join(failed)}", soft_wrap=True, highlight=False
@@ -360,6 +362,8 @@ def _print_list(root: str, name: str, key: str, wanted: str, found: str, k: int,
     pointer = snapshots.current(place)
     if pointer is None:
         raise ValueError(f"{place.address}: nothing is published here; run `tastegraph nightly --root {root}` first")
+    if not pointer.rows[name]:
+        raise ValueError(f"run {pointer.run_id} exports no {name}: its system gives none")
     rows = (
         pl.scan_parquet(snapshots.dataset(place, pointer, name))
         .filter((pl.col(key) == wanted) & (pl.col("rank") <= k))
@@ -380,10 +384,12 @@ def _print_list(root: str, name: str, key: str, wanted: str, found: str, k: int,
 
 def _figure(run: dict[str, Any], protocol: str, metric: str) -> str:
     """The exported system's figure over all images, at the longest list measured."""
+    from tasks.scoring import system_of
+
     rows = [
         row
         for row in run["metrics"]
-        if (row["protocol"], row["slice"], row["metric"], row["system"]) == (protocol, "all", metric, "cdl")
+        if (row["protocol"], row["slice"], row["metric"], row["system"]) == (protocol, "all", metric, system_of(run))
     ]
     if not rows:
         return f"{protocol} {metric} not measured"

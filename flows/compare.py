@@ -9,6 +9,7 @@ from typing import Any
 
 from prefect import flow
 
+from flows.learn import describe_tastes, make_features, signals_of
 from flows.nightly import THREADS
 from flows.settings import NightlyConfig
 from models.systems import SYSTEMS
@@ -20,13 +21,9 @@ from tasks.community import Clustered, CommunityTables
 from tasks.compare import score_system
 from tasks.comparison import Compared, Entry, describe, publish_comparison
 from tasks.draw import Drawn, Protocol, draw_split, take_pairs
-from tasks.features import extract_features
 from tasks.images import decode_all
 from tasks.ingest import ingest, open_source
-from tasks.inputs import pack_features
-from tasks.profiles import ProfileTables, build_profiles
 from tasks.standings import gather
-from tasks.tags import cluster_vectors, make_vectors
 from tasks.tune import tune_system
 
 log = logging.getLogger("tastegraph")
@@ -76,11 +73,6 @@ def systems_named(systems: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def signals_of(names: list[str]) -> set[str]:
-    """The signals that systems need or want."""
-    return {signal for name in names for signal in (*SYSTEMS[name].needs, *SYSTEMS[name].wants)}
-
-
 def prepare(
     there: Root, table: dict[str, Ref], training: Ref, names: list[str], config: NightlyConfig, here: Root
 ) -> CommunityTables:
@@ -90,16 +82,11 @@ def prepare(
     if "pixels" in signals or ("features" in signals and "image_features" not in table):
         shards = decode_all(table["images"], there, config.images, here)
         pixels = [shard.pixels for shard in shards if shard.pixels]
-    if "features" in signals and "image_features" in table:
-        features = pack_features(table["image_features"], config.inputs.shard_images, here)
-    elif "features" in signals and pixels:
-        features = extract_features(pixels, config.features, here)
+    if "features" in signals:
+        features = make_features(table, pixels, config, here)
     if "profiles" in signals:
-        vectors = make_vectors(table, training, config.pretrained, config.word2vec, here)
-        clusters = cluster_vectors(vectors.vectors, config.clusters, here)
-        tables = ProfileTables.of(table, training)
-        profiles = build_profiles(vectors, clusters, tables, config.vocabulary, config.interests, here)
-        clustered = Clustered(profiles, clusters)
+        tastes = describe_tastes(table, training, config, here)
+        clustered = Clustered(tastes.profiles, tastes.clusters)
     return CommunityTables(table, training, pixels, features, clustered)
 
 

@@ -1,11 +1,12 @@
 """The settings of a nightly run, section by section, from defaults, a file, and `--set`."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Union
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Discriminator, GetCoreSchemaHandler, Tag, TypeAdapter, ValidationError
+from pydantic_core import CoreSchema
 
 from models.cdl import CDLConfig
 from models.clusters import ClusterConfig
@@ -14,6 +15,7 @@ from models.negatives import NegativeConfig
 from models.profiles import InterestConfig
 from models.protocols import ProtocolConfig
 from models.splits import SplitConfig
+from models.systems import SYSTEMS
 from models.training import TrainingConfig
 from models.triplets import TripletConfig
 from storage.images import ImageConfig
@@ -27,9 +29,48 @@ from tasks.tags import PretrainedConfig
 from tasks.triplets import TrainingUsersConfig
 from tasks.word2vec import Word2VecConfig
 
+DEFAULT_SYSTEM = "cdl"
+OWN_SETTINGS: dict[str, type] = {name: made.Config for name, made in sorted(SYSTEMS.items())} | {"cdl": CDLConfig}
+
 
 class SettingsError(ValueError):
     """A setting that does not exist, or a value it cannot take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which system learns and is published. Its own settings stand beside these."""
+
+    system: str  # its name
+    refit: bool = False  # publish what has learned from the concealed favorites too, after measuring what had not
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The settings that are the system's own, by name."""
+        return {item.name: getattr(self, item.name) for item in fields(OWN_SETTINGS[self.system])}
+
+
+def _section_of(name: str, own: type) -> type[ModelConfig]:
+    """The section `model` where it names this system; the default one need not be named."""
+    named = field(default=name) if name == DEFAULT_SYSTEM else field()
+    return make_dataclass(name, [("system", Literal[name], named)], bases=(ModelConfig, own), frozen=True, kw_only=True)
+
+
+MODELS = {name: _section_of(name, own) for name, own in OWN_SETTINGS.items()}
+
+
+class _OneOfModels:
+    """For pydantic: `system` says which of the sections a section `model` is."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        tagged = [Annotated[section, Tag(name)] for name, section in MODELS.items()]
+        one_of_them: Any = Union[tuple(tagged)]  # noqa: UP007  # no | makes a union of a list
+        return handler.generate_schema(Annotated[one_of_them, Discriminator(_system_of)])
+
+
+def _system_of(section: Any) -> Any:
+    return section.get("system", DEFAULT_SYSTEM) if isinstance(section, dict) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +92,7 @@ class NightlyConfig:
     negatives: NegativeConfig = field(default_factory=NegativeConfig)
     training_users: TrainingUsersConfig = field(default_factory=TrainingUsersConfig)
     triplets: TripletConfig = field(default_factory=TripletConfig)
-    model: CDLConfig = field(default_factory=CDLConfig)
+    model: Annotated[ModelConfig, _OneOfModels] = field(default_factory=MODELS[DEFAULT_SYSTEM])
     training: TrainingConfig = field(default_factory=TrainingConfig)
     recommend: RecommendConfig = field(default_factory=RecommendConfig)
     gate: GateConfig = field(default_factory=GateConfig)
@@ -99,10 +140,16 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def _explain(problem: Any) -> str:
-    place = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] in ("unexpected_keyword_argument",):
-        section = problem["loc"][0]
-        sections = {item.name: getattr(NightlyConfig(), item.name) for item in fields(NightlyConfig)}
-        known = [item.name for item in fields(sections[section])] if section in sections else list(sections)
-        return f"{place}: there is no such setting; there are {', '.join(sorted(known))}"
+    section, *keys = problem["loc"]
+    if problem["type"] == "union_tag_invalid":
+        wanted = problem["ctx"]["tag"]
+        return f"{section}.system: there is no system {wanted!r}; there are {', '.join(MODELS)}"
+    known = {item.name: getattr(NightlyConfig(), item.name) for item in fields(NightlyConfig)}
+    owner, of = known.get(section), ""
+    if section == "model" and keys:  # the first key is the system, which stands in no file
+        owner, of = MODELS[keys.pop(0)], f" of {problem['loc'][1]}"
+    place = ".".join(str(part) for part in (section, *keys))
+    if problem["type"] == "unexpected_keyword_argument":
+        choices = sorted(item.name for item in fields(owner)) if owner else sorted(known)
+        return f"{place}: there is no such setting{of}; there are {', '.join(choices)}"
     return f"{place}: {problem['msg']} (got {problem['input']!r})"

@@ -2,7 +2,8 @@
 
 from prefect import flow
 
-from flows.compare import prepare, signals_of, systems_named
+from flows.compare import prepare, systems_named
+from flows.learn import signals_of
 from flows.nightly import THREADS
 from flows.settings import NightlyConfig
 from models.systems import SYSTEMS

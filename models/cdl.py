@@ -157,13 +157,17 @@ class CDL(nn.Module):
         squared: Tensor = self.dropout((users_Nd - images_Nd).square())
         return squared @ self.weight_d
 
-    def forward(self, images: Tensor, profiles: Tensor, triplets_N3: Tensor) -> Tensor:
-        """Mean loss of triplets of row numbers into `profiles` and `images`; each image is embedded once."""
+    def distances(self, images: Tensor, profiles: Tensor, triplets_N3: Tensor) -> tuple[Tensor, Tensor]:
+        """D(u, i+) and D(u, i−) of triplets of rows of `profiles` and `images`, each image embedded once: float32 (N,)."""
         images_Bd, users_Bd = self.image_tower(images).float(), self.user_tower(profiles).float()
         user, positive, negative = triplets_N3.unbind(1)
         users_Nd = users_Bd[user]
-        o = self.distance(users_Nd, images_Bd[positive]) - self.distance(users_Nd, images_Bd[negative])
-        return comparison_loss(o, self.config)
+        return self.distance(users_Nd, images_Bd[positive]), self.distance(users_Nd, images_Bd[negative])
+
+    def forward(self, images: Tensor, profiles: Tensor, triplets_N3: Tensor) -> Tensor:
+        """Mean loss of the triplets."""
+        near_N, far_N = self.distances(images, profiles, triplets_N3)
+        return comparison_loss(near_N - far_N, self.config)
 
 
 def comparison_loss(o_N: Tensor, config: CDLConfig) -> Tensor:

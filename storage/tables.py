@@ -44,7 +44,7 @@ def _table(name: str, key: tuple[str, ...], doc: str, *columns: pa.Field) -> Tab
 _user_id = _column("user_id", pa.string(), "the source's id of the user")
 _image_id = _column("image_id", pa.string(), "the source's id of the image")
 _tag = _column("tag", pa.string(), "the tag as the source writes it")
-_model = _column("model", pa.string(), "the system that made the row, and the first digits of its checkpoint's digest")
+_model = _column("model", pa.string(), "the system that made the row, and the first digits of its state's digest")
 
 # -- the community, as ingested ----------------------------------------------------------------------------------------
 
@@ -196,7 +196,7 @@ METRICS = _table(
     "A figure of the evaluation, with its bootstrap interval over users.",
     _column("protocol", pa.string(), "paper, paper_matched or full"),
     _column("slice", pa.string(), "all, warm or cold images"),
-    _column("system", pa.string(), "cdl, popularity or random"),
+    _column("system", pa.string(), "the published system's name, popularity or random"),
     _column("metric", pa.string(), "precision, recall, ndcg, hit_rate or map"),
     _column("k", pa.int32(), "length of the list that is scored"),
     _column("value", pa.float64(), "mean over users"),
@@ -283,13 +283,13 @@ RECOMMENDATIONS = _table(
     _user_id,
     _column("rank", pa.int32(), "1 is best"),
     _image_id,
-    _column("score", pa.float32(), "inner product of the two exported embeddings; higher is better"),
+    _column("score", pa.float32(), "inner product of the two exported embeddings, if there are any; higher is better"),
     _model,
 )
 USER_EMBEDDINGS = _table(
     "user_embeddings",
     ("user_id",),
-    "A user's embedding.",
+    "A user's embedding; none where the system's score is no inner product.",
     _user_id,
     _column("embedding", VECTOR, "the embedding"),
     _model,
@@ -297,7 +297,7 @@ USER_EMBEDDINGS = _table(
 IMAGE_EMBEDDINGS = _table(
     "image_embeddings",
     ("image_id",),
-    "An image's embedding.",
+    "An image's embedding; none where the system's score is no inner product.",
     _image_id,
     _column("embedding", VECTOR, "the embedding"),
     _model,
@@ -305,7 +305,7 @@ IMAGE_EMBEDDINGS = _table(
 SIMILAR_IMAGES = _table(
     "similar_images",
     ("image_id", "rank"),
-    "An image that looks like another to the model.",
+    "An image that is like another to the model; none where it has no embeddings.",
     _image_id,
     _column("rank", pa.int32(), "1 is the most similar"),
     _column("similar_image_id", pa.string(), "the similar image"),

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
 
-from models import metrics, protocols, ranking
+from models import metrics, protocols
 from models.systems import SYSTEMS, System
 from storage import matrices, parquet, tables
 from storage.matrices import Ids
@@ -19,8 +19,9 @@ from tasks.caching import stage
 from tasks.community import CommunityTables, Known, read_community
 from tasks.draw import Round
 from tasks.evaluate import FULL_KS, FULL_METRICS
+from tasks.fit import fit
+from tasks.scoring import best_images, score_mixtures, user_blocks
 
-BLOCK_SCORES = 1 << 24  # scores in memory at once: 64 MiB, several times over while they are ranked
 LISTED = 20  # the longest list
 
 
@@ -69,11 +70,6 @@ class Asked:
         popularity_J = np.pad(self.known.community.popularity_I, (0, num_strangers))
         return np.asarray(popularity_J < self.round.cold_below)
 
-    def blocks(self) -> Iterator[slice]:
-        """Consecutive test users whose scores of all images fit into memory."""
-        step = max(1, BLOCK_SCORES // self.known.community.num_images)
-        return (slice(first, first + step) for first in range(0, len(self.tested_N), step))
-
 
 @stage
 def score_system(
@@ -105,17 +101,6 @@ def score_system(
         parquet.write(tables.USER_METRICS, _per_user(figures, known.users[asked.tested_N]), root),
         headline(figures, round_),
     )
-
-
-def fit(name: str, settings: dict[str, Any], seed: int, known: Known) -> tuple[System[Any], float]:
-    """The fitted system, and the seconds that it took."""
-    made = SYSTEMS[name]
-    # A setting comes back from JSON as a list where it was a tuple.
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    system = made(made.Config(**given), seed=seed)
-    start = time.perf_counter()
-    system.fit(known.community)
-    return system, time.perf_counter() - start
 
 
 def read_heldout(known: Known, round_: Round, root: Root) -> Asked:
@@ -161,12 +146,7 @@ def _mixtures(system: System[Any], asked: Asked) -> Iterator[Figure]:
     favorites_UI = csr_array(training_UI + concealed_UI)
     for protocol, matched in (("paper", False), ("paper_matched", True)):
         mixture_NM = protocols.mix(split, protocols.draw_others(favorites_UI, split, everything, matched=matched))
-        scores_NM = np.concatenate(
-            [
-                np.take_along_axis(system.score(asked.tested_N[block]), mixture_NM[block], axis=1)
-                for block in asked.blocks()
-            ]
-        )
+        scores_NM = score_mixtures(system, asked.tested_N, mixture_NM, training_UI.shape[1])
         for metric, values_NK in protocols.mixture_metrics(scores_NM, split)._asdict().items():
             for k, values_N in enumerate(values_NK.T, start=1):
                 yield Figure(protocol, "all", metric, k, values_N)
@@ -179,7 +159,7 @@ def _auc(system: System[Any], asked: Asked) -> Iterator[Figure]:
     values_N = np.concatenate(
         [
             metrics.auc(system.score(asked.tested_N[block]), heldout_N[block], training_NI[block])
-            for block in asked.blocks()
+            for block in user_blocks(len(asked.tested_N), training_NI.shape[1])
         ]
     )
     is_cold_N = asked.is_cold_J[heldout_N]
@@ -205,9 +185,9 @@ def _full(system: System[Any], asked: Asked) -> tuple[list[Figure], list[dict[st
     num_images = len(allowed["all"])
     # A slice that holds all of them need not be ranked again.
     apart = {name: rows for name, rows in allowed.items() if name == "all" or len(rows) < num_images}
-    lists = _ranked(system, asked, apart)
+    lists = best_images(system, asked.tested_N, apart, LISTED, asked.training_NI)
     for name in allowed:
-        hits = metrics.find_hits(lists.get(name, lists["all"]), kept[name])
+        hits = metrics.find_hits(lists.get(name, lists["all"]).rows, kept[name])
         figures += [
             Figure(protocol, name, metric, k, measured(hits, k))
             for metric, measured in FULL_METRICS.items()
@@ -215,40 +195,11 @@ def _full(system: System[Any], asked: Asked) -> tuple[list[Figure], list[dict[st
         ]
     of_all_lists = []
     for k in FULL_KS:
-        listed_NK = lists["all"][:, :k]
+        listed_NK = lists["all"].rows[:, :k]
         bias = metrics.popularity_bias(listed_NK, community.popularity_I)._asdict()
         share = {"coverage": metrics.coverage(listed_NK, num_images)}
         of_all_lists += [{"metric": metric, "k": k, "value": value} for metric, value in (share | bias).items()]
     return figures, of_all_lists
-
-
-def _ranked(system: System[Any], asked: Asked, allowed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """For each slice's image rows, every test user's best of them: int32 (N, LISTED), -1 where a list has ended."""
-    training_NI = asked.training_NI
-    vectors = system.vectors
-    if vectors is not None:
-        users_Nd = vectors.users_Ud[asked.tested_N]
-        usable = {name: rows[vectors.usable_I[rows]] for name, rows in allowed.items()}
-        return {
-            name: _rows(
-                rows, ranking.top_k(users_Nd, vectors.images_Id[rows], LISTED, seen_UI=training_NI[:, rows]).rows
-            )
-            for name, rows in usable.items()
-        }
-    lists: dict[str, list[np.ndarray]] = {name: [] for name in allowed}
-    for block in asked.blocks():
-        scores_bI = system.score(asked.tested_N[block])
-        if np.isnan(scores_bI).any():
-            raise ValueError(f"{system.name}: a score is nan; give -inf where an image cannot be scored")
-        for name, rows in allowed.items():
-            best = ranking.top_of(scores_bI[:, rows], LISTED, training_NI[block][:, rows])
-            lists[name].append(_rows(rows, best.rows))
-    return {name: np.concatenate(blocks) for name, blocks in lists.items()}
-
-
-def _rows(allowed: np.ndarray, found_NK: np.ndarray) -> np.ndarray:
-    # A -1 finds the -1 at the end, even where no image is allowed at all.
-    return np.asarray(np.append(allowed, -1)[found_NK])
 
 
 def _intervals(figures: list[Figure]) -> Iterator[tuple[Figure, metrics.Interval]]:

@@ -1,41 +1,31 @@
-"""Embeddings of images, shard by shard, and of users, by the trained model; their inner product is the score."""
-
-from dataclasses import dataclass
+"""CDL's embeddings of images, shard by shard, and of users; their inner product is the score."""
 
 import numpy as np
-import pyarrow as pa
 from prefect import unmapped
 
 from models import cdl
 from models.cdl import CDLConfig
 from models.training import choose_device
-from storage import matrices, parquet, tables
+from storage import tables
 from storage.refs import Ref
 from storage.roots import Root
 from storage.shards import Shards
-from storage.tables import Table
 from tasks.caching import stage
 from tasks.profiles import read_profiles
+from tasks.scoring import Embeddings, Model, write_embeddings
 from tasks.train import Trained, load_cdl
 
 USER_BLOCK = 16_384  # users whose dense profiles are in memory at a time
 
 
-@dataclass(frozen=True)
-class Embeddings:
-    """What is exported: the inner product of a user's and an image's embedding is the score."""
-
-    users: Ref
-    images: list[Ref]
-
-
 def embed_all(
-    profiles: Ref, inputs: list[Ref], trained: Trained, model: CDLConfig, device: str, root: Root
-) -> Embeddings:
+    table: dict[str, Ref], profiles: Ref, inputs: list[Ref], trained: Trained, model: CDLConfig, device: str, root: Root
+) -> Model:
     """Everybody, and every shard of images, each shard a cached task run of its own."""
     fixed = [unmapped(item) for item in (trained, model, device, root)]
     images = list(embed_images.map(inputs, *fixed).result())
-    return Embeddings(embed_users(profiles, trained, model, device, root), images)
+    embeddings = Embeddings(embed_users(profiles, trained, model, device, root), images)
+    return Model("cdl", _label(trained), table["users"], table["images"], embeddings, None)
 
 
 @stage
@@ -45,7 +35,7 @@ def embed_images(shard: Ref, trained: Trained, model: CDLConfig, device: str, ro
     shards = Shards.open([shard], root)
     images_Id = cdl.embed(network.image_tower, shards.gather(np.arange(len(shards))))
     _, vectors = cdl.score_vectors(network, images_Id[:0], images_Id)
-    return _write(tables.IMAGE_EMBEDDINGS, "image_id", shards.ids, vectors, trained, root)
+    return write_embeddings(tables.IMAGE_EMBEDDINGS, shards.ids, vectors, _label(trained), root)
 
 
 @stage
@@ -58,23 +48,8 @@ def embed_users(profiles: Ref, trained: Trained, model: CDLConfig, device: str, 
         for row in range(0, len(users), USER_BLOCK)
     ]
     vectors, _ = cdl.score_vectors(network, np.concatenate(blocks), blocks[0][:0])
-    return _write(tables.USER_EMBEDDINGS, "user_id", users, vectors, trained, root)
+    return write_embeddings(tables.USER_EMBEDDINGS, users, vectors, _label(trained), root)
 
 
-def read_embeddings(refs: list[Ref], root: Root) -> tuple[np.ndarray, np.ndarray]:
-    """Ids, sorted, and embeddings, float32 (len(ids), d)."""
-    rows = pa.concat_tables([parquet.read(ref, root) for ref in refs])
-    ids, vectors = rows[rows.column_names[0]].to_numpy(), matrices.vectors_of(rows["embedding"])
-    order = np.argsort(ids.astype(str), kind="stable")
-    return ids[order], vectors[order]
-
-
-def _write(table: Table, key: str, ids: np.ndarray, vectors: np.ndarray, trained: Trained, root: Root) -> Ref:
-    name = pa.array([model_name(trained)] * len(ids))
-    columns = {key: ids, "embedding": matrices.lists_of(vectors), "model": name}
-    return parquet.write(table.with_dimensions(vectors.shape[1]), columns, root)
-
-
-def model_name(trained: Trained) -> str:
-    """What the column `model` says."""
+def _label(trained: Trained) -> str:
     return f"cdl-{trained.checkpoint.sha256[:12]}"

@@ -8,6 +8,7 @@ import polars as pl
 from storage import parquet, tables
 from storage.refs import Ref
 from storage.roots import Root
+from tasks.scoring import system_of
 
 GATED = (("paper", "precision"), ("paper_matched", "precision"), ("full", "ndcg"))  # at the longest list measured
 
@@ -31,6 +32,7 @@ class Outcome:
 
 
 def gate(
+    system: str,
     metrics: list[dict[str, Any]],
     exports: dict[str, list[Ref]],
     table: dict[str, Ref],
@@ -39,7 +41,10 @@ def gate(
     config: GateConfig,
     root: Root,
 ) -> list[Outcome]:
-    """All outcomes. `last` is the manifest of the current run; it is compared where its `comparable` is equal."""
+    """All outcomes. `last` is the manifest of the current run; it is compared where its `comparable` is equal.
+
+    What was published last is compared whatever system it was: another one may not do worse either.
+    """
     outcomes = _check_tables(exports, table["favorites"], table["images"], root)
     figures = {
         (row["protocol"], row["metric"], row["k"], row["system"]): row["value"]
@@ -55,9 +60,9 @@ def gate(
         if not ks:
             continue
         k = max(ks)  # below 20 where the protocol was lowered to a small community
-        ours = figures[protocol, metric, k, "cdl"]
+        ours = figures[protocol, metric, k, system]
         name = f"{protocol} {metric}@{k}"
-        chance, popularity = (figures[protocol, metric, k, system] for system in ("random", "popularity"))
+        chance, popularity = (figures[protocol, metric, k, floor] for floor in ("random", "popularity"))
         outcomes.append(_at_least(f"{name} above random", ours, chance, is_warning=False))
         outcomes.append(
             _at_least(f"{name} above popularity", ours, popularity, is_warning=not config.below_popularity_stops)
@@ -67,7 +72,7 @@ def gate(
                 row["value"]
                 for row in last["metrics"]
                 if (row["protocol"], row["metric"], row["k"], row["system"], row["slice"])
-                == (protocol, metric, k, "cdl", "all")
+                == (protocol, metric, k, system_of(last), "all")
             ]
             for value in before:
                 floor = value * (1 - config.tolerance)

@@ -51,7 +51,8 @@ def publish(
         return Completed(name="Cached", data=_published(same, root, is_new=False))
     metrics = parquet.read(night.metrics, root).to_pylist()
     comparable = {"source": night.source.address, "thresholds": canonical(night.split.thresholds, "thresholds")}
-    outcomes = gate(metrics, night.exports, night.community.tables, manifest, comparable, config, root)
+    system, tables = night.tested.model.system, night.community.tables
+    outcomes = gate(system, metrics, night.exports, tables, manifest, comparable, config, root)
     generated_at = datetime.now(UTC).isoformat(timespec="seconds")
     page = report.build(night, metrics, outcomes, settings, generated_at, stages, root)
     stopped = [outcome for outcome in outcomes if not outcome.passed and not outcome.is_warning]
@@ -66,8 +67,12 @@ def publish(
         "quarantine": canonical(night.quarantine, "quarantine"),
         "ingest": night.community.report,
         "comparable": comparable,
-        "image_input": night.learned.inputs.kind,
-        "score": "inner product of the exported embeddings",
+        "system": system,
+        "model": night.published.label,
+        "fitted": canonical(night.published.fitted, "fitted"),
+        "learned_from": "all favorites" if night.published != night.tested.model else "favorites not concealed",
+        "image_input": night.tested.image_input,
+        "score": night.published.score_meaning,
         "metrics": metrics,
         "gate": [asdict(outcome) for outcome in outcomes],
         "is_current": not stopped,

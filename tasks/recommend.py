@@ -1,4 +1,4 @@
-"""Exact top-K for every user, and similar images, in blocks."""
+"""Everybody's best images, and similar images, in blocks."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,12 +10,12 @@ from prefect import unmapped
 from models import ranking
 from models.ranking import Candidates
 from storage import matrices, parquet, tables
+from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
 from tasks.caching import stage
-from tasks.embed import Embeddings, model_name, read_embeddings
 from tasks.profiles import Profiles
-from tasks.train import Trained
+from tasks.scoring import Model, best_images, read_embeddings, read_scorer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,42 +24,41 @@ class RecommendConfig:
 
     num_recommendations: int = 50  # a user's list; shorter where fewer candidates are left
     num_similar: int = 20  # similar images of an image
-    candidates: Literal["interests", "all"] = "interests"  # interests: with a tag of the user's interest (section 5)
+    candidates: Literal["auto", "interests", "all"] = (
+        "auto"  # interests: with a tag of the user's interest (CDL, section 5); auto: interests for cdl, else all
+    )
     block_users: int = 8192  # users, or images, in one block
 
     def __post_init__(self) -> None:
-        if self.candidates not in ("interests", "all"):
-            raise ValueError(f"recommend.candidates is {self.candidates!r}; choose interests or all")
+        if self.candidates not in ("auto", "interests", "all"):
+            raise ValueError(f"recommend.candidates is {self.candidates!r}; choose auto, interests or all")
 
 
-def recommend_all(
-    embeddings: Embeddings, favorites: Ref, profiles: Profiles, trained: Trained, config: RecommendConfig, root: Root
-) -> list[Ref]:
+def recommend_all(model: Model, favorites: Ref, profiles: Profiles, config: RecommendConfig, root: Root) -> list[Ref]:
     """RECOMMENDATIONS of everybody, each block of users a cached task run of its own."""
-    blocks = list(range(-(-embeddings.users.rows // config.block_users)))
+    blocks = list(range(-(-model.users.rows // config.block_users)))
+    wants_filter = config.candidates == "interests" or (config.candidates == "auto" and model.system == "cdl")
     # Without tags nobody has a tag of interest, so all images are candidates.
-    is_filtered = config.candidates == "interests" and profiles.of == "tags"
+    is_filtered = wants_filter and profiles.of == "tags"
     wanted = (profiles.interests, profiles.carried) if is_filtered else (None, None)
-    fixed = (embeddings, favorites, *wanted, trained, config, root)
-    return list(recommend.map(blocks, *map(unmapped, fixed)).result())
+    return list(recommend.map(blocks, *map(unmapped, (model, favorites, *wanted, config, root))).result())
 
 
 @stage
 def recommend(
     block: int,
-    embeddings: Embeddings,
+    model: Model,
     favorites: Ref,
     interests: Ref | None,
     carried: Ref | None,
-    trained: Trained,
     config: RecommendConfig,
     root: Root,
 ) -> Ref:
     """RECOMMENDATIONS of one block of users: candidates but their favorites, by score."""
-    users, users_Ud = read_embeddings([embeddings.users], root)
-    images, images_Id = read_embeddings(embeddings.images, root)
-    chosen = slice(block * config.block_users, (block + 1) * config.block_users)
-    users, users_Ud = users[chosen], users_Ud[chosen]
+    scorer = read_scorer(model, root)
+    images, first = scorer.images, block * config.block_users
+    chosen = np.arange(first, min(first + config.block_users, len(scorer.users)))
+    users = scorer.users[chosen]
     seen, candidates = parquet.read(favorites, root), None
     if interests and carried:
         wanted, has = parquet.read(interests, root), parquet.read(carried, root)
@@ -68,30 +67,32 @@ def recommend(
             matrices.incidence(wanted["user_id"], wanted["tag"], users, tags),
             matrices.incidence(has["image_id"], has["tag"], images, tags),
         )
-    rows, scores = ranking.top_k(
-        users_Ud,
-        images_Id,
+    rows, scores = best_images(
+        scorer,
+        chosen,
+        {"all": np.arange(len(images))},
         config.num_recommendations,
-        seen_UI=matrices.incidence(seen["user_id"], seen["image_id"], users, images),
-        candidates=candidates,
-    )
+        matrices.incidence(seen["user_id"], seen["image_id"], users, images),
+        candidates,
+    )["all"]
     user, rank = np.nonzero(rows >= 0)
     columns = {
         "user_id": users[user],
         "rank": (rank + 1).astype(np.int32),
         "image_id": images[rows[user, rank]],
         "score": scores[user, rank],
-        "model": pa.array([model_name(trained)] * len(user)),
+        "model": pa.array([model.label] * len(user)),
     }
     return parquet.write(tables.RECOMMENDATIONS, columns, root)
 
 
 @stage
-def find_similar(image_embeddings: list[Ref], config: RecommendConfig, root: Root) -> Ref:
-    """SIMILAR_IMAGES of every image, by the cosine of the learned representations, centred."""
-    images, images_Id = read_embeddings(image_embeddings, root)
-    learned = images_Id[:, :-1]  # the last entry only carries w · π² into the score
-    # Centred: the objective never asks for a mean of zero, and with what all images share every cosine is near 1.
+def find_similar(model: Model, config: RecommendConfig, root: Root) -> Ref:
+    """SIMILAR_IMAGES of every image, by the cosine of the learned representations, centred; of none without them."""
+    images, learned = _representations(model, root)
+    if not learned.size:
+        return parquet.write(tables.SIMILAR_IMAGES, {name: [] for name in tables.SIMILAR_IMAGES.schema.names}, root)
+    # Centred: no objective asks for a mean of zero, and with what all images share every cosine is near 1.
     rows, scores = ranking.similar(learned - learned.mean(axis=0), config.num_similar)
     image, rank = np.nonzero(rows >= 0)
     columns = {
@@ -103,7 +104,17 @@ def find_similar(image_embeddings: list[Ref], config: RecommendConfig, root: Roo
     return parquet.write(tables.SIMILAR_IMAGES, columns, root)
 
 
-def exported(lists: list[Ref], embeddings: Embeddings, similar: Ref) -> dict[str, list[Ref]]:
+def _representations(model: Model, root: Root) -> tuple[Ids, np.ndarray]:
+    """The images with an embedding, and what they are like: float32 (I, d)."""
+    if model.fitted:
+        return np.empty(0, object), np.empty((0, 0), np.float32)
+    _, users_Ud = read_embeddings([model.embeddings.users], root)
+    images, images_Id = read_embeddings(model.embeddings.images, root)
+    # An entry that all users share adds the same to everybody's score of an image: it says nothing of what it is like.
+    return images, np.compress((users_Ud != users_Ud[:1]).any(axis=0), images_Id, axis=1)
+
+
+def exported(lists: list[Ref], model: Model, similar: Ref) -> dict[str, list[Ref]]:
     """The files of each exported table."""
-    parts = (lists, [embeddings.users], embeddings.images, [similar])
+    parts = (lists, [model.embeddings.users], model.embeddings.images, [similar])
     return {table.name: part for table, part in zip(tables.EXPORTS, parts, strict=True)}

@@ -10,16 +10,15 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from models import ranking
+from models.systems import SYSTEMS
 from storage import images, matrices, parquet
 from storage.refs import Ref
 from storage.roots import Root
 from storage.shards import Shards
 from tasks import report_page
-from tasks.embed import read_embeddings
 from tasks.gate import Outcome
 from tasks.ledger import Line
-from tasks.night import Night
+from tasks.night import CDLChain, Night, Tastes
 from tasks.report_page import (
     Cluster,
     Distributions,
@@ -34,6 +33,7 @@ from tasks.report_page import (
     Stage,
     Training,
 )
+from tasks.scoring import best_images, read_scorer
 
 NUM_PEOPLE = 12
 NUM_LIKES = 10
@@ -54,7 +54,7 @@ def build(
     """The page of one night."""
     stopped = [outcome for outcome in outcomes if not outcome.passed and not outcome.is_warning]
     warnings = [outcome for outcome in outcomes if not outcome.passed and outcome.is_warning]
-    name = night.source.address.rstrip("/").rpartition("/")[2]
+    name, chain = night.source.address.rstrip("/").rpartition("/")[2], night.tested.cdl
     return report_page.render(
         Report(
             title=f"{name}, run {night.run.id}",
@@ -62,6 +62,7 @@ def build(
             source=night.source.address,
             generated_at=datetime.fromisoformat(generated_at),
             published=not stopped,
+            system=night.tested.model.system,
             verdict=_verdict(night, stopped),
             warnings=[f"{outcome.name}: {outcome.message}" for outcome in warnings],
             gates=[
@@ -72,13 +73,13 @@ def build(
             readings=_readings(night, root),
             community=_community(night),
             distributions=_distributions(night, root),
-            clusters=_clusters(night.learned.clusters, root),
-            negatives=_negatives(night.learned.audit, root),
+            clusters=_clusters(night.tested.tastes.clusters, root),
+            negatives=_negatives(chain.audit, root) if chain else None,
             training=Training(
-                loss=[(step, loss) for step, loss in night.learned.trained.losses],
+                loss=chain.trained.losses if chain else [],
                 settings=[
                     (f"{section}.{key}", str(value))
-                    for section in ("model", "training", "triplets", "images")
+                    for section in (("model", "training", "triplets", "images") if chain else ("model", "images"))
                     for key, value in settings[section].items()
                     if key != "class"
                 ],
@@ -93,26 +94,60 @@ def _verdict(night: Night, stopped: list[Outcome]) -> str:
     if stopped:
         return f"{'; '.join(f'{outcome.name}: {outcome.message}' for outcome in stopped)}."
     lists = sum(ref.rows for ref in night.exports["recommendations"])
-    return f"{lists:,} recommendations for {night.learned.profiles.profiles.rows:,} users are current."
+    return f"{lists:,} recommendations for {night.published.users.rows:,} users are current."
 
 
 def _readings(night: Night, root: Root) -> list[tuple[str, str]]:
     """Which of several possible readings of the data this night took."""
-    learned = night.learned
-    inputs, thresholds = learned.inputs, night.split.thresholds
-    usable = sum(shard.rows for shard in inputs.shards)
-    dropped = Counter(parquet.read(learned.audit, root, ["dropped"])["dropped"].to_pylist())
+    thresholds, chain = night.split.thresholds, night.tested.cdl
+    learned_from = "the favorites that were not concealed"
+    if night.published != night.tested.model:
+        learned_from = "all favorites; the figures are of the same system, fitted without those concealed"
+    return [
+        ("System", _system(night)),
+        ("Score", night.published.score_meaning),
+        ("Learned from", learned_from),
+        *_readings_of_tastes(night.tested.tastes),
+        (
+            "Test",
+            f"users with {thresholds.min_favorites} to {thresholds.max_favorites} favorites; "
+            f"{thresholds.num_concealed} of each concealed before anything was learned, mixed with "
+            f"{thresholds.num_others} others: {night.split.concealed.rows:,} concealed favorites in all",
+        ),
+        *(_readings_of_cdl(chain, root) if chain else [("Image input", night.tested.image_input or "none")]),
+    ]
+
+
+def _system(night: Night) -> str:
+    name = night.published.system
+    source = "CDL (Lei et al., CVPR 2016)" if night.tested.cdl else SYSTEMS[name].source
+    return f"{name}: {source}"
+
+
+def _readings_of_tastes(tastes: Tastes) -> list[tuple[str, str]]:
+    vectors, profiles = tastes.vectors, tastes.profiles
     vocabulary = (
         "the community's tags"
-        if learned.vectors.of == "tags"
+        if vectors.of == "tags"
         else "the images themselves: there are no tags, so a user's training favorites form a sentence"
     )
-    profiles = f"{learned.profiles.num_from_favorites:,} users from their training favorites"
-    if learned.vectors.of == "tags":
-        profiles = (
-            f"{learned.profiles.num_from_own_tags:,} users from their own tags, "
-            f"{learned.profiles.num_from_favorites:,} from the tags of the images they favorited"
+    made_of = f"{profiles.num_from_favorites:,} users from their training favorites"
+    if vectors.of == "tags":
+        made_of = (
+            f"{profiles.num_from_own_tags:,} users from their own tags, "
+            f"{profiles.num_from_favorites:,} from the tags of the images they favorited"
         )
+    unknown = f"; {vectors.out_of_vocabulary:,} out of vocabulary" if vectors.out_of_vocabulary else ""
+    return [
+        ("Clusters", f"{tastes.clusters.rows:,} clusters of {vectors.vectors.rows:,} vectors of {vocabulary}{unknown}"),
+        ("Profiles", made_of),
+    ]
+
+
+def _readings_of_cdl(chain: CDLChain, root: Root) -> list[tuple[str, str]]:
+    inputs = chain.inputs
+    usable = sum(shard.rows for shard in inputs.shards)
+    dropped = Counter(parquet.read(chain.audit, root, ["dropped"])["dropped"].to_pylist())
     return [
         (
             "Image input",
@@ -120,30 +155,14 @@ def _readings(night: Night, root: Root) -> list[tuple[str, str]]:
             f"(coverage: {', '.join(f'{kind} {count:,}' for kind, count in inputs.coverage.items())})",
         ),
         (
-            "Clusters",
-            f"{learned.clusters.rows:,} clusters of {learned.vectors.vectors.rows:,} vectors of {vocabulary}"
-            + (
-                f"; {learned.vectors.out_of_vocabulary:,} out of vocabulary"
-                if learned.vectors.out_of_vocabulary
-                else ""
-            ),
-        ),
-        ("Profiles", profiles),
-        (
             "Negatives",
             "; ".join(
                 f"{count:,} users with every exclusion" if name == "none" else f"{count:,} users without {name}"
                 for name, count in sorted(dropped.items())
             ),
         ),
-        (
-            "Test",
-            f"users with {thresholds.min_favorites} to {thresholds.max_favorites} favorites; "
-            f"{thresholds.num_concealed} of each concealed before anything was learned, mixed with "
-            f"{thresholds.num_others} others: {night.split.concealed.rows:,} concealed favorites in all",
-        ),
-        ("Triplets", f"{learned.triplets.rows:,}"),
-        ("Device", learned.trained.device),
+        ("Triplets", f"{chain.triplets.rows:,}"),
+        ("Device", chain.trained.device),
     ]
 
 
@@ -160,12 +179,8 @@ def _community(night: Night) -> list[Ingested]:
 
 def _distributions(night: Night, root: Root) -> Distributions:
     table = night.community.tables
-    clusters = (
-        parquet.read(night.learned.profiles.profiles, root, ["clusters"])["clusters"]
-        .combine_chunks()
-        .flatten()
-        .to_numpy()
-    )
+    profiles = night.tested.tastes.profiles
+    clusters = parquet.read(profiles.profiles, root, ["clusters"])["clusters"].combine_chunks().flatten().to_numpy()
     users = parquet.scan(table["users"], root).select("user_id")
 
     def per_user(ref: Ref) -> np.ndarray:
@@ -174,7 +189,7 @@ def _distributions(night: Night, root: Root) -> Distributions:
         return joined["len"].to_numpy().astype(np.int64)
 
     return Distributions(
-        users_per_cluster=np.bincount(clusters, minlength=night.learned.profiles.num_clusters),
+        users_per_cluster=np.bincount(clusters, minlength=profiles.num_clusters),
         favorites_per_user=per_user(table["favorites"]),
         tags_per_user=per_user(table["user_tags"]) if table["user_tags"].rows else np.zeros(0, np.int64),
     )
@@ -210,17 +225,17 @@ def _people(night: Night, root: Root) -> list[Person]:
     tested = tested[np.unique(np.linspace(0, len(tested) - 1, NUM_PEOPLE).astype(int))] if len(tested) else tested
     if not len(tested):
         return []
-    users, users_Ud = read_embeddings(night.exports["user_embeddings"], root)
-    image_ids, images_Id = read_embeddings(night.exports["image_embeddings"], root)
+    scorer = read_scorer(night.tested.model, root)
+    image_ids = scorer.images
     likes_UI = matrices.incidence(training["user_id"], training["image_id"], tested, image_ids)
     concealed_UI = matrices.incidence(concealed["user_id"], concealed["image_id"], tested, image_ids)
-    vectors = users_Ud[np.searchsorted(users.astype(str), tested.astype(str))]
-    best = ranking.top_k(vectors, images_Id, min(NUM_GOT, len(image_ids)), seen_UI=likes_UI)
+    rows, everything = matrices.rows_of(pa.array(tested, pa.string()), scorer.users), np.arange(len(image_ids))
+    best = best_images(scorer, rows, {"all": everything}, min(NUM_GOT, len(image_ids)), likes_UI)["all"]
     likes = [likes_UI[[row]].indices[:NUM_LIKES] for row in range(len(tested))]
     shown = np.unique(np.concatenate([*likes, best.rows[best.rows >= 0]]))
     pictures = dict(zip(shown.tolist(), _pictures(image_ids[shown], night, root), strict=True))
     interests = (
-        parquet.scan(night.learned.profiles.interests, root)
+        parquet.scan(night.tested.tastes.profiles.interests, root)
         .filter(pl.col("user_id").is_in(tested.tolist()))
         .sort("count", "lift", "tag", descending=[True, True, False])
         .group_by("user_id", maintain_order=True)

@@ -34,7 +34,7 @@ METRICS = {
     "map": "MAP",
     "auc": "AUC",
 }
-SYSTEMS = {"cdl": "CDL", "popularity": "Popularity", "random": "Random"}
+SYSTEMS = {"cdl": "CDL", "popularity": "Popularity", "random": "Random"}  # others go by their own name
 HEADLINES = (("paper", "precision"), ("paper_matched", "precision"), ("full", "ndcg"))  # at the longest list measured
 CURVES = (("paper", "precision"), ("paper", "recall"), ("paper_matched", "precision"), ("paper_matched", "recall"))
 TABLE_KS = (1, 5, 10, 20)  # lengths in the tables; the curves' own tables hold every other
@@ -162,10 +162,10 @@ class Report:
     source: str
     generated_at: datetime
     published: bool
+    system: str  # that is exported; the others stand beside it
     verdict: str  # one sentence after the badge "Published" or "Not current": since when, or why not
     warnings: Sequence[str] = ()  # what must not be overlooked, e.g. below popularity
     gates: Sequence[Gate] = ()
-    system: str = "cdl"  # the system that is exported; the others stand beside it
     metrics: Sequence[Metric] = ()
     readings: Sequence[tuple[str, str]] = ()  # (what, how this run read it)
     community: Sequence[Ingested] = ()

@@ -20,8 +20,9 @@ from storage.refs import Ref
 from storage.roots import Root, scratch_folder
 from tasks.caching import digest, stage
 from tasks.community import CommunityTables, read_community
-from tasks.compare import fit, headline, measure, read_heldout
+from tasks.compare import headline, measure, read_heldout
 from tasks.draw import Round
+from tasks.fit import fit
 
 log = logging.getLogger("tastegraph")
 

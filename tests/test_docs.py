@@ -17,7 +17,6 @@ from typer.main import get_command
 
 from docs import generate
 from flows.cli import app
-from flows.settings import NightlyConfig
 from storage import images, matrices, parquet, snapshots, tables
 from storage.roots import Root
 from storage.snapshots import Pointer
@@ -29,7 +28,7 @@ README, PIPELINE, SOURCES, RUNNING, CONTRIBUTING = (
     (PROJECT / name).read_text()
     for name in ("README.md", "docs/pipeline.md", "docs/sources.md", "docs/running.md", "CONTRIBUTING.md")
 )
-SETTINGS = {section.name: getattr(NightlyConfig(), section.name) for section in fields(NightlyConfig)}
+SETTINGS = generate.owners()  # each section's classes; `model` has one for each system
 USER = "u000004"  # the user that the README's queries ask about
 
 
@@ -155,10 +154,11 @@ def test_the_generated_pages_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_every_setting_has_a_comment_and_every_table_and_column_a_meaning() -> None:
     silent = [
-        f"{name}.{field.name}"
-        for name, section in SETTINGS.items()
-        for field in fields(section)
-        if not generate._comments(type(section)).get(field.name)
+        f"{name}.{field.name} of {owner.__name__}"
+        for name, owners in SETTINGS.items()
+        for owner in owners
+        for field in fields(owner)
+        if not generate.comments_of(owner).get(field.name)
     ]
     every_table = [table for table in vars(tables).values() if isinstance(table, tables.Table)]
 
@@ -235,7 +235,7 @@ def test_what_a_page_points_at_exists(page: Path) -> None:
     text = page.read_text()
     targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
     named = re.findall(r"`((?:flows|tasks|models|storage|tests|benchmarks|docs)/[\w./-]*)`", text)
-    keys = {f"{name}.{field.name}" for name, section in SETTINGS.items() for field in fields(section)}
+    keys = {f"{name}.{field.name}" for name, owners in SETTINGS.items() for owner in owners for field in fields(owner)}
     settings = re.findall(rf"`(?:--set )?((?:{'|'.join(SETTINGS)})\.[a-z_]+)[`=]", text)
     makes = re.findall(r"`make ([a-z]+)`", text)
 

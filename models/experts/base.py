@@ -25,10 +25,9 @@ class Expert:
         product = self.users_UR[users_N] @ self.images_RI
         return np.asarray(product.toarray() if issparse(product) else product, np.float32)
 
-    def scores_of(self, users_N: np.ndarray, images_M: np.ndarray) -> np.ndarray:
-        """float32 (N, M): only these images."""
-        product = self.users_UR[users_N] @ self.images_RI[:, images_M]
-        return np.asarray(product.toarray() if issparse(product) else product, np.float32)
+    def of(self, images_M: np.ndarray) -> "Expert":
+        """The expert on only these images."""
+        return Expert(self.users_UR, self.images_RI[:, images_M])
 
 
 def degrees(matrix: csr_array, axis: int) -> np.ndarray:

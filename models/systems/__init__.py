@@ -2,6 +2,7 @@
 
 from models.systems import (
     borda,
+    cdl,
     collaborative_dl,
     floor,
     implicit_library,
@@ -20,6 +21,7 @@ __all__ = [
     "System",
     "Vectors",
     "borda",
+    "cdl",
     "collaborative_dl",
     "floor",
     "implicit_library",

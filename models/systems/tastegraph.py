@@ -26,7 +26,7 @@ WEIGHED_AT_ONCE = 64  # users whose scores of all images by all experts are in m
 OVERSAMPLED, POWERS = 32, 3  # of the randomised singular vectors (Halko, Martinsson and Tropp, 2011)
 SCALED_ON = 2048  # images on which an expert's spread for a user is measured
 STEPS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.5)  # weights that are tried, beside the first expert's 1
-NEWNESS = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)  # factors that are tried for new images
+NEWNESS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # factors that are tried for new images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class TasteGraphConfig:
     factor_models: int = 4  # factorisations whose scores are added
     heldout_share: float = 0.1  # of a user's favorites, set aside to learn the weights
     new_share: float = 0.03  # of the images with favorites, taken out altogether to learn how new images compare
-    weighing_users: int = 2000  # on whom the weights are learned
+    weighing_users: int = 5000  # on whom the weights are learned
     depth: int = 100  # each expert's best so many images of a user are what a mixture ranks while weights are learned
     k: int = 20  # weights maximise NDCG at k
     rounds: int = 3  # over all experts, when the weights are searched
@@ -68,10 +68,11 @@ class TasteGraph(System[TasteGraphConfig]):
     Config = TasteGraphConfig
 
     def fit(self, community: Community) -> None:
-        makers = self._makers()
+        makers = self._makers(factor_models=1)
         training, heldout_UI, new_I = _set_aside(community, self.config, self.seed)
         fitted = _fit_all(makers, training, self.seed)
         self.mixture = _weigh(list(fitted.values()), training, heldout_UI, new_I, self.config, self.seed)
+        makers = self._makers(self.config.factor_models)
         worth = {
             name: makers[name]
             for name, warm, cold in zip(fitted, self.mixture.warm_E, self.mixture.cold_E, strict=True)
@@ -87,20 +88,18 @@ class TasteGraph(System[TasteGraphConfig]):
             self.names = ["compressed"]
             self.mixture = Mixture(np.ones(1), np.ones(1), 1.0)
 
-    def _makers(self) -> dict[str, Any]:
+    def _makers(self, factor_models: int) -> dict[str, Any]:
         config = self.config
-        factors = Factors(
-            dimensions=config.factor_dimensions, strength=config.factor_strength, models=config.factor_models
-        )
+        factors = Factors(dimensions=config.factor_dimensions, strength=config.factor_strength, models=factor_models)
         ridge = Ridge(strength=config.ridge_strength)
         experts = {
             "neighbors": Neighbors(),
             "niche_neighbors": Neighbors(popular=0.5),
             "ridge": replace(ridge, tags=0.0),
             "tagged_ridge": ridge,
-            "factors": replace(factors, contacts=0.0, tags=0.0),
-            "social_factors": replace(factors, tags=0.0),
-            "tagged_factors": replace(factors, contacts=0.0),
+            "factors": factors,
+            "social_factors": replace(factors, contacts=0.3),
+            "tagged_factors": replace(factors, tags=1.0),
             "sequence": Sequence(),
             "short_sequence": Sequence(window=10, decay=5.0),
             "content": Content(),
@@ -177,11 +176,11 @@ def _fit_all(makers: dict[str, Any], community: Community, seed: int) -> dict[st
 def _scaled(expert: Expert, community: Community, seed: int) -> Expert:
     """The expert with each user's scores divided by their root mean square over a sample of images."""
     rng = np.random.default_rng(seed)
-    sample = rng.permutation(community.num_images)[:SCALED_ON]
+    sampled = expert.of(rng.permutation(community.num_images)[:SCALED_ON])
     scales_U = np.zeros(community.num_users)
     for first in range(0, community.num_users, 2048):
         users = np.arange(first, min(first + 2048, community.num_users))
-        scales_U[users] = np.sqrt(np.square(expert.scores_of(users, sample), dtype=np.float64).mean(axis=1))
+        scales_U[users] = np.sqrt(np.square(sampled.scores(users), dtype=np.float64).mean(axis=1))
     typical = np.median(scales_U[scales_U > 0]) if (scales_U > 0).any() else 1.0
     # A user of whom the sample shows next to nothing keeps a common scale: a tiny one would blow up a single score.
     factors_U = (1 / np.maximum(scales_U, typical / 10)).astype(np.float32)
@@ -230,6 +229,7 @@ class _Pool(NamedTuple):
     scores_ENP: np.ndarray  # float32; 0 where not filled
     floor_NP: np.ndarray  # float32; 0 where filled, else -inf
     is_held_NP: np.ndarray  # bool; whether the image was set aside
+    num_held_N: np.ndarray  # int64; how many allowed images were
 
 
 def _weigh(
@@ -245,17 +245,21 @@ def _weigh(
     if not len(users):
         return Mixture(np.ones(len(experts)), np.ones(len(experts)), 1.0)
     users = np.sort(np.random.default_rng(seed).permutation(users)[: config.weighing_users])
-    known = _pool(experts, users, training, heldout_UI, np.flatnonzero(~new_I), config.depth)
-    held_N, new_held_N = (np.diff(keep(heldout_UI, mask[heldout_UI.indices]).indptr)[users] for mask in (~new_I, new_I))
-    warm_E = _search(known, held_N, config)
-    if not new_held_N.any():
+    warm_I = training.popularity_I > 0
+    warm = _pool(experts, users, training, heldout_UI, warm_I, config.depth)
+    warm_E = _search(warm, config)
+    if not _describes(training):
         return Mixture(warm_E, warm_E, 1.0)
-    new = _pool(experts, users, training, heldout_UI, np.flatnonzero(new_I), config.depth)
-    cold_E = _search(new, new_held_N, config)
-    warm_NP, cold_NP = _mixed(warm_E, known), _mixed(cold_E, new)
-    is_held_NP = np.concatenate([known.is_held_NP, new.is_held_NP], axis=1)
+    made_new = _pool(experts, users, training, heldout_UI, new_I, config.depth)
+    cold_E = _search(made_new, config) if made_new.num_held_N.any() else warm_E
+    # Images taken out are as popular as any. How high new images ought to stand is told by those that are new as it is.
+    new = _pool(experts, users, training, heldout_UI, ~warm_I & ~new_I, config.depth)
+    warm_NP, new_NP = _mixed(warm_E, warm), _mixed(cold_E, new)
+    is_held_NP = np.concatenate([warm.is_held_NP, new.is_held_NP], axis=1)
     values = [
-        _ndcg(np.concatenate([warm_NP, factor * cold_NP], axis=1), is_held_NP, held_N + new_held_N, config.k)
+        _ndcg(
+            np.concatenate([warm_NP, factor * new_NP], axis=1), is_held_NP, warm.num_held_N + new.num_held_N, config.k
+        )
         for factor in NEWNESS
     ]
     return Mixture(warm_E, cold_E, NEWNESS[int(np.argmax(values))])
@@ -266,19 +270,21 @@ def _pool(
     users: np.ndarray,
     training: Community,
     heldout_UI: csr_array,
-    allowed: np.ndarray,
+    allowed_I: np.ndarray,
     depth: int,
 ) -> _Pool:
     """The union of the experts' best allowed images of each user, but for favorites that are known already."""
+    allowed = np.flatnonzero(allowed_I)
     depth = min(depth, len(allowed))
+    experts = [expert.of(allowed) for expert in experts]
     seen_NI, held_NI = (csr_array(matrix[users][:, allowed]) for matrix in (training.favorites_UI, heldout_UI))
     scores_ENP = np.zeros((len(experts), len(users), len(experts) * depth), np.float32)
     floor_NP = np.zeros(scores_ENP.shape[1:], np.float32)
     is_held_NP = np.zeros(scores_ENP.shape[1:], bool)
-    for first in range(0, len(users), WEIGHED_AT_ONCE):
+    for first in range(0, len(users) if depth else 0, WEIGHED_AT_ONCE):
         block = slice(first, min(first + WEIGHED_AT_ONCE, len(users)))
         seen_nI, held_nI = seen_NI[block].toarray() > 0, held_NI[block].toarray() > 0
-        scores_EnI = np.stack([expert.scores_of(users[block], allowed) for expert in experts])
+        scores_EnI = np.stack([expert.scores(users[block]) for expert in experts])
         scores_EnI[:, seen_nI] = -np.inf
         best_EnK = np.argpartition(-scores_EnI, depth - 1, axis=2)[:, :, :depth]
         images_nP = np.sort(best_EnK.transpose(1, 0, 2).reshape(len(seen_nI), -1), axis=1)
@@ -287,13 +293,15 @@ def _pool(
         scores_ENP[:, block] = np.where(is_filled_nP, scores_EnP, 0)
         floor_NP[block] = np.where(is_filled_nP, 0, -np.inf)
         is_held_NP[block] = np.take_along_axis(held_nI, images_nP, axis=1) & is_filled_nP
-    return _Pool(scores_ENP, floor_NP, is_held_NP)
+    return _Pool(scores_ENP, floor_NP, is_held_NP, np.diff(held_NI.indptr).astype(np.int64))
 
 
-def _search(pool: _Pool, num_held_N: np.ndarray, config: TasteGraphConfig) -> np.ndarray:
+def _search(pool: _Pool, config: TasteGraphConfig) -> np.ndarray:
     """float64 (E,): weights by coordinate ascent on NDCG, from the best expert alone."""
     num_experts = len(pool.scores_ENP)
-    alone = [_ndcg(scores_NP + pool.floor_NP, pool.is_held_NP, num_held_N, config.k) for scores_NP in pool.scores_ENP]
+    alone = [
+        _ndcg(scores_NP + pool.floor_NP, pool.is_held_NP, pool.num_held_N, config.k) for scores_NP in pool.scores_ENP
+    ]
     weights_E = np.zeros(num_experts)
     weights_E[int(np.argmax(alone))] = 1.0
     best = max(alone)
@@ -305,7 +313,9 @@ def _search(pool: _Pool, num_held_N: np.ndarray, config: TasteGraphConfig) -> np
             for step in STEPS:
                 if step == weights_E[row] or not (step or others_E.any()):
                     continue
-                value = _ndcg(rest_NP + np.float32(step) * pool.scores_ENP[row], pool.is_held_NP, num_held_N, config.k)
+                value = _ndcg(
+                    rest_NP + np.float32(step) * pool.scores_ENP[row], pool.is_held_NP, pool.num_held_N, config.k
+                )
                 if value > best * (1 + LEAST_GAIN):
                     best, weights_E[row] = value, step
         if best <= before:

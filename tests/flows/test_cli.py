@@ -102,6 +102,7 @@ def test_show_tells_the_runs_and_which_is_current(home):
     assert runs["current"] == current
     assert current in [run["run_id"] for run in runs["runs"]]
     assert f"{current} (current)" in shown.stdout
+    assert "system   cdl" in shown.stdout
     assert "ndcg" in shown.stdout.lower()
 
 

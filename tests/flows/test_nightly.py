@@ -11,6 +11,7 @@ from flows.nightly import nightly
 from storage import snapshots
 from storage.roots import Root
 from tasks import ledger
+from tasks.evaluate import score_file
 from tests import world
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -63,6 +64,96 @@ def test_scores_are_inner_products_of_the_exported_embeddings(first_night):
     products = (rows["user"].to_numpy() * rows["image"].to_numpy()).sum(axis=1)
 
     assert abs(products - rows["score"].to_numpy()).max() < 1e-3
+
+
+@pytest.fixture
+def night_of(first_night, source, tmp_path):
+    """A night with another system where CDL's was; returns the root, how it ended, what ran, and the manifest."""
+    root = tmp_path / "root"
+    shutil.copytree(first_night[0], root)
+
+    def night(**model):
+        published, ran = run(source, root, {"model": model, "recommend": {"candidates": "all"}})
+        return root, published, ran, snapshots.manifest(Root(str(root)), published.run_id)
+
+    return night
+
+
+def assert_tastes_are_told_apart(root: Path) -> None:
+    """By the published lists, and by favorites held out from them."""
+    lists = exported(root, "recommendations").filter(pl.col("rank") <= 5)
+    red_user, red_image = (
+        pl.col(name).str.tail(2).cast(int) < half for name, half in (("user_id", 12), ("image_id", 30))
+    )
+    assert lists["user_id"].n_unique() == world.NUM_USERS
+    assert lists.select((red_user == red_image).mean()).item() > 0.9
+    heldout = root / "heldout.csv"
+    lists.filter(pl.col("rank") == 1).select("user_id", "image_id").write_csv(heldout)
+    scored = score_file(heldout, Root(str(root)))
+    assert scored["users"] == world.NUM_USERS
+    assert all(
+        row["value"] == 1.0 for row in scored["metrics"]
+    )  # each one's first of the list, which is masked nowhere
+
+
+def test_any_system_is_published_under_its_own_name_with_its_own_settings(night_of):
+    root, published, ran, manifest = night_of(system="ease", ridge=20.0)
+
+    assert published.is_current
+    assert ran == {"fit-system", "embed-system", "evaluate", "recommend", "find-similar", "publish"}
+    assert manifest["system"] == "ease"
+    assert manifest["settings"]["model"]["ridge"] == 20.0
+    assert {row["system"] for row in manifest["metrics"]} == {"ease", "popularity", "random"}
+    assert all(
+        set(exported(root, name)["model"]) == {manifest["model"]} for name in ("recommendations", "user_embeddings")
+    )
+    test_scores_are_inner_products_of_the_exported_embeddings((root, published, ran))
+    assert_tastes_are_told_apart(root)
+    assert night_of(system="ease", ridge=20.0)[2] == set()
+
+
+def test_a_system_without_embeddings_is_published_and_says_so(night_of):
+    root, published, _, manifest = night_of(system="itemknn")
+
+    assert published.is_current
+    empty = ("user_embeddings", "image_embeddings", "similar_images")
+    assert [published.rows[name] for name in empty] == [0, 0, 0]
+    assert all(exported(root, name).is_empty() for name in empty)
+    page = Path(published.folder, "report", "index.html").read_text()
+    assert "score is not an inner product" in manifest["score"]
+    assert manifest["score"] in page
+    assert_tastes_are_told_apart(root)
+
+
+def test_popularity_is_published_as_any_system_and_measured_once(night_of):
+    _, published, _, manifest = night_of(system="popularity")
+    measured = [(row["protocol"], row["slice"], row["system"], row["metric"], row["k"]) for row in manifest["metrics"]]
+
+    assert {row["system"] for row in manifest["metrics"]} == {"popularity", "random"}
+    assert len(measured) == len(set(measured))
+    assert published.rows["user_embeddings"] == world.NUM_USERS
+    assert published.rows["similar_images"] == 0  # to popularity all images are alike
+
+
+def test_a_system_that_is_fitted_again_publishes_what_learned_from_all_favorites(night_of):
+    _, tested, _, before = night_of(system="itemknn")
+    _, refitted, ran, after = night_of(system="itemknn", refit=True)
+
+    assert ran == {"build-profiles", "fit-system", "embed-system", "recommend", "find-similar", "publish"}
+    assert (before["learned_from"], after["learned_from"]) == ("favorites not concealed", "all favorites")
+    assert after["metrics"] == before["metrics"]
+    assert after["model"] != before["model"]
+    assert refitted.run_id != tested.run_id
+
+
+def test_a_system_that_needs_what_the_source_lacks_is_refused_by_name(source, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    pl.read_parquet(source / "images.parquet").select("image_id").write_parquet(bare / "images.parquet")
+    shutil.copy(source / "favorites.csv", bare)
+
+    with pytest.raises(ValueError, match="visrank needs features, which the source does not tell"):
+        run(bare, tmp_path / "root", {"model": {"system": "visrank"}})
 
 
 def test_a_second_night_on_unchanged_input_runs_no_stage_and_publishes_nothing(first_night, source):
@@ -158,4 +249,4 @@ def test_a_run_that_broke_off_goes_on_under_its_own_id(source, tmp_path, monkeyp
     published, ran = run(source, root)
 
     assert published.run_id == started
-    assert ran == {"find-similar", "evaluate", "publish"}
+    assert ran == {"find-similar", "publish"}

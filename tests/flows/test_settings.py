@@ -14,6 +14,7 @@ from flows.settings import SettingsError, load
         ("training.epochs=many", ["training.epochs", "many"]),
         ("inputs.kind=smell", ["inputs.kind", "smell", "pixels"]),
         ("training.epochs=[", ["training.epochs=["]),
+        ("model.system=eese", ["model.system", "eese", "ease", "cdl"]),
         ("training=3", ["section.key=value"]),
         ("epochs", ["section.key=value"]),
     ],
@@ -21,6 +22,23 @@ from flows.settings import SettingsError, load
 def test_a_wrong_assignment_is_named_with_the_choices(assignment, named):
     with pytest.raises(SettingsError) as refused:
         load(None, [assignment])
+
+    assert all(word in str(refused.value) for word in named)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "named"),
+    [
+        ("model.redge=3", ["model.redge", "of ease", "ridge", "system"]),
+        ("model.size=small", ["model.size", "of ease", "ridge"]),  # another system's
+        ("model.ridge=much", ["model.ridge", "much"]),
+        ("model.ridge=-1", ["model", "ridge is -1.0"]),
+    ],
+)
+def test_a_system_has_its_own_settings_and_refuses_those_of_others(assignment, named):
+    assert load(None, ["model.system=ease", "model.ridge=60"]).model.own["ridge"] == 60.0
+    with pytest.raises(SettingsError) as refused:
+        load(None, ["model.system=ease", assignment])
 
     assert all(word in str(refused.value) for word in named)
 
@@ -51,3 +69,6 @@ def test_a_deployment_refuses_a_setting_that_does_not_exist():
     schema = nightly.parameters.model_dump()["definitions"]
     assert schema["NightlyConfig"]["additionalProperties"] is False
     assert schema["TrainingConfig"]["additionalProperties"] is False
+    assert schema["ease"]["additionalProperties"] is False
+    chosen = nightly.validate_parameters({"config": {"model": {"system": "ease", "ridge": 60}}})["config"].model
+    assert (chosen.system, chosen.own["ridge"]) == ("ease", 60.0)

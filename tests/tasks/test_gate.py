@@ -17,9 +17,9 @@ def root(tmp_path) -> Root:
     return Root(str(tmp_path))
 
 
-def figures(cdl: float, popularity: float = 0.3, chance: float = 0.2) -> list[dict]:
+def figures(ours: float, popularity: float = 0.3, chance: float = 0.2, system: str = "ease") -> list[dict]:
     """The metrics of a night in which every protocol came out the same."""
-    systems = {"cdl": cdl, "popularity": popularity, "random": chance}
+    systems = {"popularity": popularity, "random": chance, system: ours}
     return [
         {"protocol": protocol, "slice": "all", "system": system, "metric": metric, "k": k, "value": value}
         for protocol, metric in (("paper", "precision"), ("paper_matched", "precision"), ("full", "ndcg"))
@@ -35,7 +35,7 @@ def failed(root: Root, metrics: list[dict], *, last=None, config=None, **changed
     vectors = matrices.lists_of(np.ones((2, 4), np.float32))
     exports = {
         "recommendations": [
-            parquet.write(tables.RECOMMENDATIONS, lists | {"model": ["cdl"] * len(lists["rank"])}, root)
+            parquet.write(tables.RECOMMENDATIONS, lists | {"model": ["ease-0"] * len(lists["rank"])}, root)
         ],
         "similar_images": [
             parquet.write(
@@ -46,13 +46,13 @@ def failed(root: Root, metrics: list[dict], *, last=None, config=None, **changed
         ],
     }
     for table, key in (tables.USER_EMBEDDINGS, "user_id"), (tables.IMAGE_EMBEDDINGS, "image_id"):
-        columns = {key: [f"{key[0]}1", f"{key[0]}2"], "embedding": vectors, "model": ["cdl"] * 2}
+        columns = {key: [f"{key[0]}1", f"{key[0]}2"], "embedding": vectors, "model": ["ease-0"] * 2}
         exports[table.name] = [parquet.write(table.with_dimensions(4), columns, root)]
     community = {
         "favorites": parquet.write(tables.FAVORITES, FAVORITES, root),
         "images": parquet.write(tables.IMAGES, images, root),
     }
-    outcomes = gate(metrics, exports, community, last, SOURCE, config or GateConfig(), root)
+    outcomes = gate("ease", metrics, exports, community, last, SOURCE, config or GateConfig(), root)
     return {outcome.name: outcome.is_warning for outcome in outcomes if not outcome.passed}
 
 
@@ -76,13 +76,20 @@ def test_below_popularity_warns_and_stops_where_a_setting_says_so(root):
 
 @pytest.mark.parametrize(("now", "stops"), [(0.46, False), (0.44, True)])
 def test_a_run_may_be_a_tenth_below_the_last_one_and_no_more(root, now, stops):
-    last = {"run_id": "before", "comparable": SOURCE, "metrics": figures(0.5)}
+    last = {"run_id": "before", "system": "ease", "comparable": SOURCE, "metrics": figures(0.5)}
+
+    assert bool(failed(root, figures(now), last=last)) == stops
+
+
+@pytest.mark.parametrize(("now", "stops"), [(0.46, False), (0.44, True)])
+def test_another_system_may_not_do_worse_than_the_one_it_replaces(root, now, stops):
+    last = {"run_id": "before", "system": "als", "comparable": SOURCE, "metrics": figures(0.5, system="als")}
 
     assert bool(failed(root, figures(now), last=last)) == stops
 
 
 def test_a_run_of_another_source_is_not_compared(root):
-    last = {"run_id": "before", "comparable": {"source": "elsewhere"}, "metrics": figures(0.9)}
+    last = {"run_id": "before", "system": "ease", "comparable": {"source": "elsewhere"}, "metrics": figures(0.9)}
 
     assert failed(root, figures(0.5), last=last) == {}
 

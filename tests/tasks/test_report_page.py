@@ -203,6 +203,7 @@ def full() -> Report:
         source="demo",
         generated_at=datetime(2030, 1, 2, 3, 4, tzinfo=UTC),
         published=True,
+        system="cdl",
         verdict="This run is current.",
         warnings=["Below popularity."],
         gates=[Gate(name="tables", passed=True, message="every check held")],
@@ -237,6 +238,7 @@ def bare() -> Report:
         source="demo",
         generated_at=datetime(2030, 1, 2, tzinfo=UTC),
         published=False,
+        system="cdl",
         verdict="It measured nothing.",
     )
 

@@ -1,0 +1,415 @@
+"""docs/results.md: every system on every set, by `tastegraph compare`, beside what others measured and published.
+
+    TASTEGRAPH_DATA=... python benchmarks/results.py --root DIR --budget 6 --seeds 3
+
+Each comparison is the very command that the page names. One that was killed goes on where it stopped, and one that is
+done costs a minute; `--sets`, `--protocols` and `--systems` run a part of them. The page is written from what lies below
+the root, whenever it was run: `--only-write` runs nothing. Of several comparisons of one row it shows the one with the
+most systems, then with the larger budget, with more seeds, the last.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from models.systems import SYSTEMS
+
+PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+DATA, ROOT = "$TASTEGRAPH_DATA", "$ROOT"  # how the page writes the two folders
+WITH_TEST, WITHOUT_TEST = 20, 10  # lists of the protocol full, by which a given test is told from a drawn one
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Figures that were not measured here, at the set's own list length."""
+
+    system: str
+    recall: float
+    ndcg: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A comparison of the page."""
+
+    set: str
+    protocol: str
+    split: str
+    test: str | None = None  # the table of the set that is the test; None: drawn
+    validation: str | None = None
+    elsewhere: tuple[Elsewhere, ...] = ()
+
+    def command(self, data: str, root: str, systems: str, seeds: int, budget: int) -> list[str]:
+        """What makes it."""
+        source = "demo" if self.set == "demo" else f"{data}/{self.set}"
+        given = {"--test": self.test, "--validation": self.validation}
+        files = [word for key, name in given.items() if name for word in (key, f"{source}/{name}.parquet")]
+        return [
+            *("tastegraph", "compare", "--source", source, "--root", root, "--systems", systems),
+            *("--protocol", self.protocol, *files, "--seeds", str(seeds), "--budget", str(budget)),
+        ]
+
+
+SAME = "on this very split, its own small grid tuned on validation"  # `shared` figures of issue 3
+IMPLICIT, CORNAC = f"implicit 0.7.3, {SAME}", f"Cornac 3.0.1, {SAME}"
+THEIR_SPLIT = "RecBole-GNN's published results, on their own 8:1:1 split"
+LIGHTGCN = "He et al., SIGIR 2020, table 4"
+THE_FLOOR = "measured outside on this split"
+
+COMPARISONS = (
+    Asked(
+        "lastfm-friends",
+        "full",
+        "a tenth of each user's favorites at random",
+        elsewhere=(
+            Elsewhere("ALS", 0.2206, 0.2159, f"{IMPLICIT}, refit on training and validation"),
+            Elsewhere("SEPT", 0.2127, 0.2057, THEIR_SPLIT),
+            Elsewhere("MHCN", 0.2123, 0.2068, THEIR_SPLIT),
+            Elsewhere("EASE", 0.2115, 0.2074, f"closed form, {SAME}"),
+            Elsewhere("BPR", 0.1977, 0.1876, CORNAC),
+            Elsewhere("SBPR", 0.1864, 0.1788, CORNAC),
+            Elsewhere("item-kNN", 0.1801, 0.1767, IMPLICIT),
+            Elsewhere("popularity", 0.068, 0.063, THE_FLOOR),
+        ),
+    ),
+    Asked(
+        "gowalla-scale",
+        "full",
+        "the official test",
+        test="official_test",
+        elsewhere=(
+            Elsewhere("LightGCN", 0.1830, 0.1554, LIGHTGCN),
+            Elsewhere("ALS", 0.1631, 0.1378, IMPLICIT),
+            Elsewhere("BPR", 0.1352, 0.1137, CORNAC),
+            Elsewhere("item-kNN", 0.1178, 0.0860, IMPLICIT),
+            Elsewhere("popularity", 0.042, 0.032, THE_FLOOR),
+        ),
+    ),
+    Asked(
+        "flickr-social",
+        "full",
+        "the official test; settings chosen on the official validation, which is among the favorites",
+        test="official_test",
+        validation="official_val",
+        elsewhere=(
+            Elsewhere("ALS", 0.0101, 0.0057, IMPLICIT),
+            Elsewhere("BPR", 0.0096, 0.0048, CORNAC),
+            Elsewhere("EASE", 0.0072, 0.0047, f"closed form, {SAME}"),
+            Elsewhere("favorites of contacts alone", 0.0062, 0.0033, THE_FLOOR),
+            Elsewhere("popularity", 0.0069, 0.0039, THE_FLOOR),
+        ),
+    ),
+    Asked(
+        "movielens-posters",
+        "time",
+        "each user's latest fifth",
+        elsewhere=(
+            Elsewhere("EASE", 0.1481, 0.1167, f"closed form, {SAME}"),
+            Elsewhere("ALS", 0.1450, 0.1127, IMPLICIT),
+            Elsewhere("BPR", 0.1204, 0.0919, CORNAC),
+            Elsewhere("VBPR", 0.0979, 0.0823, f"{CORNAC}; features: a thumbnail and HOG"),
+            Elsewhere("popularity", 0.080, 0.070, THE_FLOOR),
+        ),
+    ),
+    Asked(
+        "movielens-posters",
+        "cold",
+        "a tenth of the images with all their favorites, ranked among themselves",
+        elsewhere=(
+            Elsewhere("VBPR", 0.0708, 0.0490, f"{CORNAC}; features: a thumbnail and HOG"),
+            Elsewhere("tag tf-idf profile", 0.0550, 0.0360, THE_FLOOR),
+            Elsewhere("content profile", 0.0529, 0.0353, THE_FLOOR),
+            Elsewhere("random", 0.031, 0.018, THE_FLOOR),
+        ),
+    ),
+    Asked("movielens-posters", "auc", "one favorite of each user, over all unobserved images (seed 001)"),
+    Asked("movielens-posters", "paper", "20 concealed favorites among 80 others (seed 000)"),
+    Asked("camra-groups", "full", "the official test", test="official_test"),
+    Asked("demo", "paper", "20 concealed favorites among 80 others (seed 000)"),
+)
+METRICS = {"recall": "Recall", "ndcg": "NDCG", "precision": "Precision", "auc": "AUC"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure that a table shows of every system: its key in RESULTS and COMPARISONS, and its heading."""
+
+    protocol: str
+    slice: str
+    metric: str
+    k: int
+    remark: str = ""
+
+    @property
+    def heading(self) -> str:
+        """As the page writes it."""
+        return METRICS[self.metric] + (f"@{self.k}" if self.k else "") + self.remark
+
+    def of(self, rows: Iterable[Row]) -> list[Row]:
+        """The rows that hold this figure."""
+        key = (self.protocol, self.slice, self.metric, self.k)
+        return [row for row in rows if (row["protocol"], row["slice"], row["metric"], row["k"]) == key]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finished comparison: comparison.json, and the two tables beside it."""
+
+    told: Row
+    results: list[Row]
+    comparisons: list[Row]
+
+    @property
+    def columns(self) -> list[Column]:
+        """The leading figure, which systems are put in order by, comes first."""
+        protocol, metric, k = (self.told["split"]["final"][key] for key in ("protocol", "metric", "k"))
+        if protocol == "auc":
+            return [Column("auc", "all", metric, k), Column("auc", "cold", metric, k, ", cold images")]
+        if protocol == "paper":
+            return [Column(name, "all", metric, k, f", {name.removeprefix('paper_')}") for name in PAPER]
+        return [Column(protocol, "all", name, k) for name in (metric, "recall")]
+
+    @property
+    def num_systems(self) -> int:
+        """How many were asked for."""
+        return len(self.told["systems"])
+
+
+PAPER = ("paper", "paper_matched")
+
+
+def main() -> None:
+    """Run what is asked for, and write the page."""
+    options = _options()
+    failed = [] if options.only_write else _run(options)
+    found = [(asked, _find(asked, Path(options.root))) for asked in COMPARISONS]
+    PAGE.write_text(_page(found))
+    print(f"{PAGE}: {sum(item is not None for _, item in found)} of {len(found)} comparisons")
+    if failed:
+        sys.exit(f"not all systems could be measured: {'; '.join(failed)}")
+
+
+def _run(options: argparse.Namespace) -> list[str]:
+    """The comparisons asked for, one process after the other; the names of those that failed."""
+    failed = []
+    for asked in COMPARISONS:
+        name = f"{asked.set}, {asked.protocol}"
+        if asked.set not in options.sets or asked.protocol not in options.protocols:
+            continue
+        data = os.environ.get("TASTEGRAPH_DATA", "")
+        if asked.set != "demo" and not (Path(data) / asked.set).is_dir():
+            print(f"{name}: skipped, TASTEGRAPH_DATA names no folder that holds {asked.set}", flush=True)
+            continue
+        command = asked.command(data, options.root, options.systems, options.seeds, options.budget)
+        print(f"-- {name}: {' '.join(command)}", flush=True)
+        program = [sys.executable, "-c", "from flows.cli import main; main()"]
+        if subprocess.run([*program, *command[1:]], check=False).returncode:
+            failed.append(name)
+    return failed
+
+
+def _find(asked: Asked, root: Path) -> Found | None:
+    """The comparison to show; None where there is none with two systems to compare."""
+    found = []
+    for results in root.glob("comparisons/*/results.parquet"):
+        beside = results.with_name("comparison.json")
+        told = json.loads(beside.read_text())
+        k = WITH_TEST if asked.test else WITHOUT_TEST
+        is_it = Path(told["source"]).name == asked.set and told["protocol"] == asked.protocol
+        if not is_it or (asked.protocol == "full" and told["split"]["final"]["k"] != k):
+            continue
+        tables = [pq.read_table(results.with_name(f"{name}.parquet")) for name in ("results", "comparisons")]
+        if tables[1].num_rows:
+            order = (len(told["systems"]), told["budget"], told["seeds"], beside.stat().st_mtime)
+            found.append((order, Found(told, *(table.to_pylist() for table in tables))))
+    return max(found, key=lambda item: item[0])[1] if found else None
+
+
+def _page(found: list[tuple[Asked, Found | None]]) -> str:
+    parts = [
+        "# Results",
+        "Written by `benchmarks/results.py`, from what `tastegraph compare` left; not by hand. Above each table stands "
+        f"the command that makes it, {DATA} being the folder of the sets and {ROOT} that of the results.",
+        "Means over the test users, with 95 % bootstrap intervals over them; with several seeds, of each user's mean. "
+        "*To the best other*: the difference in the first figure to the best of the other systems, and how often random "
+        "signs of the users' differences bring as large a one. Seconds are of one fit, on training and validation "
+        "together, and of ranking for all test users, as means over the seeds. Settings were tried on validation, as "
+        "many of each system as the budget and its grid allow, the defaults among them; the test chose nothing. "
+        "Favorites that were learned from are not ranked. Image features are made from the set's own pictures, as no "
+        "pretrained weights are downloaded ([settings.md](settings.md#features)).",
+        _summary([(asked, item) for asked, item in found if item]),
+    ]
+    parts += [_section(asked, item) for asked, item in found if item]
+    if missing := [f"{asked.set} ({asked.protocol})" for asked, item in found if not item]:
+        parts.append(f"Not yet run: {', '.join(missing)}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(found: list[tuple[Asked, Found]]) -> str:
+    rows = []
+    for asked, item in found:
+        column = item.columns[0]
+        first, second, *_ = _in_order(item)
+        outside = max(asked.elsewhere, key=lambda other: other.ndcg, default=None)
+        rows.append(
+            f"| [{asked.set}, {asked.protocol}](#{_anchor(asked)}) | {column.heading} | `{first['system']}` "
+            f"{_figure(first)} | `{second['system']}` {_short(second['value'])} | "
+            f"{_relative(first['value'], second['value'])} | {_chance(first['p_value'])} | "
+            + (f"{outside.system} {_short(outside.ndcg)} |" if outside else "|")
+        )
+    return "\n".join(
+        ["| set, protocol | figure | first | second | ahead by | p | best elsewhere |", "|---|---|---|---|---|---|---|"]
+        + rows
+    )
+
+
+def _section(asked: Asked, found: Found) -> str:
+    leading, beside = found.columns
+    order = _in_order(found)
+    told = {entry["system"]: entry for entry in found.told["systems"]}
+    names = "all" if told.keys() == SYSTEMS.keys() else ",".join(told)
+    command = asked.command(DATA, ROOT, names, found.told["seeds"], found.told["budget"])
+    others = {row["system"]: row for row in beside.of(found.comparisons)}
+    lines = []
+    for row in order:
+        measured = [of for of in leading.of(found.results) if of["system"] == row["system"]]
+        seconds = [f"{fmean(of[key] for of in measured):,.1f}" for key in ("fit_s", "score_s")]
+        cells = [
+            f"`{row['system']}`",
+            _figure(row),
+            _figure(others[row["system"]]) if row["system"] in others else "",
+            f"{_signed(row['difference'])}, p {_chance(row['p_value'])}",
+            *seconds,
+            _settings(told[row["system"]]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    users = f"{order[0]['users']:,} test users"
+    if others and (apart := next(iter(others.values()))["users"]) != order[0]["users"]:
+        users += f", {apart:,} of them in {beside.heading}"
+    heads = [
+        *("system", leading.heading, beside.heading, "to the best other"),
+        *("fit s", "score s", "settings, how many were tried"),
+    ]
+    parts = [
+        f"## {asked.set}, {asked.protocol}",
+        f"Held out: {asked.split}. {users}; {found.told['seeds']} seed{'s' * (found.told['seeds'] > 1)}; "
+        f"a budget of {found.told['budget']} settings a system.",
+        f"    {' '.join(command)}",
+        _first(order, leading),
+        "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines]),
+        *_elsewhere(asked, order[0], leading, others),
+        *_left_out(found),
+    ]
+    return "\n\n".join(parts)
+
+
+def _in_order(found: Found) -> list[Row]:
+    """The rows of COMPARISONS for the leading figure, best first."""
+    return sorted(found.columns[0].of(found.comparisons), key=lambda row: (-row["value"], row["system"]))
+
+
+def _first(order: list[Row], leading: Column) -> str:
+    first = order[0]
+    interval = f"[{_signed(first['difference_low'])}, {_signed(first['difference_high'])}]"
+    return (
+        f"First by {leading.heading}: **{first['system']}**, {_signed(first['difference'])} {interval} "
+        f"({_relative(first['value'], first['other_value'])}) to the best other system, {first['other']}; "
+        f"paired test over users: p {_chance(first['p_value'])}."
+    )
+
+
+def _elsewhere(asked: Asked, first: Row, leading: Column, others: dict[str, Row]) -> list[str]:
+    """What was measured elsewhere, and how far the first of this table is ahead of it."""
+    if not asked.elsewhere:
+        return []
+    recall = others[first["system"]]["value"]
+    lines = [
+        f"| {other.system} | {_short(other.ndcg)} | {_short(other.recall)} | {_relative(first['value'], other.ndcg)}, "
+        f"{_relative(recall, other.recall)} | {other.source} |"
+        for other in sorted(asked.elsewhere, key=lambda other: -other.ndcg)
+    ]
+    head = f"| elsewhere | NDCG@{leading.k} | Recall@{leading.k} | {first['system']} to it | source |"
+    return ["\n".join([head, "|---|---|---|---|---|", *lines])]
+
+
+def _left_out(found: Found) -> list[str]:
+    """Which systems have no row, and why."""
+    reasons = []
+    for entry in found.told["systems"]:
+        if entry["error"]:
+            reasons.append(f"`{entry['system']}` failed ({entry['error']})")
+        elif entry["lacking"]:
+            reasons.append(f"`{entry['system']}` needs {', '.join(entry['lacking'])}, which the set does not tell")
+    if unasked := sorted(SYSTEMS.keys() - {entry["system"] for entry in found.told["systems"]}):
+        reasons.append(f"not run: {', '.join(f'`{name}`' for name in unasked)}")
+    return [f"Left out: {'; '.join(reasons)}."] if reasons else []
+
+
+def _settings(entry: Row) -> str:
+    if not entry["trials"]:
+        return "defaults"
+    chosen = ", ".join(f"{key} {value}" for key, value in entry["settings"].items())
+    return f"{chosen or 'nothing to set'}; {entry['trials']}"
+
+
+def _figure(row: Row) -> str:
+    return f"{_short(row['value'])} [{_short(row['low'])}, {_short(row['high'])}]"
+
+
+def _short(value: float) -> str:
+    """Four decimals, without the zero before them."""
+    return f"{value:.4f}".replace("0.", ".", 1)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}".replace("0.", ".", 1).replace("-", "−")
+
+
+def _relative(value: float, other: float) -> str:
+    return f"{value / other - 1:+.1%}".replace("-", "−") if other else "–"
+
+
+def _chance(p_value: float) -> str:
+    return "< .001" if p_value < 0.001 else f"{p_value:.3f}".replace("0.", ".", 1)
+
+
+def _anchor(asked: Asked) -> str:
+    return f"{asked.set}-{asked.protocol}"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Run the comparisons of docs/results.md, and write the page.")
+    sets, protocols = (sorted({getattr(asked, key) for asked in COMPARISONS}) for key in ("set", "protocol"))
+    parser.add_argument("--root", required=True, help="where everything made lies")
+    parser.add_argument("--sets", type=_names(sets), default=sets, help=f"with commas: {', '.join(sets)}")
+    parser.add_argument("--protocols", type=_names(protocols), default=protocols, help=", ".join(protocols))
+    parser.add_argument("--systems", default="all", help="names with commas (default all)")
+    parser.add_argument("--seeds", type=int, default=1, help="how many a system is fitted with (default 1)")
+    parser.add_argument("--budget", type=int, default=0, help="settings tried of each system (default 0: none)")
+    parser.add_argument("--only-write", action="store_true", help="write the page from what lies below the root")
+    return parser.parse_args()
+
+
+def _names(known: list[str]) -> Any:
+    def names(text: str) -> list[str]:
+        chosen = text.split(",")
+        if unknown := set(chosen) - set(known):
+            raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} is none of {', '.join(known)}")
+        return chosen
+
+    return names
+
+
+if __name__ == "__main__":
+    main()
