@@ -3,9 +3,9 @@
     TASTEGRAPH_DATA=... python benchmarks/results.py --root DIR --budget 6 --seeds 3
 
 Each comparison is the very command that the page names. One that was killed goes on where it stopped, and one that is
-done costs a minute; `--sets`, `--protocols` and `--systems` run a part of them. The page is written from what lies below
-the root, whenever it was run: `--only-write` runs nothing. Of several comparisons of one row it shows the one with the
-most systems, then with the larger budget, with more seeds, the last.
+done is not done again; `--sets`, `--protocols` and `--systems` run a part of them. The page is written from whatever
+lies below the root: `--only-write` runs nothing. Of several comparisons of one kind it shows the one with the most
+systems; of these the one with the largest budget, with the most seeds, the last.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -25,6 +25,9 @@ from models.systems import SYSTEMS
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 DATA, ROOT = "$TASTEGRAPH_DATA", "$ROOT"  # how the page writes the two folders
+MACHINE = "two CPU cores without a GPU, shared with other work"  # whose seconds they are
+COLD_SHOWN = 4  # systems
+PAPER = {"paper": "others drawn uniformly", "paper_matched": "others as popular"}
 WITH_TEST, WITHOUT_TEST = 20, 10  # lists of the protocol full, by which a given test is told from a drawn one
 Row = dict[str, Any]
 
@@ -61,11 +64,11 @@ class Asked:
         ]
 
 
-SAME = "on this very split, its own small grid tuned on validation"  # `shared` figures of issue 3
-IMPLICIT, CORNAC = f"implicit 0.7.3, {SAME}", f"Cornac 3.0.1, {SAME}"
-THEIR_SPLIT = "RecBole-GNN's published results, on their own 8:1:1 split"
-LIGHTGCN = "He et al., SIGIR 2020, table 4"
-THE_FLOOR = "measured outside on this split"
+SAME = "on this very split"  # drawn alike; what can be tuned was, on a small grid on validation
+IMPLICIT, CORNAC, CLOSED = f"implicit 0.7.3, {SAME}", f"Cornac 3.0.1, {SAME}", f"in closed form, {SAME}"
+OUTSIDE = f"measured by others, {SAME}"
+THEIR_SPLIT = "published by RecBole-GNN, on its own 8:1:1 split"
+LIGHTGCN = "published: He et al., SIGIR 2020, table 4"
 
 COMPARISONS = (
     Asked(
@@ -76,11 +79,11 @@ COMPARISONS = (
             Elsewhere("ALS", 0.2206, 0.2159, f"{IMPLICIT}, refit on training and validation"),
             Elsewhere("SEPT", 0.2127, 0.2057, THEIR_SPLIT),
             Elsewhere("MHCN", 0.2123, 0.2068, THEIR_SPLIT),
-            Elsewhere("EASE", 0.2115, 0.2074, f"closed form, {SAME}"),
+            Elsewhere("EASE", 0.2115, 0.2074, CLOSED),
             Elsewhere("BPR", 0.1977, 0.1876, CORNAC),
             Elsewhere("SBPR", 0.1864, 0.1788, CORNAC),
-            Elsewhere("item-kNN", 0.1801, 0.1767, IMPLICIT),
-            Elsewhere("popularity", 0.068, 0.063, THE_FLOOR),
+            Elsewhere("item-kNN", 0.1801, 0.1767, OUTSIDE),
+            Elsewhere("popularity", 0.068, 0.063, OUTSIDE),
         ),
     ),
     Asked(
@@ -92,8 +95,8 @@ COMPARISONS = (
             Elsewhere("LightGCN", 0.1830, 0.1554, LIGHTGCN),
             Elsewhere("ALS", 0.1631, 0.1378, IMPLICIT),
             Elsewhere("BPR", 0.1352, 0.1137, CORNAC),
-            Elsewhere("item-kNN", 0.1178, 0.0860, IMPLICIT),
-            Elsewhere("popularity", 0.042, 0.032, THE_FLOOR),
+            Elsewhere("item-kNN", 0.1178, 0.0860, OUTSIDE),
+            Elsewhere("popularity", 0.042, 0.032, OUTSIDE),
         ),
     ),
     Asked(
@@ -105,9 +108,9 @@ COMPARISONS = (
         elsewhere=(
             Elsewhere("ALS", 0.0101, 0.0057, IMPLICIT),
             Elsewhere("BPR", 0.0096, 0.0048, CORNAC),
-            Elsewhere("EASE", 0.0072, 0.0047, f"closed form, {SAME}"),
-            Elsewhere("favorites of contacts alone", 0.0062, 0.0033, THE_FLOOR),
-            Elsewhere("popularity", 0.0069, 0.0039, THE_FLOOR),
+            Elsewhere("EASE", 0.0072, 0.0047, CLOSED),
+            Elsewhere("favorites of contacts alone", 0.0062, 0.0033, OUTSIDE),
+            Elsewhere("popularity", 0.0069, 0.0039, OUTSIDE),
         ),
     ),
     Asked(
@@ -115,11 +118,11 @@ COMPARISONS = (
         "time",
         "each user's latest fifth",
         elsewhere=(
-            Elsewhere("EASE", 0.1481, 0.1167, f"closed form, {SAME}"),
+            Elsewhere("EASE", 0.1481, 0.1167, CLOSED),
             Elsewhere("ALS", 0.1450, 0.1127, IMPLICIT),
             Elsewhere("BPR", 0.1204, 0.0919, CORNAC),
             Elsewhere("VBPR", 0.0979, 0.0823, f"{CORNAC}; features: a thumbnail and HOG"),
-            Elsewhere("popularity", 0.080, 0.070, THE_FLOOR),
+            Elsewhere("popularity", 0.080, 0.070, OUTSIDE),
         ),
     ),
     Asked(
@@ -128,9 +131,9 @@ COMPARISONS = (
         "a tenth of the images with all their favorites, ranked among themselves",
         elsewhere=(
             Elsewhere("VBPR", 0.0708, 0.0490, f"{CORNAC}; features: a thumbnail and HOG"),
-            Elsewhere("tag tf-idf profile", 0.0550, 0.0360, THE_FLOOR),
-            Elsewhere("content profile", 0.0529, 0.0353, THE_FLOOR),
-            Elsewhere("random", 0.031, 0.018, THE_FLOOR),
+            Elsewhere("tag tf-idf profile", 0.0550, 0.0360, OUTSIDE),
+            Elsewhere("content profile", 0.0529, 0.0353, OUTSIDE),
+            Elsewhere("random", 0.031, 0.018, OUTSIDE),
         ),
     ),
     Asked("movielens-posters", "auc", "one favorite of each user, over all unobserved images (seed 001)"),
@@ -177,16 +180,13 @@ class Found:
         if protocol == "auc":
             return [Column("auc", "all", metric, k), Column("auc", "cold", metric, k, ", cold images")]
         if protocol == "paper":
-            return [Column(name, "all", metric, k, f", {name.removeprefix('paper_')}") for name in PAPER]
+            return [Column(name, "all", metric, k, f", {others}") for name, others in PAPER.items()]
         return [Column(protocol, "all", name, k) for name in (metric, "recall")]
 
     @property
-    def num_systems(self) -> int:
-        """How many were asked for."""
-        return len(self.told["systems"])
-
-
-PAPER = ("paper", "paper_matched")
+    def is_full(self) -> bool:
+        """Whether all images were ranked, so that the cold ones among themselves are another figure."""
+        return self.told["protocol"] in ("full", "time")
 
 
 def main() -> None:
@@ -242,12 +242,14 @@ def _page(found: list[tuple[Asked, Found | None]]) -> str:
         "Written by `benchmarks/results.py`, from what `tastegraph compare` left; not by hand. Above each table stands "
         f"the command that makes it, {DATA} being the folder of the sets and {ROOT} that of the results.",
         "Means over the test users, with 95 % bootstrap intervals over them; with several seeds, of each user's mean. "
-        "*To the best other*: the difference in the first figure to the best of the other systems, and how often random "
-        "signs of the users' differences bring as large a one. Seconds are of one fit, on training and validation "
-        "together, and of ranking for all test users, as means over the seeds. Settings were tried on validation, as "
-        "many of each system as the budget and its grid allow, the defaults among them; the test chose nothing. "
-        "Favorites that were learned from are not ranked. Image features are made from the set's own pictures, as no "
-        "pretrained weights are downloaded ([settings.md](settings.md#features)).",
+        "*To the best other*: the difference in the first figure to the best of the other systems, and how often "
+        "random signs of the users' differences bring as large a one. Seconds are of one fit, on training and "
+        "validation together, and of ranking for all test users, as means over the seeds, on "
+        f"{MACHINE}. Settings were tried on validation, as many of each system as the budget and its grid allow, the "
+        "defaults among them; the test chose nothing. Favorites learned from are not ranked. Equal scores are in the "
+        "order of image ids: what popularity has on cold images is that order and nothing else. Image features are "
+        "made from the set's own pictures, as no pretrained weights are downloaded "
+        "([settings.md](settings.md#features)).",
         _summary([(asked, item) for asked, item in found if item]),
     ]
     parts += [_section(asked, item) for asked, item in found if item]
@@ -268,10 +270,8 @@ def _summary(found: list[tuple[Asked, Found]]) -> str:
             f"{_relative(first['value'], second['value'])} | {_chance(first['p_value'])} | "
             + (f"{outside.system} {_short(outside.ndcg)} |" if outside else "|")
         )
-    return "\n".join(
-        ["| set, protocol | figure | first | second | ahead by | p | best elsewhere |", "|---|---|---|---|---|---|---|"]
-        + rows
-    )
+    head = "| set, protocol | figure | first | second | ahead by | p | best elsewhere |"
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
 
 
 def _section(asked: Asked, found: Found) -> str:
@@ -279,7 +279,8 @@ def _section(asked: Asked, found: Found) -> str:
     order = _in_order(found)
     told = {entry["system"]: entry for entry in found.told["systems"]}
     names = "all" if told.keys() == SYSTEMS.keys() else ",".join(told)
-    command = asked.command(DATA, ROOT, names, found.told["seeds"], found.told["budget"])
+    seeds, budget = found.told["seeds"], found.told["budget"]
+    command = asked.command(DATA, ROOT, names, seeds, budget)
     others = {row["system"]: row for row in beside.of(found.comparisons)}
     lines = []
     for row in order:
@@ -296,18 +297,19 @@ def _section(asked: Asked, found: Found) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     users = f"{order[0]['users']:,} test users"
     if others and (apart := next(iter(others.values()))["users"]) != order[0]["users"]:
-        users += f", {apart:,} of them in {beside.heading}"
+        users += f", {apart:,} of them on a cold image"
     heads = [
         *("system", leading.heading, beside.heading, "to the best other"),
         *("fit s", "score s", "settings, how many were tried"),
     ]
     parts = [
         f"## {asked.set}, {asked.protocol}",
-        f"Held out: {asked.split}. {users}; {found.told['seeds']} seed{'s' * (found.told['seeds'] > 1)}; "
-        f"a budget of {found.told['budget']} settings a system.",
+        f"Held out: {asked.split}. {users}; {seeds} seed{'s' * (seeds > 1)}; "
+        + (f"at most {budget} settings tried of each system." if budget else "the defaults of every system."),
         f"    {' '.join(command)}",
         _first(order, leading),
         "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines]),
+        *_cold(found, leading),
         *_elsewhere(asked, order[0], leading, others),
         *_left_out(found),
     ]
@@ -327,6 +329,14 @@ def _first(order: list[Row], leading: Column) -> str:
         f"({_relative(first['value'], first['other_value'])}) to the best other system, {first['other']}; "
         f"paired test over users: p {_chance(first['p_value'])}."
     )
+
+
+def _cold(found: Found, leading: Column) -> list[str]:
+    """The best systems on images that no favorite was learned from, where the table does not show them."""
+    rows = replace(leading, slice="cold").of(found.comparisons) if found.is_full else []
+    best = sorted(rows, key=lambda row: (-row["value"], row["system"]))[:COLD_SHOWN]
+    figures = ", ".join(f"{row['system']} {_figure(row)}" for row in best)
+    return [f"Images without a favorite, among themselves, {leading.heading}: {figures}."] if best else []
 
 
 def _elsewhere(asked: Asked, first: Row, leading: Column, others: dict[str, Row]) -> list[str]:

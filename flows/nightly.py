@@ -55,6 +55,7 @@ def nightly(
         tested = learn(table, split.training, pixels, config, here)
         metrics = evaluate(split, table["favorites"], tested.model, here)
 
+        # What is measured has not seen the concealed favorites; what is published may have.
         final = learn(table, table["favorites"], pixels, config, here) if config.model.refit else tested
         lists = recommend_all(final.model, table["favorites"], final.tastes.profiles, config.recommend, here)
         similar = find_similar(final.model, config.recommend, here)

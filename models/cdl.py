@@ -158,7 +158,7 @@ class CDL(nn.Module):
         return squared @ self.weight_d
 
     def distances(self, images: Tensor, profiles: Tensor, triplets_N3: Tensor) -> tuple[Tensor, Tensor]:
-        """D(u, i+) and D(u, i−) of triplets of rows of `profiles` and `images`, each image embedded once: float32 (N,)."""
+        """D(u, i+) and D(u, i−) of triplets of rows of `profiles` and `images`, each embedded once: float32 (N,)."""
         images_Bd, users_Bd = self.image_tower(images).float(), self.user_tower(profiles).float()
         user, positive, negative = triplets_N3.unbind(1)
         users_Nd = users_Bd[user]

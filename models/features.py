@@ -56,7 +56,7 @@ class FeatureConfig:
     backbone: str = ""  # a timm model by name, such as resnet50.a1_in1k, used as it is
     weights: str = ""  # a file with its state dict (.safetensors, .pth); without one timm downloads those of the name
     batch_images: int = 64  # pictures that a network sees at a time
-    learning: LearningConfig = LearningConfig()
+    learning: LearningConfig = LearningConfig()  # how features are learned, where no backbone is named
 
     def __post_init__(self) -> None:
         if self.kind not in ("auto", "learned", "descriptors", "both"):

@@ -36,8 +36,8 @@ class TasteGraphConfig:
     leave_out: tuple[str, ...] = ()  # experts that take no part, for ablations; see EXPERTS
     ridge_strength: float = 150.0  # λ of the ridge experts, in units of the mean squared entry
     factor_dimensions: int = 128  # of one factorisation
-    factor_strength: float = 30.0  # λ of the factorisations
-    factor_models: int = 4  # factorisations whose scores are added
+    factor_strength: float = 10.0  # λ of the factorisations
+    factor_models: int = 8  # factorisations whose scores are added
     heldout_share: float = 0.1  # of a user's favorites, set aside to learn the weights
     new_share: float = 0.03  # of the images with favorites, taken out altogether to learn how new images compare
     weighing_users: int = 5000  # on whom the weights are learned
@@ -61,10 +61,7 @@ class TasteGraph(System[TasteGraphConfig]):
     name = "tastegraph"
     source = "ours; docs/method.md says what each part is taken from"
     wants = ("features",)
-    grid = {
-        "factor_strength": (10.0, 30.0, 60.0),
-        "ridge_strength": (75.0, 150.0, 300.0),
-    }
+    grid = {"factor_strength": (5.0, 10.0, 30.0)}
     Config = TasteGraphConfig
 
     def fit(self, community: Community) -> None:

@@ -21,7 +21,9 @@ from models.features import convolutions, scaled
 from models.systems.base import InnerProduct, System, Vectors, pack_sparse, unpack_sparse, vectors_of
 from models.training import Gather, choose_device
 
-FIRST_SCALE = 0.1  # standard deviation of the first vectors
+# Standard deviation of the first vectors. At .1 vbpr's NDCG@20 on movielens-posters' validation is .068, at .01 .079, as
+# Cornac's; the tastes over fixed looks have nothing else to learn from and start larger.
+FIRST_SCALE, FIRST_TASTE = 0.01, 0.1
 GATHERED_CELLS = 2**24  # similarities in memory at a time: 64 MiB
 
 
@@ -141,7 +143,7 @@ class Tastes(Ranker):
         super().__init__()
         self.phi, self.inputs = phi, inputs
         self.λ_u, self.λ = config.lambda_u, config.lambda_theta
-        self.theta = nn.Parameter(FIRST_SCALE * torch.randn(num_users, config.K))
+        self.theta = nn.Parameter(FIRST_TASTE * torch.randn(num_users, config.K))
 
     def users(self, users_N: np.ndarray) -> Tensor:
         return self.theta[torch.from_numpy(users_N).to(self.theta.device)]
