@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from flows.settings import OWN_SETTINGS, ModelConfig, NightlyConfig
+from flows.settings import OWN_SETTINGS, PUBLISHED, ModelConfig, NightlyConfig
 from models.systems import SYSTEMS
 from storage import tables
 from storage.tables import Table
@@ -61,7 +61,7 @@ def settings_page() -> str:
         parts += [f"## {section.name}", *_settings(owner, defaults)]
         if section.name == "model":
             for name, own in OWN_SETTINGS.items():
-                parts += [f"### `model.system={name}`", *_source(name), *_settings(own, own())]
+                parts += [f"### `model.system={name}`", *_source(name), *_settings(own, own(**PUBLISHED.get(name, {})))]
     return "\n\n".join(parts) + "\n"
 
 

@@ -29,7 +29,9 @@ from tasks.tags import PretrainedConfig
 from tasks.triplets import TrainingUsersConfig
 from tasks.word2vec import Word2VecConfig
 
-DEFAULT_SYSTEM = "cdl"
+DEFAULT_SYSTEM = "tastegraph"
+# Where a published system's defaults differ from those it is compared with: readers of an export want embeddings.
+PUBLISHED: dict[str, dict[str, Any]] = {"tastegraph": {"dimensions": 512}}
 OWN_SETTINGS: dict[str, type] = {name: made.Config for name, made in sorted(SYSTEMS.items())} | {"cdl": CDLConfig}
 
 
@@ -53,7 +55,9 @@ class ModelConfig:
 def _section_of(name: str, own: type) -> type[ModelConfig]:
     """The section `model` where it names this system; the default one need not be named."""
     named = field(default=name) if name == DEFAULT_SYSTEM else field()
-    return make_dataclass(name, [("system", Literal[name], named)], bases=(ModelConfig, own), frozen=True, kw_only=True)
+    others = [(key, type(value), field(default=value)) for key, value in PUBLISHED.get(name, {}).items()]
+    members = [("system", Literal[name], named), *others]
+    return make_dataclass(name, members, bases=(ModelConfig, own), frozen=True, kw_only=True)
 
 
 MODELS = {name: _section_of(name, own) for name, own in OWN_SETTINGS.items()}

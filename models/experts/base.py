@@ -4,11 +4,12 @@ U users, I images, R the expert's own dimensions, N users asked about.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array, diags_array, issparse
 
-Matrix = np.ndarray | csr_array
+Matrix = Any  # np.ndarray or csr_array: both multiply by @, and scipy has no types to say so
 MAX_ROWS = 12_000  # of a dense symmetric matrix that is solved: 1.1 GiB in float64
 MAX_FLOATS = 4 * 10**8  # of one dense matrix: 1.5 GiB in float32
 

@@ -128,7 +128,7 @@ class Content:
             said_I = np.log1p(np.diff(community.image_tags_IT.indptr))[:, None]
             parts.append(with_energy(csr_array(said_I.astype(np.float32)), num_images))
         if community.features_If is not None:
-            has_I = community.features_If.any(axis=1)
+            has_I = np.asarray(community.features_If.any(axis=1))
             centred_If = np.where(has_I[:, None], community.features_If - community.features_If[has_I].mean(axis=0), 0)
             parts.append(with_energy(csr_array(centred_If.astype(np.float32)), self.looks**2 * num_images))
         if not parts:

@@ -115,22 +115,24 @@ class TasteGraph(System[TasteGraphConfig]):
 
     def times(self, vectors_ID: np.ndarray) -> np.ndarray:
         """All users' scores, as a matrix, times vectors of images: float32 (U, D)."""
-        return sum(
+        parts = [
             expert.users_UR @ (expert.images_RI @ (self._weights(row)[:, None] * vectors_ID))
             for row, expert in enumerate(self.experts)
-        )
+        ]
+        return np.asarray(np.sum(parts, axis=0), np.float32)
 
     def times_transposed(self, vectors_UD: np.ndarray) -> np.ndarray:
         """The transposed scores times vectors of users: float32 (I, D)."""
-        return sum(
+        parts = [
             self._weights(row)[:, None] * (expert.images_RI.T @ (expert.users_UR.T @ vectors_UD))
             for row, expert in enumerate(self.experts)
-        )
+        ]
+        return np.asarray(np.sum(parts, axis=0), np.float32)
 
     def _weights(self, row: int) -> np.ndarray:
         """float32 (I,): what an expert's scores are multiplied with, image by image."""
         warm_E, cold_E, newness = self.mixture
-        return np.where(self.is_cold_I, cold_E[row] * newness, warm_E[row]).astype(np.float32)
+        return np.asarray(np.where(self.is_cold_I, cold_E[row] * newness, warm_E[row]), np.float32)
 
     @property
     def vectors(self) -> Vectors | None:

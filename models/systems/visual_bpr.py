@@ -21,8 +21,8 @@ from models.features import convolutions, scaled
 from models.systems.base import InnerProduct, System, Vectors, pack_sparse, unpack_sparse, vectors_of
 from models.training import Gather, choose_device
 
-# Standard deviation of the first vectors. At .1 vbpr's NDCG@20 on movielens-posters' validation is .068, at .01 .079, as
-# Cornac's; the tastes over fixed looks have nothing else to learn from and start larger.
+# Standard deviation of the first vectors. At .1 vbpr's NDCG@20 on movielens-posters' validation is .068, at .01 .079,
+# as Cornac's; the tastes over fixed looks have nothing else to learn from and start larger.
 FIRST_SCALE, FIRST_TASTE = 0.01, 0.1
 GATHERED_CELLS = 2**24  # similarities in memory at a time: 64 MiB
 
