@@ -24,6 +24,7 @@ from models.systems.base import System, Vectors, pack_sparse, unpack_sparse, vec
 LEAST_GAIN = 0.001  # relative; less is noise, and every expert costs time
 WEIGHED_AT_ONCE = 64  # users whose scores of all images by all experts are in memory at a time
 OVERSAMPLED, POWERS = 32, 3  # of the randomised singular vectors (Halko, Martinsson and Tropp, 2011)
+LEAST_NEW = 20  # images that are taken out even of a small community, though never more than a fifth
 SCALED_ON = 2048  # images on which an expert's spread for a user is measured
 STEPS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.5)  # weights that are tried, beside the first expert's 1
 NEWNESS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # factors that are tried for new images
@@ -207,7 +208,8 @@ def _set_aside(community: Community, config: TasteGraphConfig, seed: int) -> tup
     new_I = np.zeros(community.num_images, bool)
     if _describes(community):
         warm = np.flatnonzero(community.popularity_I)
-        new_I[rng.permutation(warm)[: int(config.new_share * len(warm))]] = True
+        num_new = max(int(config.new_share * len(warm)), min(LEAST_NEW, len(warm) // 5))
+        new_I[rng.permutation(warm)[:num_new]] = True
     is_heldout = is_late | new_I[favorites_UI.indices]
     training = replace(
         community,
@@ -301,6 +303,8 @@ def _search(pool: _Pool, config: TasteGraphConfig) -> np.ndarray:
     alone = [
         _ndcg(scores_NP + pool.floor_NP, pool.is_held_NP, pool.num_held_N, config.k) for scores_NP in pool.scores_ENP
     ]
+    # Where few images compete every list is right, also that of an expert that knows none of them.
+    alone = [value if scores_NP.any() else -1.0 for value, scores_NP in zip(alone, pool.scores_ENP, strict=True)]
     weights_E = np.zeros(num_experts)
     weights_E[int(np.argmax(alone))] = 1.0
     best = max(alone)

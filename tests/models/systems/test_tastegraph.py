@@ -1,13 +1,83 @@
 """TasteGraph's own mixture."""
 
-from tests.models.systems.contract import SystemContract
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from models import metrics
+from models.community import Community
+from models.systems import tastegraph
+from models.systems.tastegraph import TasteGraph, TasteGraphConfig
+from tests.models.systems.contract import NUM_USERS, SystemContract, two_tastes
+
+SMALL = {"factor_dimensions": 8, "factor_models": 2}
 
 
 class TestTasteGraph(SystemContract):
     system = "tastegraph"
-    settings = {"factor_dimensions": 8, "factor_models": 2}
+    settings = SMALL
 
 
 class TestCompressedTasteGraph(SystemContract):
     system = "tastegraph"
-    settings = {"factor_dimensions": 8, "factor_models": 1, "dimensions": 16}
+    settings = SMALL | {"dimensions": 16}
+
+
+@pytest.fixture(scope="module")
+def community() -> Community:
+    return two_tastes()
+
+
+def fitted(community: Community, **settings: object) -> TasteGraph:
+    system = TasteGraph(TasteGraphConfig(**(SMALL | settings)))
+    system.fit(community)
+    return system
+
+
+def test_an_expert_left_out_gets_no_weight(community: Community) -> None:
+    names = fitted(community).names
+    assert names
+    assert names[0] not in fitted(community, leave_out=(names[0],)).names
+
+
+def test_as_many_dimensions_as_the_mixture_has_lose_nothing(community: Community) -> None:
+    exact, compressed = fitted(community), fitted(community, dimensions=NUM_USERS)
+    everybody = np.arange(NUM_USERS)
+    np.testing.assert_allclose(compressed.score(everybody), exact.score(everybody), rtol=1e-3, atol=1e-3)
+
+
+def test_a_new_image_of_the_users_taste_stands_above_new_ones_of_the_other(community: Community) -> None:
+    kept = community.favorites_UI.toarray()
+    kept[:, [7, 40]] = 0  # red 7 and blue 40
+    new = replace(community, favorites_UI=csr_array(kept), favorited_at_UI=None)
+    scores = fitted(new).score(np.array([0, NUM_USERS - 1]))
+    assert scores[0, 7] > scores[0, 40]
+    assert scores[1, 40] > scores[1, 7]
+
+
+def test_favorites_set_aside_are_the_latest_and_leave_the_rest(community: Community) -> None:
+    training, heldout_UI, new_I = tastegraph._set_aside(community, TasteGraphConfig(), 0)
+    assert (training.favorites_UI + heldout_UI != community.favorites_UI).nnz == 0
+    assert training.favorites_UI[:, new_I].nnz == 0
+    times_UI = community.favorited_at_UI
+    for user in range(NUM_USERS):
+        late = heldout_UI[[user]].indices
+        late = late[~new_I[late]]
+        times = times_UI[[user]].toarray()[0]
+        assert not late.size or times[late].min() >= times[training.favorites_UI[[user]].indices].max()
+
+
+def test_weights_are_searched_on_the_metric_that_is_reported() -> None:
+    rng = np.random.default_rng(0)
+    scores_NP, is_held_NP = rng.normal(size=(9, 30)).astype(np.float32), rng.random((9, 30)) < 0.1
+    ranked = np.argsort(-scores_NP, axis=1)[:, :20]
+    heldout = csr_array(is_held_NP.astype(np.float32))
+    expected = np.nanmean(metrics.ndcg(metrics.find_hits(ranked, heldout), 20))
+    assert tastegraph._ndcg(scores_NP, is_held_NP, is_held_NP.sum(1), 20) == pytest.approx(expected)
+
+
+def test_a_community_of_favorites_alone_is_enough(community: Community) -> None:
+    system = fitted(Community(community.favorites_UI))
+    assert set(system.names) <= {"neighbors", "niche_neighbors", "ridge", "factors"}
