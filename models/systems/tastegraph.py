@@ -34,7 +34,7 @@ NEWNESS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # factors that 
 class TasteGraphConfig:
     """Which experts, and how their weights are learned."""
 
-    leave_out: tuple[str, ...] = ()  # experts that take no part, for ablations; see EXPERTS
+    leave_out: tuple[str, ...] = ()  # experts that take no part, for ablations; docs/systems.md names them
     ridge_strength: float = 150.0  # λ of the ridge experts, in units of the mean squared entry
     factor_dimensions: int = 128  # of one factorisation
     factor_strength: float = 10.0  # λ of the factorisations
