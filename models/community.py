@@ -6,6 +6,7 @@ U users, I images, T tags, G groups, C clusters, W words, f features, S side of 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -95,16 +96,7 @@ class Community:
 
     def without(self, *signals: str) -> "Community":
         """The same community, as if it lacked these signals; for ablations."""
-        untold = {name: UNTOLD for signal in signals for name in FIELDS[signal]}
-        for name, value in {
-            "pixels": None,
-            "features_If": None,
-            "favorited_at_UI": None,
-            "owner_I": np.empty(0),
-        }.items():
-            if name in untold:
-                untold[name] = value
-        return replace(self, **untold)
+        return replace(self, **{name: UNTOLD_AS.get(name, UNTOLD) for signal in signals for name in FIELDS[signal]})
 
 
 SIGNALS: dict[str, Callable[[Community], bool]] = {
@@ -128,4 +120,11 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "owners": ("owner_I",),
     "times": ("favorited_at_UI",),
     "profiles": ("profiles_UC", "image_bags_IC"),
+}
+# What a field holds that its source does not tell; any other is UNTOLD.
+UNTOLD_AS: dict[str, Any] = {
+    "pixels": None,
+    "features_If": None,
+    "favorited_at_UI": None,
+    "owner_I": np.empty(0, np.int64),
 }

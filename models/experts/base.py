@@ -32,7 +32,7 @@ class Expert:
 
 
 def degrees(matrix: csr_array, axis: int) -> np.ndarray:
-    """The sums of rows (axis 1) or columns (axis 0), at least 1e-12 where there is an entry, 1 where there is none."""
+    """float64: the sums of rows (axis 1) or columns (axis 0), 1 where there is no entry."""
     sums = np.asarray(abs(matrix).sum(axis=axis), np.float64).ravel()
     return np.where(sums > 0, sums, 1.0)
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array, hstack
 
 from models.community import Community
+from models.experts.base import commonest
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,7 @@ def content_of(community: Community, max_words: int) -> Content:
         norms_I = np.linalg.norm(centred_If, axis=1)
         features_If = (centred_If * (has_I / np.maximum(norms_I, 1e-12))[:, None]).astype(np.float32)
     said_Ic = hstack([community.image_tags_IT, community.words_IW], format="csr").astype(bool).astype(np.float32)
-    return Content(features_If, unit_rows(commonest(csr_array(said_Ic), max_words)))
-
-
-def commonest(bags: csr_array, most: int) -> csr_array:
-    """Only the columns with the most entries, at most so many, in their order."""
-    counts = np.bincount(bags.indices, minlength=bags.shape[1])
-    kept = np.sort(np.argsort(-counts, kind="stable")[:most])
-    return csr_array(bags[:, kept[counts[kept] > 0]])
+    return Content(features_If, unit_rows(csr_array(said_Ic[:, commonest(said_Ic, max_words)])))
 
 
 def unit_rows(bags: csr_array) -> csr_array:

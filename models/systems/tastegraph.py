@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array, diags_array, issparse
 
+from models import metrics
 from models.community import Community
 from models.experts.base import Expert, Matrix
 from models.experts.factors import Factors
@@ -60,7 +61,7 @@ class TasteGraph(System[TasteGraphConfig]):
     """The mixture of experts."""
 
     name = "tastegraph"
-    source = "ours; docs/method.md says what each part is taken from"
+    source = "ours; docs/systems.md says what each part is taken from"
     wants = ("features",)
     grid = {"factor_strength": (5.0, 10.0, 30.0)}
     Config = TasteGraphConfig
@@ -184,12 +185,7 @@ def _scaled(expert: Expert, community: Community, seed: int) -> Expert:
     typical = np.median(scales_U[scales_U > 0]) if (scales_U > 0).any() else 1.0
     # A user of whom the sample shows next to nothing keeps a common scale: a tiny one would blow up a single score.
     factors_U = (1 / np.maximum(scales_U, typical / 10)).astype(np.float32)
-    users_UR = expert.users_UR
-    if issparse(users_UR):
-        scaled = csr_array(users_UR, copy=True)
-        scaled.data = scaled.data * np.repeat(factors_U, np.diff(scaled.indptr))
-        return Expert(scaled, expert.images_RI)
-    return Expert(np.asarray(users_UR) * factors_U[:, None], expert.images_RI)
+    return Expert(diags_array(factors_U) @ expert.users_UR, expert.images_RI)
 
 
 def _set_aside(community: Community, config: TasteGraphConfig, seed: int) -> tuple[Community, csr_array, np.ndarray]:
@@ -338,10 +334,8 @@ def _ndcg(scores_NP: np.ndarray, is_held_NP: np.ndarray, num_held_N: np.ndarray,
     values_NK = np.take_along_axis(scores_NP, best_NK, axis=1)
     order_NK = np.take_along_axis(best_NK, np.argsort(-values_NK, axis=1, kind="stable"), axis=1)
     is_filled_NK = np.isfinite(np.take_along_axis(scores_NP, order_NK, axis=1))
-    gains_K = 1 / np.log2(np.arange(2, k + 2))
-    found_N = (np.take_along_axis(is_held_NP, order_NK, axis=1) & is_filled_NK) @ gains_K
-    tested = num_held_N > 0
-    return float(np.mean(found_N[tested] / np.cumsum(gains_K)[np.minimum(num_held_N[tested], k) - 1]))
+    hits = metrics.Hits(np.take_along_axis(is_held_NP, order_NK, axis=1) & is_filled_NK, num_held_N)
+    return float(np.nanmean(metrics.ndcg(hits, k)))
 
 
 def _compressed(system: TasteGraph, num_users: int, dimensions: int) -> Expert:

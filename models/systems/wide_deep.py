@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.community import Community
+from models.experts.base import commonest
 from models.profiles import tag_counts
 from models.systems.base import System, pack_sparse, unpack_sparse
-from models.systems.content import commonest, content_of, unit_rows
+from models.systems.content import content_of, unit_rows
 from models.training import choose_device
 
 HIDDEN_FLOATS = 2**22  # of the first hidden layer of a block of pairs: 16 MiB, what a CPU's cache still helps with
@@ -109,7 +110,8 @@ class Network(nn.Module):
         super().__init__()
         num_users, num_images = community.favorites_UI.shape
         counts_UT, _ = tag_counts(community.user_tags_UT, community.favorites_UI, community.image_tags_IT)
-        tags = unit_rows(commonest(csr_array(vstack([counts_UT.sqrt(), community.image_tags_IT > 0])), config.max_tags))
+        used = csr_array(vstack([counts_UT.sqrt(), community.image_tags_IT > 0]))
+        tags = unit_rows(csr_array(used[:, commonest(used, config.max_tags)]))
         self.tags_UV, self.tags_IV = tags[:num_users], tags[num_users:]
         self.features_If = content_of(community, 0).features_If
         self.is_warm_I = community.popularity_I > 0
