@@ -62,7 +62,8 @@ def compare(
         learned = prepare(there, table, drawn.tuning.training, names, config, here) if budget else None
         entries = [_enter(name, learned, known, drawn, seeds, budget, here) for name in names]
         standings = gather([scored for entry in entries for scored in entry.scored], drawn.final, here)
-        return publish_comparison(standings, entries, drawn, describe(source, content, protocol, seeds, budget), here)
+        asked = describe(source, content, protocol, (test, validation), seeds, budget, config)
+        return publish_comparison(standings, entries, drawn, asked, here)
 
 
 def systems_named(systems: str) -> list[str]:

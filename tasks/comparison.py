@@ -78,9 +78,19 @@ class Compared:
         return [entry for entry in self.entries if entry.error]
 
 
-def describe(source: str, content: str, protocol: str, seeds: int, budget: int) -> dict[str, Any]:
-    """What was asked for."""
-    return {"source": source, "content": content, "protocol": protocol, "seeds": seeds, "budget": budget}
+def describe(
+    source: str,
+    content: str,
+    protocol: str,
+    files: tuple[str | None, str | None],
+    seeds: int,
+    budget: int,
+    config: Any,
+) -> dict[str, Any]:
+    """What was asked for: all that the command line said; `files` are those of --test and --validation."""
+    test, validation = files
+    asked = {"source": source, "content": content, "protocol": protocol, "test": test, "validation": validation}
+    return {**asked, "seeds": seeds, "budget": budget, "config": canonical(config, "config")}
 
 
 def publish_comparison(

@@ -16,19 +16,43 @@ MAX_FLOATS = 4 * 10**8  # of one dense matrix: 1.5 GiB in float32
 
 @dataclass(frozen=True)
 class Expert:
-    """Scores are `users_UR @ images_RI`; either may be sparse. An image without an entry is one it knows nothing of."""
+    """Scores are `users_UR @ images_RI`, and those of `beside` added; any of the matrices may be sparse.
+
+    An image without an entry is one it knows nothing of.
+    """
 
     users_UR: Matrix
     images_RI: Matrix
+    beside: "Expert | None" = None  # one product of sparse matrices and one of dense are faster than both in one
+
+    @property
+    def products(self) -> "list[Expert]":
+        """The products that are added up, each as an expert of its own."""
+        return [Expert(self.users_UR, self.images_RI), *(self.beside.products if self.beside else [])]
 
     def scores(self, users_N: np.ndarray) -> np.ndarray:
         """float32 (N, I)."""
         product = self.users_UR[users_N] @ self.images_RI
-        return np.asarray(product.toarray() if issparse(product) else product, np.float32)
+        scores_NI = np.asarray(product.toarray() if issparse(product) else product, np.float32)
+        return scores_NI + self.beside.scores(users_N) if self.beside else scores_NI
 
     def of(self, images_M: np.ndarray) -> "Expert":
         """The expert on only these images."""
-        return Expert(self.users_UR, self.images_RI[:, images_M])
+        return Expert(self.users_UR, self.images_RI[:, images_M], self.beside and self.beside.of(images_M))
+
+    def scaled(self, factors_U: np.ndarray) -> "Expert":
+        """The expert with each user's scores multiplied."""
+        return Expert(
+            diags_array(factors_U) @ self.users_UR, self.images_RI, self.beside and self.beside.scaled(factors_U)
+        )
+
+    def times(self, vectors_ID: np.ndarray) -> np.ndarray:
+        """Everybody's scores, as a matrix, times vectors of images: float32 (U, D)."""
+        return np.asarray(sum(part.users_UR @ (part.images_RI @ vectors_ID) for part in self.products), np.float32)
+
+    def times_transposed(self, vectors_UD: np.ndarray) -> np.ndarray:
+        """The transposed scores times vectors of users: float32 (I, D)."""
+        return np.asarray(sum(part.images_RI.T @ (part.users_UR.T @ vectors_UD) for part in self.products), np.float32)
 
 
 def degrees(matrix: csr_array, axis: int) -> np.ndarray:

@@ -11,6 +11,10 @@ from scipy.sparse import csr_array, diags_array, hstack, vstack
 
 from models.community import Community
 from models.experts.base import MAX_FLOATS, MAX_ROWS, Expert, commonest, degrees, normalised, with_energy
+from models.low_rank import singular_vectors
+
+MOST_LEVERAGE = 0.95  # that an approximation is believed: beyond, a small error would be a large factor
+LEAST_FROM_OTHERS = 1e-6  # the share of a prediction that comes from other images, where hardly any does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,23 +23,24 @@ class Ridge:
 
     Rows are users and, where `tags` is above 0, tags and title words, as if each had favored the images that carry it:
     an image is then predicted from what it is called as well as from who likes it. Rows and columns are normalised by
-    degree. Solved through the rows' Gram matrix; only as many tags as fit into MAX_ROWS take part.
+    degree. Solved through the rows' Gram matrix; only as many tags as fit into MAX_ROWS take part. A community with
+    too many users for that gets an approximation (`_approximately`), of which nothing dense is larger than its vectors.
     """
 
     strength: float = 150.0  # λ, in units of the mean squared entry
     normalise: float = 0.25  # exponent of the degrees
     tags: float = 1.0  # the squared entries of the tags' rows, as a share of those of the favorites
     recency: float = 10.0  # favorites after which a favorite's weight has halved, in the query; where times are told
+    rank: int = 256  # singular vectors of the approximation
 
     def fit(self, community: Community, seed: int) -> Expert | None:
         favorites_UI = community.favorites_UI
-        if community.num_users > MAX_ROWS or community.num_users * community.num_images > MAX_FLOATS:
-            return None
+        is_large = community.num_users > MAX_ROWS or community.num_users * community.num_images > MAX_FLOATS
         users_UI = normalised(favorites_UI, self.normalise, self.normalise)
         energy = float((users_UI.data.astype(np.float64) ** 2).sum())
         rows_RI = users_UI
         if self.tags:
-            most = min(MAX_ROWS, MAX_FLOATS // community.num_images) - community.num_users
+            most = MAX_ROWS if is_large else min(MAX_ROWS, MAX_FLOATS // community.num_images) - community.num_users
             said_IT = csr_array(hstack([community.image_tags_IT, community.words_IW], format="csr"))
             said_TI = csr_array(said_IT[:, commonest(said_IT, most, least=2)].T)
             if not said_TI.nnz:
@@ -43,11 +48,12 @@ class Ridge:
             said_TI = with_energy(normalised(said_TI, self.normalise, self.normalise), self.tags * energy)
             rows_RI = csr_array(vstack([users_UI, said_TI], format="csr"))
         strength = self.strength * energy / max(favorites_UI.nnz, 1)
-        images_RI, leverage_I = _solve(rows_RI, strength)
         queries_UI = normalised(_recent(community, self.recency), self.normalise, self.normalise)
+        if is_large:
+            return _approximately(rows_RI, queries_UI, strength, self.rank, seed)
+        images_RI, leverage_I = _solve(rows_RI, strength)
         queries_UR = np.asarray((queries_UI @ rows_RI.T).toarray(), np.float32)
-        # The diagonal constraint: of a prediction, what comes from the image's own entry is taken out.
-        images_RI /= np.maximum(1 - leverage_I, 1e-6).astype(np.float32)
+        images_RI *= _without_itself(leverage_I)
         return Expert(queries_UR, images_RI)
 
 
@@ -144,6 +150,34 @@ def _solve(rows_RI: csr_array, strength: float) -> tuple[np.ndarray, np.ndarray]
     dense_RI = rows_RI.toarray()
     solved_RI = linalg.cho_solve(factor, dense_RI)
     return solved_RI, np.einsum("ri,ri->i", dense_RI, solved_RI, dtype=np.float64)
+
+
+def _approximately(rows_RI: csr_array, queries_UI: csr_array, strength: float, rank: int, seed: int) -> Expert:
+    """The ridge regression with the leading singular vectors exact and the rest to first order.
+
+    With P = AᵀA, a prediction is q P (P + λ)⁻¹. An eigenvalue s of P becomes s / (s + λ): for the leading ones that is
+    done, and for all others, which are small beside λ, s / (λ + a typical s) stands in, which takes no decomposition.
+    """
+    times = lambda vectors: rows_RI @ vectors  # noqa: E731
+    columns_IR = csr_array(rows_RI.T)
+    leading = singular_vectors(times, lambda vectors: columns_IR @ vectors, rows_RI.shape, rank, seed)
+    eigenvalues_D = leading.values_D.astype(np.float64) ** 2
+    slope = 1 / (strength + eigenvalues_D[-1] / 2)
+    excess_D = eigenvalues_D / (eigenvalues_D + strength) - slope * eigenvalues_D
+    own_I = np.asarray(rows_RI.power(2).sum(axis=0), np.float64).ravel()
+    leverage_I = slope * own_I + np.square(leading.right_CD, dtype=np.float64) @ excess_D
+    scales_I = _without_itself(np.minimum(leverage_I, MOST_LEVERAGE))
+    dense = Expert(
+        np.asarray((queries_UI @ leading.right_CD) * excess_D, np.float32),
+        np.ascontiguousarray(leading.right_CD.T * scales_I),
+    )
+    met_UR = csr_array(queries_UI @ columns_IR, dtype=np.float32)
+    return Expert(met_UR, csr_array(rows_RI @ diags_array(np.float32(slope) * scales_I), dtype=np.float32), dense)
+
+
+def _without_itself(leverage_I: np.ndarray) -> np.ndarray:
+    """float32 (I,): what takes out of a prediction that which comes from the image's own entry (no self-loops)."""
+    return (1 / np.maximum(1 - leverage_I, LEAST_FROM_OTHERS)).astype(np.float32)
 
 
 def _recent(community: Community, halving: float) -> csr_array:

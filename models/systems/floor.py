@@ -1,12 +1,17 @@
-"""What every system must beat: chance, and what everybody likes."""
+"""What every system must beat: chance, what everybody likes, and images with the user's tags.
+
+U users, I images, T tags, N users asked about.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
+from sklearn.feature_extraction.text import TfidfTransformer
 
 from models import protocols
 from models.community import Community
-from models.systems.base import InnerProduct, vectors_of
+from models.systems.base import InnerProduct, System, pack_sparse, unpack_sparse, vectors_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,3 +40,35 @@ class Popularity(InnerProduct[FloorConfig]):
     def fit(self, community: Community) -> None:
         users_U1 = np.ones((community.num_users, 1), np.float32)
         self.fitted = vectors_of(users_U1, community.popularity_I[:, None])
+
+
+class TagProfile(System[FloorConfig]):
+    """The cosine of the tags that a user uses or favors with those of an image, weighted by tf-idf.
+
+    A user or image without tags scores 0.
+    """
+
+    name = "tag_profile"
+    source = "Salton and Buckley: Term-weighting approaches in automatic text retrieval, IPM 1988"
+    needs = ("tags",)
+    Config = FloorConfig
+
+    users_UT: csr_array  # float32, rows of norm 1
+    images_IT: csr_array
+
+    def fit(self, community: Community) -> None:
+        carried_IT = community.image_tags_IT.astype(bool).astype(np.float64)
+        used_UT = community.favorites_UI @ carried_IT + community.user_tags_UT
+        weights = TfidfTransformer(sublinear_tf=True).fit(carried_IT)
+        self.users_UT, self.images_IT = (
+            csr_array(weights.transform(counts), dtype=np.float32) for counts in (used_UT, carried_IT)
+        )
+
+    def score(self, users_N: np.ndarray) -> np.ndarray:
+        return np.asarray((self.users_UT[users_N] @ self.images_IT.T).toarray(), np.float32)
+
+    def state(self) -> dict[str, np.ndarray]:
+        return pack_sparse("users_UT", self.users_UT) | pack_sparse("images_IT", self.images_IT)
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self.users_UT, self.images_IT = (unpack_sparse(name, state) for name in ("users_UT", "images_IT"))

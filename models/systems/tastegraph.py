@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array, diags_array, issparse
+from scipy.sparse import csr_array, issparse
 
 from models import metrics
 from models.community import Community
@@ -19,12 +19,12 @@ from models.experts.base import Expert, Matrix
 from models.experts.factors import Factors
 from models.experts.graph import Contacts, Groups, Neighbors, Owners, Tags
 from models.experts.linear import Content, Ridge, Sequence
+from models.low_rank import singular_vectors
 from models.protocols import keep
 from models.systems.base import System, Vectors, pack_sparse, unpack_sparse, vectors_of
 
 LEAST_GAIN = 0.001  # relative; less is noise, and every expert costs time
 WEIGHED_AT_ONCE = 64  # users whose scores of all images by all experts are in memory at a time
-OVERSAMPLED, POWERS = 32, 3  # of the randomised singular vectors (Halko, Martinsson and Tropp, 2011)
 LEAST_NEW = 20  # images that are taken out even of a small community, though never more than a fifth
 SCALED_ON = 2048  # images on which an expert's spread for a user is measured
 STEPS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.5)  # weights that are tried, beside the first expert's 1
@@ -117,17 +117,13 @@ class TasteGraph(System[TasteGraphConfig]):
 
     def times(self, vectors_ID: np.ndarray) -> np.ndarray:
         """All users' scores, as a matrix, times vectors of images: float32 (U, D)."""
-        parts = [
-            expert.users_UR @ (expert.images_RI @ (self._weights(row)[:, None] * vectors_ID))
-            for row, expert in enumerate(self.experts)
-        ]
+        parts = [expert.times(self._weights(row)[:, None] * vectors_ID) for row, expert in enumerate(self.experts)]
         return np.asarray(np.sum(parts, axis=0), np.float32)
 
     def times_transposed(self, vectors_UD: np.ndarray) -> np.ndarray:
         """The transposed scores times vectors of users: float32 (I, D)."""
         parts = [
-            self._weights(row)[:, None] * (expert.images_RI.T @ (expert.users_UR.T @ vectors_UD))
-            for row, expert in enumerate(self.experts)
+            self._weights(row)[:, None] * expert.times_transposed(vectors_UD) for row, expert in enumerate(self.experts)
         ]
         return np.asarray(np.sum(parts, axis=0), np.float32)
 
@@ -152,16 +148,17 @@ class TasteGraph(System[TasteGraphConfig]):
             "is_cold": self.is_cold_I,
         }
         for name, expert in zip(self.names, self.experts, strict=True):
-            state |= _pack(f"{name}.users", expert.users_UR) | _pack(f"{name}.images", expert.images_RI)
+            for number, part in enumerate(expert.products):
+                state |= _pack(f"{name}.{number}.users", part.users_UR) | _pack(
+                    f"{name}.{number}.images", part.images_RI
+                )
         return state
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         self.names = state["names"].tobytes().decode().split("\n") if state["names"].size else []
         self.mixture = Mixture(state["warm"], state["cold"], float(state["newness"]))
         self.is_cold_I = state["is_cold"]
-        self.experts = [
-            Expert(_unpack(f"{name}.users", state), _unpack(f"{name}.images", state)) for name in self.names
-        ]
+        self.experts = [_restored(name, state) for name in self.names]
 
 
 def _fit_all(makers: dict[str, Any], community: Community, seed: int) -> dict[str, Expert]:
@@ -185,7 +182,7 @@ def _scaled(expert: Expert, community: Community, seed: int) -> Expert:
     typical = np.median(scales_U[scales_U > 0]) if (scales_U > 0).any() else 1.0
     # A user of whom the sample shows next to nothing keeps a common scale: a tiny one would blow up a single score.
     factors_U = (1 / np.maximum(scales_U, typical / 10)).astype(np.float32)
-    return Expert(diags_array(factors_U) @ expert.users_UR, expert.images_RI)
+    return expert.scaled(factors_U)
 
 
 def _set_aside(community: Community, config: TasteGraphConfig, seed: int) -> tuple[Community, csr_array, np.ndarray]:
@@ -340,23 +337,20 @@ def _ndcg(scores_NP: np.ndarray, is_held_NP: np.ndarray, num_held_N: np.ndarray,
 
 def _compressed(system: TasteGraph, num_users: int, dimensions: int) -> Expert:
     """The best inner product of so many dimensions for the mixture: its singular vectors, by randomised iteration."""
-    rng = np.random.default_rng(system.seed)
-    num_images = len(system.is_cold_I)
-    dimensions = min(dimensions, num_users, num_images)
-    width = min(dimensions + OVERSAMPLED, num_users, num_images)
-    basis_UD = system.times(rng.standard_normal((num_images, width)).astype(np.float32))
-    for _ in range(POWERS):
-        basis_UD, _ = np.linalg.qr(basis_UD)
-        basis_ID, _ = np.linalg.qr(system.times_transposed(basis_UD))
-        basis_UD = system.times(basis_ID)
-    basis_UD, _ = np.linalg.qr(basis_UD)
-    projected_ID = system.times_transposed(basis_UD)
-    images_ID, values_D, rotation_DD = np.linalg.svd(projected_ID, full_matrices=False)
-    users_UD = (basis_UD @ rotation_DD.T) * values_D
+    shape = (num_users, len(system.is_cold_I))
+    found = singular_vectors(system.times, system.times_transposed, shape, dimensions, system.seed)
     return Expert(
-        np.ascontiguousarray(users_UD[:, :dimensions], np.float32),
-        np.ascontiguousarray(images_ID[:, :dimensions].T, np.float32),
+        np.ascontiguousarray(found.left_RD * found.values_D, np.float32),
+        np.ascontiguousarray(found.right_CD.T, np.float32),
     )
+
+
+def _restored(name: str, state: dict[str, np.ndarray], number: int = 0) -> Expert:
+    """The expert from its products of this number and above."""
+    users, images = f"{name}.{number}.users", f"{name}.{number}.images"
+    has_more = any(key.startswith(f"{name}.{number + 1}.") for key in state)
+    beside = _restored(name, state, number + 1) if has_more else None
+    return Expert(_unpack(users, state), _unpack(images, state), beside)
 
 
 def _pack(name: str, matrix: Matrix) -> dict[str, np.ndarray]:

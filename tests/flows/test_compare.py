@@ -72,6 +72,7 @@ def test_a_comparison_leaves_one_row_a_figure_and_a_page(first):
     assert all(name in page for name in CHOSEN.split(","))
     told = json.loads(Path(compared.folder, "comparison.json").read_text())
     assert [item["trials"] for item in told["systems"] if item["system"] == "ease"] == [2]
+    assert (told["test"], told["validation"], told["config"]["splits"]["seed"]) == (None, None, 0)
 
 
 def test_a_second_comparison_runs_nothing_and_is_the_same(first, source):

@@ -7,7 +7,8 @@ import pytest
 from scipy.sparse import csr_array
 
 from models.community import Community
-from models.experts import factors
+from models.experts import factors, linear
+from models.experts.base import Expert
 from models.experts.factors import Factors
 from models.experts.graph import Contacts, Groups, Neighbors, Owners, Tags
 from models.experts.linear import Content, Ridge, Sequence
@@ -35,6 +36,50 @@ def test_ridge_without_tags_and_degrees_scores_as_ease_outside_the_favorites(fav
     assert expert is not None
     scores = expert.scores(np.arange(12))
     np.testing.assert_allclose(scores[x == 0], (x @ weights)[x == 0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("tags", [0.0, 1.0])
+def test_ridge_for_many_users_is_the_exact_one_where_all_singular_vectors_lead(
+    tags: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ridge, everybody = Ridge(strength=20.0, tags=tags), np.arange(NUM_USERS)
+    exact = ridge.fit(two_tastes(), 0)
+    monkeypatch.setattr(linear, "MAX_FLOATS", 1)
+    approximate = ridge.fit(two_tastes(), 0)
+    assert exact is not None
+    assert approximate is not None
+    assert approximate.beside is not None
+    np.testing.assert_allclose(approximate.scores(everybody), exact.scores(everybody), rtol=1e-3, atol=1e-4)
+
+
+def test_ridge_with_few_singular_vectors_is_nearer_to_the_exact_one_than_a_linear_filter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    community, everybody = two_tastes(), np.arange(NUM_USERS)
+    exact = Ridge(tags=0.0).fit(community, 0)
+    monkeypatch.setattr(linear, "MAX_FLOATS", 1)
+    approximate = Ridge(tags=0.0, rank=4).fit(community, 0)
+    filtered = Neighbors(shared=0.25, popular=0.25).fit(community, 0)
+    assert exact is not None
+    assert approximate is not None
+    likeness = [
+        np.corrcoef(exact.scores(everybody).ravel(), other.scores(everybody).ravel())[0, 1]
+        for other in (approximate, filtered)
+    ]
+    assert likeness[0] > likeness[1]
+    assert likeness[0] > 0.95
+
+
+def test_a_product_beside_another_is_added_wherever_an_expert_is_used() -> None:
+    rng = np.random.default_rng(0)
+    users, images = (rng.normal(size=shape).astype(np.float32) for shape in ((5, 3), (3, 7)))
+    both = Expert(csr_array(users), csr_array(images), Expert(users, 2 * images))
+    scores = 3 * users @ images
+    np.testing.assert_allclose(both.scores(np.arange(5)), scores, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(both.of(np.array([1, 4])).scores(np.array([2])), scores[[2]][:, [1, 4]], rtol=1e-4)
+    np.testing.assert_allclose(both.scaled(np.arange(5.0)).scores(np.array([2])), 2 * scores[[2]], rtol=1e-4)
+    np.testing.assert_allclose(both.times(np.eye(7, dtype=np.float32)), scores, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(both.times_transposed(np.eye(5, dtype=np.float32)), scores.T, rtol=1e-4, atol=1e-5)
 
 
 def test_factors_are_where_no_row_can_be_improved(favorites_UI: csr_array) -> None:
