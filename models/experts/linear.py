@@ -177,7 +177,7 @@ def _approximately(rows_RI: csr_array, queries_UI: csr_array, strength: float, r
 
 def _without_itself(leverage_I: np.ndarray) -> np.ndarray:
     """float32 (I,): what takes out of a prediction that which comes from the image's own entry (no self-loops)."""
-    return (1 / np.maximum(1 - leverage_I, LEAST_FROM_OTHERS)).astype(np.float32)
+    return np.asarray(1 / np.maximum(1 - leverage_I, LEAST_FROM_OTHERS), np.float32)
 
 
 def _recent(community: Community, halving: float) -> csr_array:
