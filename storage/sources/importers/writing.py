@@ -57,9 +57,11 @@ class Writing:
             config={"memory_limit": f"{memory_mb}MB", "temp_directory": str(folder / WORK / "spilled"), "threads": 2},
         )
         self._rows.execute("SET preserve_insertion_order = false")  # costs memory, and `row` holds the order
+        self._rows.begin()
         for name, table in TABLES.items():
             columns = ", ".join(f"{field.name} {SQL_TYPES[field.type]}" for field in table.schema)
             self._rows.execute(f"CREATE TABLE {name} ({columns}, left_out VARCHAR, row BIGINT)")
+        self._rows.commit()
 
     def __enter__(self) -> "Writing":
         return self
