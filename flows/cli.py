@@ -83,7 +83,7 @@ def validate(
 def import_(
     name: Annotated[
         str,
-        typer.Argument(help="dvbpr, hetrec-lastfm, hm, lightgcn, microlens, movielens, pixelrec or recbole."),
+        typer.Argument(help="Which layout; an unknown name is answered with those there are."),
     ],
     path: Annotated[Path, typer.Argument(help="The unpacked download: its folder, or for dvbpr its file.")],
     source: Annotated[Path, typer.Option("--out", help="The source directory to write, a local folder.")],

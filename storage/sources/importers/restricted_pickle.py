@@ -30,7 +30,7 @@ class Dtype:
             raise pickle.UnpicklingError(f"it holds {self.numpy}, neither numbers nor objects")
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.numpy = self.numpy.newbyteorder(_ascii(state[1]))
+        self.numpy = self.numpy.newbyteorder(">" if _ascii(state[1]) == ">" else "<")
 
 
 class Array(list[Any]):
