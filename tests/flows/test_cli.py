@@ -1,6 +1,7 @@
 """Every command as a user types it, on a root of which the first command made everything."""
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from tests import world
-from tests.flows.processes import environment, tastegraph
+from tests.flows.processes import BIN, environment, started, tastegraph, wait_until
 
 COMMANDS = ("nightly", "validate", "import", "evaluate", "compare", "tune", "recommend", "similar", "show")
 
@@ -170,6 +171,19 @@ def test_an_import_tells_what_it_left_out_and_the_result_is_valid(home, download
     assert "add --overwrite" in only_line(again.stderr)
     assert json.loads(answer.stdout)["tables"]["favorites"]["kept"] == 2
     assert json.loads(valid.stdout)["tables"]["favorites"]["kept"] == 2
+
+
+def test_an_import_that_is_asked_to_stop_leaves_nothing_behind(home, download, tmp_path):
+    (download / "ratings.csv").unlink()
+    os.mkfifo(download / "ratings.csv")  # nobody writes into it, so the import waits there
+    command = [str(BIN / "tastegraph"), "import", "movielens", str(download), "--out", str(tmp_path / "source")]
+    with started(command, home.env, tmp_path / "log") as process:
+        wait_until((tmp_path / ".source.importing" / ".work").exists, "it begins", process, tmp_path / "log")
+        process.terminate()
+        assert process.wait(60) == 143
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "ml"]
+    assert (tmp_path / "log").read_text() == "tastegraph: stopped; nothing was written\n"
 
 
 def test_an_unknown_importer_ends_with_2_and_those_there_are(home, download, tmp_path):

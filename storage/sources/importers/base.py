@@ -87,7 +87,10 @@ def import_source(
     with _made_whole(out, overwrite) as folder, Writing(folder, config.memory_mb, progress) as source:
         if config.images is not None:
             source.take_pictures(config.images)
-        found.read(path, source, config)
+        try:
+            found.read(path, source, config)
+        except FileNotFoundError as error:
+            raise LayoutError(f"{error.filename}: no such file; {name} reads {found.doc}") from error
         report = {"importer": name, "threshold": config.threshold, **source.finish()}
         (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
     return report
@@ -103,7 +106,7 @@ def favorites(
         reasons.append(pl.when(is_given(at) & seconds(at).is_null()).then(pl.lit("unreadable time")))
     if rating is not None:
         number = pl.col(rating).cast(pl.Float64, strict=False)
-        reasons.append(pl.when(number.is_null()).then(pl.lit("unreadable rating")))
+        reasons.append(pl.when(~number.is_finite().fill_null(False)).then(pl.lit("unreadable rating")))
         reasons.append(pl.when(~(number >= threshold)).then(pl.lit(f"rating below {threshold:g}")))
     return rows.select(**columns, left_out=pl.coalesce(reasons))
 
@@ -117,6 +120,9 @@ def tags(rows: pl.DataFrame, image: str, cell: str, separator: str) -> pl.DataFr
 @contextmanager
 def _made_whole(out: Path, overwrite: bool) -> Iterator[Path]:
     """A folder that becomes `out` if the block ends well, and of which nothing stays if it does not."""
+    if out.parts[0] == "s3:":
+        raise ValueError(f"{out}: an import writes to a local folder; name one, and copy it to the store afterwards")
+    out = out.resolve()
     _refuse_to_replace(out, overwrite)
     folder, replaced = (out.parent / f".{out.name}.{state}" for state in ("importing", "replaced"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -35,6 +35,7 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".
 PICTURES = "images"  # the folder of pictures below the source directory
 WORK = ".work"  # below it while it is written
 SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", TIME: "BIGINT"}
+MERGED = {"user_tags": "added to a count"}  # why a row is not there by itself, where nothing of it is lost
 REPEATED = {"favorited_at": "min(favorited_at)", "count": "sum(count)::BIGINT"}  # as the ingest merges rows of one key
 
 Progress = Callable[[str, int], None]  # called after each batch with the table's name and the rows read of it so far
@@ -184,7 +185,7 @@ class Writing:
                 ).fetchall()
             )
         )
-        left_out["repeated"] = self._read[name] + named - kept - left_out.total()
+        left_out[MERGED.get(name, "repeated")] = self._read[name] + named - kept - left_out.total()
         return {
             "read": self._read[name],
             "named_elsewhere": named,

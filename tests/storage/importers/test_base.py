@@ -59,6 +59,11 @@ def test_what_no_import_wrote_is_never_replaced(download: Path, tmp_path: Path) 
     assert (download / "train.txt").exists()
 
 
+def test_a_store_is_no_place_to_import_into(download: Path) -> None:
+    with pytest.raises(ValueError, match="an import writes to a local folder"):
+        import_source("lightgcn", download, Path("s3://bucket/source"))
+
+
 def test_a_source_without_a_favorite_is_refused_with_the_reasons(tmp_path: Path) -> None:
     (tmp_path / "movies.csv").write_text("movieId,title,genres\n1,Toy Story,Comedy\n")
     (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,2.0,0\n1,2,5.0,0\n")
@@ -69,6 +74,12 @@ def test_a_source_without_a_favorite_is_refused_with_the_reasons(tmp_path: Path)
 def test_a_missing_download_is_named(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match="nowhere: no such file or folder"):
         import_source("lightgcn", tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_a_missing_file_is_named_with_those_that_the_layout_has(download: Path, tmp_path: Path) -> None:
+    (download / "test.txt").unlink()
+    with pytest.raises(LayoutError, match=r"test\.txt: no such file; lightgcn reads Gowalla, Yelp2018, Amazon-Book"):
+        import_source("lightgcn", download, tmp_path / "out")
 
 
 def test_two_importers_of_one_name_are_refused() -> None:

@@ -27,7 +27,7 @@ class TestHetrecLastfm(ImporterContract):
         "favorites": {"no such image": 1, "unreadable row": 1},
         "contacts": {"self reference": 1},
         "image_tags": {"missing tag": 1, "no such image": 1, "repeated": 1},
-        "user_tags": {"missing tag": 1, "repeated": 2},
+        "user_tags": {"added to a count": 2, "missing tag": 1},
     }
     notes = {
         "lines of tags.dat that are no UTF-8, read as Latin-1": 1,

@@ -84,7 +84,7 @@ class TestFieldsWithOtherNames(ImporterContract):
         "image_tags": {("51", "80s"), ("51", "pop"), ("52", "pop")},
         "user_tags": {("2", "80s", 1), ("2", "pop", 2)},
     }
-    left_out = {"user_tags": {"repeated": 1}}
+    left_out = {"user_tags": {"added to a count": 1}}
 
     def write(self, folder: Path) -> Path:
         (folder / "lastfm.inter").write_text(
