@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +22,7 @@ FAVORITE = {"user_id": pl.String, "image_id": pl.String, "favorited_at": pl.Int6
 @importer("dvbpr")
 def read(path: Path, source: Writing, _config: ImportConfig) -> None:
     """DVBPR's AmazonFashion6ImgPartitioned.npy, Amazon(Men|Women)WithImgPartitioned.npy, TradesyImgPartitioned.npy."""
-    file = path if path.is_file() else _only(path)
-    folder = source.folder / WORK / "pictures"
-    folder.mkdir()
-    spilled: list[Path] = []
-
-    def spill(picture: bytes) -> Path:
-        spilled.append(folder / str(len(spilled)))
-        spilled[-1].write_bytes(picture)
-        return spilled[-1]
-
-    partitions = load(file, spill)
-    if (
-        not isinstance(partitions, list)
-        or len(partitions) != 6
-        or not all(isinstance(part, Mapping) for part in partitions[:4])
-    ):
-        raise LayoutError(f"{file}: not the six parts of DVBPR (training, validation, test, items, two numbers)")
-    train, validation, test, items = partitions[:4]
+    train, validation, test, items = _parts(path if path.is_file() else _only(path), source)
     (source.folder / PICTURES).mkdir()
     ids = dict(_add_items(items, source))
     for users, tables in (
@@ -52,6 +35,23 @@ def read(path: Path, source: Writing, _config: ImportConfig) -> None:
             rows = pl.DataFrame([_favorite(user, entry, ids) for user, entry in batch], FAVORITE, orient="row")
             for table in tables:
                 source.add(table, rows if table == "favorites" else rows.drop("favorited_at"))
+
+
+def _parts(file: Path, source: Writing) -> list[Mapping[Any, Any]]:
+    """The favorites of each part, by user, and the items by number; a file's path stands for each picture."""
+    folder = source.folder / WORK / "pictures"
+    folder.mkdir()
+    numbers = count()
+
+    def spill(picture: bytes) -> Path:
+        spilled = folder / str(next(numbers))
+        spilled.write_bytes(picture)
+        return spilled
+
+    parts = load(file, spill)
+    if not isinstance(parts, list) or len(parts) != 6 or not all(isinstance(part, Mapping) for part in parts[:4]):
+        raise LayoutError(f"{file}: not the six parts of DVBPR (training, validation, test, items, two numbers)")
+    return parts[:4]
 
 
 def _only(folder: Path) -> Path:
@@ -68,10 +68,11 @@ def _add_items(items: Mapping[Any, Any], source: Writing) -> Iterator[tuple[int,
     while batch := list(islice(numbered, BATCH)):
         images, tags = [], []
         for number, item in batch:
-            image_id = _text(_field(item, "asin")) or str(int(number))
+            image_id = _text(_field(item, "asin")) or str(number)
             images.append((image_id, _place(_field(item, "imgs"), image_id, source), _text(_field(item, "title"))))
             tags += [(image_id, tag) for tag in _tags(item)]
-            yield int(number), image_id
+            if (known := _number(number)) is not None:
+                yield known, image_id
         source.add(
             "images", pl.DataFrame(images, {"image_id": pl.String, "path": pl.String, "title": pl.String}, orient="row")
         )
@@ -107,16 +108,27 @@ def _texts(value: Any) -> Iterator[str]:
         yield text
 
 
-def _favorite(user: Any, entry: Any, ids: Mapping[int, str]) -> tuple[str, str | None, int | None, str | None]:
-    product, at = _field(entry, "productid"), _field(entry, "unixReviewTime")
-    image_id = None if product is None else ids.get(int(product))
-    reason = None if image_id else "no such image"
-    return _text(_field(entry, "reviewerID")) or str(int(user)), image_id, None if at is None else int(at), reason
+def _favorite(user: Any, entry: Any, ids: Mapping[int, str]) -> tuple[str | None, str | None, int | None, str | None]:
+    """One row of FAVORITE."""
+    at = _field(entry, "unixReviewTime")
+    product, favorited_at = _number(_field(entry, "productid")), _number(at)
+    image_id = None if product is None else ids.get(product)
+    reason = (
+        "no such image" if image_id is None else "unreadable time" if at is not None and favorited_at is None else None
+    )
+    return _text(_field(entry, "reviewerID")) or _text(user), image_id, favorited_at, reason
 
 
 def _field(entry: Any, name: str) -> Any:
     """A field of an entry: Python 2 wrote the names as bytes."""
     return entry.get(name.encode(), entry.get(name)) if isinstance(entry, Mapping) else None
+
+
+def _number(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _text(value: Any) -> str | None:

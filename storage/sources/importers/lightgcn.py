@@ -16,14 +16,7 @@ def read(folder: Path, source: Writing, _config: ImportConfig) -> None:
     """Gowalla, Yelp2018, Amazon-Book (train.txt, test.txt); NCF's Pinterest (NAME.train.rating, NAME.test.rating)."""
     source.names_images = True
     if (folder / "train.txt").exists():
-        names = {
-            column: _names(folder / file) for column, file in (("user", "user_list.txt"), ("image", "item_list.txt"))
-        }
-        for file, table in (("train.txt", "favorites"), ("test.txt", "official_test")):
-            for pairs in _line_format(folder / file):
-                source.add(table, _renamed(pairs, names))
-        if (items := names["image"]) is not None:
-            source.add("images", items.select(image_id="org_id"))
+        _read_lines(folder, source)
         return
     ratings = sorted(folder.glob("*.train.rating"))
     if len(ratings) != 1:
@@ -31,12 +24,25 @@ def read(folder: Path, source: Writing, _config: ImportConfig) -> None:
             f"{folder}: no train.txt, and {len(ratings)} files *.train.rating where one is needed "
             f"({', '.join(file.name for file in ratings) or 'none'}); name the folder of one data set"
         )
-    name = ratings[0].name.removesuffix(".train.rating")
+    _read_ratings(folder, ratings[0].name.removesuffix(".train.rating"), source)
+
+
+def _read_lines(folder: Path, source: Writing) -> None:
+    """The layout of NGCF and LightGCN."""
+    names = {"user": _names(folder / "user_list.txt"), "image": _names(folder / "item_list.txt")}
+    if (items := names["image"]) is not None:
+        source.add("images", items.select(image_id="org_id"))
+    for file, table in (("train.txt", "favorites"), ("test.txt", "official_test")):
+        for pairs in _line_format(folder / file):
+            source.add(table, _renamed(pairs, names))
+
+
+def _read_ratings(folder: Path, name: str, source: Writing) -> None:
+    """The layout of NCF, whose ratings are all 1."""
+    columns = ("user", "image", "rating", "time")
     for part, table in (("train", "favorites"), ("test", "official_test")):
-        columns = ("user", "image", "rating", "time")
-        for rows in source.rows(
-            table, folder / f"{name}.{part}.rating", columns[:2], delimiter="\t", header=columns, quoted=False
-        ):
+        file = folder / f"{name}.{part}.rating"
+        for rows in source.rows(table, file, columns[:2], delimiter="\t", header=columns, quoted=False):
             source.add(table, rows.select(user_id="user", image_id="image"))
 
 

@@ -130,13 +130,7 @@ class Writing:
         named = {"images": self._add_named("images", NAMING_IMAGES if self.names_images else ())}
         if "users" in self._columns:
             named["users"] = self._add_named("users", NAMING_USERS)
-        for name in TABLES:
-            for column, target in REFERENCES.get(name, {}).items():
-                if target == "images" or (target == "groups" and "groups" in self._columns):
-                    self._rows.execute(
-                        f"UPDATE {name} SET left_out = 'no such {target[:-1]}' WHERE left_out IS NULL "
-                        f"AND {column} NOT IN (SELECT {column} FROM {target} WHERE left_out IS NULL)"
-                    )
+        self._leave_out_dangling()
         accounts = {
             name: self._write(table, named.get(name, 0)) for name, table in TABLES.items() if name in self._columns
         }
@@ -163,6 +157,16 @@ class Writing:
             f"WHERE id IS NOT NULL AND id NOT IN (SELECT {key} FROM {name} WHERE left_out IS NULL)"
         )
         return int(added)
+
+    def _leave_out_dangling(self) -> None:
+        """Mark rows that refer to an image, or to a group, that is not there; users are completed instead."""
+        for name in TABLES:
+            for column, target in REFERENCES.get(name, {}).items():
+                if target == "images" or (target == "groups" and "groups" in self._columns):
+                    self._rows.execute(
+                        f"UPDATE {name} SET left_out = 'no such {target[:-1]}' WHERE left_out IS NULL "
+                        f"AND {column} NOT IN (SELECT {column} FROM {target} WHERE left_out IS NULL)"
+                    )
 
     def _write(self, table: Table, named: int) -> dict[str, Any]:
         """One table's file, sorted by key, each key once; returns its account."""
