@@ -113,16 +113,22 @@ class Writing:
             self._notes[what] += count
 
     def take_pictures(self, folder: Path) -> None:
-        """Let every file below a folder whose name is an image's id be that image's picture."""
+        """Let every file below a folder whose name is an image's id be that image's picture.
+
+        A link that leads out of the folder is none: a download must not bring in other files of this machine.
+        """
         if not folder.is_dir():
             raise LayoutError(f"{folder}: no such folder of pictures")
-        for place, _folders, names in os.walk(folder):
-            for name in names:
-                file = Path(place, name)
-                if (suffix := file.suffix.lower()) in PICTURE_SUFFIXES and "\\" not in name:
-                    path = file.relative_to(folder).as_posix()
-                    found = (PICTURE_SUFFIXES.index(suffix), path, file)
-                    self._pictures[file.stem] = min(found, self._pictures.get(file.stem, found))
+        inside = folder.resolve()
+        for place, _folders, names in os.walk(inside):
+            for file in (Path(place, name) for name in names):
+                if (suffix := file.suffix.lower()) not in PICTURE_SUFFIXES or "\\" in file.name:
+                    continue
+                if not file.is_file() or not file.resolve().is_relative_to(inside):
+                    self.note("pictures that are no files, or links out of their folder")
+                    continue
+                found = (PICTURE_SUFFIXES.index(suffix), file.relative_to(inside).as_posix(), file)
+                self._pictures[file.stem] = min(found, self._pictures.get(file.stem, found))
 
     def finish(self) -> dict[str, Any]:
         """Write the files; returns what was read, kept and left out of each table. LayoutError if no favorite is."""

@@ -7,8 +7,6 @@ import polars as pl
 from storage.sources.importers import hm
 from tests.storage.importers.contract import ImporterContract, picture
 
-FEW_MB = 128
-
 
 class TestHM(ImporterContract):
     name = "hm"

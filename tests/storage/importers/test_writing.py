@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,6 +20,14 @@ def source(tmp_path: Path) -> Iterator[Writing]:
     folder.mkdir()
     with Writing(folder, 256, lambda _table, _rows: None) as writing:
         yield writing
+
+
+def finish_with_pictures(source: Writing, folder: Path) -> dict[str, Any]:
+    """A source of the images a, b and c, with the pictures of a folder; returns the report."""
+    source.take_pictures(folder)
+    source.add("images", pl.DataFrame({"image_id": ["a", "b", "c"]}))
+    source.add("favorites", pl.DataFrame({"user_id": ["u"], "image_id": ["a"]}))
+    return source.finish()
 
 
 def test_a_favorite_keeps_its_earliest_time_and_a_user_tag_the_sum_of_its_counts(source: Writing) -> None:
@@ -100,10 +109,21 @@ def test_a_picture_is_found_by_its_images_id_in_any_folder_and_the_better_known_
     for name in ("a.png", "a.JPG", "deep/er/b.webp", "c.txt", "unknown.jpg"):
         (tmp_path / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "pictures" / name).write_bytes(picture())
-    source.take_pictures(tmp_path / "pictures")
-    source.add("images", pl.DataFrame({"image_id": ["a", "b", "c"]}))
-    source.add("favorites", pl.DataFrame({"user_id": ["u"], "image_id": ["a"]}))
-    source.finish()
+    finish_with_pictures(source, tmp_path / "pictures")
 
     assert rows_of(source.folder, "images") == {("a", "images/a.JPG"), ("b", "images/deep/er/b.webp"), ("c", None)}
     assert len(list((source.folder / "images").rglob("*.*"))) == 2
+
+
+def test_a_picture_that_links_out_of_its_folder_is_not_taken(source: Writing, tmp_path: Path) -> None:
+    (tmp_path / "secret.jpg").write_bytes(b"of this machine")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "real.jpg").write_bytes(picture())
+    (tmp_path / "pictures" / "a.jpg").symlink_to(tmp_path / "secret.jpg")
+    (tmp_path / "pictures" / "b.jpg").symlink_to("real.jpg")
+    (tmp_path / "pictures" / "c.jpg").symlink_to("nowhere.jpg")
+    report = finish_with_pictures(source, tmp_path / "pictures")
+
+    assert rows_of(source.folder, "images") == {("a", None), ("b", "images/b.jpg"), ("c", None)}
+    assert report["notes"] == {"pictures that are no files, or links out of their folder": 2}
+    assert not (source.folder / "images" / "b.jpg").is_symlink()
