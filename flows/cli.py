@@ -79,6 +79,36 @@ def validate(
     _print_ingest(report)
 
 
+@app.command("import")
+def import_(
+    name: Annotated[
+        str,
+        typer.Argument(help="Which layout; an unknown name is answered with those there are."),
+    ],
+    path: Annotated[Path, typer.Argument(help="The unpacked download: its folder, or for dvbpr its file.")],
+    source: Annotated[Path, typer.Option("--out", help="The source directory to write, a local folder.")],
+    threshold: Annotated[float | None, typer.Option(help="Ratings from here on are favorites; by default 4.")] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", "--posters", help="A folder of pictures, each named by its image's id.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier import wrote.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a public data set, as it is downloaded, as a source directory; says what it left out, and why."""
+    from storage.sources.importers import IMPORTERS, ImportConfig, import_source
+
+    if name not in IMPORTERS:
+        raise typer.BadParameter(f"there is no importer {name!r}, but there are {', '.join(sorted(IMPORTERS))}")
+    _clean_up_when_stopped()
+    report = import_source(name, path, source, ImportConfig(threshold=threshold, images=images), overwrite)
+    if as_json:
+        _print_json(report)
+        return
+    _print_import(report)
+    out.print(f"  source      {source}/", soft_wrap=True, highlight=False)
+    out.print(f"  check it    tastegraph validate --source {source}", soft_wrap=True, highlight=False)
+
+
 @app.command()
 def evaluate(
     root: RootOption,
@@ -248,6 +278,17 @@ def _stop(number: int, _frame: Any) -> NoReturn:
     sys.exit(128 + number)
 
 
+def _clean_up_when_stopped() -> None:
+    """Let a command that is asked to stop remove what it has begun to write."""
+
+    def stop(number: int, _frame: Any) -> NoReturn:
+        typer.echo("tastegraph: stopped; nothing was written", err=True)
+        sys.exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
 def _wants_traceback() -> bool:
     return bool(os.environ.get("TASTEGRAPH_TRACEBACK"))
 
@@ -350,6 +391,18 @@ def _print_ingest(report: dict[str, Any]) -> None:
     num_pictures = pictures["decoded"] + sum(pictures["quarantined"].values())
     table.add_row("pictures", "images.path", str(num_pictures), str(pictures["decoded"]), reasons)
     out.print(table)
+
+
+def _print_import(report: dict[str, Any]) -> None:
+    """What was read, kept and left out of a download, for a person."""
+    table = Table("table", "read", "kept", "left out")
+    for name, account in report["tables"].items():
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in account["left_out"].items()) or "0"
+        named = f" + {account['named_elsewhere']:,} named elsewhere" if account["named_elsewhere"] else ""
+        table.add_row(name, f"{account['read']:,}{named}", f"{account['kept']:,}", reasons)
+    out.print(table)
+    for what, count in report["notes"].items():
+        out.print(f"  {count:,} {what}", soft_wrap=True, highlight=False)
 
 
 def _print_list(root: str, name: str, key: str, wanted: str, found: str, k: int, as_json: bool) -> None:

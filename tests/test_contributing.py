@@ -1,5 +1,6 @@
-"""Whoever follows CONTRIBUTING.md to the letter ends with a system that keeps the contract and can be compared."""
+"""Whoever follows CONTRIBUTING.md to the letter ends with a system, or an importer, that keeps its contract."""
 
+import json
 import os
 import re
 import shutil
@@ -11,10 +12,15 @@ import pytest
 
 PROJECT = Path(__file__).parents[1]
 FOLDERS = ("flows", "tasks", "models", "storage", "tests")
-SYSTEM, TEST, REGISTRY = (
+SYSTEM, TEST, REGISTRY = SYSTEM_WALK = (
     "models/systems/tag_cosine.py",
     "tests/models/systems/test_tag_cosine.py",
     "models/systems/__init__.py",
+)
+IMPORTER, IMPORTER_TEST, IMPORTERS = IMPORTER_WALK = (
+    "storage/sources/importers/pinboard.py",
+    "tests/storage/importers/test_pinboard.py",
+    "storage/sources/importers/__init__.py",
 )
 
 
@@ -26,15 +32,16 @@ def blocks() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project in which somebody has followed the walk."""
+    """A copy of the project in which somebody has followed both walks."""
     copy = tmp_path_factory.mktemp("contributor")
     for name in FOLDERS:
         shutil.copytree(PROJECT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(PROJECT / "pyproject.toml", copy)
-    for name in (SYSTEM, TEST):
-        (copy / name).write_text(blocks()[name])
-    with (copy / REGISTRY).open("a") as registry:
-        registry.write(blocks()[REGISTRY])
+    for code, test, registry in (SYSTEM_WALK, IMPORTER_WALK):
+        for name in (code, test):
+            (copy / name).write_text(blocks()[name])
+        with (copy / registry).open("a") as file:
+            file.write(blocks()[registry])
     return copy
 
 
@@ -52,10 +59,11 @@ def run(copy: Path, *words: str) -> str:
     return ended.stdout
 
 
-def test_the_walk_is_one_file_one_test_file_of_a_dozen_lines_and_one_import():
-    assert list(blocks()) == [SYSTEM, TEST, REGISTRY]
+def test_each_walk_is_one_file_one_short_test_file_and_one_import():
+    assert list(blocks()) == [*SYSTEM_WALK, *IMPORTER_WALK]
     assert len([line for line in blocks()[TEST].splitlines() if line]) <= 12
-    assert len(blocks()[REGISTRY].splitlines()) == 1
+    assert len([line for line in blocks()[IMPORTER_TEST].splitlines() if line]) <= 20
+    assert all(len(blocks()[registry].splitlines()) == 1 for registry in (REGISTRY, IMPORTERS))
 
 
 def test_the_system_of_the_walk_keeps_the_contract(followed):
@@ -82,6 +90,19 @@ def test_the_commands_know_the_system_of_the_walk_with_its_settings_and_grid(fol
     ]
 
 
-def test_the_code_of_the_walk_passes_the_linter(followed):
-    run(followed, "-m", "ruff", "check", SYSTEM, TEST)
-    run(followed, "-m", "ruff", "format", "--check", SYSTEM, TEST)
+def test_the_importer_of_the_walk_keeps_the_contract_and_the_command_knows_it(followed, tmp_path):
+    passed = re.search(r"(\d+) passed", run(followed, "-m", "pytest", "-q", "-p", "no:cacheprovider", IMPORTER_TEST))
+    assert passed
+    assert int(passed[1]) >= 7
+
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "likes.csv").write_text("who,picture,when\nann,7,1600000000\n")
+    words = ["import", "pinboard", str(tmp_path), "--out", str(tmp_path / "out"), "--json"]
+    said = run(followed, "-c", "from flows.cli import main; main()", *words)
+    assert json.loads(said)["tables"]["favorites"]["kept"] == 1
+
+
+def test_the_code_of_the_walks_passes_the_linter(followed):
+    files = (SYSTEM, TEST, IMPORTER, IMPORTER_TEST)
+    run(followed, "-m", "ruff", "check", *files)
+    run(followed, "-m", "ruff", "format", "--check", *files)

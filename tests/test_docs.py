@@ -20,6 +20,7 @@ from flows.cli import app
 from storage import images, matrices, parquet, snapshots, tables
 from storage.roots import Root
 from storage.snapshots import Pointer
+from storage.sources.importers import IMPORTERS
 
 PROJECT = Path(__file__).parents[1]
 PAGES = [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")]
@@ -143,7 +144,7 @@ def test_every_command_and_option_stands_in_the_readme_and_no_other() -> None:
 
     assert usage.keys() == commands.keys()
     for name, command in commands.items():
-        options = {option for item in command.params for option in item.opts}
+        options = {option for item in command.params for option in item.opts if option.startswith("-")}
         assert set(re.findall(r"(?<=[ \[])--?[a-z-]+", usage[name])) == options - {"--help"}
 
 
@@ -189,6 +190,15 @@ def test_every_table_stands_on_the_pages_where_it_belongs() -> None:
         for field in table.schema:
             optional = field.nullable or (table.name, field.name) == ("user_tags", "count")
             assert (f"[`{field.name}`]" if optional else f" `{field.name}`") in row
+
+
+def test_every_importer_and_every_reason_to_leave_a_row_out_stands_on_the_page() -> None:
+    importers = "\n".join(file.read_text() for file in (PROJECT / "storage/sources/importers").glob("*.py"))
+    reasons = set(re.findall(r'pl\.lit\("([a-z]+ [a-z ]+)"\)', importers))
+
+    assert {"unreadable time", "no genre"} <= reasons
+    assert reasons <= first_cells(SOURCES)
+    assert {f"### `{name}`" for name in IMPORTERS} <= set(SOURCES.splitlines())
 
 
 def test_every_reason_to_keep_something_out_is_explained() -> None:

@@ -1,6 +1,7 @@
 """Every command as a user types it, on a root of which the first command made everything."""
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,9 @@ from subprocess import CompletedProcess
 import pytest
 
 from tests import world
-from tests.flows.processes import environment, tastegraph
+from tests.flows.processes import BIN, environment, started, tastegraph, wait_until
 
-COMMANDS = ("nightly", "validate", "evaluate", "compare", "tune", "recommend", "similar", "show")
+COMMANDS = ("nightly", "validate", "import", "evaluate", "compare", "tune", "recommend", "similar", "show")
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,53 @@ def test_a_good_source_is_valid_and_its_rows_are_counted(home, source):
     assert shown.returncode == 0
     assert "favorites.csv" in shown.stdout
     assert json.loads(answer.stdout)["tables"]["images"]["kept"] == world.NUM_IMAGES
+
+
+@pytest.fixture
+def download(tmp_path) -> Path:
+    """A MovieLens of two films and a poster."""
+    folder = tmp_path / "ml"
+    folder.mkdir()
+    (folder / "movies.csv").write_text("movieId,title,genres\n1,Toy Story (1995),Comedy\n2,Heat (1995),Crime\n")
+    (folder / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,5.0,964982703\n1,2,3.0,964982704\n")
+    return folder
+
+
+def test_an_import_tells_what_it_left_out_and_the_result_is_valid(home, download, tmp_path):
+    shown = home.run("import", "movielens", download, "--out", tmp_path / "source")
+    again = home.run("import", "movielens", download, "--out", tmp_path / "source")
+    answer = home.run(
+        "import", "movielens", download, "--out", tmp_path / "source", "--threshold", 3, "--overwrite", "--json"
+    )
+    valid = home.run("validate", "--source", tmp_path / "source", "--json")
+
+    assert shown.returncode == 0, shown.stderr
+    assert "1 rating below 4" in shown.stdout
+    assert f"tastegraph validate --source {tmp_path}/source" in shown.stdout
+    assert again.returncode == 1
+    assert "add --overwrite" in only_line(again.stderr)
+    assert json.loads(answer.stdout)["tables"]["favorites"]["kept"] == 2
+    assert json.loads(valid.stdout)["tables"]["favorites"]["kept"] == 2
+
+
+def test_an_import_that_is_asked_to_stop_leaves_nothing_behind(home, download, tmp_path):
+    (download / "ratings.csv").unlink()
+    os.mkfifo(download / "ratings.csv")  # nobody writes into it, so the import waits there
+    command = [str(BIN / "tastegraph"), "import", "movielens", str(download), "--out", str(tmp_path / "source")]
+    with started(command, home.env, tmp_path / "log") as process:
+        wait_until((tmp_path / ".source.importing" / ".work").exists, "it begins", process, tmp_path / "log")
+        process.terminate()
+        assert process.wait(60) == 143
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "ml"]
+    assert (tmp_path / "log").read_text() == "tastegraph: stopped; nothing was written\n"
+
+
+def test_an_unknown_importer_ends_with_2_and_those_there_are(home, download, tmp_path):
+    refused = home.run("import", "netflix", download, "--out", tmp_path / "source")
+
+    assert refused.returncode == 2
+    assert all(name in refused.stderr for name in ("netflix", "dvbpr", "hetrec-lastfm", "recbole"))
 
 
 @pytest.mark.parametrize("command", ["validate", "nightly"])

@@ -1,0 +1,20 @@
+"""Downloads that researchers have, as source directories: importing an importer's file enters it in `IMPORTERS`."""
+
+from storage.sources.importers import dvbpr, hetrec_lastfm, hm, lightgcn, microlens, movielens, recbole
+from storage.sources.importers.base import IMPORTERS, ImportConfig, Importer, import_source
+from storage.sources.importers.reading import LayoutError
+
+__all__ = [
+    "IMPORTERS",
+    "ImportConfig",
+    "Importer",
+    "LayoutError",
+    "dvbpr",
+    "hetrec_lastfm",
+    "hm",
+    "import_source",
+    "lightgcn",
+    "microlens",
+    "movielens",
+    "recbole",
+]

@@ -1,0 +1,92 @@
+"""Real communities written back in the layouts that they came in.
+
+A layout says who gave which tag to what; the sets hold the two halves of it, each user's tags and each image's.
+`triples` finds assignments that agree with both. Where a user gave a tag more often than listed images carry it, the
+others went to images that the list lacks, as in the originals.
+"""
+
+from collections.abc import Iterator
+from itertools import cycle, islice
+from pathlib import Path
+
+import polars as pl
+
+GENRES = (
+    "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy", "Film-Noir",
+    "Horror", "IMAX", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+UNLISTED = 10_000_000  # and on: ids of images that no list has
+
+
+def table(source: Path, name: str) -> pl.DataFrame:
+    return pl.read_parquet(source / f"{name}.parquet")
+
+
+def triples(user_tags: pl.DataFrame, image_tags: pl.DataFrame) -> Iterator[tuple[str, str, str]]:
+    """(user, image, tag) such that each user gave each tag `count` times, and each image got each of its tags."""
+    carriers = dict(image_tags.group_by("tag").agg("image_id").iter_rows())
+    for tag, users, counts in user_tags.group_by("tag").agg("user_id", "count").iter_rows():
+        listed = carriers.get(tag, [])
+        around = cycle(listed)
+        for user, count in zip(users, counts, strict=True):
+            yield from ((user, image, tag) for image in islice(around, min(count, len(listed))))
+            yield from ((user, str(UNLISTED + number), tag) for number in range(count - len(listed)))
+
+
+def lines(file: Path, header: str, rows: Iterator[tuple[object, ...]] | list[tuple[object, ...]], between: str) -> None:
+    """A text file with one line for each row."""
+    body = "".join(between.join(map(str, row)) + "\n" for row in rows)
+    file.write_text(header + "\n" * bool(header) + body, encoding="utf-8")
+
+
+def hetrec_lastfm(source: Path, folder: Path) -> None:
+    """artists.dat and the rest; listening counts and dates are made up, as the set does not hold them."""
+    artists = table(source, "images").select(
+        "image_id", "title", url=pl.lit("http://www.last.fm/music"), picture=pl.lit("")
+    )
+    lines(folder / "artists.dat", "id\tname\turl\tpictureURL", artists.rows(), "\t")
+    lines(folder / "user_friends.dat", "userID\tfriendID", table(source, "contacts").rows(), "\t")
+    heard = table(source, "favorites").select("user_id", "image_id", weight=7)
+    lines(folder / "user_artists.dat", "userID\tartistID\tweight", heard.rows(), "\t")
+    image_tags, user_tags = table(source, "image_tags"), table(source, "user_tags")
+    words = pl.concat([image_tags["tag"], user_tags["tag"]]).unique().sort().to_list()
+    # the original is in Latin-1, but for words that it cannot hold
+    with (folder / "tags.dat").open("wb") as file:
+        file.write(b"tagID\ttagValue\n")
+        for number, word in enumerate(words):
+            line = f"{number}\t{word}\n"
+            file.write(
+                line.encode("latin-1") if line.encode("latin-1", "ignore").decode("latin-1") == line else line.encode()
+            )
+    number_of = {word: number for number, word in enumerate(words)}
+    given = ((user, image, number_of[tag], 1, 4, 2009) for user, image, tag in triples(user_tags, image_tags))
+    lines(folder / "user_taggedartists.dat", "userID\tartistID\ttagID\tday\tmonth\tyear", given, "\t")
+
+
+def lightgcn(source: Path, folder: Path) -> None:
+    """train.txt and test.txt."""
+    for name, file in (("favorites", "train.txt"), ("official_test", "test.txt")):
+        users = table(source, name).group_by("user_id", maintain_order=True).agg("image_id").iter_rows()
+        lines(folder / file, "", ((user, *images) for user, images in users), " ")
+
+
+def movielens(source: Path, folder: Path) -> None:
+    """movies.csv, ratings.csv, tags.csv; a favorite is a rating of 4 to 5, and a thousand lower ones are added."""
+    image_tags, genres = table(source, "image_tags"), {genre.lower(): genre for genre in GENRES}
+    is_genre = pl.col("tag").is_in(list(genres))
+    carried = (
+        image_tags.filter(is_genre).with_columns(pl.col("tag").replace_strict(genres)).group_by("image_id").agg("tag")
+    )
+    films = table(source, "images").join(carried, on="image_id", how="left").select(
+        movieId="image_id", title="title", genres=pl.col("tag").list.join("|").fill_null("(no genres listed)")
+    )  # fmt: skip
+    films.write_csv(folder / "movies.csv")
+    favorites = table(source, "favorites")
+    rated = favorites.select(
+        userId="user_id", movieId="image_id", rating=4.0 + (pl.int_range(pl.len()) % 3) / 2, timestamp="favorited_at"
+    )
+    below = rated.head(1000).select("userId", pl.col("movieId").reverse(), pl.lit(3.5).alias("rating"), "timestamp")
+    pl.concat([rated, below]).write_csv(folder / "ratings.csv")
+    given = triples(table(source, "user_tags"), image_tags)  # a tag that is a genre, too, lies on films that carry it
+    tags = pl.DataFrame([(*triple, 0) for triple in given], ["userId", "movieId", "tag", "timestamp"], orient="row")
+    tags.with_columns(pl.col("tag").str.to_titlecase()).write_csv(folder / "tags.csv")
