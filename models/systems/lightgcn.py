@@ -6,15 +6,15 @@ of an epoch.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import block_array, csr_array
+from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional
 
 from models.community import Community
+from models.propagation import Graph
 from models.systems.base import InnerProduct, vectors_of
 from models.training import choose_device
 
@@ -70,7 +70,7 @@ class Epoch:
 
     number: int  # from 1
     loss: float  # mean over the epoch's triplets, without the penalty; nan where there is none to draw
-    graph: "Graph"
+    graph: Graph
     ego_Vd: Tensor  # the embeddings that are learned; the next epoch changes them in place
 
     def vectors(self) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +93,7 @@ def train(favorites_UW: csr_array, config: LightGCNConfig, seed: int) -> Iterato
     for number in range(1, config.epochs + 1):
         losses = []
         for nodes_3B in triplets.batches(config.batch_triplets):
-            final_Vd: Tensor = _Spread.apply(ego_Vd, graph)  # type: ignore[no-untyped-call]
+            final_Vd = graph.spread(ego_Vd)
             loss = bpr_loss(functional.embedding(nodes_3B, final_Vd))
             penalty = functional.embedding(nodes_3B, ego_Vd).square().sum() / (2 * nodes_3B.shape[1])
             optimizer.zero_grad(set_to_none=True)
@@ -108,47 +108,6 @@ def bpr_loss(final_3Bd: Tensor) -> Tensor:
     """The mean of -ln σ(x_ui - x_uj) over triplets of user, positive and negative (equation 15)."""
     user_Bd, positive_Bd, negative_Bd = final_3Bd
     return functional.softplus((user_Bd * (negative_Bd - positive_Bd)).sum(1)).mean()
-
-
-class Graph:
-    """Who sends to whom, with weights 1 / sqrt(favorites of the one, favorites of the other) (equation 3)."""
-
-    def __init__(self, favorites_UW: csr_array, layers: int, device: torch.device):
-        self.num_users, self.layers = favorites_UW.shape[0], layers
-        favorites_UW = favorites_UW.astype(np.float64)
-        edges_VV = block_array([[None, favorites_UW], [favorites_UW.T, None]], format="csr")
-        counts_V = np.diff(edges_VV.indptr)
-        weights = 1 / np.sqrt(np.repeat(counts_V, counts_V) * counts_V[edges_VV.indices])
-        self.neighbours = torch.from_numpy(edges_VV.indices.astype(np.int64)).to(device)
-        self.starts = torch.from_numpy(edges_VV.indptr[:-1].astype(np.int64)).to(device)
-        self.weights = torch.from_numpy(weights.astype(np.float32)).to(device)
-
-    def spread(self, ego_Vd: Tensor) -> Tensor:
-        """The mean of an embedding's layers: itself, and K times what the neighbours send (equations 4 and 8).
-
-        On one core and with a million edges a weighted sum of bags takes a third of the time of a sparse product in
-        torch or scipy, and it always adds in the same order.
-        """
-        layer_Vd, sum_Vd = ego_Vd, ego_Vd.clone()
-        for _ in range(self.layers):
-            layer_Vd = functional.embedding_bag(
-                self.neighbours, layer_Vd, self.starts, mode="sum", per_sample_weights=self.weights
-            )
-            sum_Vd += layer_Vd
-        return sum_Vd / (self.layers + 1)
-
-
-class _Spread(torch.autograd.Function):
-    """`Graph.spread` and its gradient, which is the same product: its matrix is symmetric."""
-
-    @staticmethod
-    def forward(ctx: Any, ego_Vd: Tensor, graph: Graph) -> Tensor:
-        ctx.graph = graph
-        return graph.spread(ego_Vd)
-
-    @staticmethod
-    def backward(ctx: Any, grad_Vd: Tensor) -> tuple[Tensor, None]:
-        return ctx.graph.spread(grad_Vd), None
 
 
 class Triplets:

@@ -19,6 +19,7 @@ from models.experts.base import Expert, Matrix
 from models.experts.factors import Factors
 from models.experts.graph import Contacts, Groups, Neighbors, Owners, Tags
 from models.experts.linear import Content, Ridge, Sequence
+from models.experts.towers import Towers
 from models.low_rank import singular_vectors
 from models.protocols import keep
 from models.systems.base import System, Vectors, pack_sparse, unpack_sparse, vectors_of
@@ -40,6 +41,8 @@ class TasteGraphConfig:
     factor_dimensions: int = 128  # of one factorisation
     factor_strength: float = 10.0  # λ of the factorisations
     factor_models: int = 8  # factorisations whose scores are added
+    tower_dimensions: int = 64  # of the two towers
+    tower_steps: int = 400  # that they are trained
     heldout_share: float = 0.1  # of a user's favorites, set aside to learn the weights
     new_share: float = 0.03  # of the images with favorites, taken out altogether to learn how new images compare
     weighing_users: int = 5000  # on whom the weights are learned
@@ -99,6 +102,7 @@ class TasteGraph(System[TasteGraphConfig]):
             "factors": factors,
             "social_factors": replace(factors, contacts=0.3),
             "tagged_factors": replace(factors, tags=1.0),
+            "towers": Towers(dimensions=config.tower_dimensions, steps=config.tower_steps),
             "sequence": Sequence(),
             "short_sequence": Sequence(window=10, decay=5.0),
             "content": Content(),

@@ -6,7 +6,8 @@ import torch
 from scipy.sparse import csr_array
 
 from models.community import Community
-from models.systems.lightgcn import Graph, LightGCN, LightGCNConfig, Triplets, _Spread, bpr_loss, train
+from models.propagation import Graph
+from models.systems.lightgcn import LightGCN, LightGCNConfig, Triplets, bpr_loss, train
 from tests.models.systems.contract import SystemContract
 
 CPU = torch.device("cpu")
@@ -45,12 +46,6 @@ class TestLightGCN(SystemContract):
         for layers in (0, 1, 3):
             spread = Graph(csr_array(likes), layers, CPU).spread(torch.from_numpy(ego_Vd.astype(np.float32)))
             np.testing.assert_allclose(spread.numpy(), plain_spread(likes, ego_Vd, layers), rtol=1e-4, atol=1e-6)
-
-    def test_the_gradient_is_that_of_the_spreading(self, likes: np.ndarray) -> None:
-        graph = Graph(csr_array(likes), 2, CPU)
-        graph.weights = graph.weights.double()
-        ego_Vd = torch.randn(15, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
-        assert torch.autograd.gradcheck(lambda ego: _Spread.apply(ego, graph), ego_Vd)
 
     def test_the_loss_is_that_of_the_paper(self) -> None:
         final = np.random.default_rng(2).normal(size=(3, 5, 4))

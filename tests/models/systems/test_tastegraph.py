@@ -12,7 +12,7 @@ from models.systems import tastegraph
 from models.systems.tastegraph import TasteGraph, TasteGraphConfig
 from tests.models.systems.contract import NUM_USERS, SystemContract, two_tastes
 
-SMALL = {"factor_dimensions": 8, "factor_models": 2}
+SMALL = {"factor_dimensions": 8, "factor_models": 2, "tower_dimensions": 8, "tower_steps": 40}
 
 
 class TestTasteGraph(SystemContract):
@@ -80,4 +80,4 @@ def test_weights_are_searched_on_the_metric_that_is_reported() -> None:
 
 def test_a_community_of_favorites_alone_is_enough(community: Community) -> None:
     system = fitted(Community(community.favorites_UI))
-    assert set(system.names) <= {"neighbors", "niche_neighbors", "ridge", "factors"}
+    assert set(system.names) <= {"neighbors", "niche_neighbors", "ridge", "factors", "towers"}

@@ -1,0 +1,84 @@
+"""What embeddings are multiplied with while they are learned: graphs of favorites, and bags of signals.
+
+R rows, C columns, d dimensions, n entries, U users, W images, V = U + W nodes of a graph.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.sparse import block_array, csr_array
+from torch import Tensor
+from torch.nn import functional
+
+
+class Fixed:
+    """A sparse matrix that is not learned; `fixed @ x` passes gradients on to x.
+
+    On one core and with a million entries a weighted sum of bags takes a third of the time of a sparse product in torch
+    or scipy, and it always adds in the same order.
+    """
+
+    def __init__(self, matrix_RC: csr_array, device: torch.device, is_symmetric: bool = False):
+        self.rows = _Bags.of(matrix_RC, device)
+        self.columns = self.rows if is_symmetric else _Bags.of(csr_array(matrix_RC.T), device)
+
+    def __matmul__(self, dense_Cd: Tensor) -> Tensor:
+        """float32 (R, d)."""
+        product: Tensor = _Product.apply(dense_Cd, self)  # type: ignore[no-untyped-call]
+        return product
+
+
+class _Bags(NamedTuple):
+    """A CSR matrix as bags of entries, one a row."""
+
+    indices: Tensor  # int64 (n,)
+    starts: Tensor  # int64 (R,)
+    weights: Tensor  # float32 (n,)
+
+    @classmethod
+    def of(cls, matrix: csr_array, device: torch.device) -> "_Bags":
+        parts = (matrix.indices.astype(np.int64), matrix.indptr[:-1].astype(np.int64), matrix.data.astype(np.float32))
+        return cls(*(torch.from_numpy(part).to(device) for part in parts))
+
+    def times(self, dense: Tensor) -> Tensor:
+        if not len(self.indices):
+            return dense.new_zeros(len(self.starts), dense.shape[1])
+        return functional.embedding_bag(
+            self.indices, dense, self.starts, mode="sum", per_sample_weights=self.weights.to(dense.dtype)
+        )
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, dense_Cd: Tensor, matrix: Fixed) -> Tensor:
+        ctx.matrix = matrix
+        return matrix.rows.times(dense_Cd)
+
+    @staticmethod
+    def backward(ctx: Any, grad_Rd: Tensor) -> tuple[Tensor, None]:
+        return ctx.matrix.columns.times(grad_Rd.contiguous()), None
+
+
+class Graph:
+    """Who sends to whom, with weights 1 / sqrt(favorites of the one, favorites of the other).
+
+    He et al.: LightGCN, SIGIR 2020, equations 3, 4 and 8. A node without favorites keeps a share of what it is.
+    """
+
+    def __init__(self, favorites_UW: csr_array, layers: int, device: torch.device):
+        self.num_users, self.layers = favorites_UW.shape[0], layers
+        favorites_UW = favorites_UW.astype(np.float64)
+        edges_VV = block_array([[None, favorites_UW], [favorites_UW.T, None]], format="csr")
+        counts_V = np.diff(edges_VV.indptr)
+        weights = 1 / np.sqrt(np.repeat(counts_V, counts_V) * counts_V[edges_VV.indices])
+        edges_VV = csr_array((weights, edges_VV.indices, edges_VV.indptr), shape=edges_VV.shape)
+        self.edges = Fixed(edges_VV, device, is_symmetric=True)
+
+    def spread(self, ego_Vd: Tensor) -> Tensor:
+        """The mean of an embedding's layers: itself, and K times what the neighbours send."""
+        layer_Vd, sum_Vd = ego_Vd, ego_Vd
+        for _ in range(self.layers):
+            layer_Vd = self.edges @ layer_Vd
+            sum_Vd = sum_Vd + layer_Vd
+        return sum_Vd / (self.layers + 1)

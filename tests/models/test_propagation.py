@@ -1,0 +1,30 @@
+"""Products with sparse matrices that are not learned. The graph of favorites is tested with LightGCN."""
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+
+from models.propagation import Fixed, Graph
+
+CPU = torch.device("cpu")
+
+
+def test_a_product_is_that_of_the_dense_matrix_and_so_is_its_gradient() -> None:
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(4, 6)) * (rng.random((4, 6)) < 0.5)
+    fixed = Fixed(csr_array(matrix.astype(np.float32)), CPU)
+    dense = torch.from_numpy(rng.normal(size=(6, 3))).requires_grad_()
+    np.testing.assert_allclose((fixed @ dense).detach().numpy(), matrix.astype(np.float32) @ dense.detach().numpy())
+    assert torch.autograd.gradcheck(lambda x: fixed @ x, dense)
+
+
+def test_a_matrix_without_entries_gives_zeros() -> None:
+    product = Fixed(csr_array((3, 5), dtype=np.float32), CPU) @ torch.ones(5, 2)
+    assert torch.equal(product, torch.zeros(3, 2))
+
+
+def test_the_gradient_of_spreading_over_a_graph_is_that_of_its_layers() -> None:
+    likes_UW = np.random.default_rng(1).random((4, 5)) < 0.5
+    graph = Graph(csr_array(likes_UW), 2, CPU)
+    ego_Vd = torch.randn(9, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    assert torch.autograd.gradcheck(graph.spread, ego_Vd)
