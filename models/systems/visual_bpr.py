@@ -173,7 +173,7 @@ class BPRMF(InnerProduct[BPRMFConfig]):
 
     name = "bpr_mf"
     source = "Rendle et al., UAI 2009, sections 4.1 to 4.3"
-    grid = {"lambda_theta": (0.003, 0.01, 0.03), "K": (50, 100), "epochs": (15, 30, 60)}
+    grid = {"epochs": (15, 30, 60), "lambda_theta": (0.003, 0.01, 0.03), "K": (50, 100)}
     Config = BPRMFConfig
 
     def fit(self, community: Community) -> None:
@@ -190,7 +190,7 @@ class VBPR(InnerProduct[VBPRConfig]):
     name = "vbpr"
     source = "He & McAuley, AAAI 2016: VBPR"
     needs = ("features",)
-    grid = {"lambda_theta": (0.003, 0.01, 0.03), "lambda_visual": (0.01, 0.1, 1.0), "epochs": (15, 30, 60)}
+    grid = {"epochs": (20, 40, 60), "lambda_theta": (0.001, 0.003, 0.01), "lambda_visual": (0.00001, 0.0001, 0.001)}
     Config = VBPRConfig
 
     def fit(self, community: Community) -> None:
