@@ -246,9 +246,10 @@ def _page(found: list[tuple[Asked, Found | None]]) -> str:
         "random signs of the users' differences bring as large a one. Seconds are of one fit, on training and "
         "validation together, and of ranking for all test users, as means over the seeds, on "
         f"{MACHINE}. Settings were tried on validation, as many of each system as the budget and its grid allow, the "
-        "defaults among them; the test chose nothing. Favorites learned from are not ranked. Equal scores are in the "
-        "order of image ids: what popularity has on cold images is that order and nothing else. Image features are "
-        "made from the set's own pictures, as no pretrained weights are downloaded "
+        "defaults among them; the test chose nothing. Favorites learned from are not ranked. Equal scores are in a "
+        "random order, images that a system cannot score behind the others: on cold images popularity, and whatever "
+        "learns from favorites alone, is at chance. Image features are made from the set's own pictures, as no "
+        "pretrained weights are downloaded "
         "([settings.md](settings.md#features)).",
         _summary([(asked, item) for asked, item in found if item]),
     ]

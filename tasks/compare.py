@@ -20,7 +20,7 @@ from tasks.community import CommunityTables, Known, read_community
 from tasks.draw import Round
 from tasks.evaluate import FULL_KS, FULL_METRICS
 from tasks.fit import fit
-from tasks.scoring import best_images, score_mixtures, user_blocks
+from tasks.scoring import fair_lists, score_mixtures, user_blocks
 
 LISTED = 20  # the longest list
 
@@ -185,9 +185,9 @@ def _full(system: System[Any], asked: Asked) -> tuple[list[Figure], list[dict[st
     num_images = len(allowed["all"])
     # A slice that holds all of them need not be ranked again.
     apart = {name: rows for name, rows in allowed.items() if name == "all" or len(rows) < num_images}
-    lists = best_images(system, asked.tested_N, apart, LISTED, asked.training_NI)
+    lists = fair_lists(system, asked.tested_N, apart, LISTED, asked.training_NI, system.seed)
     for name in allowed:
-        hits = metrics.find_hits(lists.get(name, lists["all"]).rows, kept[name])
+        hits = metrics.find_hits(lists.get(name, lists["all"]), kept[name])
         figures += [
             Figure(protocol, name, metric, k, measured(hits, k))
             for metric, measured in FULL_METRICS.items()
@@ -195,7 +195,7 @@ def _full(system: System[Any], asked: Asked) -> tuple[list[Figure], list[dict[st
         ]
     of_all_lists = []
     for k in FULL_KS:
-        listed_NK = lists["all"].rows[:, :k]
+        listed_NK = lists["all"][:, :k]
         bias = metrics.popularity_bias(listed_NK, community.popularity_I)._asdict()
         share = {"coverage": metrics.coverage(listed_NK, num_images)}
         of_all_lists += [{"metric": metric, "k": k, "value": value} for metric, value in (share | bias).items()]

@@ -23,6 +23,7 @@ from storage.roots import Root
 from storage.tables import Table
 
 BLOCK_SCORES = 1 << 24  # scores in memory at once: 64 MiB, several times over while they are ranked
+ORDERS = 32  # of images with equal scores: with one for everybody, a popular image at its head would lift all users
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,34 @@ def best_images(
         for name, rows in allowed.items():
             lists[name].append(_among(rows, ranking.top_of(scores_bI[:, rows], k, seen_NI[block][:, rows])))
     return {name: TopK(*map(np.concatenate, zip(*blocks, strict=True))) for name, blocks in lists.items()}
+
+
+def fair_lists(
+    asked: Scores, users_N: np.ndarray, allowed: Mapping[str, np.ndarray], k: int, seen_NI: csr_array, seed: int
+) -> dict[str, np.ndarray]:
+    """As `best_images`, rows alone, int32 (N, k), for comparisons: no system gains or loses by the order of image ids.
+
+    Equal scores are in a random order, and after them, where a list is not full, images that cannot be scored: whoever
+    knows nothing of some images is at chance among them. Each of ORDERS groups of users has an order of its own.
+    """
+    rng = np.random.default_rng(seed)
+    lists: dict[str, list[np.ndarray]] = {name: [np.empty((0, k), np.int32)] for name in allowed}
+    for group in np.array_split(np.arange(len(users_N)), ORDERS):
+        shuffled = {name: rng.permutation(rows) for name, rows in allowed.items()}
+        for name, best in best_images(asked, users_N[group], shuffled, k, seen_NI[group]).items():
+            lists[name].append(_filled(best.rows, shuffled[name], seen_NI[group]))
+    return {name: np.concatenate(groups) for name, groups in lists.items()}
+
+
+def _filled(rows_NK: np.ndarray, order: np.ndarray, seen_NI: csr_array) -> np.ndarray:
+    """The lists, whose ends of -1 give way to the first of `order` that are neither listed nor seen."""
+    filled_NK = rows_NK.copy()
+    for row in np.flatnonzero((rows_NK < 0).any(axis=1)):
+        taken = np.append(rows_NK[row], seen_NI[[row]].indices)
+        is_empty = rows_NK[row] < 0
+        others = order[~np.isin(order, taken)][: is_empty.sum()]
+        filled_NK[row, np.flatnonzero(is_empty)[: len(others)]] = others
+    return filled_NK
 
 
 def score_mixtures(asked: Scores, users_N: np.ndarray, images_NM: np.ndarray, num_images: int) -> np.ndarray:

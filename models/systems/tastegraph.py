@@ -42,7 +42,7 @@ class TasteGraphConfig:
     factor_strength: float = 10.0  # λ of the factorisations
     factor_models: int = 8  # factorisations whose scores are added
     tower_dimensions: int = 64  # of the two towers
-    tower_steps: int = 400  # that they are trained
+    tower_steps: int = 300  # that they are trained
     heldout_share: float = 0.1  # of a user's favorites, set aside to learn the weights
     new_share: float = 0.03  # of the images with favorites, taken out altogether to learn how new images compare
     weighing_users: int = 5000  # on whom the weights are learned

@@ -21,8 +21,7 @@ from models.features import convolutions, scaled
 from models.systems.base import InnerProduct, System, Vectors, pack_sparse, unpack_sparse, vectors_of
 from models.training import Gather, choose_device
 
-# Standard deviation of the first vectors. At .1 vbpr's NDCG@20 on movielens-posters' validation is .068, at .01 .079,
-# as Cornac's; the tastes over fixed looks have nothing else to learn from and start larger.
+# Standard deviation of the first vectors; the tastes over fixed looks have nothing else to learn from and start larger.
 FIRST_SCALE, FIRST_TASTE = 0.01, 0.1
 GATHERED_CELLS = 2**24  # similarities in memory at a time: 64 MiB
 
@@ -39,10 +38,12 @@ class BPRMFConfig(BPRConfig):
 class VBPRConfig(BPRConfig):
     """The paper has 10 latent and 10 visual dimensions and tunes its λ. K is seed 001's, for each of the two."""
 
+    epochs: int = 40  # passes over the favorites; new images are served best by fewer, known ones by more
+    learning_rate: float = 0.003  # of Adam
     K: int = 50  # dimensions of γ
     K_visual: int = 50  # dimensions of θ and rows of E
-    lambda_theta: float = 0.01  # λ of γ, θ and β
-    lambda_visual: float = 0.1  # λ of E and β'
+    lambda_theta: float = 0.003  # λ of γ, θ and β
+    lambda_visual: float = 0.0001  # λ of E and β'; from .001 on little is left of the looks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,18 +106,19 @@ class ResNetCosineConfig:
 class Factors(Ranker):
     """x_ui = γ_u · γ_i + θ_u · (E f_i) + β_i + β' · f_i; without features the rest is BPR-MF.
 
-    An image without training favorites has no γ_i and β_i: they would be what being drawn as a negative made of them.
+    An image without training favorites has no γ_i, and once training is over the β_i that images with one favorite have
+    on average: with none it would stand above most known images.
     """
 
     def __init__(self, community: Community, features_If: np.ndarray, K: int, K_visual: int, λ: tuple[float, float]):
         super().__init__()
-        self.is_warm_I, self.features_If = community.popularity_I > 0, features_If
+        self.popularity_I, self.features_If = community.popularity_I, features_If
         self.K, (self.λ, self.λ_visual) = K, λ
         self.tastes = nn.Parameter(FIRST_SCALE * torch.randn(community.num_users, K + K_visual))  # γ_u and θ_u
         self.factors = nn.Parameter(FIRST_SCALE * torch.randn(community.num_images, K))  # γ_i
         self.biases = nn.Parameter(torch.zeros(community.num_images, 1))  # β_i
         width = features_If.shape[1]
-        self.looks = nn.Parameter(FIRST_SCALE / max(width, 1) ** 0.5 * torch.randn(width, K_visual + 1))  # E and β'
+        self.looks = nn.Parameter(torch.randn(width, K_visual + 1) / max(width, 1) ** 0.5)  # E and β'
 
     def users(self, users_N: np.ndarray) -> Tensor:
         tastes = self.tastes[torch.from_numpy(users_N).to(self.tastes.device)]
@@ -125,9 +127,18 @@ class Factors(Ranker):
     def images(self, images_P: np.ndarray) -> Tensor:
         device = self.factors.device
         rows = torch.from_numpy(images_P).to(device)
-        is_warm = torch.from_numpy(self.is_warm_I[images_P, None]).to(device)
+        is_warm = torch.from_numpy(self.popularity_I[images_P, None] > 0).to(device)
         looks = torch.from_numpy(self.features_If[images_P]).to(device) @ self.looks
-        return torch.cat([self.factors[rows] * is_warm, looks, self.biases[rows] * is_warm], 1)
+        biases = torch.where(is_warm, self.biases[rows], 0 if self.training else self.bias_of_cold())
+        return torch.cat([self.factors[rows] * is_warm, looks, biases], 1)
+
+    def bias_of_cold(self) -> Tensor | int:
+        """β of images without training favorites: that of those with the fewest, on average."""
+        is_warm_I = self.popularity_I > 0
+        if not is_warm_I.any():
+            return 0
+        is_rare_I = self.popularity_I == self.popularity_I[is_warm_I].min()
+        return self.biases[torch.from_numpy(is_rare_I).to(self.biases.device)].mean()
 
     def penalty(self, users_Nd: Tensor, positives_Nd: Tensor, negatives_Nd: Tensor) -> Tensor:
         own = users_Nd[:, :-2].square().sum(1)
@@ -162,7 +173,7 @@ class BPRMF(InnerProduct[BPRMFConfig]):
 
     name = "bpr_mf"
     source = "Rendle et al., UAI 2009, sections 4.1 to 4.3"
-    grid = {"lambda_theta": (0.003, 0.01, 0.03), "K": (50, 100), "epochs": (15, 30, 60)}
+    grid = {"epochs": (15, 30, 60), "lambda_theta": (0.003, 0.01, 0.03), "K": (50, 100)}
     Config = BPRMFConfig
 
     def fit(self, community: Community) -> None:
@@ -179,11 +190,14 @@ class VBPR(InnerProduct[VBPRConfig]):
     name = "vbpr"
     source = "He & McAuley, AAAI 2016: VBPR"
     needs = ("features",)
-    grid = {"lambda_theta": (0.003, 0.01, 0.03), "lambda_visual": (0.01, 0.1, 1.0), "epochs": (15, 30, 60)}
+    grid = {"epochs": (20, 40, 60), "lambda_theta": (0.001, 0.003, 0.01), "lambda_visual": (0.00001, 0.0001, 0.001)}
     Config = VBPRConfig
 
     def fit(self, community: Community) -> None:
         features_If, has_I = _features(community)
+        # Of length 1, not of variance 1: a step of Adam moves each weight alike, hence what E makes of an image by the
+        # sum of its features. With 768 of variance 1 NDCG@20 of new images is .028, of length 1 .051 (docs/log.md).
+        features_If /= max(1, features_If.shape[1]) ** 0.5
         with bpr.seeded(self.seed):
             config = self.config
             λ = (config.lambda_theta, config.lambda_visual)
@@ -381,7 +395,11 @@ def _one_layer(
 
 
 def _trained(ranker: Ranker, community: Community, usable_I: np.ndarray, config: BPRConfig, seed: int) -> Vectors:
-    for _ in bpr.train(ranker, community.favorites_UI, usable_I, config, seed):
+    """Vectors of usable images after training, in which images that nobody favored take no part.
+
+    They would be negatives always, and what tells them from others would be learned as a look that nobody likes.
+    """
+    for _ in bpr.train(ranker, community.favorites_UI, usable_I & (community.popularity_I > 0), config, seed):
         pass
     return vectors_of(*bpr.embed(ranker, community.favorites_UI, usable_I), usable_I)
 

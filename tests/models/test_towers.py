@@ -77,10 +77,12 @@ def test_a_new_image_has_no_id_and_its_signals_place_it_with_its_like() -> None:
     assert scores[1, 40] > scores[1, 7]
 
 
-def test_the_same_seed_trains_the_same_towers_and_the_temperature_moves() -> None:
-    one, other = (list(train(two_tastes(), SMALL, 3))[-1] for _ in range(2))
+@pytest.mark.parametrize("learns", [True, False])
+def test_the_same_seed_trains_the_same_towers_and_only_a_learned_temperature_moves(learns: bool) -> None:
+    config = replace(SMALL, learns_temperature=learns)
+    one, other = (list(train(two_tastes(), config, 3))[-1] for _ in range(2))
     assert torch.equal(one.ids_Vd, other.ids_Vd)
-    assert one.scale.item() != pytest.approx(10, abs=1e-3)
+    assert (one.scale.item() != pytest.approx(10, abs=1e-3)) == learns
 
 
 def test_favorites_alone_are_enough() -> None:

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from models.ranking import Candidates
 from models.systems import Vectors
 from tasks import scoring
-from tasks.scoring import best_images, score_mixtures, usable_images
+from tasks.scoring import best_images, fair_lists, score_mixtures, usable_images
 
 NUM_USERS, NUM_IMAGES, K = 7, 40, 5
 
@@ -81,6 +81,30 @@ def test_candidates_carry_a_tag_of_interest_and_are_all_images_for_whom_nothing_
     )
 
 
+def test_fair_lists_have_the_best_scores_and_then_images_without_any(asked):
+    users, few = np.array([5, 0, 2, 6]), np.arange(8, 14)  # 9 cannot be scored
+    seen = csr_array(np.eye(4, NUM_IMAGES, 10, dtype=bool))  # 10 to 13, one for each user
+    lists = fair_lists(asked, users, {"few": few}, 7, seen, seed=0)["few"]
+
+    scores = Plain(asked.told).score(users)
+    scores[seen.toarray()] = -np.inf
+    best = best_images(asked, users, {"few": few}, 7, seen)["few"]
+    assert np.array_equal(np.take_along_axis(scores, lists[:, :4], axis=1), best.scores[:, :4])
+    assert lists[:, 4:].tolist() == [[9, -1, -1]] * 4
+
+
+def test_images_of_equal_scores_are_equally_often_first_whatever_their_ids():
+    nothing = Vectors(np.zeros((3200, 1), np.float32), np.zeros((4, 1), np.float32), np.array([1, 1, 1, 0], bool))
+    first = [
+        fair_lists(ByVectors(nothing), np.arange(3200), {"all": np.arange(4)}, 4, nothing_seen(3200, 4), seed)["all"]
+        for seed in (0, 0, 1)
+    ]
+    assert np.array_equal(first[0], first[1])
+    assert not np.array_equal(first[0], first[2])
+    assert (first[0][:, 3] == 3).all()  # what cannot be scored is behind
+    assert (np.bincount(first[0][:, 0]) > 500).all()
+
+
 def test_a_mixture_is_scored_pair_by_pair(asked):
     users, images = np.array([6, 1, 1, 3, 0]), np.random.default_rng(2).integers(0, NUM_IMAGES, (5, 8))
 
@@ -89,5 +113,5 @@ def test_a_mixture_is_scored_pair_by_pair(asked):
     assert np.array_equal(usable_images(asked, users, NUM_IMAGES), asked.told.usable_I)
 
 
-def nothing_seen(num_users: int) -> csr_array:
-    return csr_array((num_users, NUM_IMAGES), dtype=np.float32)
+def nothing_seen(num_users: int, num_images: int = NUM_IMAGES) -> csr_array:
+    return csr_array((num_users, num_images), dtype=np.float32)

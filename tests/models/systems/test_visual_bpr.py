@@ -114,6 +114,31 @@ def test_vbpr_scores_and_regularises_as_its_equations_say():
     assert bpr.objective(ranker, step).item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_an_image_without_favorites_has_the_bias_of_those_with_the_fewest():
+    community = with_cold_images()
+    with bpr.seeded(0):
+        ranker = Factors(community, np.asarray(community.features_If), K=3, K_visual=2, λ=(0.1, 0.01)).eval()
+        torch.nn.init.normal_(ranker.biases)
+    fewest = community.popularity_I[community.popularity_I > 0].min()
+    expected = ranker.biases[torch.from_numpy(community.popularity_I == fewest)].mean().item()
+    assert ranker.images(np.array(COLD))[:, -1].tolist() == pytest.approx([expected] * len(COLD), rel=1e-5)
+    assert ranker.images(np.array([7]))[0, -1] == ranker.biases[7, 0]
+
+
+@pytest.mark.parametrize("name", ["vbpr", "inception", "cae", "dvbpr"])
+def test_images_without_favorites_are_never_learned_as_negatives(name, monkeypatch):
+    learned, objective = [], bpr.objective
+
+    def noting(ranker: bpr.Ranker, step: Step) -> torch.Tensor:
+        learned.append(step.images_P)
+        return objective(ranker, step)
+
+    monkeypatch.setattr(bpr, "objective", noting)
+    SYSTEMS[name]().fit(with_cold_images())
+    assert learned
+    assert not np.isin(COLD, np.concatenate(learned)).any()
+
+
 def test_tastes_are_compared_and_regularised_as_seed_001_says():
     inputs = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
     with bpr.seeded(0):
