@@ -27,7 +27,8 @@ class Towers:
 
     A user's signals are tags, contacts and groups, an image's tags, title words, uploader and visual features. An image
     without favorites has no id: its signals alone place it, and it is no negative. Training compares directions, and
-    ranking takes the inner product, where the length of an image's vector says how popular it is (Wu et al., On the effectiveness of sampled softmax loss for item recommendation, TOIS 2024).
+    ranking takes the inner product, where the length of an image's vector says how popular it is (Wu et al., On the
+    effectiveness of sampled softmax loss for item recommendation, TOIS 2024).
     """
 
     dimensions: int = 64
