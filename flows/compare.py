@@ -15,14 +15,13 @@ from flows.settings import NightlyConfig
 from models.systems import SYSTEMS
 from storage.refs import Ref
 from storage.roots import Root
-from storage.sources.directory import tables_digest
 from tasks.caching import code_version, records_below
 from tasks.community import Clustered, CommunityTables
 from tasks.compare import score_system
 from tasks.comparison import Compared, Entry, describe, publish_comparison
 from tasks.draw import Drawn, Protocol, draw_split, take_pairs
 from tasks.images import decode_all
-from tasks.ingest import ingest, open_source
+from tasks.ingest import content_of, ingest, open_source
 from tasks.standings import gather
 from tasks.tune import tune_system
 
@@ -54,7 +53,7 @@ def compare(
     config, here, names = config or NightlyConfig(), Root(root), systems_named(systems)
     with records_below(here):
         there = open_source(source, config.demo, here)
-        content = tables_digest(there)
+        content = content_of(there, here)
         table = ingest(there, content, config.ingest, here).tables
         files = take_pairs(test, here), take_pairs(validation, here)
         drawn = draw_split(table, protocol, *files, config.splits, config.evaluation, here)

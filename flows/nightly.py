@@ -14,12 +14,11 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.learn import learn
 from flows.settings import NightlyConfig
 from storage.roots import Root
-from storage.sources.directory import tables_digest
 from tasks import ledger, runs
 from tasks.caching import canonical, digest, records_below
 from tasks.evaluate import evaluate
 from tasks.images import decode_all, quarantine_pictures
-from tasks.ingest import ingest, open_source
+from tasks.ingest import content_of, ingest, open_source
 from tasks.night import Night
 from tasks.publish import Published, publish
 from tasks.recommend import exported, find_similar, recommend_all
@@ -43,7 +42,7 @@ def nightly(
     config, here = config or NightlyConfig(), Root(root)
     with records_below(here):
         there = open_source(source, config.demo, here)
-        content = tables_digest(there)
+        content = content_of(there, here)
         run = runs.begin(run_id, digest([source, content, config]), here)
         community = ingest(there, content, config.ingest, here)
         table = community.tables

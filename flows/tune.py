@@ -8,10 +8,9 @@ from flows.nightly import THREADS
 from flows.settings import NightlyConfig
 from models.systems import SYSTEMS
 from storage.roots import Root
-from storage.sources.directory import tables_digest
 from tasks.caching import code_version, records_below
 from tasks.draw import Protocol, draw_split, take_pairs
-from tasks.ingest import ingest, open_source
+from tasks.ingest import content_of, ingest, open_source
 from tasks.tune import Tuned, tune_system
 
 
@@ -31,7 +30,7 @@ def tune(
     (name,) = systems_named(system)
     with records_below(here):
         there = open_source(source, config.demo, here)
-        table = ingest(there, tables_digest(there), config.ingest, here).tables
+        table = ingest(there, content_of(there, here), config.ingest, here).tables
         files = take_pairs(test, here), take_pairs(validation, here)
         round_ = draw_split(table, protocol, *files, config.splits, config.evaluation, here).tuning
         known = prepare(there, table, round_.training, [name], config, here).restricted(signals_of([name]))
