@@ -207,15 +207,43 @@ def show(root: RootOption, as_json: JsonOption = False) -> None:
         out.print(f"  rows     {rows} ({size:.1f} MiB)", soft_wrap=True, highlight=False)
 
 
+@app.command()
+def forget(
+    root: RootOption,
+    user: Annotated[list[str] | None, typer.Option(help="A user's id; may be repeated.")] = None,
+    image: Annotated[list[str] | None, typer.Option(help="An image's id; may be repeated.")] = None,
+    even_if_unknown: Annotated[
+        bool, typer.Option("--even-if-unknown", help="Also ids that nothing here names yet.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Forget users and images for good: tombstones, the current export without them, no file left that names them."""
+    if not user and not image:
+        raise typer.BadParameter("name at least one --user or --image")
+    from storage.roots import Root
+    from tasks.forget import forget as forget_in
+
+    gone = {"user": frozenset(user or ()), "image": frozenset(image or ())}
+    done = forget_in(gone, Root(root), even_if_unknown=even_if_unknown)
+    if as_json:
+        _print_json({key: getattr(done, key) for key in done.__dataclass_fields__})
+        return
+    out.print(f"Forgot {done.users} users and {done.images} images.", highlight=False)
+    if done.run_id:
+        out.print(f"Run {done.run_id} is current{', published without them' if done.is_new else ''}.", highlight=False)
+    out.print(f"Deleted {done.files:,} files, {done.bytes:,} bytes; the next night makes anew what it needs.")
+
+
 def main() -> None:
     """Run the command line; an error that a person can mend is one line and no traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("tastegraph").setLevel(logging.INFO)
+    from storage.leases import BusyError
     from storage.roots import ConflictError, StoreError
 
     try:
         app()
-    except (ValueError, OSError, ConflictError, StoreError) as error:
+    except (ValueError, OSError, BusyError, ConflictError, StoreError) as error:
         if _wants_traceback():
             raise
         typer.echo(f"tastegraph: {error}", err=True)

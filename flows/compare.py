@@ -15,7 +15,8 @@ from flows.settings import NightlyConfig
 from models.systems import SYSTEMS
 from storage.refs import Ref
 from storage.roots import Root
-from tasks.caching import code_version, records_below
+from tasks import runs
+from tasks.caching import code_version, digest, records_below
 from tasks.community import Clustered, CommunityTables
 from tasks.compare import score_system
 from tasks.comparison import Compared, Entry, describe, publish_comparison
@@ -51,9 +52,11 @@ def compare(
         budget: how many settings of each system are tried on validation, the defaults first; 0 takes the defaults.
     """
     config, here, names = config or NightlyConfig(), Root(root), systems_named(systems)
-    with records_below(here):
+    with records_below(here) as used:
         there = open_source(source, config.demo, here)
         content = content_of(there, here)
+        asked: list[Any] = [source, content, names, protocol, test, validation, seeds, budget, config]
+        run = runs.begin(None, digest(["compare", *asked]), here, "compare")
         table = ingest(there, content, config.ingest, here).tables
         files = take_pairs(test, here), take_pairs(validation, here)
         drawn = draw_split(table, protocol, *files, config.splits, config.evaluation, here)
@@ -61,7 +64,9 @@ def compare(
         learned = prepare(there, table, drawn.tuning.training, names, config, here) if budget else None
         entries = [_enter(name, learned, known, drawn, seeds, budget, here) for name in names]
         standings = gather([scored for entry in entries for scored in entry.scored], drawn.final, here)
-        return publish_comparison(standings, entries, drawn, describe(source, content, protocol, seeds, budget), here)
+        made = publish_comparison(standings, entries, drawn, describe(source, content, protocol, seeds, budget), here)
+        runs.finish(run, here, f"comparisons/{made.id}", used)
+    return made
 
 
 def systems_named(systems: str) -> list[str]:

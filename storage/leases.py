@@ -46,7 +46,7 @@ class Lease:
     beat_s: float  # when it was last written
 
     def is_held(self) -> bool:
-        """Whether its holder is alive. A process of this machine that is gone is known to be; of another one, in time."""
+        """Whether its holder is alive: on this machine that is known, of another one after a while."""
         if time.time() - self.beat_s > LOST_S:
             return False
         return self.machine != _machine() or _is_running(self.pid)
@@ -126,11 +126,9 @@ def _held(root: Root, kind: str, *, is_alone: bool) -> Iterator[str]:
 
 def _machine() -> str:
     """This machine since it was started, and this container of it: where a process id means what it says."""
-    marks = [platform.node()]
-    for mark in (Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")):
-        if mark.exists():
-            marks.append(os.readlink(mark) if mark.is_symlink() else mark.read_text().strip())
-    return " ".join(marks)
+    boot, container = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    marks = [platform.node(), boot.read_text().strip() if boot.exists() else ""]
+    return " ".join([*marks, str(container.readlink()) if container.is_symlink() else ""])
 
 
 def _is_running(pid: int) -> bool:

@@ -244,10 +244,21 @@ class Root:
         with tempfile.TemporaryDirectory(dir=folder) as name:
             yield Path(name)
 
-    def left_workspaces(self) -> list[Path]:
-        """The workspaces on a local root's own disk: debris, where nobody works there."""
+    def debris(self) -> Iterator[Entry]:
+        """Files in workspaces on a local root's own disk, which are nobody's where nobody works on the root."""
         folder = Path(self.address) / WORK_FOLDER
-        return [] if self.is_remote or not folder.is_dir() else sorted(path for path in folder.iterdir() if path.is_dir())
+        if not self.is_remote and folder.is_dir():
+            for path in sorted(folder.glob("*/**/*")):
+                if path.is_file():
+                    yield self._entry(path.relative_to(self.address).as_posix())
+
+    def prune(self, folder: str) -> None:
+        """Remove a local folder's empty folders, and itself where nothing is left; nobody else may write there."""
+        if not self.is_remote:
+            top = self._file(folder)
+            for path in [*sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True), top]:
+                with suppress(OSError):  # not empty, or not there
+                    path.rmdir()
 
     def url(self, path: str) -> str:
         """The file's full address, for people and for readers such as DuckDB."""

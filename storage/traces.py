@@ -9,6 +9,7 @@ import json
 import mmap
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +23,7 @@ from storage.tombstones import CLEARED_IN, NAMED_IN, Gone
 SPELLED_OUT_BYTES = 6  # an id of as many bytes is looked for in running text too
 DATABASES = (".db", ".db-wal", ".db-shm", ".db-journal")  # any id, anywhere: what is lost with one is no result
 COMMON_TO_IMAGES = ("tag", "token", "tokens")  # words, or in a community without tags its images
-NO_IDS = ("group_id", "model", "cluster")
+NO_IDS = ("group_id", "model")
 
 Found = frozenset[tuple[str, str]]  # kind and id
 
@@ -54,6 +55,8 @@ class Traces:
             found = self._in_bytes(file, self._bytes)
         elif suffix == ".safetensors":
             found = frozenset()  # numbers only, by row; tasks/forget.py deletes those that have a row of anybody
+        elif path.startswith("exports/") and suffix == ".json":
+            found = self._in_manifest(file)
         elif suffix == ".json" or path.startswith("cache/"):
             found = self._in_json(file)
         else:
@@ -66,7 +69,7 @@ class Traces:
         return frozenset(found) | self._matched(self._words, text.encode(errors="replace"))
 
     def in_value(self, value: Any) -> Found:
-        """Who is named in a JSON value, by a key or a text; a text that is itself JSON is read as such."""
+        """Who is named in a JSON value by one of its texts; a text that is itself JSON is read as such."""
         return frozenset().union(*(self.in_text(text) for text in _texts_of(value)))
 
     def _in_parquet(self, file: Path) -> Found:
@@ -104,6 +107,15 @@ class Traces:
         except ValueError:
             return self._in_bytes(file, self._words)
 
+    def _in_manifest(self, file: Path) -> Found:
+        """Only its ingest report holds words of the source; the others are ours, and a user may be called `images`."""
+        ingest = json.loads(file.read_bytes()).get("ingest", {})
+        named = [
+            ingest.get("unknown_files", []),
+            *(table["unknown_columns"] for table in ingest.get("tables", {}).values()),
+        ]
+        return self.in_value(named)
+
     def _in_bytes(self, file: Path, pattern: re.Pattern[bytes] | None) -> Found:
         if pattern is None or not file.stat().st_size:
             return frozenset()
@@ -120,7 +132,9 @@ class Traces:
 def _spellings(id_: str) -> set[str]:
     """An id as plain text, JSON (in JSON), HTML and addresses write it."""
     once = json.dumps(id_)[1:-1]
-    return {id_, once, json.dumps(once)[1:-1], html.escape(id_), html.escape(id_).replace("&#x27;", "&#39;"), quote(id_)}
+    escaped = html.escape(id_, quote=False)
+    quoted = {html.escape(id_), escaped, escaped.replace("'", "&#39;").replace('"', "&#34;")}
+    return {id_, once, json.dumps(once)[1:-1], quote(id_), *quoted}
 
 
 def _any_of(texts: list[bytes], around: bytes) -> re.Pattern[bytes] | None:
@@ -129,7 +143,7 @@ def _any_of(texts: list[bytes], around: bytes) -> re.Pattern[bytes] | None:
 
 def _is_text(type_: pa.DataType) -> bool:
     inner = type_.value_type if pa.types.is_list(type_) or pa.types.is_large_list(type_) else type_
-    return pa.types.is_string(inner) or pa.types.is_large_string(inner)
+    return bool(pa.types.is_string(inner) or pa.types.is_large_string(inner))
 
 
 def _kinds_in(column: str) -> tuple[list[str], bool]:
@@ -144,8 +158,7 @@ def _kinds_in(column: str) -> tuple[list[str], bool]:
 
 def _texts_of(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
-        for key, item in value.items():
-            yield key
+        for item in value.values():
             yield from _texts_of(item)
     elif isinstance(value, list):
         for item in value:
@@ -153,7 +166,5 @@ def _texts_of(value: Any) -> Iterator[str]:
     elif isinstance(value, str):
         yield value
         if value[:1] in ("{", "["):
-            try:
+            with suppress(ValueError):
                 yield from _texts_of(json.loads(value))
-            except ValueError:
-                pass

@@ -1,7 +1,13 @@
-"""Run ids: one per night, and the same one again for a night that was killed and is started anew."""
+"""Run ids: one per night, and the same one again for a night that was killed and is started anew.
+
+    runs/<run_id>.json      what the run is for, whether it ended, and then what it made and which records it used
+
+By the last two `tasks/retention.py` knows what a published run needs.
+"""
 
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,40 +24,72 @@ class Run:
     id: str
     is_named: bool  # the id was asked for, so the run is published under it even if another holds the same tables
     purpose: str  # a digest of the source, its content and the settings
+    flow: str = "nightly"
 
 
-def begin(run_id: str | None, purpose: str, root: Root) -> Run:
+@dataclass(frozen=True)
+class Note:
+    """What `runs/` tells of a run."""
+
+    id: str
+    purpose: str
+    finished: bool
+    written_s: float  # when it began, or where it is finished when it ended; by the store's clock
+    flow: str = "nightly"
+    made: str | None = None  # the folder where what it published lies, which another run may have made
+    records: tuple[str, ...] = ()  # of the stages that it ran or reused
+
+
+def begin(run_id: str | None, purpose: str, root: Root, flow: str = "nightly") -> Run:
     """This run. Without an id given: that of an unfinished run of the same purpose, else one made of the time.
 
     Raises ValueError for an id under which nothing could be published.
     """
     is_named = run_id is not None
     if run_id is None:
-        unfinished = [path for path, run in _runs(root) if not run["finished"] and run["purpose"] == purpose]
+        unfinished = [note for note in notes(root) if not note.finished and note.purpose == purpose]
         if unfinished:
-            run_id = unfinished[-1].rpartition("/")[2].removesuffix(".json")
-            log.info("going on with run %s, which did not end", run_id)
-            return Run(run_id, is_named, purpose)
-        taken = {path.rpartition("/")[2].removesuffix(".json") for path, _ in _runs(root)}
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        run_id = next(
-            name for name in (stamp, *(f"{stamp}-{number}" for number in range(2, 1000))) if name not in taken
-        )
+            log.info("going on with run %s, which did not end", unfinished[-1].id)
+            return Run(unfinished[-1].id, is_named, purpose, flow)
+        run_id = new_id(root)
     snapshots.folder(run_id)  # refuses an id now, and not when the night's work is done
-    run = Run(run_id, is_named, purpose)
-    _write(run, finished=False, root=root)
+    run = Run(run_id, is_named, purpose, flow)
+    _write(run, {"finished": False}, root)
     return run
 
 
-def finish(run: Run, root: Root) -> None:
-    """Note that the run came to its end, published or not."""
-    _write(run, finished=True, root=root)
+def finish(run: Run, root: Root, made: str | None = None, records: Iterable[str] = ()) -> None:
+    """Note that the run came to its end, published or not, with what it made and which records it used."""
+    _write(run, {"finished": True, "made": made, "records": sorted(records)}, root)
 
 
-def _write(run: Run, *, finished: bool, root: Root) -> None:
-    root.write(f"runs/{run.id}.json", json.dumps({"purpose": run.purpose, "finished": finished}).encode())
+def new_id(root: Root) -> str:
+    """An id made of the time that no run has."""
+    taken = {note.id for note in notes(root)}
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return next(name for name in (stamp, *(f"{stamp}-{number}" for number in range(2, 1000))) if name not in taken)
 
 
-def _runs(root: Root) -> list[tuple[str, dict[str, object]]]:
-    paths = sorted(entry.path for entry in root.entries("runs"))
-    return [(path, json.loads(root.read(path))) for path in paths]
+def notes(root: Root) -> list[Note]:
+    """All runs that were begun, by id."""
+    found = []
+    for entry in sorted(root.entries("runs"), key=lambda entry: entry.path):
+        told = json.loads(root.read(entry.path))
+        known = {key: told[key] for key in ("purpose", "finished", "flow", "made") if key in told}
+        records = tuple(told.get("records", ()))
+        found.append(Note(path_to_id(entry.path), written_s=entry.modified_s, records=records, **known))
+    return found
+
+
+def path_of(run_id: str) -> str:
+    """Where a run's note lies."""
+    return f"runs/{run_id}.json"
+
+
+def path_to_id(path: str) -> str:
+    """The run that a note tells of."""
+    return path.rpartition("/")[2].removesuffix(".json")
+
+
+def _write(run: Run, told: dict[str, object], root: Root) -> None:
+    root.write(path_of(run.id), json.dumps({"purpose": run.purpose, "flow": run.flow, **told}).encode())

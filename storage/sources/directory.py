@@ -75,8 +75,9 @@ def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -
     """The community of a source directory, the rows kept out of it, and the report (plain JSON types).
 
     Whoever is `forgotten`, or stands in the source's own table of tombstones, is in none of the three. The tables do
-    not depend on the files' format, nor on the order of their rows where no id comes twice with differing values. Raises SourceError where a required table or column is missing, a file cannot be read, no
-    favorite is left, or more than the allowed share of rows was quarantined.
+    not depend on the files' format, nor on the order of their rows where no id comes twice with differing values.
+    Raises SourceError where a required table or column is missing, a file cannot be read, no favorite is left, or more
+    than the allowed share of rows was quarantined.
     """
     files, unknown_files = _listing(source)
     if missing := [table.name for table in REQUIRED if table.name not in files]:
