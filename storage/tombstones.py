@@ -17,6 +17,7 @@ import polars as pl
 from storage.roots import Root
 
 PATH = "tombstones.json"
+KINDS = ("user", "image")
 # Where rows of our tables, and of a source, name somebody; a row that does so in one of these is theirs, and goes.
 NAMED_IN = {"user": ("user_id", "contact_id"), "image": ("image_id", "similar_image_id", "positive_id", "negative_id")}
 CLEARED_IN = {"user": ("owner_id",), "image": ()}  # the row is another's: only the cell goes

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from models.systems import SYSTEMS
 from storage import leases, snapshots, tombstones
 from storage.roots import WORK_FOLDER, Entry, Root, scratch_folder
-from storage.tombstones import Gone
+from storage.tombstones import KINDS, Gone
 from storage.traces import Found, Traces
 from tasks import withdraw
 
@@ -31,15 +31,15 @@ class Forgotten:
     bytes: int
 
 
-def forget(gone: Gone, root: Root, *, even_if_unknown: bool = False) -> Forgotten:
-    """Forget these users and images.
+def forget(named: Gone, root: Root, *, told: Gone | None = None, even_if_unknown: bool = False) -> Forgotten:
+    """Forget these users and images, and those that a source told of.
 
     Nothing is deleted under a flow: while one is at work on the root, and when an id is unknown here, nothing happens
     at all. Killed anywhere and called again, it goes on.
 
     Raises:
         BusyError: a flow is at work on the root.
-        ValueError: an id that no file below the root names and no tombstone stands for.
+        ValueError: an id of `named` that no file below the root names and no tombstone stands for.
     """
     with leases.alone(root, "forget") as holders:
         if holders:
@@ -47,26 +47,28 @@ def forget(gone: Gone, root: Root, *, even_if_unknown: bool = False) -> Forgotte
                 f"{root.address}: {holders[0]} is at work here and would bring back what is forgotten now; nothing was "
                 f"done: run it again when that has ended"
             )
+        gone = {kind: named.get(kind, frozenset()) | (told or {}).get(kind, frozenset()) for kind in KINDS}
         traces = Traces(gone)
-        named = {entry.path: found for entry, found in _everything(root, traces) if found}
+        traced = {entry.path: found for entry, found in _everything(root, traces) if found}
         if not even_if_unknown:
-            _refuse_unknown(traces, named, root)
+            _refuse_unknown(named, frozenset().union(*traced.values()), root)
         tombstones.add(gone, root)
         pointer = snapshots.current(root)
         manifest = snapshots.manifest(root, pointer.run_id) if pointer else None
-        is_named = manifest is not None and not named.keys().isdisjoint(_files_of(manifest))
+        is_named = manifest is not None and not traced.keys().isdisjoint(_files_of(manifest))
         run_id = pointer.run_id if pointer else None
         if manifest and is_named:
             run_id = withdraw.republish(manifest, traces, root)
-        deleted = list(_sweep(set(named), root))
+        deleted = list(_sweep(set(traced), root))
         for place in _beside(root):
             deleted += _sweep({entry.path for entry, found in _everything(place, traces) if found}, place)
-    num_users, num_images = len(gone.get("user", ())), len(gone.get("image", ()))
-    return Forgotten(num_users, num_images, run_id, is_named, len(deleted), sum(entry.size for entry in deleted))
+    return Forgotten(
+        len(gone["user"]), len(gone["image"]), run_id, is_named, len(deleted), sum(entry.size for entry in deleted)
+    )
 
 
-def _refuse_unknown(traces: Traces, named: dict[str, Found], root: Root) -> None:
-    known, stones = frozenset().union(*named.values()), tombstones.read(root)
+def _refuse_unknown(named: Gone, known: Found, root: Root) -> None:
+    stones, asked = tombstones.read(root), sorted((kind, id_) for kind, ids in named.items() for id_ in ids)
     if unknown := sorted(f"{kind} {id_!r}" for kind, id_ in traces.named - known if not stones.hold(kind, id_)):
         raise ValueError(
             f"{root.address}: nothing here names {', '.join(unknown)}, so nothing was done; correct the id, or forget "

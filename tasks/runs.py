@@ -46,15 +46,16 @@ def begin(run_id: str | None, purpose: str, root: Root, flow: str = "nightly") -
     Raises ValueError for an id under which nothing could be published.
     """
     is_named = run_id is not None
+    unfinished = [note for note in notes(root) if not note.finished and note.purpose == purpose]
     if run_id is None:
-        unfinished = [note for note in notes(root) if not note.finished and note.purpose == purpose]
         if unfinished:
             log.info("going on with run %s, which did not end", unfinished[-1].id)
             return Run(unfinished[-1].id, is_named, purpose, flow)
         run_id = new_id(root)
     snapshots.folder(run_id)  # refuses an id now, and not when the night's work is done
     run = Run(run_id, is_named, purpose, flow)
-    _write(run, {"finished": False}, root)
+    if run_id not in [note.id for note in unfinished]:  # its time says since when it has made what it will need
+        _write(run, {"finished": False}, root)
     return run
 
 

@@ -26,7 +26,7 @@ from storage.tables import (
     USERS,
     Table,
 )
-from storage.tombstones import NOBODY, Tombstones
+from storage.tombstones import NOBODY, Gone, Tombstones
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 REQUIRED = (IMAGES, FAVORITES)
@@ -132,6 +132,14 @@ def tables_digest(source: Root) -> str:
         with _fetched(source, entry) as file, file.open("rb") as stream:
             digest.update(f"{entry.path} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
+
+
+def tombstones_of(source: Root) -> Gone:
+    """Whom the source's own table of tombstones names, by kind. Raises SourceError where it has no such table."""
+    entry = table_files(source).get(TOMBSTONES.name)
+    if entry is None:
+        raise SourceError(f"{source.address}: no table {TOMBSTONES.name}; name whom to forget, or add the table")
+    return withdrawn.listed(_ingest_table(source, entry, TOMBSTONES, {}, NOBODY).kept)
 
 
 def _listing(source: Root) -> tuple[dict[str, Entry], list[str]]:

@@ -35,7 +35,7 @@ def strike(rows: pl.LazyFrame, table: Table, tombstones: Tombstones) -> Struck:
         return Struck(rows)
     frame = rows.collect()
     text = _texts(frame)
-    is_gone, is_owned = (_names(text, columns, tombstones) for columns in (NAMED_IN, CLEARED_IN))
+    is_gone, is_owned = (_names(text, len(frame), columns, tombstones) for columns in (NAMED_IN, CLEARED_IN))
     paths = text.filter(is_gone)["path"].drop_nulls() if table is IMAGES and "path" in text.columns else ()
     if is_owned.any():
         frame = _cleared(frame, text, is_owned)
@@ -49,9 +49,9 @@ def _texts(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select(rules.cell_of(name, frame.schema[name], False).alias(name) for name in wanted)
 
 
-def _names(text: pl.DataFrame, columns: dict[str, tuple[str, ...]], tombstones: Tombstones) -> pl.Series:
+def _names(text: pl.DataFrame, num_rows: int, columns: dict[str, tuple[str, ...]], tombstones: Tombstones) -> pl.Series:
     """Which rows name somebody forgotten in one of these columns."""
-    found = pl.Series([False]).new_from_index(0, len(text)) if len(text) else pl.Series([], dtype=pl.Boolean)
+    found = pl.repeat(False, num_rows, dtype=pl.Boolean, eager=True)
     for kind, names in columns.items():
         for name in names:
             if name in text.columns:
