@@ -1,8 +1,8 @@
 """Users and images forgotten: a tombstone for each, the current export without them, and every file that names them
 deleted, so that the next night makes anew what it needs."""
 
-import logging
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,8 +13,6 @@ from storage.roots import WORK_FOLDER, Entry, Root, scratch_folder
 from storage.tombstones import KINDS, Gone
 from storage.traces import Found, Traces
 from tasks import withdraw
-
-log = logging.getLogger("tastegraph")
 
 LEFT_ON_THE_MACHINE = ("fetched", "prefect", "studies")  # below the scratch folder, where the root is remote
 
@@ -41,39 +39,45 @@ def forget(named: Gone, root: Root, *, told: Gone | None = None, even_if_unknown
         BusyError: a flow is at work on the root.
         ValueError: an id of `named` that no file below the root names and no tombstone stands for.
     """
+    gone = {kind: named.get(kind, frozenset()) | (told or {}).get(kind, frozenset()) for kind in KINDS}
+    traces = Traces(gone)
     with leases.alone(root, "forget") as holders:
         if holders:
             raise leases.BusyError(
                 f"{root.address}: {holders[0]} is at work here and would bring back what is forgotten now; nothing was "
                 f"done: run it again when that has ended"
             )
-        gone = {kind: named.get(kind, frozenset()) | (told or {}).get(kind, frozenset()) for kind in KINDS}
-        traces = Traces(gone)
         traced = {entry.path: found for entry, found in _everything(root, traces) if found}
         if not even_if_unknown:
             _refuse_unknown(named, frozenset().union(*traced.values()), root)
         tombstones.add(gone, root)
-        pointer = snapshots.current(root)
-        manifest = snapshots.manifest(root, pointer.run_id) if pointer else None
-        is_named = manifest is not None and not traced.keys().isdisjoint(_files_of(manifest))
-        run_id = pointer.run_id if pointer else None
-        if manifest and is_named:
-            run_id = withdraw.republish(manifest, traces, root)
+        run_id, is_new = _publish_without(traces, traced.keys(), root)
         deleted = list(_sweep(set(traced), root))
         for place in _beside(root):
             deleted += _sweep({entry.path for entry, found in _everything(place, traces) if found}, place)
-    return Forgotten(
-        len(gone["user"]), len(gone["image"]), run_id, is_named, len(deleted), sum(entry.size for entry in deleted)
-    )
+    size = sum(entry.size for entry in deleted)
+    return Forgotten(len(gone["user"]), len(gone["image"]), run_id, is_new, len(deleted), size)
 
 
 def _refuse_unknown(named: Gone, known: Found, root: Root) -> None:
     stones, asked = tombstones.read(root), sorted((kind, id_) for kind, ids in named.items() for id_ in ids)
-    if unknown := sorted(f"{kind} {id_!r}" for kind, id_ in traces.named - known if not stones.hold(kind, id_)):
+    unknown = [f"{kind} {id_!r}" for kind, id_ in asked if (kind, id_) not in known and not stones.hold(kind, id_)]
+    if unknown:
         raise ValueError(
             f"{root.address}: nothing here names {', '.join(unknown)}, so nothing was done; correct the id, or forget "
             f"with --even-if-unknown what a source may bring later"
         )
+
+
+def _publish_without(traces: Traces, traced: AbstractSet[str], root: Root) -> tuple[str | None, bool]:
+    """The id of the run that is current then, and whether it is a new one: the last one named somebody."""
+    pointer = snapshots.current(root)
+    if pointer is None:
+        return None, False
+    manifest = snapshots.manifest(root, pointer.run_id)
+    if traced.isdisjoint(_files_of(manifest)):
+        return pointer.run_id, False
+    return withdraw.republish(manifest, traces, root), True
 
 
 def _everything(root: Root, traces: Traces) -> Iterator[tuple[Entry, Found]]:
