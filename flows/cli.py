@@ -400,6 +400,8 @@ def _print_ingest(report: dict[str, Any]) -> None:
     table = Table("table", "file", "read", "kept", "quarantined")
     for name, item in report["tables"].items():
         reasons = ", ".join(f"{count} {reason}" for reason, count in item["quarantined"].items()) or "0"
+        if item["forgotten"]:
+            reasons += f"; {item['forgotten']} forgotten"
         table.add_row(name, item["file"] or "-", str(item["read"]), str(item["kept"]), reasons)
     pictures = report["pictures"]
     reasons = ", ".join(f"{count} {reason}" for reason, count in pictures["quarantined"].items()) or "0"

@@ -123,7 +123,7 @@ QUARANTINE = _table(
 TOMBSTONES = _table(
     "tombstones",
     ("kind", "id"),
-    "A user or an image that is to be forgotten; every row that names it, in any table, is left out.",
+    "A user or an image to forget: every row that names it, in any table, is left out. Read, kept nowhere.",
     _column("kind", pa.string(), "user or image"),
     _column("id", pa.string(), "the source's id of it"),
 )

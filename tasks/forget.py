@@ -49,7 +49,7 @@ def forget(named: Gone, root: Root, *, told: Gone | None = None, even_if_unknown
             )
         traced = {entry.path: found for entry, found in _everything(root, traces) if found}
         if not even_if_unknown:
-            _refuse_unknown(named, frozenset().union(*traced.values()), root)
+            _refuse_unknown(named, traced, root)
         tombstones.add(gone, root)
         run_id, is_new = _publish_without(traces, traced.keys(), root)
         deleted = list(_sweep(set(traced), root))
@@ -59,7 +59,9 @@ def forget(named: Gone, root: Root, *, told: Gone | None = None, even_if_unknown
     return Forgotten(len(gone["user"]), len(gone["image"]), run_id, is_new, len(deleted), size)
 
 
-def _refuse_unknown(named: Gone, known: Found, root: Root) -> None:
+def _refuse_unknown(named: Gone, traced: dict[str, Found], root: Root) -> None:
+    """Refuse ids that stand in no cell of a table or a shard: a word of the report may equal a mistyped id."""
+    known = frozenset().union(*(found for path, found in traced.items() if path.endswith((".parquet", ".arrow"))))
     stones, asked = tombstones.read(root), sorted((kind, id_) for kind, ids in named.items() for id_ in ids)
     unknown = [f"{kind} {id_!r}" for kind, id_ in asked if (kind, id_) not in known and not stones.hold(kind, id_)]
     if unknown:

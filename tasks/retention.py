@@ -98,13 +98,15 @@ def _unreachable(kept: list[dict[str, Any]], notes: list[Note], root: Root) -> I
     since_s = min((note.written_s for note in going_on), default=float("inf")) - CLOCK_S
     entries = [entry for folder in MADE_AGAIN for entry in root.entries(folder)]
     recent = {entry.path for entry in entries if entry.modified_s >= since_s}
-    records = {record for note in told for record in note.records} | {path for path in recent if _is_record(path)}
+    records = {record for note in told for record in runs.records_of(note, root)} | {
+        path for path in recent if _is_record(path)
+    }
     needed = recent | records | set(_files_of(kept, (entry.path for entry in entries if entry.path in records), root))
     sources = {_source_folder(path) for path in needed} - {""}
     for entry in entries:
         if entry.path not in needed and _source_folder(entry.path) not in sources:
             yield entry
-    wanted = {runs.path_of(note.id) for note in (*told, *going_on)}
+    wanted = {place(note.id) for note in (*told, *going_on) for place in (runs.note_path, runs.records_path)}
     yield from (entry for entry in root.entries("runs") if entry.path not in wanted)
     held = {path for path, lease in leases.all_of(root) if lease.is_held()}
     yield from (entry for entry in root.entries(leases.FOLDER) if entry.path not in held)

@@ -1,8 +1,9 @@
 """Run ids: one per night, and the same one again for a night that was killed and is started anew.
 
-    runs/<run_id>.json      what the run is for, whether it ended, and then what it made and which records it used
+    runs/<run_id>.json      what the run is for, whether it ended, and then what it made
+    runs/<run_id>.records   which records of stages it used, a line each, once it has ended
 
-By the last two `tasks/retention.py` knows what a published run needs.
+By the two `tasks/retention.py` knows what a published run needs.
 """
 
 import json
@@ -37,7 +38,6 @@ class Note:
     written_s: float  # when it began, or where it is finished when it ended; by the store's clock
     flow: str = "nightly"
     made: str | None = None  # the folder where what it published lies, which another run may have made
-    records: tuple[str, ...] = ()  # of the stages that it ran or reused
 
 
 def begin(run_id: str | None, purpose: str, root: Root, flow: str = "nightly") -> Run:
@@ -61,7 +61,8 @@ def begin(run_id: str | None, purpose: str, root: Root, flow: str = "nightly") -
 
 def finish(run: Run, root: Root, made: str | None = None, records: Iterable[str] = ()) -> None:
     """Note that the run came to its end, published or not, with what it made and which records it used."""
-    _write(run, {"finished": True, "made": made, "records": sorted(records)}, root)
+    root.write(records_path(run.id), "".join(f"{record}\n" for record in sorted(records)).encode())
+    _write(run, {"finished": True, "made": made}, root)
 
 
 def new_id(root: Root) -> str:
@@ -74,23 +75,29 @@ def new_id(root: Root) -> str:
 def notes(root: Root) -> list[Note]:
     """All runs that were begun, by id."""
     found = []
-    for entry in sorted(root.entries("runs"), key=lambda entry: entry.path):
-        told = json.loads(root.read(entry.path))
+    entries = (entry for entry in root.entries("runs") if entry.path.endswith(".json"))
+    for entry in sorted(entries, key=lambda entry: entry.path):
+        id_, told = entry.path.rpartition("/")[2].removesuffix(".json"), json.loads(root.read(entry.path))
         known = {key: told[key] for key in ("purpose", "finished", "flow", "made") if key in told}
-        records = tuple(told.get("records", ()))
-        found.append(Note(path_to_id(entry.path), written_s=entry.modified_s, records=records, **known))
+        found.append(Note(id_, written_s=entry.modified_s, **known))
     return found
 
 
-def path_of(run_id: str) -> str:
+def records_of(note: Note, root: Root) -> list[str]:
+    """The records that a run used; none of a run that has not ended, or ended before they were noted."""
+    path = records_path(note.id)
+    return root.read(path).decode().splitlines() if root.exists(path) else []
+
+
+def note_path(run_id: str) -> str:
     """Where a run's note lies."""
     return f"runs/{run_id}.json"
 
 
-def path_to_id(path: str) -> str:
-    """The run that a note tells of."""
-    return path.rpartition("/")[2].removesuffix(".json")
+def records_path(run_id: str) -> str:
+    """Where the records that a run used are listed: apart, as every night reads all notes."""
+    return f"runs/{run_id}.records"
 
 
 def _write(run: Run, told: dict[str, object], root: Root) -> None:
-    root.write(path_of(run.id), json.dumps({"purpose": run.purpose, "flow": run.flow, **told}).encode())
+    root.write(note_path(run.id), json.dumps({"purpose": run.purpose, "flow": run.flow, **told}).encode())

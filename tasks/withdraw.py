@@ -43,7 +43,7 @@ def republish(manifest: dict[str, Any], traces: Traces, root: Root) -> str:
     told["withdrawn"] = {"from": manifest["run_id"], **{f"{kind}s": len(ids) for kind, ids in traces.gone.items()}}
     page = page_without(root.read(f"{place}/report/index.html").decode(), traces).encode()
     snapshots.publish(root, run.id, exports, page, told, current=True)
-    records = {record for note in runs.notes(root) if note.made == place for record in note.records}
+    records = {record for note in runs.notes(root) if note.made == place for record in runs.records_of(note, root)}
     runs.finish(run, root, snapshots.folder(run.id), records)
     return run.id
 

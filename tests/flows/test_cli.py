@@ -11,7 +11,7 @@ import pytest
 from tests import world
 from tests.flows.processes import environment, tastegraph
 
-COMMANDS = ("nightly", "validate", "evaluate", "compare", "tune", "recommend", "similar", "show")
+COMMANDS = ("nightly", "validate", "evaluate", "compare", "tune", "recommend", "similar", "show", "forget", "gc")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import torch
+from click.testing import Result
+from typer.testing import CliRunner
 
 from flows import settings
+from flows.cli import app
 from flows.nightly import nightly
 from flows.settings import NightlyConfig
 from storage import checkpoints, leases, snapshots, tombstones
@@ -22,7 +25,6 @@ from storage.sources import demo
 from storage.sources.demo import DemoConfig
 from tasks import ledger
 from tasks.forget import Forgotten, forget
-from tests.flows.processes import environment, tastegraph
 from tests.storage.servers import moto_server
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -209,18 +211,43 @@ def test_while_a_flow_is_at_work_nobody_is_forgotten_and_the_error_says_what_to_
     assert not tombstones.read(home.place).digests
 
 
-def test_a_user_forgotten_at_the_command_line_is_not_listed_and_not_found_again(home, tmp_path, prefect_server):
-    env = environment(tmp_path / "prefect", PREFECT_API_URL=prefect_server)
-    asked = ["--root", home.root, "--user", home.user]
-    told = json.loads(tastegraph("forget", *asked, "--json", env=env).stdout)
-    refused = tastegraph("recommend", *asked, env=env)
-    unknown = tastegraph("forget", "--root", home.root, "--user", "nobody-b1946a", env=env)
-    nobody = tastegraph("forget", "--root", home.root, env=env)
+def command(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def test_a_forgetting_that_was_killed_is_finished_when_it_is_called_again(home, monkeypatch):
+    with monkeypatch.context() as killed:
+        killed.setattr("tasks.forget._sweep", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            home.forget(user=home.user)
+    current = snapshots.current(home.place)
+    assert naming(home.user, home.root) != set()
+    done = home.forget(user=home.user)
+
+    assert current is not None
+    assert (done.run_id, done.is_new) == (current.run_id, False)  # the pointer had moved already
+    assert naming(home.user, home.root) == set()
+
+
+def test_a_user_forgotten_at_the_command_line_has_no_list_any_more(home):
+    asked = ("--root", home.root, "--user", home.user)
+    told = json.loads(command("forget", *asked, "--json").stdout)
+    unknown = command("forget", "--root", home.root, "--user", "nobody-b1946a")
 
     assert (told["users"], told["is_new"]) == (1, True)
-    assert refused.returncode == 1
-    assert (unknown.returncode, len(unknown.stderr.splitlines())) == (1, 1)
-    assert nobody.returncode == 2
+    assert "has no row in recommendations" in str(command("recommend", *asked).exception)
+    assert "nothing here names user 'nobody-b1946a'" in str(unknown.exception)
+    assert command("forget", "--root", home.root).exit_code == 2
+
+
+def test_all_in_a_source_s_table_of_tombstones_are_forgotten_known_or_not(home, tmp_path):
+    source = Path(shutil.copytree(home.source, tmp_path / "source"))
+    (source / "tombstones.csv").write_text(f"kind,id\nuser,{home.user}\nimage,i-never-seen\n")
+    said = command("forget", "--root", home.root, "--source", source).stdout
+
+    assert "Forgot 1 users and 1 images." in said
+    assert "published without them" in said
+    assert naming(home.user, home.root) == set()
 
 
 def test_in_a_bucket_and_on_this_machine_no_byte_is_left(home, tmp_path, monkeypatch):
