@@ -90,27 +90,32 @@ def _old_runs(kept: list[dict[str, Any]], notes: list[Note], root: Root, *, is_i
 
 
 def _unreachable(kept: list[dict[str, Any]], notes: list[Note], root: Root) -> Iterator[Entry]:
-    """Files that nothing kept refers to; the leases and workspaces of the dead."""
+    """Files that nothing kept refers to; notes of runs that are gone; the leases and workspaces of the dead."""
     made = {snapshots.folder(manifest["run_id"]) for manifest in kept}
     made |= {str(PurePosixPath(entry.path).parent) for entry in root.entries("comparisons")}
-    going_on = _going_on(notes)
-    told = [note for note in notes if note.made in made]
-    since_s = min((note.written_s for note in going_on), default=float("inf")) - CLOCK_S
+    ended, going_on = [note for note in notes if note.made in made], _going_on(notes)
     entries = [entry for folder in MADE_AGAIN for entry in root.entries(folder)]
-    recent = {entry.path for entry in entries if entry.modified_s >= since_s}
-    records = {record for note in told for record in runs.records_of(note, root)} | {
-        path for path in recent if _is_record(path)
-    }
-    needed = recent | records | set(_files_of(kept, (entry.path for entry in entries if entry.path in records), root))
+    needed = _needed(kept, ended, going_on, entries, root)
     sources = {_source_folder(path) for path in needed} - {""}
     for entry in entries:
         if entry.path not in needed and _source_folder(entry.path) not in sources:
             yield entry
-    wanted = {place(note.id) for note in (*told, *going_on) for place in (runs.note_path, runs.records_path)}
+    wanted = {place(note.id) for note in (*ended, *going_on) for place in (runs.note_path, runs.records_path)}
     yield from (entry for entry in root.entries("runs") if entry.path not in wanted)
     held = {path for path, lease in leases.all_of(root) if lease.is_held()}
     yield from (entry for entry in root.entries(leases.FOLDER) if entry.path not in held)
     yield from root.debris()
+
+
+def _needed(
+    kept: list[dict[str, Any]], ended: list[Note], going_on: list[Note], entries: list[Entry], root: Root
+) -> set[str]:
+    """What can be reached from manifests and from what ended runs used, and all that is newer than a broken-off one."""
+    since_s = min((note.written_s for note in going_on), default=float("inf")) - CLOCK_S
+    recent = {entry.path for entry in entries if entry.modified_s >= since_s}
+    used = recent.union(*(runs.records_of(note, root) for note in ended))
+    records = [entry.path for entry in entries if entry.path in used and entry.path.startswith("cache/")]
+    return used.union(_files_of(kept, records, root))
 
 
 def _going_on(notes: list[Note]) -> list[Note]:
@@ -136,7 +141,3 @@ def _run_folder(path: str) -> str:
 def _source_folder(path: str) -> str:
     """The generated source that a file belongs to: of use as a whole only."""
     return "/".join(PurePosixPath(path).parts[:2]) if path.startswith("sources/") else ""
-
-
-def _is_record(path: str) -> bool:
-    return path.startswith("cache/")

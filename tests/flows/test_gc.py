@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -23,8 +24,8 @@ from tests.flows.processes import BIN, environment, started, wait_until
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
-SETTINGS = {**world.SETTINGS, "training": {"epochs": 60, "checkpoint_steps": 2}}
-QUICK = {**world.SETTINGS, "model": {"system": "ease"}, "recommend": {"num_recommendations": 10, "num_similar": 5}}
+SETTINGS = {**world.SETTINGS, "training": {"epochs": 30, "checkpoint_steps": 2}}
+QUICK = {**world.SETTINGS, "model": {"system": "ease"}}
 
 
 def run(source: Path, root: Path, config: dict, run_id: str | None = None):
@@ -32,6 +33,19 @@ def run(source: Path, root: Path, config: dict, run_id: str | None = None):
     state = nightly(str(source), str(root), settings.validate(config), run_id, return_state=True)
     lines = ledger.lines_of(str(state.state_details.flow_run_id))
     return state.result(), {line.stage for line in lines if line.ran}
+
+
+def quick(num_similar: int) -> dict:
+    return {**QUICK, "recommend": {"num_recommendations": 10, "num_similar": num_similar}}
+
+
+@pytest.fixture(scope="module")
+def aged(source, tmp_path_factory, prefect_server) -> Path:
+    """A root with two published nights, the second one current."""
+    root = tmp_path_factory.mktemp("aged")
+    run(source, root, quick(4), "first")
+    run(source, root, quick(5), "second")
+    return root
 
 
 def collected(root: Path, keep: int = 1) -> dict:
@@ -52,12 +66,10 @@ def assert_is_whole(root: Path) -> None:
 
 
 def test_what_a_night_made_is_cleared_around_it_while_it_runs_after_it_was_killed_and_when_it_has_ended(
-    source, tmp_path, prefect_server
+    source, aged, tmp_path, prefect_server
 ):
-    root, log, config = tmp_path / "root", tmp_path / "log", tmp_path / "settings.yaml"
+    root, log, config = Path(shutil.copytree(aged, tmp_path / "root")), tmp_path / "log", tmp_path / "settings.yaml"
     config.write_text(yaml.safe_dump(SETTINGS))
-    for run_id in ("first", "second"):
-        run(source, root, {**QUICK, "recommend": {**QUICK["recommend"], "num_similar": len(run_id)}}, run_id)
     env = environment(tmp_path / "prefect", PREFECT_API_URL=prefect_server)
     options = {"--source": source, "--root": root, "--config": config}
     command = [str(BIN / "tastegraph"), "nightly", *(str(part) for option in options.items() for part in option)]
@@ -105,10 +117,8 @@ def test_what_a_night_made_is_cleared_around_it_while_it_runs_after_it_was_kille
     assert published.run_id == ended["kept_runs"][0]
 
 
-def test_a_person_is_told_what_goes_and_a_flow_does_the_same(source, tmp_path):
-    root = tmp_path / "root"
-    for run_id in ("first", "second"):
-        run(source, root, {**QUICK, "recommend": {**QUICK["recommend"], "num_similar": len(run_id)}}, run_id)
+def test_a_person_is_told_what_goes_and_a_flow_does_the_same(source, aged, tmp_path):
+    root = Path(shutil.copytree(aged, tmp_path / "root"))
     asked = ["gc", "--root", str(root), "--keep", "1"]
     told = CliRunner().invoke(app, [*asked, "--dry-run"]).stdout
     done = gc(str(root), 1)
@@ -116,4 +126,4 @@ def test_a_person_is_told_what_goes_and_a_flow_does_the_same(source, tmp_path):
     assert "exports/" in told
     assert f"Would delete {done['files']:,} files, {done['bytes']:,} bytes; kept 1 published runs." in told
     assert [manifest["run_id"] for manifest in snapshots.runs(Root(str(root)))] == ["second"]
-    assert run(source, root, {**QUICK, "recommend": {**QUICK["recommend"], "num_similar": 6}})[1] == set()
+    assert run(source, root, quick(5))[1] == set()
