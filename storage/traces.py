@@ -45,23 +45,33 @@ class Traces:
         self._bytes = _any_of(longest_first, b"%s")
 
     def in_file(self, file: Path, path: str) -> Found:
-        """Who is named by the bytes of a local file, or by `path`, its place below the root."""
+        """Who is named by the bytes of a local file, or by `path`, its place below the root.
+
+        Raises ValueError for a damaged table or shard.
+        """
+        try:
+            return self._in_bytes_of(file, path) | self.in_text(path)
+        except pa.ArrowException as error:
+            raise ValueError(
+                f"{path}: damaged, so nobody can tell whom it names ({error}); delete it, and the next run that needs "
+                f"it makes it again"
+            ) from error
+
+    def _in_bytes_of(self, file: Path, path: str) -> Found:
         suffix = PurePosixPath(path).suffix
         if suffix == ".parquet":
-            found = self._in_parquet(file)
-        elif suffix == ".arrow":
-            found = self._in_shard(file)
-        elif suffix in DATABASES:
-            found = self._in_bytes(file, self._bytes)
-        elif suffix == ".safetensors":
-            found = frozenset()  # numbers only, by row; tasks/forget.py deletes those that have a row of anybody
-        elif path.startswith("exports/") and suffix == ".json":
-            found = self._in_manifest(file)
-        elif suffix == ".json" or path.startswith("cache/"):
-            found = self._in_json(file)
-        else:
-            found = self._in_bytes(file, self._words)
-        return found | self.in_text(path)
+            return self._in_parquet(file)
+        if suffix == ".arrow":
+            return self._in_shard(file)
+        if suffix in DATABASES:
+            return self._in_bytes(file, self._bytes)
+        if suffix == ".safetensors":
+            return frozenset()  # numbers only, by row; tasks/forget.py deletes those that have a row of anybody
+        if path.startswith("exports/") and suffix == ".json":
+            return self._in_manifest(file)
+        if suffix == ".json" or path.startswith("cache/"):
+            return self._in_json(file)
+        return self._in_bytes(file, self._words)
 
     def in_text(self, text: str) -> Found:
         """Who is named by a text, as a whole or, where the id is long enough, as a word of it."""

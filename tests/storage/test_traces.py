@@ -109,6 +109,14 @@ def test_a_file_s_place_may_name_an_image(root):
     assert look(SHORT, "sources/demo/12.jpg", root) == {("image", "12")}
 
 
+@pytest.mark.parametrize("path", ["tables/users/1.parquet", "shards/pixels/1.arrow"])
+def test_a_damaged_file_is_named_with_what_to_do(root, path):
+    root.write(path, b"neither table nor shard")
+
+    with pytest.raises(ValueError, match=f"{path}: damaged, .*; delete it"):
+        look(LONG, path, root)
+
+
 def test_nobody_is_found_where_nobody_is_looked_for(root):
     root.write("page.html", b"anything")
 
