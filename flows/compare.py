@@ -55,8 +55,8 @@ def compare(
     with records_below(here) as used:
         there = open_source(source, config.demo, here)
         content = content_of(there, here)
-        asked: list[Any] = [source, content, names, protocol, test, validation, seeds, budget, config]
-        run = runs.begin(None, digest(["compare", *asked]), here, "compare")
+        purpose = digest(["compare", source, content, names, protocol, test, validation, seeds, budget, config])
+        run = runs.begin(None, purpose, here, "compare")
         table = ingest(there, content, config.ingest, here).tables
         files = take_pairs(test, here), take_pairs(validation, here)
         drawn = draw_split(table, protocol, *files, config.splits, config.evaluation, here)

@@ -1,7 +1,5 @@
 """The tuning of one system on validation, as the comparison does it for each."""
 
-from typing import Any
-
 from prefect import flow
 
 from flows.compare import prepare, systems_named
@@ -34,8 +32,8 @@ def tune(
     with records_below(here) as used:
         there = open_source(source, config.demo, here)
         content = content_of(there, here)
-        asked: list[Any] = [source, content, system, protocol, test, validation, budget, config]
-        run = runs.begin(None, digest(["tune", *asked]), here, "tune")
+        purpose = digest(["tune", source, content, system, protocol, test, validation, budget, config])
+        run = runs.begin(None, purpose, here, "tune")
         table = ingest(there, content, config.ingest, here).tables
         files = take_pairs(test, here), take_pairs(validation, here)
         round_ = draw_split(table, protocol, *files, config.splits, config.evaluation, here).tuning
