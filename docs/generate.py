@@ -32,7 +32,7 @@ def tables_page() -> str:
     ]
     derived = [table for table in vars(tables).values() if isinstance(table, Table)]
     sections = {
-        "What a source becomes": [*tables.COMMUNITY, tables.QUARANTINE],
+        "What a source becomes": [*tables.COMMUNITY, tables.TOMBSTONES, tables.QUARANTINE],
         "What downstream teams read": list(tables.EXPORTS),
     }
     listed = [table for members in sections.values() for table in members]

@@ -237,15 +237,71 @@ def show(root: RootOption, as_json: JsonOption = False) -> None:
         out.print(f"  rows     {rows} ({size:.1f} MiB)", soft_wrap=True, highlight=False)
 
 
+@app.command()
+def forget(
+    root: RootOption,
+    user: Annotated[list[str] | None, typer.Option(help="A user's id; may be repeated.")] = None,
+    image: Annotated[list[str] | None, typer.Option(help="An image's id; may be repeated.")] = None,
+    source: Annotated[str | None, typer.Option(help="A source: all in its table of tombstones, known or not.")] = None,
+    even_if_unknown: Annotated[
+        bool, typer.Option("--even-if-unknown", help="Also ids that nothing here names yet.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Forget users and images for good: tombstones, the current export without them, no file left that names them."""
+    if not user and not image and not source:
+        raise typer.BadParameter("name at least one --user, --image or --source")
+    from storage.roots import Root
+    from storage.sources import directory
+    from tasks.forget import forget as forget_in
+
+    named = {"user": frozenset(user or ()), "image": frozenset(image or ())}
+    told = directory.tombstones_of(Root(source)) if source else {}
+    done = forget_in(named, Root(root), told=told, even_if_unknown=even_if_unknown)
+    if as_json:
+        _print_json({key: getattr(done, key) for key in done.__dataclass_fields__})
+        return
+    out.print(f"Forgot {done.users} users and {done.images} images.", highlight=False)
+    if done.run_id:
+        out.print(f"Run {done.run_id} is current{', published without them' if done.is_new else ''}.", highlight=False)
+    out.print(f"Deleted {done.files:,} files, {done.bytes:,} bytes; the next night makes anew what it needs.")
+
+
+@app.command()
+def gc(
+    root: RootOption,
+    keep: Annotated[int, typer.Option(min=1, help="How many published runs stay, beside the current one.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete old runs, and all that neither a published run, nor a run that has not ended, refers to."""
+    from storage.roots import Root
+    from tasks.retention import collect
+
+    done = collect(Root(root), keep, dry_run=dry_run)
+    if as_json:
+        paths = [entry.path for entry in done.deleted]
+        counts = {"files": len(paths), "bytes": done.bytes, "dry_run": dry_run}
+        _print_json({**counts, "kept_runs": done.kept_runs, "waiting_for": done.waiting_for, "deleted": paths})
+        return
+    for folder, (files, size) in done.by_folder.items():
+        out.print(f"  {files:>8,} files  {size:>16,} bytes  {folder}/", highlight=False)
+    said = "Would delete" if dry_run else "Deleted"
+    out.print(f"{said} {len(done.deleted):,} files, {done.bytes:,} bytes; kept {len(done.kept_runs)} published runs.")
+    for holder in done.waiting_for:
+        out.print(f"Only old runs were looked at, as {holder} is at work; run it again later.", soft_wrap=True)
+
+
 def main() -> None:
     """Run the command line; an error that a person can mend is one line and no traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("tastegraph").setLevel(logging.INFO)
+    from storage.leases import BusyError
     from storage.roots import ConflictError, StoreError
 
     try:
         app()
-    except (ValueError, OSError, ConflictError, StoreError) as error:
+    except (ValueError, OSError, BusyError, ConflictError, StoreError) as error:
         if _wants_traceback():
             raise
         typer.echo(f"tastegraph: {error}", err=True)
@@ -385,6 +441,8 @@ def _print_ingest(report: dict[str, Any]) -> None:
     table = Table("table", "file", "read", "kept", "quarantined")
     for name, item in report["tables"].items():
         reasons = ", ".join(f"{count} {reason}" for reason, count in item["quarantined"].items()) or "0"
+        if item["forgotten"]:
+            reasons += f"; {item['forgotten']} forgotten"
         table.add_row(name, item["file"] or "-", str(item["read"]), str(item["kept"]), reasons)
     pictures = report["pictures"]
     reasons = ", ".join(f"{count} {reason}" for reason, count in pictures["quarantined"].items()) or "0"

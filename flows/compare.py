@@ -15,14 +15,14 @@ from flows.settings import NightlyConfig
 from models.systems import SYSTEMS
 from storage.refs import Ref
 from storage.roots import Root
-from storage.sources.directory import tables_digest
-from tasks.caching import code_version, records_below
+from tasks import runs
+from tasks.caching import code_version, digest, records_below
 from tasks.community import Clustered, CommunityTables
 from tasks.compare import score_system
 from tasks.comparison import Compared, Entry, describe, publish_comparison
 from tasks.draw import Drawn, Protocol, draw_split, take_pairs
 from tasks.images import decode_all
-from tasks.ingest import ingest, open_source
+from tasks.ingest import content_of, ingest, open_source
 from tasks.standings import gather
 from tasks.tune import tune_system
 
@@ -52,9 +52,11 @@ def compare(
         budget: how many settings of each system are tried on validation, the defaults first; 0 takes the defaults.
     """
     config, here, names = config or NightlyConfig(), Root(root), systems_named(systems)
-    with records_below(here):
+    with records_below(here) as used:
         there = open_source(source, config.demo, here)
-        content = tables_digest(there)
+        content = content_of(there, here)
+        purpose = digest(["compare", source, content, names, protocol, test, validation, seeds, budget, config])
+        run = runs.begin(None, purpose, here, "compare")
         table = ingest(there, content, config.ingest, here).tables
         files = take_pairs(test, here), take_pairs(validation, here)
         drawn = draw_split(table, protocol, *files, config.splits, config.evaluation, here)
@@ -63,7 +65,9 @@ def compare(
         entries = [_enter(name, learned, known, drawn, seeds, budget, here) for name in names]
         standings = gather([scored for entry in entries for scored in entry.scored], drawn.final, here)
         asked = describe(source, content, protocol, (test, validation), seeds, budget, config)
-        return publish_comparison(standings, entries, drawn, asked, here)
+        made = publish_comparison(standings, entries, drawn, asked, here)
+        runs.finish(run, here, f"comparisons/{made.id}", used)
+    return made
 
 
 def systems_named(systems: str) -> list[str]:

@@ -13,13 +13,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.learn import learn
 from flows.settings import NightlyConfig
+from storage import snapshots
 from storage.roots import Root
-from storage.sources.directory import tables_digest
 from tasks import ledger, runs
 from tasks.caching import canonical, digest, records_below
 from tasks.evaluate import evaluate
 from tasks.images import decode_all, quarantine_pictures
-from tasks.ingest import ingest, open_source
+from tasks.ingest import content_of, ingest, open_source
 from tasks.night import Night
 from tasks.publish import Published, publish
 from tasks.recommend import exported, find_similar, recommend_all
@@ -41,9 +41,9 @@ def nightly(
         run_id: names the run; by default that of an unfinished run of the same source and settings, else the time.
     """
     config, here = config or NightlyConfig(), Root(root)
-    with records_below(here):
+    with records_below(here) as used:
         there = open_source(source, config.demo, here)
-        content = tables_digest(there)
+        content = content_of(there, here)
         run = runs.begin(run_id, digest([source, content, config]), here)
         community = ingest(there, content, config.ingest, here)
         table = community.tables
@@ -64,5 +64,5 @@ def nightly(
         night = Night(run, there, community, quarantine, split, shards, tested, metrics, final.model, exports)
         stages = ledger.lines_of(flow_run.id)
         published = publish(night, canonical(config, "config"), config.gate, stages, here).result()
-    runs.finish(run, here)
+        runs.finish(run, here, snapshots.folder(published.run_id), used)
     return published

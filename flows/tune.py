@@ -8,10 +8,10 @@ from flows.nightly import THREADS
 from flows.settings import NightlyConfig
 from models.systems import SYSTEMS
 from storage.roots import Root
-from storage.sources.directory import tables_digest
-from tasks.caching import code_version, records_below
+from tasks import runs
+from tasks.caching import code_version, digest, records_below
 from tasks.draw import Protocol, draw_split, take_pairs
-from tasks.ingest import ingest, open_source
+from tasks.ingest import content_of, ingest, open_source
 from tasks.tune import Tuned, tune_system
 
 
@@ -29,11 +29,16 @@ def tune(
     """Try settings of `system` on the validation part of the protocol's split; arguments as in `compare`."""
     config, here = config or NightlyConfig(), Root(root)
     (name,) = systems_named(system)
-    with records_below(here):
+    with records_below(here) as used:
         there = open_source(source, config.demo, here)
-        table = ingest(there, tables_digest(there), config.ingest, here).tables
+        content = content_of(there, here)
+        purpose = digest(["tune", source, content, system, protocol, test, validation, budget, config])
+        run = runs.begin(None, purpose, here, "tune")
+        table = ingest(there, content, config.ingest, here).tables
         files = take_pairs(test, here), take_pairs(validation, here)
         round_ = draw_split(table, protocol, *files, config.splits, config.evaluation, here).tuning
         known = prepare(there, table, round_.training, [name], config, here).restricted(signals_of([name]))
         version = code_version(SYSTEMS[name].__module__)
-        return tune_system(name, version, budget, 0, known, round_, here)
+        tuned = tune_system(name, version, budget, 0, known, round_, here)
+        runs.finish(run, here, None, used)
+    return tuned

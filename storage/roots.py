@@ -15,7 +15,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -54,6 +54,7 @@ class Entry:
     path: str
     size: int
     version: str
+    modified_s: float = field(default=0.0, compare=False)  # seconds since 1970 by the store's clock
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,8 @@ class Root:
                 for page in client.get_paginator("list_objects_v2").paginate(**which):
                     for item in page.get("Contents", ()):
                         if not item["Key"].endswith("/"):  # a folder, as some tools draw it
-                            yield Entry(item["Key"][skip:].lstrip("/"), item["Size"], item["ETag"].strip('"'))
+                            path, version = item["Key"][skip:].lstrip("/"), item["ETag"].strip('"')
+                            yield Entry(path, item["Size"], version, item["LastModified"].timestamp())
             return
         top, paths = self._file(prefix), []
         for folder, subfolders, names in islice(os.walk(top), None if recursive else 1):
@@ -242,6 +244,22 @@ class Root:
         with tempfile.TemporaryDirectory(dir=folder) as name:
             yield Path(name)
 
+    def debris(self) -> Iterator[Entry]:
+        """Files in workspaces on a local root's own disk, which are nobody's where nobody works on the root."""
+        folder = Path(self.address) / WORK_FOLDER
+        if not self.is_remote and folder.is_dir():
+            for path in sorted(folder.glob("*/**/*")):
+                if path.is_file():
+                    yield self._entry(path.relative_to(self.address).as_posix())
+
+    def prune(self, folder: str) -> None:
+        """Remove a local folder's empty folders, and itself where nothing is left; nobody else may write there."""
+        if not self.is_remote:
+            top = self._file(folder)
+            for path in [*sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True), top]:
+                with suppress(OSError):  # not empty, or not there
+                    path.rmdir()
+
     def url(self, path: str) -> str:
         """The file's full address, for people and for readers such as DuckDB."""
         return f"{self.address}/{_inside(path)}".rstrip("/")
@@ -261,11 +279,12 @@ class Root:
         if self.is_remote:
             with self._store(path) as client:
                 head = client.head_object(**self._object(path))
-                return Entry(path, head["ContentLength"], head["ETag"].strip('"'))
+                version, modified_s = head["ETag"].strip('"'), head["LastModified"].timestamp()
+                return Entry(path, head["ContentLength"], version, modified_s)
         found = self._file(path).stat()
         if not stat.S_ISREG(found.st_mode):
             raise FileNotFoundError(f"{self.url(path)}: not a file")
-        return Entry(path, found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
+        return Entry(path, found.st_size, f"{found.st_size}-{found.st_mtime_ns}", found.st_mtime)
 
     def _expect(self, path: str, expected: str | None) -> Entry | None:
         entry = self.entry(path)

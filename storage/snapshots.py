@@ -138,7 +138,8 @@ def manifest(root: Root, run_id: str) -> dict[str, Any]:
 def runs(root: Root) -> list[dict[str, Any]]:
     """The manifests of all published runs, the newest first, current or not."""
     paths = [entry.path for entry in root.entries(RUNS)]
-    manifests = [json.loads(root.read(path)) for path in paths if re.fullmatch(f"{RUNS}/[^/]+/manifest.json", path)]
+    read = [_read(root, path) for path in paths if re.fullmatch(f"{RUNS}/[^/]+/manifest.json", path)]
+    manifests = [found for found in read if found]  # an old run may be deleted while we look
     return sorted(manifests, key=lambda found: (found["generated_at"], found["run_id"]), reverse=True)
 
 

@@ -26,7 +26,9 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.filesystems import WritableFileSystem
 from prefect.results import ResultStore
+from pydantic import PrivateAttr
 
+from storage import leases
 from storage.roots import Root
 from tasks import ledger
 
@@ -126,13 +128,19 @@ def code_version(module: str) -> str:
 
 
 @contextmanager
-def records_below(root: Root) -> Iterator[None]:
-    """Inside a flow run: stages keep their records below `<root>/cache`, wherever the flow was started."""
+def records_below(root: Root) -> Iterator[set[str]]:
+    """Inside a flow run: stages keep their records below `<root>/cache`, wherever the flow was started.
+
+    Yields the records that the flow writes or reads, as it does so. Meanwhile the flow holds a lease on the root: what
+    it has found is not deleted under it.
+    """
     context = FlowRunContext.get()
     assert context is not None
-    store = ResultStore(result_storage=Records(address=root.address))
-    with context.model_copy(update={"result_store": store}):
-        yield
+    records = Records(address=root.address)
+    store = ResultStore(result_storage=records)
+    kind = context.flow.name if context.flow else "flow"
+    with leases.shared(root, kind), context.model_copy(update={"result_store": store}):
+        yield records.used
 
 
 class Records(WritableFileSystem):
@@ -140,20 +148,28 @@ class Records(WritableFileSystem):
 
     _block_type_name = "TasteGraph records"
     address: str
+    _used: set[str] = PrivateAttr(default_factory=set)
+
+    @property
+    def used(self) -> set[str]:
+        """The records that were written, or read and found to count."""
+        return self._used
 
     def read_path(self, path: str, **_how: bool) -> bytes:  # type: ignore[override]  # Prefect passes _sync
         root = Root(self.address)
         content = root.read(self._place(path))
-        for found in _refs(json.loads(json.loads(content)["result"])):
+        for found in refs_of(json.loads(json.loads(content)["result"])):
             entry = root.entry(found["path"])
             if entry is None or entry.size != found["bytes"]:
                 raise FileNotFoundError(
                     f"{self.address}/{found['path']} is gone or cut off, so its record does not count"
                 )
+        self._used.add(self._place(path))
         return content
 
     def write_path(self, path: str, content: bytes, **_how: bool) -> None:  # type: ignore[override]
         Root(self.address).write(self._place(path), content)
+        self._used.add(self._place(path))
 
     def _resolve_path(self, path: str) -> Path:
         # Prefect asks a storage without a server-side id for absolute keys, and hands them back on reading.
@@ -163,15 +179,16 @@ class Records(WritableFileSystem):
         return self._resolve_path(path).as_posix().removeprefix("/")
 
 
-def _refs(value: Any) -> Iterator[dict[str, Any]]:
+def refs_of(value: Any) -> Iterator[dict[str, Any]]:
+    """The references in a record's result, or in a manifest."""
     if isinstance(value, dict):
         if {"path", "sha256", "bytes"} <= value.keys():
             yield value
         for item in value.values():
-            yield from _refs(item)
+            yield from refs_of(item)
     elif isinstance(value, list):
         for item in value:
-            yield from _refs(item)
+            yield from refs_of(item)
 
 
 def _is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:

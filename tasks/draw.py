@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from models import protocols, splits
 from models.protocols import ProtocolConfig
 from models.splits import Parts, SplitConfig
-from storage import matrices, parquet, tables
+from storage import matrices, parquet, tables, tombstones
 from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
@@ -49,8 +49,10 @@ class Drawn:
 
 
 def take_pairs(file: str | None, root: Root) -> Ref | None:
-    """Held-out favorites that the user gives, as a table; None without a file."""
-    return parquet.write(tables.CONCEALED, read_pairs(Path(file)), root) if file else None
+    """Held-out favorites that the user gives, as a table, of nobody who was forgotten; None without a file."""
+    if not file:
+        return None
+    return parquet.write(tables.CONCEALED, tombstones.read(root).without(read_pairs(Path(file))), root)
 
 
 @stage

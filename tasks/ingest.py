@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from storage import parquet, tables
+from storage import parquet, tables, tombstones
 from storage.refs import Ref, ref_of
 from storage.roots import Root
 from storage.sources import demo, directory
@@ -31,12 +31,16 @@ class Community:
 
 
 @stage
-def generate_demo(config: DemoConfig, root: Root) -> Demo:
-    """Write the demo community as a source directory."""
-    folder = f"sources/demo-{digest(config)[:12]}"
+def generate_demo(config: DemoConfig, forgotten: str, root: Root) -> Demo:
+    """Write the demo community as a source directory, which names nobody who was forgotten.
+
+    `forgotten` stands for the root's tombstones in the cache key.
+    """
+    folder = f"sources/demo-{digest([config, forgotten] if forgotten else config)[:12]}"
     progress = Progress("generate-demo", config.images, "pictures")
     with root.workspace() as workspace:
-        demo.write(config, workspace, lambda done, total: progress.advance(done - progress.done))
+        struck = tombstones.read(root)
+        demo.write(config, workspace, lambda done, total: progress.advance(done - progress.done), struck)
         made = Root(str(workspace))
         files = []
         for entry in list(made.entries()):
@@ -49,13 +53,26 @@ def generate_demo(config: DemoConfig, root: Root) -> Demo:
 
 def open_source(source: str, config: DemoConfig, root: Root) -> Root:
     """The source directory; for `demo`, the built-in community, written first."""
-    return Root(root.url(generate_demo(config, root).folder) if source == "demo" else source)
+    return Root(root.url(_demo(config, root).folder) if source == "demo" else source)
+
+
+def _demo(config: DemoConfig, root: Root) -> Demo:
+    return generate_demo(config, tombstones.read(root).digest, root)
+
+
+def content_of(source: Root, root: Root) -> str:
+    """What an ingest takes in, as a digest: the source's tables, and the tombstones of the root."""
+    content, forgotten = directory.tables_digest(source), tombstones.read(root).digest
+    return digest([content, forgotten]) if forgotten else content
 
 
 @stage
 def ingest(source: Root, source_digest: str, config: IngestConfig, root: Root) -> Community:
-    """Validate a source directory and store its tables. `source_digest` stands for its content in the cache key."""
-    community = directory.ingest(source, config)
+    """Validate a source directory and store its tables, without those who were forgotten.
+
+    `source_digest`, of `content_of`, stands for its content and for the tombstones in the cache key.
+    """
+    community = directory.ingest(source, config, tombstones.read(root))
     stored = {}
     for table in tables.COMMUNITY:
         rows = community.tables.get(table.name)

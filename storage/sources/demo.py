@@ -17,6 +17,7 @@ from scipy.special import ndtr, ndtri
 
 from storage.sources.demo_pictures import picture
 from storage.sources.demo_styles import ANIMALS, STYLES, vocabulary
+from storage.tombstones import NOBODY, Tombstones
 
 BLOCK = 8_192  # users or images drawn at once: memory follows the block, not the community
 PICTURES_PER_REPORT = 100
@@ -52,8 +53,15 @@ class DemoConfig:
                 raise ValueError(f"demo.{name} = {value}: it must be above 0")
 
 
-def write(config: DemoConfig, folder: Path, progress: Progress = lambda _done, _total: None) -> None:
+def write(
+    config: DemoConfig,
+    folder: Path,
+    progress: Progress = lambda _done, _total: None,
+    forgotten: Tombstones = NOBODY,
+) -> None:
     """Write the demo community as a source directory (source contract), each allowed format in use.
+
+    Whoever was forgotten is drawn with all others, so that these stay who they are, and left out of what is written.
 
     `images.parquet`, the one table a source cannot lack, is written last, so an interrupted write is never taken for
     a whole community; writing again into the same folder completes it.
@@ -63,8 +71,9 @@ def write(config: DemoConfig, folder: Path, progress: Progress = lambda _done, _
     community = _Community(config)
     for row in range(config.images):
         style = STYLES[community.image_style[row]]
-        drawn = picture(style, config.picture_px, _rng(config, f"picture {row}"))
-        drawn.save(folder / community.path(row), quality=90)
+        if not forgotten.hold("image", community.image_ids[row]):
+            drawn = picture(style, config.picture_px, _rng(config, f"picture {row}"))
+            drawn.save(folder / community.path(row), quality=90)
         if (row + 1) % PICTURES_PER_REPORT == 0 or row + 1 == config.images:
             progress(row + 1, config.images)
     for name, frames in (
@@ -77,7 +86,7 @@ def write(config: DemoConfig, folder: Path, progress: Progress = lambda _done, _
         ("users.csv", community.users()),
         ("images.parquet", community.images()),
     ):
-        _write_table(frames, folder / name)
+        _write_table(map(forgotten.without, frames), folder / name)
 
 
 class Choices:

@@ -13,8 +13,20 @@ import pyarrow as pa
 from polars.exceptions import PanicException, PolarsError
 
 from storage.roots import Entry, Root
-from storage.sources import reading, rules
-from storage.tables import COMMUNITY, FAVORITES, GROUPS, IMAGE_FEATURES, IMAGES, QUARANTINE, USERS, Table
+from storage.sources import reading, rules, withdrawn
+from storage.sources.withdrawn import Struck
+from storage.tables import (
+    COMMUNITY,
+    FAVORITES,
+    GROUPS,
+    IMAGE_FEATURES,
+    IMAGES,
+    QUARANTINE,
+    TOMBSTONES,
+    USERS,
+    Table,
+)
+from storage.tombstones import NOBODY, Gone, Tombstones
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 REQUIRED = (IMAGES, FAVORITES)
@@ -50,20 +62,22 @@ class Community:
 
 @dataclass(frozen=True)
 class _Ingested:
-    """One table file's outcome: every row read was kept, quarantined, or repeated one that was kept."""
+    """One table file's outcome: every row read was kept, quarantined, left out, or repeated one that was kept."""
 
     kept: pl.DataFrame
     quarantined: pl.DataFrame
     read: int
     unknown_columns: list[str]
+    struck: Struck  # what named somebody forgotten
 
 
-def ingest(source: Root, config: IngestConfig) -> Community:
+def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -> Community:
     """The community of a source directory, the rows kept out of it, and the report (plain JSON types).
 
-    The tables do not depend on the files' format, nor on the order of their rows where no id comes twice with
-    differing values. Raises SourceError where a required table or column is missing, a file cannot be read, no
-    favorite is left, or more than the allowed share of rows was quarantined.
+    Whoever is `forgotten`, or stands in the source's own table of tombstones, is in none of the three. The tables do
+    not depend on the files' format, nor on the order of their rows where no id comes twice with differing values.
+    Raises SourceError where a required table or column is missing, a file cannot be read, no favorite is left, or more
+    than the allowed share of rows was quarantined.
     """
     files, unknown_files = _listing(source)
     if missing := [table.name for table in REQUIRED if table.name not in files]:
@@ -74,21 +88,26 @@ def ingest(source: Root, config: IngestConfig) -> Community:
             f"every source needs {' and '.join(table.name + '.parquet, .csv or .jsonl' for table in REQUIRED)}"
         )
     ingested: dict[str, _Ingested] = {}
+    if TOMBSTONES.name in files:
+        ingested[TOMBSTONES.name] = _ingest_table(source, files[TOMBSTONES.name], TOMBSTONES, {}, forgotten)
+        forgotten = forgotten.with_(withdrawn.listed(ingested[TOMBSTONES.name].kept))
     ids: dict[str, pl.Series] = {}
     for table in sorted(COMMUNITY, key=lambda table: table not in REFERRED):
         if table.name in files:
-            ingested[table.name] = _ingest_table(source, files[table.name], table, ids)
+            ingested[table.name] = _ingest_table(source, files[table.name], table, ids, forgotten)
             if table in REFERRED:
                 ids[table.name] = ingested[table.name].kept[table.key[0]]
     tables = {name: result.kept for name, result in ingested.items()}
     pictures = set(tables["images"]["path"].filter(tables["images"]["path"].is_in(unknown_files)))
+    pictures |= ingested["images"].struck.paths  # a picture's name may be its id
     derived = _complete(tables)
     quarantine = pl.concat(result.quarantined for result in ingested.values()).sort(QUARANTINE.key)
     report = {
         "source": source.address,
         "tables": {
             table.name: _account(files.get(table.name), ingested.get(table.name), tables.get(table.name))
-            for table in COMMUNITY
+            for table in (*COMMUNITY, TOMBSTONES)
+            if table is not TOMBSTONES or table.name in files
         },
         "rows_read": sum(result.read for result in ingested.values()),
         "rows_quarantined": len(quarantine),
@@ -107,12 +126,20 @@ def table_files(source: Root) -> dict[str, Entry]:
 
 
 def tables_digest(source: Root) -> str:
-    """The sha256 of all table files, names and contents; the pictures are not part of it."""
+    """The sha256 of all table files, names and contents, tombstones too; the pictures are not part of it."""
     digest = hashlib.sha256()
     for entry in sorted(table_files(source).values(), key=lambda entry: entry.path):
         with _fetched(source, entry) as file, file.open("rb") as stream:
             digest.update(f"{entry.path} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
+
+
+def tombstones_of(source: Root) -> Gone:
+    """Whom the source's own table of tombstones names, by kind. Raises SourceError where it has no such table."""
+    entry = table_files(source).get(TOMBSTONES.name)
+    if entry is None:
+        raise SourceError(f"{source.address}: no table {TOMBSTONES.name}; name whom to forget, or add the table")
+    return withdrawn.listed(_ingest_table(source, entry, TOMBSTONES, {}, NOBODY).kept)
 
 
 def _listing(source: Root) -> tuple[dict[str, Entry], list[str]]:
@@ -121,7 +148,7 @@ def _listing(source: Root) -> tuple[dict[str, Entry], list[str]]:
     if not entries and (source.is_remote or not Path(source.address).is_dir()):
         raise SourceError(f"{source.address}: no such source directory; check the address, and that it may be read")
     files: dict[str, Entry] = {}
-    for table in COMMUNITY:
+    for table in (*COMMUNITY, TOMBSTONES):
         suffixes = SUFFIXES[:1] if table is IMAGE_FEATURES else SUFFIXES
         found = [entries.pop(table.name + suffix) for suffix in suffixes if table.name + suffix in entries]
         if len(found) > 1:
@@ -145,7 +172,9 @@ def _fetched(source: Root, entry: Entry) -> Iterator[Path]:
         raise SourceError(f"{source.url(entry.path)}: the file changed while it was read; run again")
 
 
-def _ingest_table(source: Root, entry: Entry, table: Table, ids: Mapping[str, pl.Series]) -> _Ingested:
+def _ingest_table(
+    source: Root, entry: Entry, table: Table, ids: Mapping[str, pl.Series], forgotten: Tombstones
+) -> _Ingested:
     known = table.schema.names
     needed = [name for name in known if name in table.key or name == "feature"]
     with _fetched(source, entry) as file:
@@ -156,7 +185,8 @@ def _ingest_table(source: Root, entry: Entry, table: Table, ids: Mapping[str, pl
                     f"{source.url(entry.path)}: no column {', '.join(missing)} (found {', '.join(found.columns)}); "
                     f"{table.name} needs {', '.join(needed)}"
                 )
-            checked, broken = rules.check(found.rows, table, ids)
+            struck = withdrawn.strike(found.rows, table, forgotten)
+            checked, broken = rules.check(struck.rows, table, ids)
         except SourceError:
             raise
         except (ValueError, OSError, pa.ArrowException, PolarsError, PanicException) as error:
@@ -164,16 +194,19 @@ def _ingest_table(source: Root, entry: Entry, table: Table, ids: Mapping[str, pl
                 f"{source.url(entry.path)}: cannot be read as {entry.path.rpartition('.')[2]}: {error}; write it anew"
             ) from error
     kept, contradicting = rules.merge(checked, table)
+    # Whom a broken line names cannot be told: where anybody was forgotten, it is counted and not shown.
+    is_shown = not forgotten.digests and table is not TOMBSTONES
     unreadable = pl.DataFrame(
-        [(row, "unreadable row", line) for row, line in found.broken],
+        [(row, "unreadable row", line if is_shown else None) for row, line in found.broken],
         {"row": pl.Int64, "reason": pl.String, "value": pl.String},
         orient="row",
     )
     return _Ingested(
         kept,
         rules.quarantine(table, unreadable, broken, contradicting),
-        len(checked) + len(broken) + len(unreadable),
+        len(checked) + len(broken) + len(unreadable) + struck.forgotten,
         [name for name in found.columns if name not in known],
+        struck,
     )
 
 
@@ -210,6 +243,8 @@ def _account(entry: Entry | None, ingested: _Ingested | None, rows: pl.DataFrame
             "read": 0,
             "kept": kept,
             "duplicates": 0,
+            "forgotten": 0,
+            "cleared": 0,
             "quarantined": {},
             "unknown_columns": [],
         }
@@ -218,7 +253,9 @@ def _account(entry: Entry | None, ingested: _Ingested | None, rows: pl.DataFrame
         "missing": False,
         "read": ingested.read,
         "kept": kept,
-        "duplicates": ingested.read - kept - len(ingested.quarantined),
+        "duplicates": ingested.read - kept - len(ingested.quarantined) - ingested.struck.forgotten,
+        "forgotten": ingested.struck.forgotten,
+        "cleared": ingested.struck.cleared,
         "quarantined": dict(sorted(Counter(ingested.quarantined["reason"]).items())),
         "unknown_columns": ingested.unknown_columns,
     }

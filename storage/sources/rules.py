@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from storage.sources.reading import SHOWN_CHARACTERS
 from storage.tables import QUARANTINE, TIME, VECTOR, Table
+from storage.tombstones import NAMED_IN
 
 TYPES: dict[pa.DataType, pl.DataType] = {
     pa.string(): pl.String(),
@@ -25,7 +26,7 @@ REFERENCES = {
 }
 FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # of the years 1 to 9999
 MOST_USES = 2**53  # whole numbers up to here survive a float column
-AS_WRITTEN = ("name", "title", "path")  # keep the white space around them, as ids do
+AS_WRITTEN = ("id", "name", "title", "path")  # keep the white space around them, as ids do
 
 ISO_8601 = (
     r"(?i)^(?P<date>\d{4}-\d\d-\d\d)"
@@ -59,7 +60,7 @@ def check(rows: pl.LazyFrame, table: Table, ids: Mapping[str, pl.Series]) -> tup
     rules = list(_rules(table, ids))
     # One step builds on the columns of the last, as an expression that is used twice may also be computed twice.
     checked = (
-        rows.select("row", **{f"cell_{name}": _cell(name, types.get(name), name in times) for name in schema})
+        rows.select("row", **{f"cell_{name}": cell_of(name, types.get(name), name in times) for name in schema})
         .with_columns(**{name: _typed(name, type_, types.get(name)) for name, type_ in schema.items()})
         .with_columns(_time(name) for name in times)
         .with_columns(rule=_first(rules, [pl.lit(place, pl.UInt8) for place in range(len(rules))]))
@@ -115,7 +116,7 @@ def quarantine(table: Table, *rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _cell(name: str, given: pl.DataType | None, is_time: bool) -> pl.Expr:
+def cell_of(name: str, given: pl.DataType | None, is_time: bool) -> pl.Expr:
     """A cell as it was written, null where it is blank: text, but for a feature and for a time that is a number."""
     if given is None:
         return pl.lit(None, pl.String)
@@ -191,6 +192,8 @@ def _rules(table: Table, ids: Mapping[str, pl.Series]) -> Iterator[Rule]:
         unreadable = column.is_null() & cell.is_not_null()
         if name in table.key:
             yield Rule("missing tag" if name == "tag" else "missing id", column.is_null(), nothing)
+            if name == "kind":
+                yield Rule("unknown kind", ~column.is_in(sorted(NAMED_IN)), column)
         elif type_ == pl.Datetime:
             yield Rule("unreadable time", unreadable, cell.cast(pl.String))
         elif name == "count":

@@ -12,7 +12,10 @@ import pytest
 from tests import world
 from tests.flows.processes import BIN, environment, started, tastegraph, wait_until
 
-COMMANDS = ("nightly", "validate", "import", "evaluate", "compare", "tune", "recommend", "similar", "show")
+COMMANDS = (
+    *("nightly", "validate", "import", "evaluate", "compare", "tune"),
+    *("recommend", "similar", "show", "forget", "gc"),
+)
 
 
 @dataclass(frozen=True)

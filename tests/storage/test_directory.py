@@ -255,6 +255,8 @@ def test_rows_are_counted_where_they_went(tmp_path: Path) -> None:
         "read": 4,
         "kept": 1,
         "duplicates": 1,
+        "forgotten": 0,
+        "cleared": 0,
         "quarantined": {"dangling reference": 1, "unreadable row": 1},
         "unknown_columns": ["mood"],
     }
