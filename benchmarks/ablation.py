@@ -67,12 +67,11 @@ def _round(options: argparse.Namespace) -> "tuple[Known, Asked]":
     from flows.nightly import THREADS
     from flows.settings import NightlyConfig
     from storage.roots import Root
-    from storage.sources.directory import tables_digest
     from tasks.caching import records_below
     from tasks.community import read_community
     from tasks.compare import read_heldout
     from tasks.draw import draw_split, take_pairs
-    from tasks.ingest import ingest
+    from tasks.ingest import content_of, ingest
 
     there, here = Root(str(Path(os.environ["TASTEGRAPH_DATA"]) / options.set)), Root(options.root)
     config = NightlyConfig()
@@ -80,7 +79,7 @@ def _round(options: argparse.Namespace) -> "tuple[Known, Asked]":
     @flow(name="ablation", task_runner=THREADS, persist_result=False)
     def read() -> "tuple[Known, Asked]":
         with records_below(here):
-            table = ingest(there, tables_digest(there), config.ingest, here).tables
+            table = ingest(there, content_of(there, here), config.ingest, here).tables
             files = [name and there.url(f"{name}.parquet") for name in (options.test, options.validation)]
             pairs = [take_pairs(file, here) for file in files]
             tuning = draw_split(table, options.protocol, *pairs, config.splits, config.evaluation, here).tuning
