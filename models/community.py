@@ -85,6 +85,28 @@ class Community:
         """float64 (I,): the training favorites of each image."""
         return np.bincount(self.favorites_UI.indices, minlength=self.num_images).astype(np.float64)
 
+    @cached_property
+    def owned_IU(self) -> csr_array:  # noqa: N802
+        """float32 (I, U): 1 where the user uploaded the image."""
+        known = np.flatnonzero(self.owner_I >= 0)
+        shape = (self.num_images, self.num_users)
+        return csr_array((np.ones(len(known), np.float32), (known, self.owner_I[known])), shape=shape)
+
+    @cached_property
+    def has_features_I(self) -> np.ndarray:  # noqa: N802
+        """bool (I,): the images with a visual feature."""
+        if self.features_If is None:
+            return np.zeros(self.num_images, bool)
+        return np.asarray(self.features_If.any(axis=1))
+
+    @property
+    def centred_features_If(self) -> np.ndarray:  # noqa: N802
+        """float32 (I, f): the visual features less their mean, rows of zeros for images without; f is 0 without any."""
+        if self.features_If is None or not self.has_features_I.any():
+            return np.zeros((self.num_images, 0), np.float32)
+        mean_f = self.features_If[self.has_features_I].mean(axis=0, dtype=np.float64)
+        return np.where(self.has_features_I[:, None], self.features_If - mean_f, 0).astype(np.float32)
+
     @property
     def signals(self) -> Signals:
         """What negatives are assigned from (CDL, section 5)."""

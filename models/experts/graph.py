@@ -85,11 +85,9 @@ class Owners:
     following: float = 1.0  # favorites that following somebody counts for
 
     def fit(self, community: Community, seed: int) -> Expert | None:
-        known = np.flatnonzero(community.owner_I >= 0)
-        if not len(known):
+        owned_IU = community.owned_IU
+        if not owned_IU.nnz:
             return None
-        shape = (community.num_images, community.num_users)
-        owned_IU = csr_array((np.ones(len(known), np.float32), (known, community.owner_I[known])), shape=shape)
         liked_UU = community.favorites_UI @ owned_IU + self.following * community.contacts_UU
         liked_UU = csr_array(liked_UU, dtype=np.float32)
         liked_UU.data = np.log1p(liked_UU.data)

@@ -119,13 +119,8 @@ class Content:
 
     def _content(self, community: Community) -> csr_array | None:
         num_images = community.num_images
-        owned = np.flatnonzero(community.owner_I >= 0)
-        owners_IU = csr_array(
-            (np.ones(len(owned), np.float32), (owned, community.owner_I[owned])),
-            shape=(num_images, community.num_users),
-        )
         parts = []
-        for words in (community.image_tags_IT, community.words_IW, owners_IU):
+        for words in (community.image_tags_IT, community.words_IW, community.owned_IU):
             chosen = csr_array(words[:, commonest(words, self.max_words, least=2)])
             if chosen.nnz:
                 rare = csr_array(chosen @ diags_array(degrees(chosen, 0) ** -self.rarity), dtype=np.float32)
@@ -133,10 +128,9 @@ class Content:
         if community.image_tags_IT.nnz:
             said_I = np.log1p(np.diff(community.image_tags_IT.indptr))[:, None]
             parts.append(with_energy(csr_array(said_I.astype(np.float32)), num_images))
-        if community.features_If is not None:
-            has_I = np.asarray(community.features_If.any(axis=1))
-            centred_If = np.where(has_I[:, None], community.features_If - community.features_If[has_I].mean(axis=0), 0)
-            parts.append(with_energy(csr_array(centred_If.astype(np.float32)), self.looks**2 * num_images))
+        if community.has_features_I.any():
+            looks_If = csr_array(community.centred_features_If)
+            parts.append(with_energy(looks_If, self.looks**2 * num_images))
         if not parts:
             return None
         return csr_array(hstack([*parts, csr_array(np.ones((num_images, 1), np.float32))], format="csr"))

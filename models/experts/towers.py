@@ -142,24 +142,11 @@ class TwoTowers(nn.Module):
 
 def _signals(community: Community, config: Towers) -> csr_array:
     """float32 (V, S): what is told of each node beside its favorites; each kind of it has rows of one length."""
-    num_images, owners_I = community.num_images, community.owner_I
-    owned = np.flatnonzero(owners_I >= 0)
-    owners_IU = csr_array(
-        (np.ones(len(owned), np.float32), (owned, owners_I[owned])), shape=(num_images, community.num_users)
-    )
+    looks_If = csr_array(community.centred_features_If)
     of_users = (community.user_tags_UT, community.contacts_UU, community.memberships_UG)
-    of_images = (community.image_tags_IT, community.words_IW, owners_IU, _looks(community))
+    of_images = (community.image_tags_IT, community.words_IW, community.owned_IU, looks_If)
     bags = [_of_one_length(kinds, config) for kinds in (of_users, of_images)]
     return csr_array(block_diag(bags, format="csr"), dtype=np.float32)
-
-
-def _looks(community: Community) -> csr_array:
-    """The visual features, centred; none where the community has none."""
-    features_If = community.features_If
-    if features_If is None:
-        return csr_array((community.num_images, 0), dtype=np.float32)
-    has_I = np.asarray(features_If.any(axis=1))
-    return csr_array(np.where(has_I[:, None], features_If - features_If[has_I].mean(axis=0), 0))
 
 
 def _of_one_length(kinds: tuple[csr_array, ...], config: Towers) -> csr_array:

@@ -233,4 +233,4 @@ def _social(community: Community, margins: Margins, config: MapConfig, seed: int
 def _features(community: Community) -> Images:
     features_If = community.features_If
     assert features_If is not None, "needs says so"
-    return Images(features_If, np.asarray(features_If.any(axis=1)))
+    return Images(features_If, community.has_features_I)

@@ -36,12 +36,9 @@ class Content:
 
 def content_of(community: Community, max_words: int) -> Content:
     """The content of every image, with the `max_words` commonest among all tags and title words."""
-    features_If = np.zeros((community.num_images, 0), np.float32)
-    if community.features_If is not None:
-        has_I = community.features_If.any(axis=1)
-        centred_If = community.features_If - community.features_If[has_I].mean(axis=0, dtype=np.float64)
-        norms_I = np.linalg.norm(centred_If, axis=1)
-        features_If = (centred_If * (has_I / np.maximum(norms_I, 1e-12))[:, None]).astype(np.float32)
+    centred_If = community.centred_features_If
+    norms_I = np.linalg.norm(centred_If, axis=1, keepdims=True)
+    features_If = (centred_If / np.maximum(norms_I, 1e-12)).astype(np.float32)
     said_Ic = hstack([community.image_tags_IT, community.words_IW], format="csr").astype(bool).astype(np.float32)
     return Content(features_If, unit_rows(csr_array(said_Ic[:, commonest(said_Ic, max_words)])))
 

@@ -203,14 +203,10 @@ def graph_of(community: Community) -> csr_array:
     users, tags = num_images, num_images + num_users
     groups = tags + community.image_tags_IT.shape[1]
     num_nodes = groups + community.memberships_UG.shape[1]
-    owned_I = np.flatnonzero(community.owner_I >= 0)
-    uploads_UI = csr_array(
-        (np.ones(len(owned_I)), (community.owner_I[owned_I], owned_I)), shape=community.favorites_UI.shape
-    )
     graph = csr_array((num_nodes, num_nodes))
     for relation, first_row, first_column in (
         (community.favorites_UI, users, 0),
-        (uploads_UI, users, 0),
+        (csr_array(community.owned_IU.T), users, 0),
         (community.image_tags_IT, 0, tags),
         (community.user_tags_UT, users, tags),
         (community.memberships_UG, users, groups),

@@ -407,7 +407,7 @@ def _trained(ranker: Ranker, community: Community, usable_I: np.ndarray, config:
 def _features(community: Community) -> tuple[np.ndarray, np.ndarray]:
     """The features, standardised, and which images have them."""
     assert community.features_If is not None  # the system needs them
-    has_I = _has_features(community.features_If)
+    has_I = community.has_features_I
     return _standardised(community.features_If, has_I), has_I
 
 
