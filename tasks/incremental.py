@@ -32,7 +32,7 @@ class IncrementalConfig:
         "full"  # full: learn from nothing; warm: train on from the last model; keep: that model, for all that is new
     )
     take_over: bool = True  # what the last night made of the same input; false makes it anew, to the same bytes
-    full_every: int = 7  # nights: after so many less one the next learns from nothing; 0: never for that reason
+    full_every: int = 7  # every so many nights one learns from nothing; 0: none for that reason
     tag_drift: float = 0.1  # share of tag occurrences that may move before word2vec and k-means run again
     quality_drift: float = 0.05  # how far, relatively, figures may fall below those of the last night from nothing
     warm_epochs: int = 5  # of a training that goes on from the last model

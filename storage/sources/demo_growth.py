@@ -5,6 +5,7 @@ came and went, and by nothing else.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -14,7 +15,14 @@ import polars as pl
 
 from storage.sources.directory import NAMING_USERS
 
-READERS = {".csv": pl.read_csv, ".jsonl": pl.read_ndjson, ".parquet": pl.read_parquet}
+READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
+    ".csv": pl.read_csv,
+    ".jsonl": pl.read_ndjson,
+    ".parquet": pl.read_parquet,
+}
+
+
+LATE = 0.1  # share of a user's favorites that wait for the one visit, if there is any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +83,13 @@ class Growth:
         for night in range(1, nights + 1):
             first = num - (nights - night + 1) * per_night
             comes[order[first : first + per_night]] = night
+        for night in range(1, nights + 1):
             goes[rng.choice(np.flatnonzero((comes < night) & (goes > nights)), leaving, replace=False)] = night
         return pl.DataFrame({table.columns[0]: table[table.columns[0]], "comes": comes, "goes": goes})
 
     def _returns(self, favorites: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
         """The night of each favorite: the first, a visit of its user, or one of the nights after its image came."""
         config, users = self.config, self.users["user_id"]
-        # Every user has at most one visit, and keeps a tenth of the favorites for it.
         visits = np.zeros(len(users), int)
         chosen = rng.permutation(len(users))
         per_night = round(config.returning_users * len(users))
@@ -91,14 +99,12 @@ class Growth:
             self.users.with_columns(visit=visits).select("user_id", "visit"), on="user_id", maintain_order="left"
         )
         rows = rows.join(self.images.select("image_id", "comes"), on="image_id", maintain_order="left")
-        late = rng.random(len(rows)) < 0.1
-        night = np.where(late, rows["visit"].to_numpy(), 0)
-        comes = rows["comes"].to_numpy()
-        # Whom a new image reaches is one of that night's visitors; of the others nobody sees it before the last night.
-        night = np.where(
-            comes > 0, np.where(rows["visit"].to_numpy() >= comes, rows["visit"].to_numpy(), config.nights + 1), night
-        )
-        return rows.select("user_id", "image_id").with_columns(night=night)
+        comes, visit = rows["comes"].to_numpy(), rows["visit"].to_numpy()
+        is_late = rng.random(len(rows)) < LATE
+        # A new image reaches those who visit that night or later; the others do not see it within these nights.
+        reached = np.where(visit >= comes, visit, config.nights + 1)
+        shown = np.where(comes > 0, reached, np.where(is_late, visit, 0))
+        return rows.select("user_id", "image_id").with_columns(night=shown)
 
     @staticmethod
     def _there(stays: pl.DataFrame, night: int) -> pl.DataFrame:
