@@ -84,7 +84,7 @@ def prepare(
         shards = decode_all(plan_shards(table["images"], there, config.images, here), there, config.images, here)
         pixels = [shard.pixels for shard in shards if shard.pixels]
     if "features" in signals:
-        features = make_features(table, pixels, config, here)
+        features = make_features(table, pixels, Past(), config, here).shards
     if "profiles" in signals:
         tastes = describe_tastes(table, training, Past(), config, here)
         clustered = Clustered(tastes.profiles, tastes.clusters)

@@ -11,11 +11,13 @@ from models.cdl import CDLConfig
 from models.systems import SYSTEMS
 from storage.refs import Ref
 from storage.roots import Root
+from tasks import carry
 from tasks.caching import code_version, digest
 from tasks.community import Clustered, CommunityTables
 from tasks.embed import embed_all
-from tasks.features import extract_features
+from tasks.features import Features, extract_features
 from tasks.fit import embed_system, fit_system
+from tasks.foldin import Described, fold_in, learn_fold_in
 from tasks.inputs import pack_features, prepare_inputs
 from tasks.negatives import assign_negatives
 from tasks.night import CDLChain, Learned, Past, Tastes
@@ -93,13 +95,19 @@ def learn_any(
     """A system of `models.systems`: one stage fits it, on the community's tables and what it asks for beside them."""
     name = config.model.system
     signals, version = signals_of([name]), code_version(SYSTEMS[name].__module__)
-    features = make_features(table, pixels, config, here) if "features" in signals else []
+    features = make_features(table, pixels, past, config, here) if "features" in signals else None
+    shards = features.shards if features else []
+    if past.how == "keep" and past.base and past.table and past.favorites:
+        known = Described.of(past.table, past.base.features.shards if past.base.features else [])
+        maps = learn_fold_in(past.base.model, past.favorites, known, here)
+        told = (past.base.model, past.favorites, table["users"], Described.of(table, shards))
+        return replace(past.base, tastes=tastes, model=fold_in(maps, *told, training, here), features=features)
     clustered = Clustered(tastes.profiles, tastes.clusters)
-    given = CommunityTables(table, training, pixels, features, clustered).restricted(signals)
+    given = CommunityTables(table, training, pixels, shards, clustered).restricted(signals)
     fitted = fit_system(name, version, config.model.own, config.training.seed, given, here)
     model = embed_system(fitted, table["users"], table["images"], here)
     seen = [kind for kind, shards in (("pixels", given.pixels), ("features", given.features)) if shards]
-    return Learned(tastes, model, " and ".join(seen) or None, None)
+    return Learned(tastes, model, " and ".join(seen) or None, None, features)
 
 
 def signals_of(names: list[str]) -> set[str]:
@@ -127,8 +135,14 @@ def describe_tastes(table: dict[str, Ref], training: Ref, past: Past, config: Ni
     return Tastes(vectors, known, clusters, profiles)
 
 
-def make_features(table: dict[str, Ref], pixels: list[Ref], config: NightlyConfig, here: Root) -> list[Ref]:
-    """The source's own image features where it has them, else those that are made from its pictures."""
+def make_features(table: dict[str, Ref], pixels: list[Ref], past: Past, config: NightlyConfig, here: Root) -> Features:
+    """The source's own image features where it has them, else those that are made from its pictures.
+
+    What an earlier night learned makes features of new pictures until the next night from nothing.
+    """
     if "image_features" in table:
-        return pack_features(table["image_features"], config.inputs.shard_images, here)
-    return extract_features(pixels, config.features, here)
+        return Features(pack_features(table["image_features"], config.inputs.shard_images, here), None, [])
+    network = past.base.features.network if past.base and past.base.features else None
+    last = past.last.features if past.last else None
+    made = carry.pairs_of(last.of, last.shards) if last and last.network == network else []
+    return extract_features(pixels, config.features, here, network, made)

@@ -5,6 +5,7 @@ from typing import Literal
 
 from storage.refs import Ref
 from storage.roots import Root
+from tasks.features import Features
 from tasks.images import Shard
 from tasks.ingest import Community
 from tasks.inputs import Inputs
@@ -47,6 +48,7 @@ class Learned:
     model: Model
     image_input: str | None  # what it saw of the images' looks or content; None: it looks at none of it
     cdl: CDLChain | None  # None: another system
+    features: Features | None = None  # where it looked at any
 
 
 @dataclass(frozen=True)

@@ -59,11 +59,10 @@ def keep_concealed(favorites_table: Ref, concealed: Ref, thresholds: ProtocolCon
     """
     favorites, before = parquet.read(favorites_table, root), parquet.read(concealed, root)
     users, images = matrices.ids_of(favorites["user_id"]), matrices.ids_of(favorites["image_id"])
-    before_UI = matrices.incidence(before["user_id"], before["image_id"], users, images)
-    has_all_U = np.diff(before_UI.indptr) == thresholds.num_concealed
     row = matrices.rows_of(favorites["user_id"], users) * len(images) + matrices.rows_of(favorites["image_id"], images)
-    keys = _keys(before_UI)
-    is_concealed = np.isin(row, keys[has_all_U[keys // len(images)]])
+    still = np.intersect1d(_keys(matrices.incidence(before["user_id"], before["image_id"], users, images)), row)
+    has_all_U = np.bincount(still // len(images), minlength=len(users)) == thresholds.num_concealed
+    is_concealed = np.isin(row, still[has_all_U[still // len(images)]])
     pairs = favorites.filter(is_concealed).select(["user_id", "image_id"])
     training = parquet.write(tables.FAVORITES, favorites.filter(~is_concealed), root)
     return Split(training, parquet.write(tables.CONCEALED, pairs, root), thresholds)
