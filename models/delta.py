@@ -3,7 +3,7 @@
 U users, I images, d dimensions, k places in a list, N users at hand, C images that changed.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -13,8 +13,10 @@ from models.ranking import Candidates, TopK
 
 GONE = -2  # in the place of a listed image that is not there any longer; -1 where the list had no image
 # Products of different shapes differ in their last bits. So a few more images are looked at than a list has places, and
-# lists are ordered by scores that hang on the pair alone.
-SPARE = 16
+# lists are ordered by scores that hang on the pair alone. Where the images just behind a list are as near to it as that
+# error, more are looked at: of a user whose scores are all noise, every image.
+SPARE, MORE = 16, 8
+ERROR = 8 * 2.0**-24  # of a product's entry, over the norms of both vectors and the root of their length
 
 
 class Before(NamedTuple):
@@ -40,16 +42,26 @@ def best(
     *,
     seen_UI: csr_array,
     candidates: Candidates | None = None,
+    spare: int = SPARE,
 ) -> TopK:
     """Every user's k best images as `ranking.top_k` finds them, scored pair by pair: no score hangs on other pairs.
 
-    Of equal scores the lower image row comes first; where more than SPARE images tie at a list's end, any of them may
-    be listed.
+    Of equal scores the lower image row comes first. `spare`: how many images are looked at beyond k, at first.
     """
-    found = ranking.top_k(
-        users_Ud, images_Id, min(k + SPARE, max(k, len(images_Id))), seen_UI=seen_UI, candidates=candidates
-    )
-    return _settled(users_Ud, images_Id, found.rows, k)
+    num_images = len(images_Id)
+    width = min(k + spare, max(k, num_images))
+    found = ranking.top_k(users_Ud, images_Id, width, seen_UI=seen_UI, candidates=candidates)
+    lists = _settled(users_Ud, images_Id, found.rows, k)
+    if width < num_images:
+        longest = np.linalg.norm(images_Id, axis=1).max()
+        error_U = ERROR * np.sqrt(images_Id.shape[1]) * longest * np.linalg.norm(users_Ud, axis=1)
+        is_near_U = found.scores[:, -1] >= lists.scores[:, -1] - 2 * error_U
+        unsure = np.flatnonzero(is_near_U & (found.rows[:, -1] >= 0) & (error_U > 0))
+        if unsure.size:
+            asked = candidates and Candidates(candidates.interests[unsure], candidates.image_tags)
+            how: dict[str, Any] = {"seen_UI": seen_UI[unsure], "candidates": asked, "spare": MORE * spare}
+            _enter(lists, unsure, best(users_Ud[unsure], images_Id, k, **how))
+    return lists
 
 
 def update(
@@ -78,13 +90,8 @@ def update(
         rows_NK = listed_Uk[kept]
         if changed.size:
             asked = candidates and Candidates(candidates.interests[kept], candidates.image_tags[changed])
-            found = ranking.top_k(
-                users_Ud[kept],
-                images_Id[changed],
-                min(k + SPARE, len(changed)),
-                seen_UI=seen_UI[kept][:, changed],
-                candidates=asked,
-            )
+            few = min(k, len(changed))
+            found = best(users_Ud[kept], images_Id[changed], few, seen_UI=seen_UI[kept][:, changed], candidates=asked)
             rows_NK = np.concatenate([rows_NK, np.append(changed, -1)[found.rows]], axis=1)
         _enter(lists, kept, _settled(users_Ud[kept], images_Id, rows_NK, k))
     is_reached_U = ~is_made_U & (is_changed_I[np.maximum(lists.rows, 0)] & (lists.rows >= 0)).any(axis=1)

@@ -8,7 +8,7 @@ of .46 on the demo community, where the map below comes to .88). So the map from
 the users that the model knows.
 """
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from scipy import linalg
@@ -19,7 +19,8 @@ Matrix: TypeAlias = np.ndarray | csr_array
 USER_STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # λ that are tried, in units of the mean squared row
 CONTENT_STRENGTHS = (3.0, 10.0, 30.0, 100.0, 300.0)
 HELD_OUT = 5  # every so many-th row
-BLOCK = 64
+BLOCK = 64  # rows that are mapped at a time
+ROWS = 8192  # rows of content that are dense at a time
 SHRINK = 2.0  # favorites at which a new image is as much what it shows as whom it pleases
 
 
@@ -87,27 +88,41 @@ def _summed(pairs_NM: csr_array, vectors_Md: np.ndarray) -> np.ndarray:
 
 def _ridge(inputs_Nf: Matrix, outputs_Nd: np.ndarray, strengths: tuple[float, ...]) -> np.ndarray:
     """float64 (f, d): the ridge regression, with the λ that best reproduces every fifth row from the others."""
-    width, num_rows = inputs_Nf.shape[1], inputs_Nf.shape[0]
+    num_rows, width = inputs_Nf.shape
     if not num_rows:
         return np.zeros((width, outputs_Nd.shape[1]))
     outputs_Nd = outputs_Nd.astype(np.float64)
-    whole_ff = _gram(inputs_Nf)
-    unit = max(whole_ff.trace() / num_rows, 1e-12)
     is_held_N = np.arange(num_rows) % HELD_OUT == HELD_OUT - 1
-    rest_Mf, rest_Md = inputs_Nf[~is_held_N], outputs_Nd[~is_held_N]
-    gram_ff, moments_fd = _gram(rest_Mf), rest_Mf.T @ rest_Md
-    errors = [
-        np.square(inputs_Nf[is_held_N] @ _solve(gram_ff, moments_fd, unit * strength) - outputs_Nd[is_held_N]).sum()
-        for strength in strengths
-    ]
-    best = strengths[int(np.argmin(errors))]
-    return _solve(whole_ff, inputs_Nf.T @ outputs_Nd, unit * best)
+    rest, whole = _Regression(inputs_Nf[~is_held_N], outputs_Nd[~is_held_N]), _Regression(inputs_Nf, outputs_Nd)
+    unit = max(whole.products.trace() / num_rows, 1e-12)
+    held_Mf, held_Md = inputs_Nf[is_held_N], outputs_Nd[is_held_N]
+    errors = [np.square(held_Mf @ rest.solve(unit * strength) - held_Md).sum() for strength in strengths]
+    return whole.solve(unit * strengths[int(np.argmin(errors))])
 
 
-def _gram(inputs_Nf: Matrix) -> np.ndarray:
-    gram_ff: Any = inputs_Nf.T @ inputs_Nf
-    return gram_ff.toarray() if issparse(gram_ff) else np.asarray(gram_ff)
+class _Regression:
+    """One regression for several λ: on the products of columns, or of rows where those are fewer."""
+
+    def __init__(self, inputs_Nf: Matrix, outputs_Nd: np.ndarray):
+        num_rows, width = inputs_Nf.shape
+        self.inputs_Nf, self.outputs_Nd, self.by_rows = inputs_Nf, outputs_Nd, num_rows < width
+        if self.by_rows:
+            whole_Nf = _dense(inputs_Nf)
+            self.products = whole_Nf @ whole_Nf.T
+            return
+        self.products = np.zeros((width, width))
+        for first in range(0, num_rows, ROWS):
+            some_nf = _dense(inputs_Nf[first : first + ROWS])
+            self.products += some_nf.T @ some_nf
+
+    def solve(self, strength: float) -> np.ndarray:
+        """float64 (f, d)."""
+        regular = self.products + strength * np.eye(len(self.products))
+        factor = linalg.cho_factor(regular, lower=True, overwrite_a=True)
+        if self.by_rows:
+            return np.asarray(self.inputs_Nf.T @ linalg.cho_solve(factor, self.outputs_Nd))
+        return np.asarray(linalg.cho_solve(factor, self.inputs_Nf.T @ self.outputs_Nd))
 
 
-def _solve(gram_ff: np.ndarray, moments_fd: np.ndarray, strength: float) -> np.ndarray:
-    return np.asarray(linalg.solve(gram_ff + strength * np.eye(len(gram_ff)), moments_fd, assume_a="pos"))
+def _dense(rows: Matrix) -> np.ndarray:
+    return rows.toarray() if issparse(rows) else np.asarray(rows)  # type: ignore[union-attr]

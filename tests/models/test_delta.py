@@ -88,6 +88,19 @@ def test_the_best_are_those_of_the_plain_ranking(num_images):
     assert np.allclose(ours.scores, plain.scores, rtol=1e-5)
 
 
+def test_of_a_user_whose_scores_are_all_rounding_errors_the_list_hangs_on_no_other_pair():
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((500, 64)).astype(np.float32)
+    images[:, 1:] *= 1e-7  # for this user a product is the first entry's, one for all, and noise
+    images[:, 0] = 1
+    users = np.ones((1, 64), np.float32)
+    nothing = csr_array((1, 500), dtype=np.float32)
+    exact = ranking.score_pairs(users, images, np.arange(500)[None])[0]
+    found = delta.best(users, images, 10, seen_UI=nothing)
+
+    assert found.rows[0].tolist() == np.lexsort((np.arange(500), -exact))[:10].tolist()
+
+
 def test_by_unit_vectors_the_most_similar_go_by_direction_and_leave_out_the_image_itself():
     images = delta.unit(np.array([[1, 0], [9, 1], [0, 2], [0, 0]], np.float32))
     found = delta.best(images, images, 2, seen_UI=csr_array(np.eye(4, dtype=np.float32)))
