@@ -66,6 +66,7 @@ def main() -> None:
         if night == 0:
             shutil.copytree(kept, options.folder / "first", ignore=shutil.ignore_patterns("cache"))
     anew = _run(live, options.folder / "first", options, start="keep", take_over=False)
+    print("seconds of the last night", found["stages"], "and of all anew", anew["stages"])
     same = {name: found["exported"][name] == anew["exported"][name] for name in found["exported"]}
     print("the last night against the same model and all else anew:", "the same bytes" if all(same.values()) else same)
 
@@ -86,7 +87,8 @@ def _run(source: Path, root: Path, options: argparse.Namespace, **incremental: A
     log.removeHandler(clock)
     manifest = snapshots.manifest(Root(str(root)), published.run_id)
     exported = {file["path"].split("/", 3)[3]: file["sha256"] for file in manifest["files"] if file["table"]}
-    return {"manifest": manifest, "exported": exported, "seconds": sum(clock.seconds[stage] for stage in STAGES)}
+    by_stage = {stage: round(clock.seconds[stage], 2) for stage in STAGES if stage in clock.seconds}
+    return {"manifest": manifest, "exported": exported, "stages": by_stage, "seconds": sum(by_stage.values())}
 
 
 def _print(night: int, found: dict[str, Any], whole_s: float, beside: dict[str, Any] | None, system: str) -> None:

@@ -131,6 +131,7 @@ PICTURES = _table(
     _image_id,
     _column("path", pa.string(), "relative to the source"),
     _column("version", pa.string(), "size and time of change, or the ETag"),
+    _column("reason", pa.string(), "why it has no pixels; absent where it has", optional=True),
 )
 CONCEALED = _table(
     "concealed",

@@ -31,14 +31,18 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Shard:
-    """A shard of pixels (None where no picture of it could be decoded), and the pictures that could not."""
+class Packed:
+    """A shard of pixels, and the files that it was made of."""
 
-    pixels: Ref | None
+    pixels: Ref | None  # None where no picture could be decoded
+    pictures: Ref
+
+
+@dataclass(frozen=True)
+class Shard(Packed):
+    """The same, and the pictures that could not be decoded."""
+
     rejected: list[dict[str, Any]]
-    pictures: Ref  # which files it was made of
-    first_id: str
-    last_id: str
 
 
 def decoding(config: ImageConfig) -> str:
@@ -59,15 +63,25 @@ def plan_shards(images_table: Ref, source: Root, config: ImageConfig, root: Root
 
 
 def decode_all(
-    batches: Sequence[Batch], source: Root, config: ImageConfig, root: Root, last: Sequence[Shard] = ()
+    batches: Sequence[Batch], source: Root, config: ImageConfig, root: Root, last: Sequence[Packed] = ()
 ) -> list[Shard]:
     """Every shard of the community's pictures, each a cached task run of its own.
 
     Args:
-        last: shards of the same settings that an earlier night made; what stands in one is not decoded again.
+        last: shards that an earlier night made by the same settings; what stands in one is not decoded again.
     """
-    fixed = [unmapped(item) for item in (source, config, root, list(last))]
-    return list(decode_images.map(list(batches), *fixed).result())
+    spans = [parquet.read(shard.pictures, root, ["image_id"])["image_id"] for shard in last]
+    ends = [(ids[0].as_py(), ids[len(ids) - 1].as_py()) for ids in spans]
+    near = [
+        [
+            shard
+            for shard, (first, end) in zip(last, ends, strict=True)
+            if first <= batch.ids[-1] and batch.ids[0] <= end
+        ]
+        for batch in batches
+    ]
+    fixed = [unmapped(item) for item in (source, config, root)]
+    return list(decode_images.map(list(batches), *fixed, near).result())
 
 
 @stage
@@ -90,7 +104,7 @@ def quarantine_pictures(quarantine: Ref, shards: list[Shard], config: IngestConf
 
 
 @stage
-def decode_images(batch: Batch, source: Root, config: ImageConfig, root: Root, last: list[Shard]) -> Shard:
+def decode_images(batch: Batch, source: Root, config: ImageConfig, root: Root, last: list[Packed]) -> Shard:
     """Decode and resize a batch of pictures once."""
     known, refused = _known(batch, last, root)
     progress = Progress("decode-images", len(batch.ids), "pictures of the shard")
@@ -101,24 +115,27 @@ def decode_images(batch: Batch, source: Root, config: ImageConfig, root: Root, l
     num_fetched = len(ids) - len(known)
     ledger.count("images fetched", num_fetched)
     ledger.count("images decoded", num_fetched - len(rejected))
-    columns = {"image_id": batch.ids, "path": batch.paths, "version": batch.versions}
     rejected = sorted([*refused.values(), *rejected], key=lambda item: item["image_id"])
-    return Shard(pixels, rejected, parquet.write(tables.PICTURES, columns, root), batch.ids[0], batch.ids[-1])
+    reason_of = {item["image_id"]: item["reason"] for item in rejected}
+    reasons = pa.array([reason_of.get(image_id) for image_id in batch.ids], pa.string())
+    columns = {"image_id": batch.ids, "path": batch.paths, "version": batch.versions, "reason": reasons}
+    return Shard(pixels, parquet.write(tables.PICTURES, columns, root), rejected)
 
 
-def _known(batch: Batch, last: list[Shard], root: Root) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _known(batch: Batch, last: list[Packed], root: Root) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Of the pictures whose file has not changed: the pixels by id, and the quarantine rows of those that have none."""
     wanted = pl.LazyFrame({"image_id": batch.ids, "path": batch.paths, "version": batch.versions})
     pixels: dict[str, np.ndarray] = {}
     refused: dict[str, Any] = {}
     for shard in last:
-        if shard.last_id < batch.ids[0] or batch.ids[-1] < shard.first_id:
-            continue
         seen = parquet.scan(shard.pictures, root)
-        same = set(seen.join(wanted, on=["image_id", "path", "version"], how="semi").collect()["image_id"])
-        refused |= {item["image_id"]: item for item in shard.rejected if item["image_id"] in same}
-        if shard.pixels and same - refused.keys():
+        same = seen.join(wanted, on=["image_id", "path", "version"], how="semi").collect()
+        for row in same.filter(pl.col("reason").is_not_null()).to_dicts():
+            told = {"table": "images", "image_id": row["image_id"], "reason": row["reason"], "value": row["path"]}
+            refused[row["image_id"]] = told
+        if shard.pixels:
             packed = Shards.open([shard.pixels], root)
-            rows = np.flatnonzero(matrices.rows_of(pa.array(packed.ids), np.array(sorted(same), object)) >= 0)
+            wanted_ids = same.filter(pl.col("reason").is_null())["image_id"].sort().to_numpy()
+            rows = np.flatnonzero(matrices.rows_of(pa.array(packed.ids), wanted_ids) >= 0)
             pixels |= dict(zip(packed.ids[rows], packed.gather(rows), strict=True))
     return pixels, refused

@@ -14,7 +14,7 @@ from storage.tables import SCHEMA_VERSION
 from tasks import tags
 from tasks.caching import canonical
 from tasks.gate import GATED
-from tasks.images import Shard
+from tasks.images import Packed, Shard
 from tasks.night import How, Learned, Memory, Night, Start
 from tasks.recommend import Lists
 from tasks.runs import Run
@@ -89,7 +89,7 @@ def remember(
         start.num_kept,
         **vars(tonight),
         split=split,
-        shards=shards,
+        shards=[Packed(shard.pixels, shard.pictures) for shard in shards],  # what was rejected would name images
         tested=tested,
         published=published,
         metrics=metrics,

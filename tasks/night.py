@@ -6,7 +6,7 @@ from typing import Literal
 from storage.refs import Ref
 from storage.roots import Root
 from tasks.features import Features
-from tasks.images import Shard
+from tasks.images import Packed, Shard
 from tasks.ingest import Community
 from tasks.inputs import Inputs
 from tasks.profiles import Profiles
@@ -64,7 +64,7 @@ class Memory:
     pictures: str  # a digest of the pictures' files
     table: dict[str, Ref]
     split: Split
-    shards: list[Shard]
+    shards: list[Packed]
     tested: Learned
     published: Learned
     metrics: Ref
@@ -97,7 +97,7 @@ class Start:
     base: Memory | None = None  # the night that learned the model that is kept or trained on
     last: Memory | None = None  # the last night, for what may be taken over
     clusters: Clusters | None = None
-    shards: tuple[Shard, ...] = ()  # the last night's pixels, where tonight's are decoded alike
+    shards: tuple[Packed, ...] = ()  # the last night's pixels, where tonight's are decoded alike
 
     @property
     def split(self) -> Split | None:
