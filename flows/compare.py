@@ -21,8 +21,9 @@ from tasks.community import Clustered, CommunityTables
 from tasks.compare import score_system
 from tasks.comparison import Compared, Entry, describe, publish_comparison
 from tasks.draw import Drawn, Protocol, draw_split, take_pairs
-from tasks.images import decode_all
+from tasks.images import decode_all, plan_shards
 from tasks.ingest import content_of, ingest, open_source
+from tasks.night import Past
 from tasks.standings import gather
 from tasks.tune import tune_system
 
@@ -85,12 +86,12 @@ def prepare(
     signals = signals_of(names)
     pixels, features, clustered = [], [], None
     if "pixels" in signals or ("features" in signals and "image_features" not in table):
-        shards = decode_all(table["images"], there, config.images, here)
+        shards = decode_all(plan_shards(table["images"], there, config.images, here), there, config.images, here)
         pixels = [shard.pixels for shard in shards if shard.pixels]
     if "features" in signals:
-        features = make_features(table, pixels, config, here)
+        features = make_features(table, pixels, Past(), config, here).shards
     if "profiles" in signals:
-        tastes = describe_tastes(table, training, config, here)
+        tastes = describe_tastes(table, training, Past(), config, here)
         clustered = Clustered(tastes.profiles, tastes.clusters)
     return CommunityTables(table, training, pixels, features, clustered)
 

@@ -1,69 +1,113 @@
 """What the nightly run learns: CDL in its chain of stages, any other system in one; both end as a `Learned`.
 
-The parts that systems share, profiles and image features, are the comparison's too.
+The parts that systems share, profiles and image features, are the comparison's too. A night that keeps a model, or
+trains on from one, goes the same way and leaves out what it need not do again.
 """
+
+from dataclasses import replace
 
 from flows.settings import NightlyConfig
 from models.cdl import CDLConfig
 from models.systems import SYSTEMS
 from storage.refs import Ref
 from storage.roots import Root
-from tasks.caching import code_version
+from tasks import carry
+from tasks.caching import code_version, digest
 from tasks.community import Clustered, CommunityTables
 from tasks.embed import embed_all
-from tasks.features import extract_features
+from tasks.features import Features, extract_features
 from tasks.fit import embed_system, fit_system
+from tasks.foldin import Described, fold_in, learn_fold_in
 from tasks.inputs import pack_features, prepare_inputs
 from tasks.negatives import assign_negatives
-from tasks.night import CDLChain, Learned, Tastes
+from tasks.night import CDLChain, Learned, Past, Tastes
 from tasks.profiles import ProfileTables, build_profiles
 from tasks.signals import SignalTables
-from tasks.tags import cluster_vectors, make_vectors
+from tasks.tags import Clusters, cluster_vectors, keep_numbers, make_vectors, place_tokens, sentences_of
 from tasks.train import train_cdl
 from tasks.triplets import sample_triplets
 
+# Sections that no model hangs on: what came in is told by its content, what goes out is made of the model.
+WITHOUT_MODEL = {"demo", "ingest", "recommend", "gate", "splits", "incremental"}
 
-def learn(table: dict[str, Ref], training: Ref, pixels: list[Ref], config: NightlyConfig, here: Root) -> Learned:
-    """The system of the settings, fitted on these favorites and no others.
+
+def lineage(config: NightlyConfig) -> str:
+    """A digest of the code and the settings that a model hangs on; a night keeps no model of another."""
+    settings = {name: section for name, section in vars(config).items() if name not in WITHOUT_MODEL}
+    system = SYSTEMS[config.model.system].__module__
+    return digest([code_version(__name__), code_version("tasks.recommend"), code_version(system), settings])
+
+
+def learn(
+    table: dict[str, Ref], training: Ref, pixels: list[Ref], past: Past, config: NightlyConfig, here: Root
+) -> Learned:
+    """The system of the settings, fitted on these favorites and no others, or the one that is kept.
 
     Args:
         table: the community, as ingested.
         pixels: its pictures, in shards.
     """
-    tastes = describe_tastes(table, training, config, here)
+    tastes = describe_tastes(table, training, past, config, here)
     learn_system = learn_cdl if config.model.system == "cdl" else learn_any
-    return learn_system(table, training, pixels, tastes, config, here)
+    return learn_system(table, training, pixels, tastes, past, config, here)
 
 
 def learn_cdl(
-    table: dict[str, Ref], training: Ref, pixels: list[Ref], tastes: Tastes, config: NightlyConfig, here: Root
+    table: dict[str, Ref],
+    training: Ref,
+    pixels: list[Ref],
+    tastes: Tastes,
+    past: Past,
+    config: NightlyConfig,
+    here: Root,
 ) -> Learned:
     """CDL: negatives by social distance, triplets, a training that goes on where it broke off, embeddings by shards."""
     vectors, clusters, profiles = tastes.vectors, tastes.clusters, tastes.profiles
-    inputs = prepare_inputs(table, pixels, training, vectors, clusters, config.word2vec, config.inputs, here)
-    signals = SignalTables.of(table, training, profiles)
-    audit = assign_negatives(signals, config.negatives, here)
-    drawing = (config.negatives, config.training_users, config.triplets)
-    triplets = sample_triplets(signals, profiles.profiles, inputs.shards, audit, *drawing, here)
+    base = past.base.cdl if past.base else None
+    kept = base.inputs if base else None
+    made_by = (config.word2vec, config.inputs, here)
+    inputs = prepare_inputs(table, pixels, training, vectors, clusters, *made_by, kept)
     bags, network = profiles.profiles, CDLConfig(**config.model.own)
-    trained = train_cdl(triplets, bags, profiles.num_clusters, inputs.shards, network, config.training, here)
-    model = embed_all(table, bags, inputs.shards, trained, network, config.training.device, here)
-    return Learned(tastes, model, inputs.kind, CDLChain(inputs, audit, triplets, trained))
+    if past.how == "keep" and base:
+        chain = replace(base, inputs=inputs)
+    else:
+        signals = SignalTables.of(table, training, profiles)
+        audit = assign_negatives(signals, config.negatives, here)
+        drawing = (config.negatives, config.training_users, config.triplets)
+        triplets = sample_triplets(signals, bags, inputs.shards, audit, *drawing, here)
+        start = base.trained.checkpoint if base and base.trained.num_clusters == profiles.num_clusters else None
+        training_of = replace(config.training, epochs=config.incremental.warm_epochs) if start else config.training
+        trained = train_cdl(triplets, bags, profiles.num_clusters, inputs.shards, network, training_of, start, here)
+        chain = CDLChain(inputs, audit, triplets, trained)
+    model = embed_all(table, bags, inputs.shards, chain.trained, network, config.training.device, here, past.last)
+    return Learned(tastes, model, inputs.kind, chain)
 
 
 def learn_any(
-    table: dict[str, Ref], training: Ref, pixels: list[Ref], tastes: Tastes, config: NightlyConfig, here: Root
+    table: dict[str, Ref],
+    training: Ref,
+    pixels: list[Ref],
+    tastes: Tastes,
+    past: Past,
+    config: NightlyConfig,
+    here: Root,
 ) -> Learned:
     """A system of `models.systems`: one stage fits it, on the community's tables and what it asks for beside them."""
     name = config.model.system
     signals, version = signals_of([name]), code_version(SYSTEMS[name].__module__)
-    features = make_features(table, pixels, config, here) if "features" in signals else []
+    features = make_features(table, pixels, past, config, here) if "features" in signals else None
+    shards = features.shards if features else []
+    if past.how == "keep" and past.base and past.table and past.favorites:
+        known = Described.of(past.table, past.base.features.shards if past.base.features else [])
+        maps = learn_fold_in(past.base.model, past.favorites, known, here)
+        told = (past.base.model, past.favorites, table["users"], Described.of(table, shards))
+        return replace(past.base, tastes=tastes, model=fold_in(maps, *told, training, here), features=features)
     clustered = Clustered(tastes.profiles, tastes.clusters)
-    given = CommunityTables(table, training, pixels, features, clustered).restricted(signals)
+    given = CommunityTables(table, training, pixels, shards, clustered).restricted(signals)
     fitted = fit_system(name, version, config.model.own, config.training.seed, given, here)
     model = embed_system(fitted, table["users"], table["images"], here)
     seen = [kind for kind, shards in (("pixels", given.pixels), ("features", given.features)) if shards]
-    return Learned(tastes, model, " and ".join(seen) or None, None)
+    return Learned(tastes, model, " and ".join(seen) or None, None, features)
 
 
 def signals_of(names: list[str]) -> set[str]:
@@ -71,17 +115,34 @@ def signals_of(names: list[str]) -> set[str]:
     return {signal for name in names for signal in (*SYSTEMS[name].needs, *SYSTEMS[name].wants)}
 
 
-def describe_tastes(table: dict[str, Ref], training: Ref, config: NightlyConfig, here: Root) -> Tastes:
+def describe_tastes(table: dict[str, Ref], training: Ref, past: Past, config: NightlyConfig, here: Root) -> Tastes:
     """Everybody's profile: a bag of clusters of the community's words."""
-    vectors = make_vectors(table, training, config.pretrained, config.word2vec, here)
-    clusters = cluster_vectors(vectors.vectors, config.clusters, here)
-    known = ProfileTables.of(table, training)
-    profiles = build_profiles(vectors, clusters, known, config.vocabulary, config.interests, here)
-    return Tastes(vectors, clusters, profiles)
+    if past.keeps_tags and past.base:
+        vectors, known = past.base.tastes.vectors, past.base.tastes.known
+        if config.pretrained.file:  # a tag that is new waits: it has a vector there, and none here to compare with
+            clusters = known.numbered
+        else:
+            words = (sentences_of(table, training), config.word2vec.min_count)
+            placed = place_tokens(vectors, known.numbered, *words, here)
+            vectors, clusters = placed.vectors, placed.clusters
+    else:
+        vectors = make_vectors(table, training, config.pretrained, config.word2vec, here)
+        found = cluster_vectors(vectors.vectors, config.clusters, here)
+        clusters = keep_numbers(found, vectors.vectors, past.clusters, here)
+        known = Clusters(found, clusters)
+    of = ProfileTables.of(table, training)
+    profiles = build_profiles(vectors, clusters, of, config.vocabulary, config.interests, here)
+    return Tastes(vectors, known, clusters, profiles)
 
 
-def make_features(table: dict[str, Ref], pixels: list[Ref], config: NightlyConfig, here: Root) -> list[Ref]:
-    """The source's own image features where it has them, else those that are made from its pictures."""
+def make_features(table: dict[str, Ref], pixels: list[Ref], past: Past, config: NightlyConfig, here: Root) -> Features:
+    """The source's own image features where it has them, else those that are made from its pictures.
+
+    What an earlier night learned makes features of new pictures until the next night from nothing.
+    """
     if "image_features" in table:
-        return pack_features(table["image_features"], config.inputs.shard_images, here)
-    return extract_features(pixels, config.features, here)
+        return Features(pack_features(table["image_features"], config.inputs.shard_images, here), None, [])
+    network = past.base.features.network if past.base and past.base.features else None
+    last = past.last.features if past.last else None
+    made = carry.pairs_of(last.of, last.shards) if last and last.network == network else []
+    return extract_features(pixels, config.features, here, network, made)

@@ -11,19 +11,20 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.learn import learn
+from flows.learn import learn, lineage
 from flows.settings import NightlyConfig
 from storage import snapshots
 from storage.roots import Root
 from tasks import ledger, runs
 from tasks.caching import canonical, digest, records_below
 from tasks.evaluate import evaluate
-from tasks.images import decode_all, quarantine_pictures
+from tasks.images import decode_all, decoding, plan_shards, quarantine_pictures
+from tasks.incremental import Tonight, choose, remember
 from tasks.ingest import content_of, ingest, open_source
 from tasks.night import Night
 from tasks.publish import Published, publish
-from tasks.recommend import exported, find_similar, recommend_all
-from tasks.split import conceal_favorites
+from tasks.recommend import ask, make_lists
+from tasks.split import split_favorites
 
 THREADS = ThreadPoolTaskRunner[Any](max_workers=os.cpu_count() or 1)
 
@@ -47,21 +48,29 @@ def nightly(
         run = runs.begin(run_id, digest([source, content, config]), here)
         community = ingest(there, content, config.ingest, here)
         table = community.tables
-        split = conceal_favorites(table["favorites"], config.evaluation, here)
-        shards = decode_all(table["images"], there, config.images, here)
+        batches = plan_shards(table["images"], there, config.images, here)
+        tonight = Tonight(there.address, lineage(config), decoding(config.images), digest(batches), table)
+        start = choose(config.incremental, tonight, config.model.system, config.word2vec, here)
+        split = split_favorites(table["favorites"], start.split, config.evaluation, here)
+        shards = decode_all(batches, there, config.images, here, start.shards)
         quarantine = quarantine_pictures(community.quarantine, shards, config.ingest, here)
         pixels = [shard.pixels for shard in shards if shard.pixels]
 
-        tested = learn(table, split.training, pixels, config, here)
+        tested = learn(table, split.training, pixels, start.of("tested"), config, here)
         metrics = evaluate(split, table["favorites"], tested.model, here)
 
         # What is measured has not seen the concealed favorites; what is published may have.
-        final = learn(table, table["favorites"], pixels, config, here) if config.model.refit else tested
-        lists = recommend_all(final.model, table["favorites"], final.tastes.profiles, config.recommend, here)
-        similar = find_similar(final.model, config.recommend, here)
+        final = tested
+        if config.model.refit:
+            final = learn(table, table["favorites"], pixels, start.of("published"), config, here)
+        asked = ask(final.model, table["favorites"], final.tastes.profiles, config.recommend)
+        lists = make_lists(asked, config.recommend, here, start.looks, start.lists)
 
-        exports = exported(lists, final.model, similar)
-        night = Night(run, there, community, quarantine, split, shards, tested, metrics, final.model, exports)
+        memory = remember(run, tonight, start, split, shards, tested, final, metrics, lists)
+        work = ledger.counts_of(flow_run.id)
+        night = Night(
+            run, there, community, quarantine, split, shards, tested, metrics, final.model, memory, start, work
+        )
         stages = ledger.lines_of(flow_run.id)
         published = publish(night, canonical(config, "config"), config.gate, stages, here).result()
         runs.finish(run, here, snapshots.folder(published.run_id), used)

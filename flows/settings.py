@@ -22,6 +22,7 @@ from storage.images import ImageConfig
 from storage.sources.demo import DemoConfig
 from storage.sources.directory import IngestConfig
 from tasks.gate import GateConfig
+from tasks.incremental import IncrementalConfig
 from tasks.inputs import InputConfig
 from tasks.profiles import VocabularyConfig
 from tasks.recommend import RecommendConfig
@@ -102,6 +103,7 @@ class NightlyConfig:
     gate: GateConfig = field(default_factory=GateConfig)
     features: FeatureConfig = field(default_factory=FeatureConfig)
     splits: SplitConfig = field(default_factory=SplitConfig)
+    incremental: IncrementalConfig = field(default_factory=IncrementalConfig)
 
 
 def load(file: str | None = None, assignments: list[str] | None = None) -> NightlyConfig:

@@ -188,16 +188,24 @@ def score_vectors(model: CDL, users_Ud: np.ndarray, images_Id: np.ndarray) -> tu
     """
     weight_d = model.weight_d.detach().cpu().numpy()
     users = np.concatenate([2 * weight_d * users_Ud, -np.ones((len(users_Ud), 1))], axis=1)
-    images = np.concatenate([images_Id, np.square(images_Id) @ weight_d[:, None]], axis=1)
+    # By einsum, as BLAS would add up in an order that hangs on the number of images.
+    lengths_I = np.einsum("id,d->i", np.square(images_Id), weight_d)
+    images = np.concatenate([images_Id, lengths_I[:, None]], axis=1)
     return users.astype(np.float32), images.astype(np.float32)
 
 
 @torch.inference_mode()
 def embed(tower: nn.Module, inputs: np.ndarray, batch: int = 256) -> np.ndarray:
-    """The tower's outputs for a block of inputs, in batches: float32 (B, d). The tower must be in evaluation mode."""
+    """The tower's outputs for a block of inputs, in batches: float32 (B, d). The tower must be in evaluation mode.
+
+    All batches have one size, the last filled up with zeros: products of different shapes differ in their last bits,
+    and an image's embedding must not hang on how many others are new that night.
+    """
     device = next(tower.parameters()).device
+    missing = -len(inputs) % batch
+    filled = np.concatenate([inputs, np.zeros((missing, *inputs.shape[1:]), inputs.dtype)]) if missing else inputs
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         outputs = [
-            tower(torch.from_numpy(inputs[row : row + batch]).to(device)) for row in range(0, len(inputs), batch)
+            tower(torch.from_numpy(filled[row : row + batch]).to(device)) for row in range(0, len(filled), batch)
         ]
-    return torch.cat(outputs).float().cpu().numpy()
+    return torch.cat(outputs).float().cpu().numpy()[: len(inputs)]

@@ -8,6 +8,8 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import normalize
@@ -75,6 +77,54 @@ def cluster(vectors: np.ndarray, weights: np.ndarray | None, config: ClusterConf
     number = np.empty(num_clusters, np.int32)
     number[order] = np.arange(num_clusters)
     return number[means.labels_], np.asarray(means.cluster_centers_[order], np.float32)
+
+
+def match(labels_V: np.ndarray, before_V: np.ndarray, num_clusters: int) -> np.ndarray:
+    """int64 (k,): the number that each cluster keeps, so that as many tokens as possible keep theirs.
+
+    Args:
+        labels_V: tokens' new clusters, 0 to k - 1.
+        before_V: the same tokens' earlier ones; negative for a token that is new. Numbers from k on cannot be kept.
+    """
+    known = (before_V >= 0) & (before_V < num_clusters)
+    overlap_kk = np.zeros((num_clusters, num_clusters), np.int64)
+    np.add.at(overlap_kk, (labels_V[known], before_V[known]), 1)
+    _, number = linear_sum_assignment(overlap_kk, maximize=True)
+    return np.asarray(number)
+
+
+def place(
+    sentences: list[csr_array], is_known_V: np.ndarray, vectors_Kd: np.ndarray, centroids_kd: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where tokens without a vector belong: the mean direction of those they share sentences with, and its cluster.
+
+    Args:
+        sentences: each (S, V), an entry where a token stands in a sentence.
+        is_known_V: bool; which tokens have a vector: the rows of `vectors_Kd`, in that order.
+    Returns:
+        float32 (N, d) unit vectors of the others, and int32 (N,) the nearest centroid; zeros and -1 for a token that
+        shares no sentence with a known one.
+    """
+    known, new = np.flatnonzero(is_known_V), np.flatnonzero(~is_known_V)
+    means_Nd = np.zeros((len(new), vectors_Kd.shape[1]))
+    directions_Kd = normalize(np.asarray(vectors_Kd, np.float64))
+    for texts_SV in sentences:
+        columns_SV = texts_SV.astype(bool).astype(np.float64).tocsc()
+        means_Nd += (columns_SV[:, new].T @ columns_SV[:, known]) @ directions_Kd
+    has_neighbors = means_Nd.any(axis=1)
+    directions_Nd = normalize(means_Nd)
+    squared_k = np.square(centroids_kd, dtype=np.float64).sum(axis=1)
+    nearest_N = (squared_k - 2 * directions_Nd @ centroids_kd.T.astype(np.float64)).argmin(axis=1)
+    return directions_Nd.astype(np.float32), np.where(has_neighbors, nearest_N, -1).astype(np.int32)
+
+
+def drift(counts_V: np.ndarray, before_V: np.ndarray) -> float:
+    """How far the tokens' shares have moved, 0 to 1: the share of all occurrences that went from some tokens to others.
+
+    Half the l1 distance of the two distributions. New tokens count 0 before, lost ones 0 now.
+    """
+    now, before = (values / max(1, values.sum()) for values in (counts_V, before_V))
+    return float(np.abs(now - before).sum() / 2)
 
 
 def _first_centres(directions: np.ndarray, mass: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:

@@ -319,12 +319,16 @@ def embed(network: nn.Module, pixels_BSS3: np.ndarray, batch_images: int) -> np.
     """float32 (B, f) of unit norm: what a backbone or own features make of pictures, uint8."""
     device = choose_device("auto")
     network.to(device).eval()
+    # Batches of one size, the last filled up: a picture's feature must not hang, in its last bits, on how many others
+    # are new that night.
+    num_missing = -len(pixels_BSS3) % batch_images
+    filled = np.concatenate([pixels_BSS3, np.zeros((num_missing, *pixels_BSS3.shape[1:]), np.uint8)])
     parts = []
     with torch.inference_mode():
-        for first in range(0, len(pixels_BSS3), batch_images):
-            pixels = torch.from_numpy(pixels_BSS3[first : first + batch_images]).to(device)
+        for first in range(0, len(filled), batch_images):
+            pixels = torch.from_numpy(filled[first : first + batch_images]).to(device)
             parts.append(functional.normalize(network(pixels), dim=1).cpu().numpy())
-    return np.concatenate(parts).astype(np.float32)
+    return np.concatenate(parts).astype(np.float32)[: len(pixels_BSS3)]
 
 
 def thumbnail(pixels_BSS3: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.sparse import csc_array, csr_array, eye_array
+from scipy.sparse import csc_array, csr_array
 
 # Users and images in one block: 128 MiB of scores on a CPU, 512 on a GPU. Few users against many images leave the least
 # to look at (see `_merge`); too few, and the threads of a CPU spend their time waiting for each other.
@@ -123,34 +123,6 @@ def top_of(scores_UI: np.ndarray, k: int, seen_UI: csr_array) -> TopK:
     best = _merge(_keys(torch.full((len(scores_UI), k), -torch.inf), LOW_BITS), scores_nb, 0, chunk)
     scores, rows = _decode(best)
     return TopK(rows.masked_fill(scores == -torch.inf, -1).to(torch.int32).numpy(), scores.numpy())
-
-
-def similar(
-    images_Id: np.ndarray,
-    k: int,
-    *,
-    device: str | torch.device | None = None,
-    block_shape: tuple[int, int] | None = None,
-) -> TopK:
-    """Every image's k most similar others, all at once; see `similar_blocks`."""
-    return _whole(similar_blocks(images_Id, k, device=device, block_shape=block_shape), k)
-
-
-def similar_blocks(
-    images_Id: np.ndarray,
-    k: int,
-    *,
-    device: str | torch.device | None = None,
-    block_shape: tuple[int, int] | None = None,
-) -> Iterator[Block]:
-    """Every image's k most similar other images by cosine, block by block as in `top_k_blocks`.
-
-    A vector of zeros is similar to nothing: its scores are 0.
-    """
-    norms_I1 = np.linalg.norm(images_Id, axis=1, keepdims=True)
-    unit_Id = np.divide(images_Id, norms_I1, out=np.zeros_like(images_Id), where=norms_I1 > 0)
-    itself_II = eye_array(len(images_Id), dtype=bool, format="csr")
-    return top_k_blocks(unit_Id, unit_Id, k, seen_UI=itself_II, device=device, block_shape=block_shape)
 
 
 def score_pairs(users_Nd: np.ndarray, images_Id: np.ndarray, rows_NC: np.ndarray) -> np.ndarray:

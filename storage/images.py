@@ -1,8 +1,6 @@
 """Images decoded once: from files of every kind and health to square RGB arrays in packed shards."""
 
-import hashlib
 import io
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -99,6 +97,7 @@ def pack(
     config: ImageConfig,
     root: Root,
     on_progress: Callable[[int], None] | None = None,
+    decoded: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[Ref | None, list[dict[str, str]]]:
     """Decode one shard's worth of images, in threads, and write a shard of those that can be used, in the given order.
 
@@ -106,16 +105,19 @@ def pack(
         ids: image_id of each image.
         paths: where each image lies, relative to `source`.
         on_progress: called after each image with the number of images done since the last call, which is 1.
+        decoded: pixels, by image_id, of images that need no decoding.
     Returns:
         The shard, or None where no image could be used; and a quarantine row (without its number) for every other one.
     """
     pixels = np.empty((len(ids), config.size_px, config.size_px, 3), np.uint8)
-    kept: list[str] = []
+    known, kept = decoded or {}, list[str]()
     refused: list[dict[str, str]] = []
     cores = os.cpu_count() or 1
     with ThreadPoolExecutor(max(cores, S3_THREADS) if source.is_remote else cores) as pool:
-        decoded = pool.map(lambda path: _decode_file(path, source, config), paths)
-        for image_id, path, image in zip(ids, paths, decoded, strict=True):
+        made = pool.map(
+            lambda name, path: known[name] if name in known else _decode_file(path, source, config), ids, paths
+        )
+        for image_id, path, image in zip(ids, paths, made, strict=True):
             if isinstance(image, ImageError):
                 refused.append({"table": "images", "image_id": image_id, "reason": image.reason, "value": path})
             else:
@@ -135,17 +137,6 @@ def versions(source: Root, paths: Sequence[str]) -> dict[str, str]:
         listed = {entry.path: entry.version for entry in source.entries()}
         return {path: listed.get(path, MISSING) for path in paths}
     return {path: _local_version(source, path) for path in paths}
-
-
-def fingerprint(ids: Sequence[str], paths: Sequence[str], source: Root, known: Mapping[str, str] | None = None) -> str:
-    """A digest of what `pack` would read: ids, paths and the files' versions. Equal digests need no second decoding.
-
-    Args:
-        known: `versions` of at least these paths, to look at many shards' files once; None looks them up.
-    """
-    version = versions(source, paths) if known is None else known
-    rows = [(image_id, path, version[path]) for image_id, path in zip(ids, paths, strict=True)]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def thumbnail(pixels: np.ndarray, size_px: int) -> bytes:

@@ -53,6 +53,28 @@ def write(ids: Sequence[str], values: np.ndarray, kind: str, root: Root) -> Ref:
         return store(file, f"shards/{kind}", kind, num_rows, root)
 
 
+def cut(ids: Sequence[str] | np.ndarray, size: int) -> list[slice]:
+    """Consecutive runs of `size` ids on average, from half of it to twice, cut behind ids whose own digest says so.
+
+    An id that comes or goes moves the cuts next to it at most. Cut by position, a first id more would change them all.
+    """
+    least, most = -(-size // 2), 2 * size
+    cuts, first = [], 0
+    for row, name in enumerate(ids, 1):
+        length = row - first
+        if length >= most or (length >= least and _number(name) % max(1, size - least) == 0):
+            cuts.append(slice(first, row))
+            first = row
+    return [*cuts, slice(first, len(ids))] if first < len(ids) else cuts
+
+
+def span(ref: Ref, root: Root) -> tuple[str, str]:
+    """A shard's first and last id."""
+    with pa.memory_map(str(ref.local(root))) as source:
+        ids = pa.ipc.open_file(source).get_batch(0).column(0)
+        return ids[0].as_py(), ids[len(ids) - 1].as_py()
+
+
 @dataclass(frozen=True)
 class Shards:
     """The rows of several shards, one after the other. Values stay on disk until they are asked for."""
@@ -124,6 +146,10 @@ def _map(ref: Ref, root: Root, verify: bool) -> tuple[np.ndarray, np.ndarray]:
     ids, column = batch.columns
     values = np.frombuffer(column.buffers()[-1], metadata[b"tastegraph.dtype"].decode(), ref.rows * prod(shape))
     return ids.to_numpy(zero_copy_only=False), values.reshape(ref.rows, *shape)
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
 
 
 @cache

@@ -131,6 +131,15 @@ COMMUNITY = (USERS, IMAGES, FAVORITES, IMAGE_TAGS, USER_TAGS, CONTACTS, GROUPS, 
 
 # -- what the pipeline derives -----------------------------------------------------------------------------------------
 
+PICTURES = _table(
+    "pictures",
+    ("image_id",),
+    "A picture's file as it was when it was looked at, so that the next night decodes only what is new.",
+    _image_id,
+    _column("path", pa.string(), "relative to the source"),
+    _column("version", pa.string(), "size and time of change, or the ETag"),
+    _column("reason", pa.string(), "why it has no pixels; absent where it has", optional=True),
+)
 CONCEALED = _table(
     "concealed",
     ("user_id", "image_id"),

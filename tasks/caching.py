@@ -38,7 +38,9 @@ R = TypeVar("R")
 OURS = ("flows", "tasks", "models", "storage")
 PLUMBING = {"tasks.caching", "tasks.ledger", "tasks.progress", "storage.roots"}  # moves bytes, decides none
 REGISTRIES = {"models.systems"}  # names all systems; who uses one says which, and passes the version of its code
-WHERE_NOT_WHAT = {"root", "source"}  # arguments that say where bytes lie; digests beside them say which
+# Arguments that say where bytes lie, digests beside them saying which; and `last`, what an earlier night made of the
+# same input by the same code and settings, which is taken over in place of making the very same again.
+WHERE_NOT_WHAT = {"root", "source", "last"}
 
 # Two threads that parse at once make CPython 3.11 raise a SystemError now and then (its issue 106905); Prefect would
 # run the stage without a key, hence again the next night.

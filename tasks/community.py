@@ -83,7 +83,7 @@ def read_community(given: CommunityTables, root: Root) -> Known:
         contacts_UU=matrices.incidence(contacts["user_id"], contacts["contact_id"], users, users),
         memberships_UG=matrices.incidence(memberships["user_id"], memberships["group_id"], users, groups),
         owner_I=owner_I,
-        features_If=_features(given.features, images, root),
+        features_If=read_features(given.features, images, root),
         pixels=_pixels(given.pixels, images, root),
         **(_profiles(given.clustered, users, images, image_tags, root) if given.clustered else {}),
     )
@@ -101,24 +101,24 @@ def _times(favorites: pa.Table, users: Ids, images: Ids) -> csr_array | None:
     return matrix
 
 
-def _words(images_table: pa.Table, images: Ids) -> csr_array:
-    """The lowercase words of the titles, and the years near one in brackets; words of several images only."""
+def title_words(images_table: pa.Table) -> pa.Table:
+    """The lowercase words of the titles, and the years near one in brackets: columns image_id and word."""
     titles = pl.DataFrame({"image_id": images_table["image_id"], "title": images_table["title"]}).drop_nulls()
     title = pl.col("title").str.to_lowercase()
     year = pl.col("title").str.extract(YEAR).cast(pl.Int32)
     near = [pl.format("near {}", year + step) for step in range(-NEAR_YEARS, NEAR_YEARS + 1)]
-    words = (
-        titles.select("image_id", word=pl.concat_list(title.str.extract_all(r"[\p{L}\p{N}]+"), *near))
-        .explode("word")
-        .drop_nulls()
-        .unique()
-        .filter(pl.len().over("word") >= LEAST_IMAGES)
-        .to_arrow()
-    )
+    words = titles.select("image_id", word=pl.concat_list(title.str.extract_all(r"[\p{L}\p{N}]+"), *near))
+    return words.explode("word").drop_nulls().unique().to_arrow()
+
+
+def _words(images_table: pa.Table, images: Ids) -> csr_array:
+    """The words of the titles that several images share."""
+    every = pl.DataFrame(title_words(images_table))
+    words = every.filter(pl.len().over("word") >= LEAST_IMAGES).to_arrow()
     return matrices.incidence(words["image_id"], words["word"], images, matrices.ids_of(words["word"]))
 
 
-def _features(packed: list[Ref], images: Ids, root: Root) -> np.ndarray | None:
+def read_features(packed: list[Ref], images: Ids, root: Root) -> np.ndarray | None:
     """float32 (I, f); a row of zeros for an image without a feature."""
     if not packed:
         return None

@@ -1,53 +1,83 @@
 """CDL's embeddings of images, shard by shard, and of users; their inner product is the score."""
 
 import numpy as np
+import pyarrow as pa
 from prefect import unmapped
 
-from models import cdl
+from models import cdl, delta
 from models.cdl import CDLConfig
 from models.training import choose_device
-from storage import tables
+from storage import matrices, tables
 from storage.refs import Ref
 from storage.roots import Root
-from storage.shards import Shards
+from tasks import carry, ledger
 from tasks.caching import stage
+from tasks.carry import Made
+from tasks.night import Learned
 from tasks.profiles import read_profiles
-from tasks.scoring import Embeddings, Model, write_embeddings
+from tasks.scoring import Embeddings, Model, read_embeddings, write_embeddings
 from tasks.train import Trained, load_cdl
 
+BATCH_IMAGES, BATCH_USERS = 64, 1024  # embedded at a time; even one that is new costs a batch
 USER_BLOCK = 16_384  # users whose dense profiles are in memory at a time
 
 
 def embed_all(
-    table: dict[str, Ref], profiles: Ref, inputs: list[Ref], trained: Trained, model: CDLConfig, device: str, root: Root
+    table: dict[str, Ref],
+    profiles: Ref,
+    inputs: list[Ref],
+    trained: Trained,
+    model: CDLConfig,
+    device: str,
+    root: Root,
+    last: Learned | None = None,
 ) -> Model:
-    """Everybody, and every shard of images, each shard a cached task run of its own."""
-    fixed = [unmapped(item) for item in (trained, model, device, root)]
-    images = list(embed_images.map(inputs, *fixed).result())
-    embeddings = Embeddings(embed_users(profiles, trained, model, device, root), images)
+    """Everybody, and every shard of images, each shard a cached task run of its own.
+
+    `last`: what an earlier night made with the same network; what it embedded is not embedded again.
+    """
+    images, users = [], None
+    if last and last.cdl and last.cdl.trained == trained:
+        images = carry.pairs_of(last.cdl.inputs.shards, last.model.embeddings.images)
+        users = Made(last.tastes.profiles.profiles, last.model.embeddings.users)
+    fixed = [unmapped(item) for item in (trained, model, device, root, images)]
+    embedded = list(embed_images.map(inputs, *fixed).result())
+    embeddings = Embeddings(embed_users(profiles, trained, model, device, root, users), embedded)
     return Model("cdl", _label(trained), table["users"], table["images"], embeddings, None)
 
 
 @stage
-def embed_images(shard: Ref, trained: Trained, model: CDLConfig, device: str, root: Root) -> Ref:
+def embed_images(shard: Ref, trained: Trained, model: CDLConfig, device: str, root: Root, last: list[Made]) -> Ref:
     """IMAGE_EMBEDDINGS of one shard."""
     network = load_cdl(trained, model, root, choose_device(device))
-    shards = Shards.open([shard], root)
-    images_Id = cdl.embed(network.image_tower, shards.gather(np.arange(len(shards))))
-    _, vectors = cdl.score_vectors(network, images_Id[:0], images_Id)
-    return write_embeddings(tables.IMAGE_EMBEDDINGS, shards.ids, vectors, _label(trained), root)
+
+    def embed(values: np.ndarray) -> np.ndarray:
+        images_Id = cdl.embed(network.image_tower, values, BATCH_IMAGES)
+        return cdl.score_vectors(network, images_Id[:0], images_Id)[1]
+
+    inputs, vectors, num_new = carry.fill(shard, last, lambda made: read_embeddings([made], root)[1], embed, root)
+    ledger.count("images embedded", num_new)
+    return write_embeddings(tables.IMAGE_EMBEDDINGS, inputs.ids, vectors, _label(trained), root)
 
 
 @stage
-def embed_users(profiles: Ref, trained: Trained, model: CDLConfig, device: str, root: Root) -> Ref:
+def embed_users(profiles: Ref, trained: Trained, model: CDLConfig, device: str, root: Root, last: Made | None) -> Ref:
     """USER_EMBEDDINGS of everybody."""
     network = load_cdl(trained, model, root, choose_device(device))
     users, profiles_UC = read_profiles(profiles, trained.num_clusters, root)
-    blocks = [
-        cdl.embed(network.user_tower, profiles_UC[row : row + USER_BLOCK].toarray(), 4096)
-        for row in range(0, len(users), USER_BLOCK)
-    ]
-    vectors, _ = cdl.score_vectors(network, np.concatenate(blocks), blocks[0][:0])
+    vectors, is_new_U = np.empty((len(users), len(network.weight_d) + 1), np.float32), np.ones(len(users), bool)
+    if last:
+        known, before_KC = read_profiles(last.of, trained.num_clusters, root)
+        row = matrices.rows_of(pa.array(users, pa.string()), known)
+        here = np.flatnonzero(row >= 0)
+        here = here[~delta.changed_rows(profiles_UC[here], before_KC[row[here]])]
+        vectors[here], is_new_U[here] = read_embeddings([last.made], root)[1][row[here]], False
+    new = np.flatnonzero(is_new_U)
+    for first in range(0, len(new), USER_BLOCK):
+        rows = new[first : first + USER_BLOCK]
+        users_Nd = cdl.embed(network.user_tower, profiles_UC[rows].toarray(), BATCH_USERS)
+        vectors[rows] = cdl.score_vectors(network, users_Nd, users_Nd[:0])[0]
+    ledger.count("users embedded", len(new))
     return write_embeddings(tables.USER_EMBEDDINGS, users, vectors, _label(trained), root)
 
 

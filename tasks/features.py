@@ -1,9 +1,10 @@
 """Shards of pixels to shards of features: by a frozen network, or by what the pictures themselves teach."""
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from prefect import unmapped
 from safetensors.torch import load_file
@@ -15,24 +16,41 @@ from storage import checkpoints, shards
 from storage.refs import Ref, store
 from storage.roots import Root
 from storage.shards import Shards
+from tasks import carry, ledger
 from tasks.caching import stage
+from tasks.carry import Made
 from tasks.progress import Progress
 
 
-def extract_features(pixels: list[Ref], config: FeatureConfig, root: Root) -> list[Ref]:
+@dataclass(frozen=True)
+class Features:
+    """A shard of features for each of some shards; `network` made them where it was learned here."""
+
+    shards: list[Ref]
+    network: Ref | None
+    of: list[Ref]
+
+
+def extract_features(
+    pixels: list[Ref], config: FeatureConfig, root: Root, network: Ref | None = None, last: Sequence[Made] = ()
+) -> Features:
     """A shard of features for each shard of pixels, each a cached task run of its own.
 
-    Features that are learned change with every picture that comes or goes; those of a named backbone do not.
+    Features that are learned change with every picture that comes or goes; those of a named backbone do not, nor do
+    those of a `network` that an earlier night learned.
+
+    Args:
+        last: shards of pixels that an earlier night had, and what the very same network made of them.
     """
     if not pixels:
-        return []
+        return Features([], None, [])
     if config.backbone:
         weights = keep_weights(config.weights, root) if config.weights else None
-        made = apply_backbone.map(pixels, *(unmapped(item) for item in (weights, config, root)))
+        made = apply_backbone.map(pixels, *(unmapped(item) for item in (weights, config, root, list(last))))
     else:
-        learned = learn_features(pixels, config, root)
-        made = apply_learned.map(pixels, *(unmapped(item) for item in (learned, config, root)))
-    return list(made.result())
+        network = network or learn_features(pixels, config, root)
+        made = apply_learned.map(pixels, *(unmapped(item) for item in (network, config, root, list(last))))
+    return Features(list(made.result()), network, pixels)
 
 
 def keep_weights(path: str, root: Root) -> Ref:
@@ -48,10 +66,10 @@ def keep_weights(path: str, root: Root) -> Ref:
 
 
 @stage
-def apply_backbone(shard: Ref, weights: Ref | None, config: FeatureConfig, root: Root) -> Ref:
+def apply_backbone(shard: Ref, weights: Ref | None, config: FeatureConfig, root: Root, last: list[Made]) -> Ref:
     """Features of one shard by the frozen network."""
     backbone = features.load_backbone(config.backbone, _state_dict(weights.local(root)) if weights else None)
-    return _extract(shard, backbone, config, root)
+    return _extract(shard, backbone, config, root, last)
 
 
 @stage
@@ -66,16 +84,22 @@ def learn_features(pixels: list[Ref], config: FeatureConfig, root: Root) -> Ref:
 
 
 @stage
-def apply_learned(shard: Ref, learned: Ref, config: FeatureConfig, root: Root) -> Ref:
+def apply_learned(shard: Ref, learned: Ref, config: FeatureConfig, root: Root, last: list[Made]) -> Ref:
     """Features of one shard by what was learned from all."""
     made = OwnFeatures(config)
     made.load_state_dict(checkpoints.load(root, learned.path)["model"])
-    return _extract(shard, made, config, root)
+    return _extract(shard, made, config, root, last)
 
 
-def _extract(shard: Ref, network: nn.Module, config: FeatureConfig, root: Root) -> Ref:
-    pictures = Shards.open([shard], root)
-    vectors_If = features.embed(network, pictures.gather(np.arange(len(pictures))), config.batch_images)
+def _extract(shard: Ref, network: nn.Module, config: FeatureConfig, root: Root, last: list[Made]) -> Ref:
+    pictures, vectors_If, num_new = carry.fill(
+        shard,
+        last,
+        lambda made: next(Shards.open([made], root).blocks())[1],
+        lambda pixels: features.embed(network, pixels, config.batch_images),
+        root,
+    )
+    ledger.count("image features made", num_new)
     return shards.write(pictures.ids.tolist(), vectors_If, "features", root)
 
 

@@ -1,36 +1,53 @@
 """Pictures to packed shards of pixels."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pyarrow as pa
 from prefect import unmapped
 
-from storage import images, parquet, tables
+from storage import images, matrices, parquet, shards, tables
 from storage.images import ImageConfig
 from storage.refs import Ref
 from storage.roots import Root
+from storage.shards import Shards
 from storage.sources.directory import IngestConfig, SourceError
-from tasks.caching import stage
+from tasks import ledger
+from tasks.caching import code_version, digest, stage
 from tasks.progress import Progress
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The pictures of one shard; the fingerprint changes whenever the bytes of one of them do."""
+    """The pictures of one shard; a version changes whenever the bytes of its picture do."""
 
     ids: list[str]
     paths: list[str]
-    fingerprint: str
+    versions: list[str]
 
 
 @dataclass(frozen=True)
-class Shard:
-    """A shard of pixels (None where no picture of it could be decoded), and the pictures that could not."""
+class Packed:
+    """A shard of pixels, and the files that it was made of."""
 
-    pixels: Ref | None
+    pixels: Ref | None  # None where no picture could be decoded
+    pictures: Ref
+
+
+@dataclass(frozen=True)
+class Shard(Packed):
+    """The same, and the pictures that could not be decoded."""
+
     rejected: list[dict[str, Any]]
+
+
+def decoding(config: ImageConfig) -> str:
+    """A digest of all that a picture's pixels hang on, but its bytes."""
+    return digest([code_version(images.__name__), config])
 
 
 def plan_shards(images_table: Ref, source: Root, config: ImageConfig, root: Root) -> list[Batch]:
@@ -39,18 +56,32 @@ def plan_shards(images_table: Ref, source: Root, config: ImageConfig, root: Root
     rows = rows.filter(rows["path"].is_valid())
     ids, paths = rows["image_id"].to_pylist(), rows["path"].to_pylist()
     versions = images.versions(source, paths)
-    batches = []
-    for first in range(0, len(ids), config.shard_images):
-        chosen = slice(first, first + config.shard_images)
-        fingerprint = images.fingerprint(ids[chosen], paths[chosen], source, versions)
-        batches.append(Batch(ids[chosen], paths[chosen], fingerprint))
-    return batches
+    return [
+        Batch(ids[part], paths[part], [versions[path] for path in paths[part]])
+        for part in shards.cut(ids, config.shard_images)
+    ]
 
 
-def decode_all(images_table: Ref, source: Root, config: ImageConfig, root: Root) -> list[Shard]:
-    """Every shard of the community's pictures, each a cached task run of its own."""
-    batches = plan_shards(images_table, source, config, root)
-    return list(decode_images.map(batches, unmapped(source), unmapped(config), unmapped(root)).result())
+def decode_all(
+    batches: Sequence[Batch], source: Root, config: ImageConfig, root: Root, last: Sequence[Packed] = ()
+) -> list[Shard]:
+    """Every shard of the community's pictures, each a cached task run of its own.
+
+    Args:
+        last: shards that an earlier night made by the same settings; what stands in one is not decoded again.
+    """
+    spans = [parquet.read(shard.pictures, root, ["image_id"])["image_id"] for shard in last]
+    ends = [(ids[0].as_py(), ids[len(ids) - 1].as_py()) for ids in spans]
+    near = [
+        [
+            shard
+            for shard, (first, end) in zip(last, ends, strict=True)
+            if first <= batch.ids[-1] and batch.ids[0] <= end
+        ]
+        for batch in batches
+    ]
+    fixed = [unmapped(item) for item in (source, config, root)]
+    return list(decode_images.map(list(batches), *fixed, near).result())
 
 
 @stage
@@ -73,8 +104,38 @@ def quarantine_pictures(quarantine: Ref, shards: list[Shard], config: IngestConf
 
 
 @stage
-def decode_images(batch: Batch, source: Root, config: ImageConfig, root: Root) -> Shard:
+def decode_images(batch: Batch, source: Root, config: ImageConfig, root: Root, last: list[Packed]) -> Shard:
     """Decode and resize a batch of pictures once."""
+    known, refused = _known(batch, last, root)
     progress = Progress("decode-images", len(batch.ids), "pictures of the shard")
-    pixels, rejected = images.pack(batch.ids, batch.paths, source, config, root, progress.advance)
-    return Shard(pixels, rejected)
+    progress.advance(len(refused))
+    rows = [row for row, image_id in enumerate(batch.ids) if image_id not in refused]
+    ids, paths = [batch.ids[row] for row in rows], [batch.paths[row] for row in rows]
+    pixels, rejected = images.pack(ids, paths, source, config, root, progress.advance, known)
+    num_fetched = len(ids) - len(known)
+    ledger.count("images fetched", num_fetched)
+    ledger.count("images decoded", num_fetched - len(rejected))
+    rejected = sorted([*refused.values(), *rejected], key=lambda item: item["image_id"])
+    reason_of = {item["image_id"]: item["reason"] for item in rejected}
+    reasons = pa.array([reason_of.get(image_id) for image_id in batch.ids], pa.string())
+    columns = {"image_id": batch.ids, "path": batch.paths, "version": batch.versions, "reason": reasons}
+    return Shard(pixels, parquet.write(tables.PICTURES, columns, root), rejected)
+
+
+def _known(batch: Batch, last: list[Packed], root: Root) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Of the pictures whose file has not changed: the pixels by id, and the quarantine rows of those that have none."""
+    wanted = pl.LazyFrame({"image_id": batch.ids, "path": batch.paths, "version": batch.versions})
+    pixels: dict[str, np.ndarray] = {}
+    refused: dict[str, Any] = {}
+    for shard in last:
+        seen = parquet.scan(shard.pictures, root)
+        same = seen.join(wanted, on=["image_id", "path", "version"], how="semi").collect()
+        for row in same.filter(pl.col("reason").is_not_null()).to_dicts():
+            told = {"table": "images", "image_id": row["image_id"], "reason": row["reason"], "value": row["path"]}
+            refused[row["image_id"]] = told
+        if shard.pixels:
+            packed = Shards.open([shard.pixels], root)
+            wanted_ids = same.filter(pl.col("reason").is_null())["image_id"].sort().to_numpy()
+            rows = np.flatnonzero(matrices.rows_of(pa.array(packed.ids), wanted_ids) >= 0)
+            pixels |= dict(zip(packed.ids[rows], packed.gather(rows), strict=True))
+    return pixels, refused

@@ -39,6 +39,7 @@ class Inputs:
     shards: list[Ref]
     coverage: dict[str, int]
     num_images: int
+    looks: Vectors | None  # where the images' vectors were learned from favorites
 
 
 def prepare_inputs(
@@ -50,8 +51,12 @@ def prepare_inputs(
     word2vec: Word2VecConfig,
     config: InputConfig,
     root: Root,
+    kept: Inputs | None = None,
 ) -> Inputs:
-    """The inputs of the first kind that half of the images have, else of the kind that most have."""
+    """The inputs of the first kind that half of the images have, else of the kind that most have.
+
+    `kept`: what a model that is kept or trained on has learned from; its kind stays.
+    """
     features = table.get("image_features")
     coverage = {
         "pixels": sum(shard.rows for shard in pixels),
@@ -59,7 +64,8 @@ def prepare_inputs(
         "tags": _num_images(table["image_tags"], root),
         "favorites": _num_images(training, root),
     }
-    kind = choose(coverage, table["images"].rows, config)
+    kind = kept.kind if kept else choose(coverage, table["images"].rows, config)
+    looks = None
     if kind == "pixels":
         packed = pixels
     elif kind == "features" and features:
@@ -67,9 +73,10 @@ def prepare_inputs(
     elif kind == "tags":
         packed = pack_tag_bags(table["image_tags"], clusters, config.shard_images, root)
     else:
-        looks = vectors if vectors.of == "images" else learn_vectors("images", [training], word2vec, root)
+        looks = kept.looks if kept else vectors if vectors.of == "images" else None
+        looks = looks or learn_vectors("images", [training], word2vec, root)
         packed = pack_image_vectors(looks.vectors, config.shard_images, root)
-    return Inputs(kind, packed, coverage, table["images"].rows)
+    return Inputs(kind, packed, coverage, table["images"].rows, looks)
 
 
 def choose(coverage: dict[str, int], num_images: int, config: InputConfig) -> InputKind:
@@ -107,8 +114,8 @@ def pack_tag_bags(image_tags: Ref, clusters: Ref, shard_images: int, root: Root)
     bags_IC = profiles.bag_of_clusters(counts_IT, labels_of(clusters, tags, root), clusters.rows)
     known = np.flatnonzero(np.diff(bags_IC.indptr))
     packed = []
-    for first in range(0, len(known), shard_images):
-        chosen = known[first : first + shard_images]
+    for part in shards.cut(images[known], shard_images):
+        chosen = known[part]
         packed += _pack(images[chosen], bags_IC[chosen].toarray(), shard_images, root)
     return packed
 
@@ -117,8 +124,7 @@ def _pack(ids: np.ndarray, vectors_Id: np.ndarray, shard_images: int, root: Root
     """Shards of l2-normalised vectors."""
     norms = np.linalg.norm(vectors_Id, axis=1, keepdims=True)
     unit_Id = (vectors_Id / np.where(norms > 0, norms, 1)).astype(np.float32)
-    parts = [slice(first, first + shard_images) for first in range(0, len(ids), shard_images)]
-    return [shards.write(ids[part].tolist(), unit_Id[part], "vectors", root) for part in parts]
+    return [shards.write(ids[part].tolist(), unit_Id[part], "vectors", root) for part in shards.cut(ids, shard_images)]
 
 
 def _num_images(pairs: Ref, root: Root) -> int:

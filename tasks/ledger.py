@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
+from prefect.context import TaskRunContext
+
 log = logging.getLogger("tastegraph")
 
 
@@ -24,6 +26,7 @@ class Ledger:
     """The stages of one flow run, in the order in which they first ended."""
 
     lines: dict[str, Line] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)  # work done, by what it was done to
     lock: Lock = field(default_factory=Lock)
 
     def note(self, stage: str, outcome: str, seconds: float) -> None:
@@ -32,6 +35,10 @@ class Ledger:
             setattr(line, outcome, getattr(line, outcome) + 1)
             line.seconds += seconds
 
+    def count(self, what: str, number: int) -> None:
+        with self.lock:
+            self.counts[what] = self.counts.get(what, 0) + number
+
 
 _ledgers: dict[str, Ledger] = {}  # by flow run; Prefect's hooks get no context of ours
 
@@ -39,6 +46,18 @@ _ledgers: dict[str, Ledger] = {}  # by flow run; Prefect's hooks get no context 
 def lines_of(flow_run_id: str) -> list[Line]:
     """The stages of a flow run so far, in the order in which they first ended."""
     return list(_ledgers.setdefault(flow_run_id, Ledger()).lines.values())
+
+
+def count(what: str, number: int) -> None:
+    """Inside a stage: enter work that was really done, such as images decoded."""
+    context = TaskRunContext.get()
+    if context and context.task_run.flow_run_id:
+        _ledgers.setdefault(str(context.task_run.flow_run_id), Ledger()).count(what, number)
+
+
+def counts_of(flow_run_id: str) -> dict[str, int]:
+    """The work that stages of a flow run did so far. What a run that was killed had done is not in it."""
+    return dict(sorted(_ledgers.setdefault(flow_run_id, Ledger()).counts.items()))
 
 
 def note(task: Any, task_run: Any, state: Any) -> None:

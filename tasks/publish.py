@@ -15,7 +15,7 @@ from prefect.states import Completed
 
 from storage import parquet, snapshots
 from storage.roots import Root
-from tasks import ledger, report
+from tasks import incremental, ledger, report
 from tasks.caching import canonical, digest
 from tasks.gate import GateConfig, Outcome, gate
 from tasks.ledger import Line
@@ -76,6 +76,8 @@ def publish(
         "metrics": metrics,
         "gate": [asdict(outcome) for outcome in outcomes],
         "is_current": not stopped,
+        "incremental": incremental.account_of(night),
+        "memory": incremental.memory_of(night),
     }
     written = snapshots.publish(root, night.run.id, night.exports, page, manifest, current=not stopped)
     published = _published(written, root, is_new=True)

@@ -5,14 +5,18 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import torch
 from prefect import unmapped
+from scipy.sparse import csr_array, eye_array
 
-from models import ranking
+from models import delta
+from models.delta import Before, Updated
 from models.ranking import Candidates
-from storage import matrices, parquet, tables
+from storage import checkpoints, matrices, parquet, tables
 from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
+from tasks import ledger
 from tasks.caching import stage
 from tasks.profiles import Profiles
 from tasks.scoring import Model, best_images, read_embeddings, read_scorer
@@ -34,66 +38,106 @@ class RecommendConfig:
             raise ValueError(f"recommend.candidates is {self.candidates!r}; choose auto, interests or all")
 
 
-def recommend_all(model: Model, favorites: Ref, profiles: Profiles, config: RecommendConfig, root: Root) -> list[Ref]:
-    """RECOMMENDATIONS of everybody, each block of users a cached task run of its own."""
-    blocks = list(range(-(-model.users.rows // config.block_users)))
+@dataclass(frozen=True)
+class Asked:
+    """Whose lists are wanted, and all that they hang on."""
+
+    model: Model
+    favorites: Ref  # never listed
+    interests: Ref | None  # where only images with a tag of the user's interest are listed: those tags
+    carried: Ref | None  # and what tags an image carries
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Lists that were made, and what of."""
+
+    asked: Asked
+    config: RecommendConfig
+    looks: Ref | None  # None: the model has no embeddings
+    recommendations: list[Ref]
+    similar: Ref
+
+    @property
+    def exported(self) -> dict[str, list[Ref]]:
+        """The files of each exported table."""
+        embeddings = self.asked.model.embeddings
+        parts = (self.recommendations, [embeddings.users], embeddings.images, [self.similar])
+        return {table.name: part for table, part in zip(tables.EXPORTS, parts, strict=True)}
+
+
+def ask(model: Model, favorites: Ref, profiles: Profiles, config: RecommendConfig) -> Asked:
+    """Whose lists these settings want."""
     wants_filter = config.candidates == "interests" or (config.candidates == "auto" and model.system == "cdl")
     # Without tags nobody has a tag of interest, so all images are candidates.
     is_filtered = wants_filter and profiles.of == "tags"
     wanted = (profiles.interests, profiles.carried) if is_filtered else (None, None)
-    return list(recommend.map(blocks, *map(unmapped, (model, favorites, *wanted, config, root))).result())
+    return Asked(model, favorites, *wanted)
+
+
+def make_lists(asked: Asked, config: RecommendConfig, root: Root, looks: Ref | None, last: Lists | None) -> Lists:
+    """Everybody's recommendations, each block of users a cached task run of its own, and every image's similar ones.
+
+    Args:
+        looks: of a model that is kept.
+        last: what an earlier night made with the same model; lists by the same settings are brought up to date.
+    """
+    last = last if last and last.config == config else None
+    if not asked.model.fitted:
+        looks = looks or describe_looks(asked.model, root)
+    blocks = list(range(-(-asked.model.users.rows // config.block_users)))
+    made = list(recommend.map(blocks, *map(unmapped, (asked, config, root, last))).result())
+    return Lists(asked, config, looks, made, find_similar(asked.model, looks, config, root, last))
 
 
 @stage
-def recommend(
-    block: int,
-    model: Model,
-    favorites: Ref,
-    interests: Ref | None,
-    carried: Ref | None,
-    config: RecommendConfig,
-    root: Root,
-) -> Ref:
+def recommend(block: int, asked: Asked, config: RecommendConfig, root: Root, last: Lists | None) -> Ref:
     """RECOMMENDATIONS of one block of users: candidates but their favorites, by score."""
-    scorer = read_scorer(model, root)
+    scorer, k = read_scorer(asked.model, root), config.num_recommendations
+    tags = _tags(root, asked, *([last.asked] if last else []))
     images, first = scorer.images, block * config.block_users
     chosen = np.arange(first, min(first + config.block_users, len(scorer.users)))
     users = scorer.users[chosen]
-    seen, candidates = parquet.read(favorites, root), None
-    if interests and carried:
-        wanted, has = parquet.read(interests, root), parquet.read(carried, root)
-        tags = matrices.ids_of(wanted["tag"], has["tag"])
-        candidates = Candidates(
-            matrices.incidence(wanted["user_id"], wanted["tag"], users, tags),
-            matrices.incidence(has["image_id"], has["tag"], images, tags),
-        )
-    rows, scores = best_images(
-        scorer,
-        chosen,
-        {"all": np.arange(len(images))},
-        config.num_recommendations,
-        matrices.incidence(seen["user_id"], seen["image_id"], users, images),
-        candidates,
-    )["all"]
+    vectors = scorer.vectors
+    if vectors is None:
+        seen_NI, candidates = _filters(asked, users, images, tags, root)
+        rows, scores = best_images(scorer, chosen, {"all": np.arange(len(images))}, k, seen_NI, candidates)["all"]
+        is_made_N = np.ones(len(users), bool)
+    else:
+        images, images_Id = images[vectors.usable_I], vectors.images_Id[vectors.usable_I]
+        filters = _filters(asked, users, images, tags, root)
+        now = _Drawn(users, images, vectors.users_Ud[chosen], images_Id, tags, *filters)
+        (rows, scores), is_made_N, is_reached_N = _lists(now, last, k, root)
+        ledger.count("users reached by new images", int(is_reached_N.sum()))
+    ledger.count("users recommended", int(is_made_N.sum()))
     user, rank = np.nonzero(rows >= 0)
     columns = {
         "user_id": users[user],
         "rank": (rank + 1).astype(np.int32),
         "image_id": images[rows[user, rank]],
         "score": scores[user, rank],
-        "model": pa.array([model.label] * len(user)),
+        "model": pa.array([asked.model.label] * len(user)),
     }
     return parquet.write(tables.RECOMMENDATIONS, columns, root)
 
 
 @stage
-def find_similar(model: Model, config: RecommendConfig, root: Root) -> Ref:
+def find_similar(model: Model, looks: Ref | None, config: RecommendConfig, root: Root, last: Lists | None) -> Ref:
     """SIMILAR_IMAGES of every image, by the cosine of the learned representations, centred; of none without them."""
-    images, learned = _representations(model, root)
-    if not learned.size:
+    images, learned_If = _representations(model, looks, root) if looks else (np.empty(0, object), np.empty((0, 0)))
+    if not (looks and learned_If.size):
         return parquet.write(tables.SIMILAR_IMAGES, {name: [] for name in tables.SIMILAR_IMAGES.schema.names}, root)
-    # Centred: no objective asks for a mean of zero, and with what all images share every cosine is near 1.
-    rows, scores = ranking.similar(learned - learned.mean(axis=0), config.num_similar)
+    itself_II = eye_array(len(images), dtype=np.float32, format="csr")
+    unit_If = delta.unit(learned_If)
+    before = None
+    if last:
+        known, before_Kf = _representations(last.asked.model, looks, root)
+        row = matrices.rows_of(pa.array(images, pa.string()), known)
+        is_changed_I = _differ(unit_If, delta.unit(before_Kf), row)
+        listed = _listed([last.similar], ("image_id", "similar_image_id"), images, images, config.num_similar, root)
+        before = Before(listed, is_changed_I, is_changed_I)
+    (rows, scores), is_made_I, _ = _update(unit_If, unit_If, config.num_similar, before, itself_II, None)
+    ledger.count("images compared", int(is_made_I.sum()))
     image, rank = np.nonzero(rows >= 0)
     columns = {
         "image_id": images[image],
@@ -104,17 +148,109 @@ def find_similar(model: Model, config: RecommendConfig, root: Root) -> Ref:
     return parquet.write(tables.SIMILAR_IMAGES, columns, root)
 
 
-def _representations(model: Model, root: Root) -> tuple[Ids, np.ndarray]:
-    """The images with an embedding, and what they are like: float32 (I, d)."""
-    if model.fitted:
-        return np.empty(0, object), np.empty((0, 0), np.float32)
+@stage
+def describe_looks(model: Model, root: Root) -> Ref:
+    """What of a vector tells how an image looks, and the mean of it.
+
+    A model that is kept keeps both, else one image more would change the cosine of all others.
+    """
     _, users_Ud = read_embeddings([model.embeddings.users], root)
-    images, images_Id = read_embeddings(model.embeddings.images, root)
+    _, images_Id = read_embeddings(model.embeddings.images, root)
     # An entry that all users share adds the same to everybody's score of an image: it says nothing of what it is like.
-    return images, np.compress((users_Ud != users_Ud[:1]).any(axis=0), images_Id, axis=1)
+    tells_d = (users_Ud != users_Ud[:1]).any(axis=0)
+    # Centred: no objective asks for a mean of zero, and with what all images share every cosine is near 1.
+    centre_d = images_Id.mean(axis=0) if len(images_Id) else np.zeros(len(tells_d), np.float32)
+    return checkpoints.store({"tells": torch.from_numpy(tells_d), "centre": torch.from_numpy(centre_d)}, "looks", root)
 
 
-def exported(lists: list[Ref], model: Model, similar: Ref) -> dict[str, list[Ref]]:
-    """The files of each exported table."""
-    parts = (lists, [model.embeddings.users], model.embeddings.images, [similar])
-    return {table.name: part for table, part in zip(tables.EXPORTS, parts, strict=True)}
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """Users and images with vectors, and what may be listed."""
+
+    users: Ids
+    images: Ids
+    users_Nd: np.ndarray
+    images_Id: np.ndarray
+    tags: Ids
+    seen_NI: csr_array
+    candidates: Candidates | None
+
+
+def _lists(now: _Drawn, last: Lists | None, k: int, root: Root) -> Updated:
+    """These users' lists: the earlier ones brought up to date, or made anew."""
+    before = _before(now, last, k, root) if last else None
+    return _update(now.users_Nd, now.images_Id, k, before, now.seen_NI, now.candidates)
+
+
+def _update(
+    users_Nd: np.ndarray,
+    images_Id: np.ndarray,
+    k: int,
+    before: Before | None,
+    seen_NI: csr_array,
+    candidates: Candidates | None,
+) -> Updated:
+    if before is None:
+        lists = delta.best(users_Nd, images_Id, k, seen_UI=seen_NI, candidates=candidates)
+        return Updated(lists, np.ones(len(users_Nd), bool), np.zeros(len(users_Nd), bool))
+    return delta.update(users_Nd, images_Id, k, before, seen_UI=seen_NI, candidates=candidates)
+
+
+def _before(now: _Drawn, last: Lists, k: int, root: Root) -> Before:
+    """The earlier lists of these users, and whose vector, favorites, interests or tags are others now."""
+    users, (images, images_Kd) = now.users, read_embeddings(last.asked.model.embeddings.images, root)
+    known, users_Kd = read_embeddings([last.asked.model.embeddings.users], root)
+    row = matrices.rows_of(pa.array(users, pa.string()), known)
+    is_stale_N = _differ(now.users_Nd, users_Kd, row)
+    image_row = matrices.rows_of(pa.array(now.images, pa.string()), images)
+    is_changed_I = _differ(now.images_Id, images_Kd, image_row)
+    seen_NI, candidates = _filters(last.asked, users, now.images, now.tags, root)
+    is_stale_N |= delta.changed_rows(now.seen_NI, seen_NI)
+    if now.candidates and candidates:
+        is_stale_N |= delta.changed_rows(now.candidates.interests, candidates.interests)
+        is_changed_I |= delta.changed_rows(now.candidates.image_tags, candidates.image_tags)
+    listed = _listed(last.recommendations, ("user_id", "image_id"), users, now.images, k, root)
+    return Before(listed, is_stale_N, is_changed_I)
+
+
+def _differ(now_Nd: np.ndarray, before_Kd: np.ndarray, row_N: np.ndarray) -> np.ndarray:
+    """bool (N,): rows without an earlier vector (-1), or with another one."""
+    if now_Nd.shape[1] != before_Kd.shape[1] or not len(before_Kd):
+        return np.ones(len(now_Nd), bool)
+    return np.asarray((row_N < 0) | (now_Nd != before_Kd[np.maximum(row_N, 0)]).any(axis=1))
+
+
+def _listed(refs: list[Ref], key: tuple[str, str], owners: Ids, images: Ids, k: int, root: Root) -> np.ndarray:
+    """int64 (N, k): the rows of the images that each owner's list had, by rank."""
+    lists = pa.concat_tables([parquet.read(ref, root, [*key, "rank"]) for ref in refs])
+    row = matrices.rows_of(lists[key[0]], owners)
+    here = row >= 0
+    found = matrices.rows_of(lists[key[1]], images)[here]
+    listed_Nk = np.full((len(owners), k), -1, np.int64)
+    listed_Nk[row[here], lists["rank"].to_numpy()[here] - 1] = np.where(found < 0, delta.GONE, found)
+    return listed_Nk
+
+
+def _tags(root: Root, *asked: Asked) -> Ids:
+    """All tags of interest and all that images carry; none where there is no filter."""
+    refs = [ref for item in asked for ref in (item.interests, item.carried) if ref]
+    return matrices.ids_of(*(parquet.read(ref, root, ["tag"])["tag"] for ref in refs)) if refs else np.empty(0, object)
+
+
+def _filters(asked: Asked, users: Ids, images: Ids, tags: Ids, root: Root) -> tuple[csr_array, Candidates | None]:
+    """What these users never get, and what they may get."""
+    seen, candidates = parquet.read(asked.favorites, root), None
+    if asked.interests and asked.carried:
+        wanted, has = parquet.read(asked.interests, root), parquet.read(asked.carried, root)
+        candidates = Candidates(
+            matrices.incidence(wanted["user_id"], wanted["tag"], users, tags),
+            matrices.incidence(has["image_id"], has["tag"], images, tags),
+        )
+    return matrices.incidence(seen["user_id"], seen["image_id"], users, images), candidates
+
+
+def _representations(model: Model, looks: Ref, root: Root) -> tuple[Ids, np.ndarray]:
+    """The images with an embedding, and what they are like: float32 (I, f)."""
+    told = {name: tensor.numpy() for name, tensor in checkpoints.load(root, looks.path).items()}
+    images, images_Id = read_embeddings(model.embeddings.images, root)
+    return images, np.compress(told["tells"], images_Id - told["centre"], axis=1)

@@ -22,6 +22,13 @@ class Split:
     thresholds: ProtocolConfig  # as given, or lowered to the community's size
 
 
+def split_favorites(favorites_table: Ref, kept: Split | None, config: ProtocolConfig, root: Root) -> Split:
+    """The split that a kept model was measured on, where there is one, else one that is drawn."""
+    if kept is None:
+        return conceal_favorites(favorites_table, config, root)
+    return keep_concealed(favorites_table, kept.concealed, kept.thresholds, root)
+
+
 @stage
 def conceal_favorites(favorites_table: Ref, config: ProtocolConfig, root: Root) -> Split:
     """Set favorites of the test users aside (CDL, section 6.1.1)."""
@@ -41,6 +48,24 @@ def conceal_favorites(favorites_table: Ref, config: ProtocolConfig, root: Root) 
         ),
         split.thresholds,
     )
+
+
+@stage
+def keep_concealed(favorites_table: Ref, concealed: Ref, thresholds: ProtocolConfig, root: Root) -> Split:
+    """The split of an earlier night on tonight's favorites: what its model has not seen stays concealed.
+
+    Drawn anew, the test would ask for favorites that the model has learned from. The protocols ask for equally many of
+    each user, so whoever lost one, or left, is not tested any more.
+    """
+    favorites, before = parquet.read(favorites_table, root), parquet.read(concealed, root)
+    users, images = matrices.ids_of(favorites["user_id"]), matrices.ids_of(favorites["image_id"])
+    row = matrices.rows_of(favorites["user_id"], users) * len(images) + matrices.rows_of(favorites["image_id"], images)
+    still = np.intersect1d(_keys(matrices.incidence(before["user_id"], before["image_id"], users, images)), row)
+    has_all_U = np.bincount(still // len(images), minlength=len(users)) == thresholds.num_concealed
+    is_concealed = np.isin(row, still[has_all_U[still // len(images)]])
+    pairs = favorites.filter(is_concealed).select(["user_id", "image_id"])
+    training = parquet.write(tables.FAVORITES, favorites.filter(~is_concealed), root)
+    return Split(training, parquet.write(tables.CONCEALED, pairs, root), thresholds)
 
 
 def _keys(pairs_UI: csr_array) -> np.ndarray:

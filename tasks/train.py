@@ -36,9 +36,10 @@ def train_cdl(
     inputs: list[Ref],
     model: CDLConfig,
     config: TrainingConfig,
+    start: Ref | None,
     root: Root,
 ) -> Trained:
-    """Train CDL on the triplets."""
+    """Train CDL on the triplets, from a checkpoint's weights where there is a `start`."""
     shards = Shards.open(inputs, root)
     users, profiles_UC = read_profiles(profiles, num_clusters, root)
     rows = parquet.read(triplets, root)
@@ -59,7 +60,9 @@ def train_cdl(
     pools = rows["pool"].to_numpy()
     torch.manual_seed(config.seed)
     network = CDL(model, shards.shape, num_clusters)
-    work = f"checkpoints/{digest([code_version(__name__), triplets, profiles, inputs, model, config])}"
+    if start:
+        network.load_state_dict(checkpoints.load(root, start.path)["model"])
+    work = f"checkpoints/{digest([code_version(__name__), triplets, profiles, inputs, model, config, start])}"
     saved = sorted(entry.path for entry in root.entries(work))
     state = checkpoints.load(root, saved[-1]) if saved else None
     losses: list[tuple[int, float]] = state["losses"] if state else []

@@ -19,7 +19,9 @@ def validate(source: Root, ingest: IngestConfig, images: ImageConfig) -> dict[st
         root = Root(folder)
         table = parquet.write(tables.IMAGES, community.tables["images"], root)
         quarantine = parquet.write(tables.QUARANTINE, community.quarantine, root)
-        shards = [decode_images.fn(batch, source, images, root) for batch in plan_shards(table, source, images, root)]
+        shards = [
+            decode_images.fn(batch, source, images, root, []) for batch in plan_shards(table, source, images, root)
+        ]
         quarantine_pictures.fn(quarantine, shards, ingest, root)
     pictures = Counter(item["reason"] for shard in shards for item in shard.rejected)
     report = community.report

@@ -100,7 +100,7 @@ def test_any_system_is_published_under_its_own_name_with_its_own_settings(night_
     root, published, ran, manifest = night_of(system="ease", ridge=20.0)
 
     assert published.is_current
-    assert ran == {"fit-system", "embed-system", "evaluate", "recommend", "find-similar", "publish"}
+    assert ran == {"fit-system", "embed-system", "evaluate", "recommend", "describe-looks", "find-similar", "publish"}
     assert manifest["system"] == "ease"
     assert manifest["settings"]["model"]["ridge"] == 20.0
     assert {row["system"] for row in manifest["metrics"]} == {"ease", "popularity", "random"}
@@ -238,11 +238,11 @@ def test_a_source_of_images_and_favorites_alone_is_enough(source, tmp_path):
 
 
 def test_a_run_that_broke_off_goes_on_under_its_own_id(source, tmp_path, monkeypatch):
-    from models import ranking
+    from models import delta
 
     root = tmp_path / "root"
     with monkeypatch.context() as broken:
-        broken.setattr(ranking, "similar", lambda *args: (_ for _ in ()).throw(RuntimeError("the disk is full")))
+        broken.setattr(delta, "unit", lambda *args: (_ for _ in ()).throw(RuntimeError("the disk is full")))
         with pytest.raises(RuntimeError, match="the disk is full"):
             run(source, root)
     started = next((root / "runs").iterdir()).stem

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from models.ranking import Candidates, score_pairs, similar, top_k, top_k_blocks, top_of
+from models.ranking import Candidates, score_pairs, top_k, top_k_blocks, top_of
 
 
 def sparse(rng: np.random.Generator, shape: tuple[int, int], density: float) -> csr_array:
@@ -115,13 +115,6 @@ def test_blocks_come_in_user_order() -> None:
     users = np.arange(5, dtype=np.float32)[:, None]
     blocks = list(top_k_blocks(users, np.ones((3, 1), np.float32), 1, block_shape=(2, 8)))
     assert [(block.first_user, block.scores[:, 0].tolist()) for block in blocks] == [(0, [0, 1]), (2, [2, 3]), (4, [4])]
-
-
-def test_similar_images_go_by_direction_and_leave_out_the_image_itself() -> None:
-    found = similar(np.array([[1, 0], [9, 1], [0, 2], [0, 0]], np.float32), 2)
-    assert found.rows.tolist() == [[1, 2], [0, 2], [1, 0], [0, 1]]
-    np.testing.assert_allclose(found.scores[1], np.array([9, 1]) / np.sqrt(82), rtol=1e-6)
-    assert found.scores[3].tolist() == [0, 0]
 
 
 def test_scores_are_full_precision_whatever_training_allowed_itself() -> None:

@@ -270,19 +270,17 @@ def test_empty_and_oversized_files_are_refused(source, root):
     assert refusals(["zero.png", "red.png"], source, root, config) == ["empty file", "too many bytes"]
 
 
-# -- fingerprints ------------------------------------------------------------------------------------------------------
+# -- versions ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_fingerprint_changes_with_ids_paths_and_files_and_with_nothing_else(source):
-    ids, paths = list("ab"), ["red.png", "gone.png"]
-    before = images.fingerprint(ids, paths, source)
-    assert images.fingerprint(ids, paths, source, images.versions(source, ["blue.png", *paths])) == before
-    assert images.fingerprint(list("ac"), paths, source) != before
-    assert images.fingerprint(ids, ["red.png", "blue.png"], source) != before
+def test_a_version_changes_with_the_file_and_with_nothing_else(source):
+    paths = ["red.png", "gone.png"]
+    before = images.versions(source, paths)
+    assert images.versions(source, ["blue.png", *paths])["red.png"] == before["red.png"]
     Path(source.address, "gone.png").write_bytes(b"here it is")
-    appeared = images.fingerprint(ids, paths, source)
     os.utime(Path(source.address, "red.png"), ns=(0, 0))
-    assert len({before, appeared, images.fingerprint(ids, paths, source)}) == 3
+    after = images.versions(source, paths)
+    assert all(after[path] != before[path] for path in paths)
 
 
 def test_a_name_no_file_can_have_is_missing(source):

@@ -49,7 +49,7 @@ def test_a_shard_of_pixels_becomes_a_shard_of_the_backbones_features(root, tmp_p
     file, state = saved_weights(tmp_path, suffix)
     config = FeatureConfig(backbone="test_resnet", weights=str(file), batch_images=3)
     refs, pixels = two_shards(root)
-    made = [apply_backbone.fn(ref, keep_weights(config.weights, root), config, root) for ref in refs]
+    made = [apply_backbone.fn(ref, keep_weights(config.weights, root), config, root, []) for ref in refs]
     opened = Shards.open(made, root)
     assert opened.ids.tolist() == [f"image{row:02d}" for row in range(12)]
     expected = features.embed(features.load_backbone("test_resnet", state), pixels, 12)
@@ -59,13 +59,13 @@ def test_a_shard_of_pixels_becomes_a_shard_of_the_backbones_features(root, tmp_p
 def test_features_are_learned_from_all_shards_and_made_for_each(root):
     refs, pixels = two_shards(root)
     learned = learn_features.fn(refs, OWN, root)
-    opened = Shards.open([apply_learned.fn(ref, learned, OWN, root) for ref in refs], root)
+    opened = Shards.open([apply_learned.fn(ref, learned, OWN, root, []) for ref in refs], root)
     *_, (made, _) = features.learn(lambda rows: pixels[rows], 12, OWN)
     np.testing.assert_allclose(opened.gather(np.arange(12)), features.embed(made, pixels, 12), rtol=1e-4, atol=1e-5)
 
 
 def test_no_pictures_give_no_features(root):
-    assert extract_features([], OWN, root) == []
+    assert extract_features([], OWN, root).shards == []
 
 
 def test_the_ref_of_the_weights_follows_the_files_content_not_its_name(root, tmp_path):

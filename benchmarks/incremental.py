@@ -1,0 +1,148 @@
+"""What a night costs that keeps the published model, and what it is worth, while the demo community grows.
+
+    python benchmarks/incremental.py --system cdl --users 1500 --images 3000 --nights 14 --folder DIR
+
+A line a night: images and users processed, processor seconds of embedding and recommending, both beside the same of a
+night from nothing, and the figures of the test. Nights named by --full are run from nothing too, in a root of their
+own, on the same community: with its interval, that is what nightly retraining would have been worth. On the last night
+the exported bytes are compared with those of a run that has the kept model and computes all else anew.
+
+Processor seconds, not those of the clock: the stages of a night run one after the other, and a shared machine stretches
+only the clock.
+"""
+
+import argparse
+import json
+import logging
+import shutil
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from flows import cli
+
+STAGES = ("embed-images", "apply-learned", "fold-in", "embed-users", "recommend", "find-similar")
+FIGURES = (("paper", "precision"), ("paper_matched", "precision"), ("full", "ndcg"))
+
+
+class Clock(logging.Handler):
+    """Processor seconds of each stage: from the end of the one before it to its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: Counter[str] = Counter()
+        self.before = time.process_time()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == "%-18s %s" and isinstance(record.args, tuple):  # the ledger's line of a stage that ended
+            now = time.process_time()
+            self.seconds[str(record.args[0])] += now - self.before
+            self.before = now
+
+
+def main() -> None:
+    """Print the table of the nights."""
+    options = _options()
+    cli._prepare_prefect(str(options.folder))
+    from storage.sources import demo
+    from storage.sources.demo_growth import Growth, GrowthConfig
+
+    whole, live, kept = (options.folder / name for name in ("whole", "live", "kept"))
+    if not (whole / "images.parquet").exists():
+        demo.write(demo.DemoConfig(users=options.users, images=options.images), whole)
+    growth = Growth(whole, GrowthConfig(nights=options.nights))
+    print("night how   images: embedded compared  users: embedded listed  cpu s  of full   figures [full retraining]")
+    whole_s = 0.0
+    for night in range(options.nights + 1):
+        growth.write(night, live)
+        found = _run(live, kept, options, start="keep")
+        whole_s = whole_s or found["seconds"]
+        beside = None
+        if night in options.full:
+            beside = _run(live, options.folder / f"full-{night}", options, start="full")
+            whole_s = beside["seconds"]
+        _print(night, found, whole_s, beside, options.system)
+        if night == 0:
+            shutil.copytree(kept, options.folder / "first", ignore=shutil.ignore_patterns("cache"))
+    anew = _run(live, options.folder / "first", options, start="keep", take_over=False)
+    print("seconds of the last night", found["stages"], "and of all anew", anew["stages"])
+    same = {name: found["exported"][name] == anew["exported"][name] for name in found["exported"]}
+    print("the last night against the same model and all else anew:", "the same bytes" if all(same.values()) else same)
+
+
+def _run(source: Path, root: Path, options: argparse.Namespace, **incremental: Any) -> dict[str, Any]:
+    """One night: its manifest, its exported bytes, and the processor seconds of embedding and recommending."""
+    from flows.nightly import nightly
+    from flows.settings import validate
+    from storage import snapshots
+    from storage.roots import Root
+
+    own = {"full_every": 0, "quality_drift": 1.0, **incremental}
+    settings = {**options.settings, "model": {"system": options.system}, "incremental": own, "gate": {"tolerance": 1.0}}
+    clock, log = Clock(), logging.getLogger("tastegraph")
+    log.setLevel(logging.INFO)
+    log.addHandler(clock)
+    published = nightly(str(source), str(root), validate(settings))
+    log.removeHandler(clock)
+    manifest = snapshots.manifest(Root(str(root)), published.run_id)
+    exported = {file["path"].split("/", 3)[3]: file["sha256"] for file in manifest["files"] if file["table"]}
+    by_stage = {stage: round(clock.seconds[stage], 2) for stage in STAGES if stage in clock.seconds}
+    return {"manifest": manifest, "exported": exported, "stages": by_stage, "seconds": sum(by_stage.values())}
+
+
+def _print(night: int, found: dict[str, Any], whole_s: float, beside: dict[str, Any] | None, system: str) -> None:
+    told, rows = found["manifest"]["incremental"], found["manifest"]["rows"]
+    work, images, users = told["work"], rows["image_embeddings"], rows["user_embeddings"]
+    counts = [
+        f"{work.get(name, 0):5} {work.get(name, 0) / total:6.1%}"
+        for name, total in (
+            ("images embedded", images),
+            ("images compared", images),
+            ("users embedded", users),
+            ("users recommended", users),
+        )
+    ]
+    figures = [
+        f"{_figure(found, key, system)}" + (f" {_interval(beside, key, system)}" if beside else "") for key in FIGURES
+    ]
+    share = found["seconds"] / whole_s
+    print(
+        f"{night:5} {told['how']:5} {' '.join(counts)} {found['seconds']:6.2f} {share:6.1%}  {'  '.join(figures)}",
+        flush=True,
+    )
+
+
+def _row(found: dict[str, Any], key: tuple[str, str], system: str) -> dict[str, Any] | None:
+    rows = [
+        row
+        for row in found["manifest"]["metrics"]
+        if (row["protocol"], row["metric"], row["system"], row["slice"]) == (*key, system, "all")
+    ]
+    return max(rows, key=lambda row: row["k"], default=None)
+
+
+def _figure(found: dict[str, Any], key: tuple[str, str], system: str) -> str:
+    row = _row(found, key, system)
+    return f"{row['value']:.3f}" if row else "-"
+
+
+def _interval(found: dict[str, Any], key: tuple[str, str], system: str) -> str:
+    row = _row(found, key, system)
+    return f"[{row['low']:.3f}, {row['high']:.3f}]" if row else "[-]"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--system", default="cdl")
+    parser.add_argument("--users", type=int, default=1500)
+    parser.add_argument("--images", type=int, default=3000)
+    parser.add_argument("--nights", type=int, default=14)
+    parser.add_argument("--full", type=int, nargs="*", default=[7, 14], help="nights that are run from nothing too")
+    parser.add_argument("--settings", type=json.loads, default={}, help="other settings, by section, as JSON")
+    parser.add_argument("--folder", type=Path, required=True, help="an empty folder for the community and the roots")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""Fourteen nights of a community that grows: what is new costs, what is old stays, and no night can be told from a run
+from nothing with the same model."""
+
+import shutil
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from flows import settings
+from flows.nightly import nightly
+from storage import snapshots
+from storage.roots import Root
+from storage.sources import demo
+from storage.sources.demo import DemoConfig
+from storage.sources.demo_growth import Growth, GrowthConfig
+from tasks import ledger
+from tasks.incremental import IncrementalConfig, Tonight, choose, memories_of
+from tasks.night import Start
+from tasks.word2vec import Word2VecConfig
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+GROWTH = GrowthConfig(new_images=0.02, left_images=0.01, new_users=0.02, returning_users=0.02, left_users=0.01)
+SETTINGS: dict[str, dict[str, Any]] = {
+    "model": {"system": "cdl"},
+    "evaluation": {"min_favorites": 199, "lower_to_community": False},  # nobody is tested: of so few all is noise
+    "images": {"size_px": 16, "shard_images": 16},
+    "word2vec": {"dimensions": 8, "min_count": 1},
+    "clusters": {"num_clusters": 16},
+    "training": {"epochs": 1},
+    "triplets": {"pool_images": 32},
+    "recommend": {"num_recommendations": 5, "num_similar": 4, "block_users": 64},
+    "incremental": {"start": "keep", "full_every": 0, "tag_drift": 0.2},
+}
+
+
+def run(source: Path, root: Path, system: str = "cdl", **incremental: Any) -> tuple[dict[str, Any], set[str]]:
+    """One night; returns its manifest, and the stages that ran."""
+    changes = {"model": {"system": system}, "incremental": SETTINGS["incremental"] | incremental}
+    state = nightly(str(source), str(root), settings.validate(SETTINGS | changes), return_state=True)
+    ran = {line.stage for line in ledger.lines_of(str(state.state_details.flow_run_id)) if line.ran}
+    return snapshots.manifest(Root(str(root)), state.result().run_id), ran
+
+
+def exported(manifest: dict[str, Any]) -> dict[str, str]:
+    """The digest of each exported file, by its place in the run."""
+    return {file["path"].split("/", 3)[3]: file["sha256"] for file in manifest["files"] if file["table"]}
+
+
+def ids(source: Path, table: str) -> set[str]:
+    name = f"{table[:-1]}_id"
+    file = source / ("images.parquet" if table == "images" else "users.csv")
+    return set((pl.read_parquet if file.suffix == ".parquet" else pl.read_csv)(file)[name])
+
+
+@pytest.fixture(scope="module")
+def growing(tmp_path_factory) -> tuple[Growth, Path, Path]:
+    """A community that can be shown as of any night, the source directory to show it in, and a root with night 0."""
+    folder = tmp_path_factory.mktemp("growing")
+    demo.write(DemoConfig(users=100, images=150, picture_px=16), folder / "whole")
+    growth = Growth(folder / "whole", GROWTH)
+    growth.write(0, folder / "source")
+    run(folder / "source", folder / "root")
+    return growth, folder / "source", folder / "root"
+
+
+def test_fourteen_nights_do_what_is_new_and_end_as_runs_from_nothing_with_the_same_model(growing, tmp_path):
+    growth, source, first = growing
+    root = tmp_path / "root"
+    shutil.copytree(first, root)
+    manifest = snapshots.runs(Root(str(root)))[0]
+    base = manifest["run_id"]
+    for night in range(1, GROWTH.nights + 1):
+        before, images = manifest["rows"], ids(source, "images")
+        growth.write(night, source)
+        manifest, ran = run(source, root)
+        told, work = manifest["incremental"], manifest["incremental"]["work"]
+        num_new = len(ids(source, "images") - images)
+
+        assert (told["how"], told["model"]) == ("keep", f"kept from run {base}"), told["why"]
+        assert manifest["is_current"]
+        assert {"train-cdl", "learn-vectors", "cluster-vectors", "sample-triplets"}.isdisjoint(ran)
+        assert num_new == 3
+        assert [work[f"images {done}"] for done in ("fetched", "decoded", "embedded")] == [num_new] * 3
+        assert work["users embedded"] < before["user_embeddings"] / 4
+        assert work["users recommended"] < before["user_embeddings"]
+        assert work["images compared"] < before["image_embeddings"]
+    assert exported(manifest) == exported(from_nothing(source, first, tmp_path / "fresh"))
+
+
+def from_nothing(source: Path, first: Path, root: Path, system: str = "cdl") -> dict[str, Any]:
+    """The manifest of a night that has the first night's model, and computes all the rest anew."""
+    shutil.copytree(first, root, ignore=shutil.ignore_patterns("cache"))
+    return run(source, root, system, take_over=False)[0]
+
+
+def test_any_system_with_embeddings_is_kept_and_new_users_and_images_are_folded_in(growing, tmp_path):
+    growth, source, _ = growing
+    first, root = tmp_path / "first", tmp_path / "root"
+    growth.write(0, source)
+    label = run(source, first, "ease")[0]["model"]
+    shutil.copytree(first, root)
+    growth.write(1, source)
+    manifest, ran = run(source, root, "ease")
+
+    assert manifest["incremental"]["how"] == "keep"
+    assert "fit-system" not in ran
+    assert manifest["model"] == label
+    assert manifest["rows"]["user_embeddings"] == len(ids(source, "users"))
+    assert 0 < manifest["incremental"]["work"]["images embedded"] <= 3  # of one, nothing may be known
+    assert exported(manifest) == exported(from_nothing(source, first, tmp_path / "fresh", "ease"))
+
+
+def test_a_warm_night_trains_on_from_the_published_weights_and_decodes_nothing_again(growing, tmp_path):
+    growth, source, first = growing
+    root = tmp_path / "root"
+    shutil.copytree(first, root)
+    growth.write(1, source)
+    manifest, ran = run(source, root, start="warm", warm_epochs=1)
+    told = manifest["incremental"]
+
+    assert (told["how"], told["model"].startswith("from the weights of run")) == ("warm", True)
+    assert "train-cdl" in ran
+    assert {"learn-vectors", "cluster-vectors"}.isdisjoint(ran)
+    assert told["work"]["images decoded"] == 3
+
+
+@pytest.fixture
+def choice(growing, tmp_path):
+    """What a night would start from that follows the first, with some of its circumstances or settings changed."""
+    root = Root(str(tmp_path / "root"))
+    shutil.copytree(growing[2], tmp_path / "root")
+    _, last = memories_of(snapshots.runs(root)[0])
+    tonight = Tonight(**{item.name: getattr(last, item.name) for item in fields(Tonight)})
+
+    def choose_with(config: IncrementalConfig | None = None, **changes: Any) -> Start:
+        config = config or IncrementalConfig(start="keep")
+        return choose(config, replace(tonight, **changes), "cdl", Word2VecConfig(min_count=1), root)
+
+    choose_with.root = root
+    return choose_with
+
+
+def test_a_night_keeps_the_model_that_was_published_last(choice):
+    start = choice()
+
+    assert (start.how, start.keeps_tags, start.num_kept) == ("keep", True, 1)
+    assert start.base == start.last
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"source": "elsewhere"}, "the source is another one"),
+        ({"lineage": "other"}, "code or settings have changed"),
+        ({"config": IncrementalConfig(start="keep", full_every=1)}, "1 nights since the last"),
+        ({"config": IncrementalConfig()}, "asked for"),
+    ],
+)
+def test_a_night_learns_from_nothing_and_says_why(choice, changes, why):
+    start = choice(**changes)
+
+    assert (start.how, start.base) == ("full", None)
+    assert why in start.why
+
+
+def test_a_lost_file_of_the_last_night_makes_a_full_one(choice):
+    lost = next(choice.root.entries("tables/user_embeddings")).path
+    choice.root.delete(lost)
+
+    assert (choice().how, choice().why.split(",")[0]) == ("full", lost)
+
+
+def test_pixels_are_taken_over_even_where_a_model_is_not_kept_but_not_those_of_other_settings(choice):
+    assert choice(lineage="other").shards
+    assert not choice(decoding="other").shards
+
+
+def test_tags_that_have_drifted_make_a_model_of_cdl_train_on(choice):
+    start = choice(IncrementalConfig(start="keep", tag_drift=-1.0))
+
+    assert (start.how, start.keeps_tags) == ("warm", False)
+    assert "tags have drifted by 0.000" in start.why
