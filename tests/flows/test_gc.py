@@ -101,7 +101,7 @@ def test_what_a_night_made_is_cleared_around_it_while_it_runs_after_it_was_kille
             again_log,
         )
         assert collected(root)["waiting_for"]
-        assert night.wait(timeout=120) == 0, again_log.read_text()
+        assert night.wait(timeout=300) == 0, again_log.read_text()
     said = again_log.read_text()
     assert "going on with run" in said
     assert {"ingest", "decode-images"} <= set(re.findall(r"^(\S+) +reused$", said, re.MULTILINE))
