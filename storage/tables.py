@@ -120,6 +120,13 @@ QUARANTINE = _table(
     _column("reason", pa.string(), "which rule it breaks, in a few fixed words that can be counted"),
     _column("value", pa.string(), "the offending value", optional=True),
 )
+TOMBSTONES = _table(
+    "tombstones",
+    ("kind", "id"),
+    "A user or an image that is to be forgotten; every row that names it, in any table, is left out.",
+    _column("kind", pa.string(), "user or image"),
+    _column("id", pa.string(), "the source's id of it"),
+)
 COMMUNITY = (USERS, IMAGES, FAVORITES, IMAGE_TAGS, USER_TAGS, CONTACTS, GROUPS, MEMBERSHIPS, IMAGE_FEATURES)
 
 # -- what the pipeline derives -----------------------------------------------------------------------------------------

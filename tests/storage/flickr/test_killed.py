@@ -1,0 +1,111 @@
+"""A crawl of 1,000 users and 20,000 photos, from a server that often fails, killed again and again."""
+
+import multiprocessing
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from storage.sources.flickr.walk import Asked
+from tests.storage.flickr.community import Community, make
+from tests.storage.flickr.run import quick, run
+from tests.storage.flickr.server import Faults, Flickr, served
+
+NUM_USERS, NUM_PHOTOS, ADDRESSES, KILLS = 1000, 20_000, 200, 10
+FAULTS = Faults(
+    statuses={0: (429, {"Retry-After": "1"}), 3: (500, {}), 4: (503, {}), 5: (502, {}), 6: (504, {}), 7: (429, {})},
+    truncated={10, 11, 12, 13},
+    hanging={23},
+)
+
+# Processes that are there at once, and take SIGKILL as any other.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["tests.storage.flickr.run"])
+
+
+def community() -> Community:
+    made = make(NUM_USERS, NUM_PHOTOS, addresses=ADDRESSES)
+    for user_id in list(made.users)[50::97]:
+        made.delete_user(user_id)
+    return made
+
+
+def start(flickr: Flickr, out: Path, resume: bool) -> multiprocessing.process.BaseProcess:
+    asked = Asked(users=(flickr.community.first,), groups=("90002@N20",), depth=20, max_users=NUM_USERS)
+    process = processes.Process(target=run, args=(out, quick(flickr.address), asked, resume))
+    process.start()
+    return process
+
+
+def prepare(flickr: Flickr) -> None:
+    """Faults of every kind, and lists that change when they are first read."""
+    flickr.faults = FAULTS
+    flickr.shifting = set(list(flickr.community.users)[::60])
+    longest = {user_id: user for user_id, user in flickr.community.users.items() if user_id in flickr.shifting}
+    for user in longest.values():  # more than one page
+        user.contacts = sorted({*user.contacts, *list(flickr.community.users)[100:220]})
+    html = b"<html>not found</html>"
+    flickr.pictures = {
+        "/65535/8_red_n.jpg": (200, {"Content-Type": "image/jpeg"}, html),
+        "/65535/9_blue_n.jpg": (200, {"Content-Type": "image/jpeg", "Content-Length": "5000"}, html),
+        "/65535/10_green_n.jpg": (200, {"Content-Type": "text/html"}, html),
+        "/65535/11_gold_n.jpg": (404, {}, b""),
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A crawl that ran through: its folder, what the server was asked for, what it answered."""
+    out = tmp_path_factory.mktemp("whole")
+    with served(community()) as flickr:
+        prepare(flickr)
+        process = start(flickr, out, resume=False)
+        process.join()
+        assert process.exitcode == 0
+        return out, flickr.asked, flickr.answered
+
+
+@pytest.fixture(scope="module")
+def killed(whole, tmp_path_factory):
+    """The same crawl, killed at equal distances on its way."""
+    out, total = tmp_path_factory.mktemp("killed"), sum(whole[1].values())
+    with served(community()) as flickr:
+        prepare(flickr)
+        for kill in range(KILLS):
+            process = start(flickr, out, resume=True)
+            while sum(flickr.asked.values()) < total * (kill + 1) / (KILLS + 1):
+                assert process.is_alive()
+                time.sleep(0.002)
+            process.kill()
+            process.join()
+        process = start(flickr, out, resume=True)
+        process.join()
+        assert process.exitcode == 0
+        return out, flickr.asked, flickr.answered
+
+
+def content(out: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(out)): file.read_bytes()
+        for file in sorted(out.rglob("*"))
+        if file.is_file() and ".crawl" not in file.parts
+    }
+
+
+def test_a_crawl_reads_the_whole_community_whatever_fails(whole):
+    out, asked, answered = whole
+    found = {file.stem: pl.read_parquet(file) for file in out.glob("*.parquet")}
+    made = community()
+    favorites = {
+        (user_id, photo)
+        for user_id, user in made.users.items()
+        if not user.hides_favorites
+        for photo, _ in user.favorites
+    }
+
+    assert set(found["users"]["user_id"]) == set(made.users)
+    assert set(found["favorites"].select("user_id", "image_id").rows()) == favorites
+    assert set(found["images"]["image_id"]) == {photo for _, photo in favorites}
+    assert len(found["images"]) > 19_000
+    assert asked.total() > answered.total() + 20  # it did fail
