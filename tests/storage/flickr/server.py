@@ -36,12 +36,13 @@ class StatFailError(Exception):
 
 @dataclass
 class Faults:
-    """What goes wrong, by a digest of the request, and only the first time that it is asked."""
+    """What goes wrong, by a digest of the request; only the first time that it is asked, or for good."""
 
     statuses: dict[int, tuple[int, dict[str, str]]] = field(default_factory=dict)  # remainder -> status, headers
     truncated: set[int] = field(default_factory=set)  # remainders of answers that break off
     hanging: set[int] = field(default_factory=set)  # and of those that come too late
     modulus: int = 1000
+    for_good: bool = False
 
 
 @dataclass
@@ -223,7 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
         name = name_of(arguments)
         with self.flickr.lock:
             self.flickr.asked[name] += 1
-            is_first = self.flickr.asked[name] == 1
+            is_first = self.flickr.asked[name] == 1 or self.flickr.faults.for_good
             try:
                 answer = {**self.flickr.answer(arguments), "stat": "ok"}
             except StatFailError as failure:
