@@ -9,7 +9,7 @@ from prefect import flow
 
 from storage.sources.flickr.crawl import FlickrConfig, begin, locked
 from storage.sources.flickr.walk import Asked, seeds_in
-from tasks.crawl import Crawled, fetch_pictures, read_lists, write_source
+from tasks.crawl import Crawled, api_key, fetch_pictures, read_lists, write_source
 
 
 @flow(name="crawl-flickr", persist_result=False)
@@ -38,9 +38,10 @@ def crawl(
     """
     config, folder = config or FlickrConfig(), Path(out).expanduser().resolve()
     more_users, more_groups = seeds_in(Path(seed_file)) if seed_file else ([], [])
-    seeds = (*(users or ()), *more_users), (*(groups or ()), *more_groups)
+    users, groups = [*(users or []), *more_users], [*(groups or []), *more_groups]
+    api_key()  # without one, nothing is begun
     with locked(folder):
-        begin(folder, Asked(users=seeds[0], groups=seeds[1], max_users=max_users, depth=depth), resume)
+        begin(folder, Asked(users=tuple(users), groups=tuple(groups), max_users=max_users, depth=depth), resume)
         requests = read_lists(str(folder), config)
         pictures = fetch_pictures(str(folder), config)
         return write_source(str(folder), requests, pictures)

@@ -19,7 +19,7 @@ from tests.storage.flickr.server import HANG_S, KEY
 def quick(address: str, **lists: object) -> FlickrConfig:
     """Settings under which a crawl of a server on loopback takes seconds, faults included."""
     return FlickrConfig(
-        api=ApiConfig(endpoint=f"{address}/services/rest/", timeout_s=HANG_S / 2, backoff_s=0.01),
+        api=ApiConfig(endpoint=f"{address}/services/rest/", timeout_s=HANG_S - 1, backoff_s=0.01),
         budget=BudgetConfig(requests_per_hour=10**8, burst=10**6),
         lists=replace(ListConfig(per_page=50), **lists),
         pictures=PictureConfig(allow_private=True, backoff_s=0.01, attempts=2, timeout_s=10.0),

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl
 from tests.storage.flickr.community import Community, jpeg
 
 KEY = "0123456789abcdef0123456789abcdef"
-HANG_S = 2.0  # how long a request that hangs does
+HANG_S = 5.0  # how long a request that hangs does
 
 Arguments = dict[str, str]
 Answer = dict[str, Any]
@@ -40,7 +40,7 @@ class Faults:
 
     statuses: dict[int, tuple[int, dict[str, str]]] = field(default_factory=dict)  # remainder -> status, headers
     truncated: set[int] = field(default_factory=set)  # remainders of answers that break off
-    hanging: set[int] = field(default_factory=set)  # and of those that come too late
+    hanging: set[str] = field(default_factory=set)  # what is asked where the answer comes too late
     modulus: int = 1000
     for_good: bool = False
 
@@ -56,6 +56,7 @@ class Flickr:
     answered: Counter[str] = field(default_factory=Counter)  # whole answers, by what was asked
     asked: Counter[str] = field(default_factory=Counter)  # the same with those that went wrong
     pictures: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)  # odd ones, by path
+    withdrawn: set[str] = field(default_factory=set)  # photos that are gone, although lists still name them
     echoes_key: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -158,7 +159,7 @@ class Flickr:
         return user_id, self.community.users[user_id]
 
     def _photo(self, arguments: Arguments) -> Any:
-        if arguments["photo_id"] not in self.community.photos:
+        if arguments["photo_id"] not in self.community.photos or arguments["photo_id"] in self.withdrawn:
             raise StatFailError(1, "Photo not found")
         return self.community.photos[arguments["photo_id"]]
 
@@ -232,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
         content = json.dumps(answer).encode()
         faults, drawn = self.flickr.faults, int(hashlib.sha256(name.encode()).hexdigest(), 16)
         drawn %= faults.modulus
-        if is_first and drawn in faults.hanging:
+        if is_first and name in faults.hanging:
             time.sleep(HANG_S)
         if is_first and drawn in faults.statuses:
             self.send(*faults.statuses[drawn], b"<html>no JSON at all</html>")

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import time
+from collections import Counter
 from pathlib import Path
 
 import polars as pl
@@ -13,11 +14,7 @@ from tests.storage.flickr.run import quick, run
 from tests.storage.flickr.server import Faults, Flickr, served
 
 NUM_USERS, NUM_PHOTOS, ADDRESSES, KILLS = 1000, 20_000, 200, 10
-FAULTS = Faults(
-    statuses={0: (429, {"Retry-After": "1"}), 3: (500, {}), 4: (503, {}), 5: (502, {}), 6: (504, {}), 7: (429, {})},
-    truncated={10, 11, 12, 13},
-    hanging={23},
-)
+FAILING = {0: (429, {"Retry-After": "1"})} | {row: ((429, 500, 502, 503, 504)[row % 5], {}) for row in range(1, 11)}
 
 # Processes that are there at once, and take SIGKILL as any other.
 processes = multiprocessing.get_context("forkserver")
@@ -39,8 +36,10 @@ def start(flickr: Flickr, out: Path, resume: bool) -> multiprocessing.process.Ba
 
 
 def prepare(flickr: Flickr) -> None:
-    """Faults of every kind, and lists that change when they are first read."""
-    flickr.faults = FAULTS
+    """The community as it is in the beginning, faults of every kind, lists that change when they are first read."""
+    flickr.community, flickr.asked, flickr.answered = community(), Counter(), Counter()
+    late = f"flickr.people.getPublicGroups user_id={list(flickr.community.users)[20]}"
+    flickr.faults = Faults(statuses=FAILING, truncated=set(range(11, 21)), hanging={late}, modulus=2000)
     flickr.shifting = set(list(flickr.community.users)[::60])
     longest = {user_id: user for user_id, user in flickr.community.users.items() if user_id in flickr.shifting}
     for user in longest.values():  # more than one page
@@ -55,34 +54,38 @@ def prepare(flickr: Flickr) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A crawl that ran through: its folder, what the server was asked for, what it answered."""
-    out = tmp_path_factory.mktemp("whole")
-    with served(community()) as flickr:
-        prepare(flickr)
-        process = start(flickr, out, resume=False)
-        process.join()
-        assert process.exitcode == 0
-        return out, flickr.asked, flickr.answered
+def server():
+    with served(Community({}, {}, {})) as flickr:
+        yield flickr
 
 
 @pytest.fixture(scope="module")
-def killed(whole, tmp_path_factory):
-    """The same crawl, killed at equal distances on its way."""
-    out, total = tmp_path_factory.mktemp("killed"), sum(whole[1].values())
-    with served(community()) as flickr:
-        prepare(flickr)
-        for kill in range(KILLS):
-            process = start(flickr, out, resume=True)
-            while sum(flickr.asked.values()) < total * (kill + 1) / (KILLS + 1):
-                assert process.is_alive()
-                time.sleep(0.002)
-            process.kill()
-            process.join()
-        process = start(flickr, out, resume=True)
+def whole(server, tmp_path_factory):
+    """A crawl that ran through: its folder, what the server was asked for, what it answered."""
+    out = tmp_path_factory.mktemp("whole")
+    prepare(server)
+    process = start(server, out, resume=False)
+    process.join()
+    assert process.exitcode == 0
+    return out, server.asked, server.answered
+
+
+@pytest.fixture(scope="module")
+def killed(server, whole, tmp_path_factory):
+    """The same crawl of the same server, killed at equal distances on its way."""
+    out = tmp_path_factory.mktemp("killed")
+    prepare(server)
+    for kill in range(KILLS):
+        process = start(server, out, resume=True)
+        while server.asked.total() < whole[1].total() * (kill + 1) / (KILLS + 1):
+            assert process.is_alive()
+            time.sleep(0.002)
+        process.kill()
         process.join()
-        assert process.exitcode == 0
-        return out, flickr.asked, flickr.answered
+    process = start(server, out, resume=True)
+    process.join()
+    assert process.exitcode == 0
+    return out, server.asked, server.answered
 
 
 def content(out: Path) -> dict[str, bytes]:

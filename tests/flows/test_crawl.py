@@ -1,0 +1,119 @@
+"""From the community to the export: a crawl as a user types it, and the night on what it leaves."""
+
+import json
+import os
+
+import polars as pl
+import pytest
+from prefect.blocks.system import Secret
+
+from flows import settings
+from flows.nightly import nightly
+from storage import snapshots
+from storage.roots import Root
+from tasks.crawl import api_key
+from tests import world
+from tests.flows.processes import environment, tastegraph
+from tests.storage.flickr.community import make
+from tests.storage.flickr.server import KEY, served
+
+LOOPBACK = {"pictures.allow_private": True, "budget.requests_per_hour": 10**8, "budget.burst": 10**6}
+TASKS = ["read-lists", "fetch-pictures", "write-source"]
+
+
+@pytest.fixture(scope="module")
+def flickr():
+    with served(make(60, 400)) as flickr:
+        yield flickr
+
+
+@pytest.fixture(scope="module")
+def arguments(flickr) -> list[str]:
+    """A crawl of the server, but for its folder."""
+    told = {**LOOPBACK, "api.endpoint": f"{flickr.address}/services/rest/", "api.backoff_s": 0.01}
+    sets = [word for name, value in told.items() for word in ("--set", f"{name}={value}")]
+    return ["crawl", "flickr", "--user", flickr.community.first, "--depth", "9", *sets]
+
+
+@pytest.fixture(scope="module")
+def crawled(arguments, tmp_path_factory):
+    """A crawl in a shell of its own, with a Prefect server of its own and everything logged; and its folder."""
+    out = tmp_path_factory.mktemp("crawled") / "flickr"
+    env = environment(out, FLICKR_API_KEY=KEY, PREFECT_LOGGING_LEVEL="DEBUG", PREFECT_LOGGING_ROOT_LEVEL="DEBUG")
+    del env["PREFECT_HOME"]  # the command line puts it below the folder
+    return tastegraph(*arguments, "--out", out, env=env), out
+
+
+@pytest.fixture
+def served_env(prefect_server, tmp_path) -> dict[str, str]:
+    return environment(tmp_path / "prefect", PREFECT_API_URL=prefect_server, FLICKR_API_KEY=KEY)
+
+
+def test_a_crawl_tells_its_tasks_and_what_came_out(crawled, flickr):
+    done, out = crawled
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"60 rows  {out}/users.parquet" in done.stdout
+    assert f"{flickr.requests():,} requests" in done.stdout
+    assert [line.split()[0] for line in done.stderr.splitlines() if " ran in " in line] == TASKS
+
+
+def test_the_key_is_in_nothing_that_a_crawl_says_or_leaves(crawled):
+    done, out = crawled
+    left = [file for file in out.rglob("*") if file.is_file()]
+
+    assert KEY not in done.stdout + done.stderr
+    assert any(file.name == "prefect.db" for file in left)
+    assert all(KEY.encode() not in file.read_bytes() for file in left)
+
+
+def test_what_was_crawled_goes_through_the_night_to_the_export(crawled, prefect_server, tmp_path):
+    root = Root(str(tmp_path))
+    published = nightly(str(crawled[1]), str(tmp_path), settings.validate(world.SETTINGS))
+    manifest, pointer = snapshots.manifest(root, published.run_id), snapshots.current(root)
+    lists = pl.read_parquet(snapshots.dataset(root, pointer, "recommendations"))
+    favorites = pl.read_parquet(crawled[1] / "favorites.parquet")
+
+    assert published.is_current
+    assert manifest["image_input"] == "pixels"
+    assert set(lists["user_id"]) == set(pl.read_parquet(crawled[1] / "users.parquet")["user_id"])
+    assert lists.join(favorites, on=["user_id", "image_id"], how="semi").is_empty()
+
+
+def test_a_second_crawl_asks_for_nothing_and_answers_in_json(crawled, arguments, served_env, flickr):
+    before = flickr.asked.total()
+    again = tastegraph(*arguments, "--out", crawled[1], "--json", env=served_env)
+    told = json.loads(again.stdout)
+
+    assert (told["requests"], told["pictures_asked"], told["rows"]["users"]) == (0, 0, 60)
+    assert flickr.asked.total() == before
+
+
+@pytest.mark.parametrize("change", [{"FLICKR_API_KEY": "wrong"}, {"FLICKR_API_KEY": ""}])
+def test_without_a_key_that_is_taken_a_crawl_ends_with_1_and_one_line_that_says_why(
+    arguments, served_env, tmp_path, change
+):
+    refused = tastegraph(*arguments, "--out", tmp_path / "flickr", env=served_env | change)
+    line = refused.stderr.splitlines()[-1]
+
+    assert refused.returncode == 1
+    assert "FLICKR_API_KEY" in line
+    assert line.startswith("tastegraph: ")
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_setting_that_does_not_exist_ends_with_2(arguments, served_env, tmp_path):
+    refused = tastegraph(*arguments, "--out", tmp_path / "flickr", "--set", "budget.per_hour=3", env=served_env)
+
+    assert refused.returncode == 2
+    assert "budget.per_hour: there is no such setting; there are burst, file, requests_per_hour" in refused.stderr
+
+
+def test_the_key_may_lie_in_a_prefect_secret(prefect_server, monkeypatch):
+    monkeypatch.delitem(os.environ, "FLICKR_API_KEY", raising=False)
+    with pytest.raises(ValueError, match="no Flickr API key: set FLICKR_API_KEY, or make a Prefect Secret"):
+        api_key()
+    Secret(value=KEY).save("flickr-api-key", overwrite=True)
+
+    assert api_key().get_secret_value() == KEY
+    assert KEY not in repr(api_key())
