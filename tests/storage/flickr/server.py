@@ -40,7 +40,7 @@ class Faults:
 
     statuses: dict[int, tuple[int, dict[str, str]]] = field(default_factory=dict)  # remainder -> status, headers
     truncated: set[int] = field(default_factory=set)  # remainders of answers that break off
-    hanging: set[str] = field(default_factory=set)  # what is asked where the answer comes too late
+    hanging: set[str] = field(default_factory=set)  # what is asked where no answer comes for long, and then none
     modulus: int = 1000
     for_good: bool = False
 
@@ -235,7 +235,8 @@ class _Handler(BaseHTTPRequestHandler):
         drawn %= faults.modulus
         if is_first and name in faults.hanging:
             time.sleep(HANG_S)
-        if is_first and drawn in faults.statuses:
+            self.close_connection = True
+        elif is_first and drawn in faults.statuses:
             self.send(*faults.statuses[drawn], b"<html>no JSON at all</html>")
         elif is_first and drawn in faults.truncated:
             self.send(200, {}, content[: len(content) // 2])
