@@ -99,9 +99,7 @@ def fetch_pictures(
     root = Root(str(out))
     with opened(out) as database, _reader(out, key, config, database) as reader:
         asked = pictures.fetch_due(database, reader.crawl, root, config.pictures, on_picture)
-        lost = f"SELECT image_id FROM images JOIN pictures USING (url) WHERE outcome = 'gone' AND {photos.IN_REACH}"
-        for (image_id,) in database.query(f"{lost} ORDER BY image_id"):
-            photos.find_address(database, reader, config.pictures.sizes, image_id)
+        photos.look_for(database, reader, config.pictures.sizes, pictures.not_there(reader.crawl))
         rows.forget_the_gone(database)
         return asked + pictures.fetch_due(database, reader.crawl, root, config.pictures, on_picture)
 

@@ -164,6 +164,6 @@ class Database:
         """Enter a tombstone: this id is gone upstream, and is to be forgotten downstream."""
         self.change("INSERT OR IGNORE INTO tombstones VALUES (?, ?)", (kind, id_))
 
-    def raise_(self, kind: Literal["user", "image"], id_: str) -> None:
+    def unbury(self, kind: Literal["user", "image"], id_: str) -> None:
         """Take a tombstone back: who was gone is there again."""
         self.change("DELETE FROM tombstones WHERE kind = ? AND id = ?", (kind, id_))

@@ -15,6 +15,7 @@ from storage.sources.flickr import answers, rows
 from storage.sources.flickr.client import Client, GoneError, NotPublicError, PassingError
 from storage.sources.flickr.database import Crawl, Database, Outcome, Page
 
+NEVER_FRESH = {"whereabouts"}  # what is asked because something has changed
 LOGIN_NEEDED = "*"  # stands for all groups: their members are told only to those who log in
 
 
@@ -144,7 +145,7 @@ class Reader:
         if any(self.read(kind, user_id) == "gone" for kind in OF_A_USER):
             self.database.bury("user", user_id)
             return False
-        self.database.raise_("user", user_id)
+        self.database.unbury("user", user_id)
         return True
 
     def read_group(self, group_id: str) -> None:
@@ -173,19 +174,26 @@ class Reader:
             listing.keep(self.database, id_, found)
             return self._note(kind, id_, "ok")
 
-    def ask(self, kind: str, id_: str, method: str, **arguments: str) -> tuple[Outcome, dict[str, Any]]:
-        """A single answer, with its outcome noted; empty where there is none, or where it was had before."""
-        if known := self.database.outcome(kind, id_, self.since):
-            return known[0], {}
+    def ask(
+        self, kind: str, id_: str, method: str, keep: Callable[[dict[str, Any]], str | None], **arguments: str
+    ) -> tuple[Outcome, str | None]:
+        """What came of a single question, now or when it was asked within the freshness window, and a detail.
+
+        `keep` enters the answer and returns the detail, in one transaction with the note that it was given.
+        """
+        if known := self.database.outcome(kind, id_, self.crawl.begun_at if kind in NEVER_FRESH else self.since):
+            return known
         try:
             answer = self.client.call(method, **arguments)
         except GoneError as error:
-            return self._note(kind, id_, "gone", str(error)), {}
+            return self._note(kind, id_, "gone", str(error)), None
         except NotPublicError as error:
-            return self._note(kind, id_, "not public", str(error)), {}
+            return self._note(kind, id_, "not public", str(error)), None
         except PassingError as error:
-            return self._note(kind, id_, "failed", str(error)), {}
-        return self._note(kind, id_, "ok"), answer
+            return self._note(kind, id_, "failed", str(error)), None
+        with self.database.transaction():
+            detail = keep(answer)
+            return self._note(kind, id_, "ok", detail), detail
 
     def _note(self, kind: str, id_: str, outcome: Outcome, detail: str | None = None) -> Outcome:
         self.database.note(kind, id_, self.clock(), outcome, detail)

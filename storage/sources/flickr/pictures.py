@@ -3,8 +3,9 @@
 import hashlib
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import BoundedSemaphore, Lock
@@ -89,24 +90,17 @@ def fetch_due(
 ) -> int:
     """How many addresses were asked for: those of the photos in reach that are not fresh. Raises FlickrError."""
     wanted = due(database, crawl, root, config)
-    done = failures = 0
-    downloader = Downloader(root, config)
-    with ThreadPoolExecutor(config.threads) as pool:
-        for start in range(0, len(wanted), BATCH):
-            futures = [pool.submit(downloader.fetch, picture) for picture in wanted[start : start + BATCH]]
-            for future in as_completed(futures):
-                picture = future.result()
-                keep(database, picture, time.time())
-                done += 1
-                on_picture(done, len(wanted))
-                failures = failures + 1 if picture.outcome == "failed" else 0
-                if failures == config.failures:
-                    pool.shutdown(cancel_futures=True)
-                    raise FlickrError(
-                        f"{failures} pictures failed one after the other, the last one with: {picture.reason}; "
-                        f"start again later with --resume"
-                    )
-    downloader.close()
+    failures = 0
+    with closing(Downloader(root, config)) as downloader:
+        for done, picture in enumerate(downloader.fetch_all(wanted), 1):
+            keep(database, picture, time.time())
+            on_picture(done, len(wanted))
+            failures = failures + 1 if picture.outcome == "failed" else 0
+            if failures == config.failures:
+                raise FlickrError(
+                    f"{failures} pictures failed one after the other, the last one with: {picture.reason}; "
+                    f"start again later with --resume"
+                )
     return len(wanted)
 
 
@@ -117,12 +111,19 @@ def due(database: Database, crawl: Crawl, root: Root, config: PictureConfig) -> 
         f"""SELECT DISTINCT images.url, outcome, reason, path, etag, last_modified, fetched_at
             FROM images LEFT JOIN pictures USING (url) WHERE url IS NOT NULL AND {IN_REACH} ORDER BY images.url"""
     )
-    found = [(Picture(url, outcome or "", *known), at) for url, outcome, *known, at in rows]
-    return [
-        picture if picture.path and root.exists(picture.path) else Picture(picture.url)
-        for picture, at in found
-        if at is None or at < since or picture.outcome == "failed"
-    ]
+    wanted = []
+    for url, outcome, reason, path, etag, last_modified, fetched_at in rows:
+        is_missing = path is not None and not root.exists(path)
+        if is_missing or fetched_at is None or fetched_at < since or outcome == "failed":
+            has_file = path is not None and not is_missing
+            wanted.append(Picture(url, outcome, reason, path, etag, last_modified) if has_file else Picture(url))
+    return wanted
+
+
+def not_there(crawl: Crawl) -> str:
+    """The query of the images whose picture this crawl did not find where it should be."""
+    return f"""SELECT image_id FROM images JOIN pictures USING (url)
+        WHERE outcome = 'gone' AND fetched_at >= {crawl.begun_at!r} AND {IN_REACH} ORDER BY image_id"""
 
 
 def keep(database: Database, picture: Picture, now: float) -> None:
@@ -158,6 +159,16 @@ class Downloader:
 
     def close(self) -> None:
         self._http.close()
+
+    def fetch_all(self, wanted: Sequence[Picture]) -> Iterator[Picture]:
+        """What came of each picture, in the order in which they come."""
+        with ThreadPoolExecutor(self.config.threads) as pool:
+            try:
+                for start in range(0, len(wanted), BATCH):
+                    futures = [pool.submit(self.fetch, picture) for picture in wanted[start : start + BATCH]]
+                    yield from (future.result() for future in as_completed(futures))
+            finally:  # also where the crawl ends before the pictures do
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def fetch(self, known: Picture) -> Picture:
         """What came of a picture; of one that did not change, what was known."""

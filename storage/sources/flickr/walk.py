@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from storage.sources.flickr import answers, rows
 from storage.sources.flickr.answers import Person
@@ -90,16 +91,18 @@ class Walk:
     def _resolve(self, seed: str) -> str | None:
         """The id of a seed, with its name entered; None where there is no such user any more."""
         if NSID.fullmatch(seed):
-            outcome, answer = self.reader.ask("seed", seed, "flickr.people.getInfo", user_id=seed)
-            person = Person(seed, answers.text(answer.get("person", {}).get("username")))
+            outcome, _ = self.reader.ask("seed", seed, "flickr.people.getInfo", self._keep_name, user_id=seed)
             if outcome == "gone":
                 self.database.bury("user", seed)
-        else:
-            outcome, answer = self.reader.ask("seed", seed, "flickr.people.findByUsername", username=seed)
-            person = Person(str(answer.get("user", {}).get("nsid", "")), seed)
-            if answer:
-                self.database.change("UPDATE fetched SET detail = ? WHERE kind = 'seed' AND id = ?", (person[0], seed))
-            elif known := self.database.outcome("seed", seed, self.reader.since):
-                person = Person(known[1] or "", None)
-        rows.keep_names(self.database, [person])
-        return person.user_id if outcome != "gone" and person.user_id else None
+            return None if outcome == "gone" else seed
+        outcome, id_ = self.reader.ask("seed", seed, "flickr.people.findByUsername", self._keep_name, username=seed)
+        if outcome == "failed":
+            raise FlickrError(f"seed {seed!r}: cannot be looked up now; start again later with --resume")
+        return id_ if outcome == "ok" else None
+
+    def _keep_name(self, answer: dict[str, Any]) -> str | None:
+        """Enter the name that either method tells, and return the id."""
+        told = answer.get("person") or answer.get("user") or {}
+        if nsid := answers.text(told.get("nsid")):
+            rows.keep_names(self.database, [Person(nsid, answers.text(told.get("username")))])
+        return nsid

@@ -42,6 +42,7 @@ class Faults:
     truncated: set[int] = field(default_factory=set)  # remainders of answers that break off
     hanging: set[str] = field(default_factory=set)  # what is asked where no answer comes for long, and then none
     modulus: int = 1000
+    methods: str = ""  # only of those that begin so
     for_good: bool = False
 
 
@@ -225,7 +226,8 @@ class _Handler(BaseHTTPRequestHandler):
         name = name_of(arguments)
         with self.flickr.lock:
             self.flickr.asked[name] += 1
-            is_first = self.flickr.asked[name] == 1 or self.flickr.faults.for_good
+            may_fail = self.flickr.asked[name] == 1 or self.flickr.faults.for_good
+            may_fail &= name.startswith(f"flickr.{self.flickr.faults.methods}")
             try:
                 answer = {**self.flickr.answer(arguments), "stat": "ok"}
             except StatFailError as failure:
@@ -233,12 +235,12 @@ class _Handler(BaseHTTPRequestHandler):
         content = json.dumps(answer).encode()
         faults, drawn = self.flickr.faults, int(hashlib.sha256(name.encode()).hexdigest(), 16)
         drawn %= faults.modulus
-        if is_first and name in faults.hanging:
+        if may_fail and name in faults.hanging:
             time.sleep(HANG_S)
             self.close_connection = True
-        elif is_first and drawn in faults.statuses:
+        elif may_fail and drawn in faults.statuses:
             self.send(*faults.statuses[drawn], b"<html>no JSON at all</html>")
-        elif is_first and drawn in faults.truncated:
+        elif may_fail and drawn in faults.truncated:
             self.send(200, {}, content[: len(content) // 2])
         else:
             with self.flickr.lock:

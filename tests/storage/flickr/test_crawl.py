@@ -181,6 +181,27 @@ def test_flickr_is_asked_where_a_picture_went_that_is_not_there(go, flickr):
     assert withdrawn not in ids(after["favorites"], "image_id")
 
 
+def test_a_photo_is_looked_for_when_it_vanishes_however_lately_its_address_was_asked_for(go, flickr, tmp_path):
+    go()
+    image_id = next(id_ for id_, photo in flickr.community.photos.items() if not photo.is_listed_with_address)
+    flickr.community.delete_photo(image_id)
+    with crawl.opened(tmp_path / "source") as database:  # as if all but this answer had been had a month ago
+        database.change("UPDATE fetched SET fetched_at = fetched_at - 2600000 WHERE kind != 'sizes'")
+
+    assert go(freshness_days=7)["tombstones"].rows() == [("image", image_id)]
+
+
+def test_a_picture_whose_file_was_lost_is_fetched_again(go, flickr, tmp_path):
+    before = go()
+    lost = before["images"]["path"][0]
+    (tmp_path / "source" / lost).unlink()
+    asked = flickr.requests()
+    go(freshness_days=7)
+
+    assert (tmp_path / "source" / lost).is_file()
+    assert flickr.requests() == asked
+
+
 def test_who_comes_back_loses_the_tombstone(go, flickr, users):
     leaver = list(users)[5]
     kept = users[leaver]
@@ -222,6 +243,17 @@ def test_a_crawl_that_did_not_end_is_in_the_way_until_it_is_resumed(go, flickr):
     found = go(Asked(), resume=True)
 
     assert ids(found["users"], "user_id") == set(flickr.community.users)
+
+
+def test_a_seed_given_by_name_is_looked_up_once_also_if_the_crawl_breaks_off_after_it(go, flickr):
+    flickr.faults = Faults(statuses={0: (404, {})}, modulus=1, methods="contacts", for_good=True)
+    with pytest.raises(FlickrError):
+        go(Asked(users=("user 3",)))
+    flickr.faults = Faults()
+    found = go(Asked(), resume=True)
+
+    assert found["users"].filter(name="user 3").height == 1
+    assert flickr.requests("people.findByUsername") == 1
 
 
 def test_a_crawl_without_a_seed_or_one_to_resume_is_refused(go):

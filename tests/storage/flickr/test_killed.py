@@ -3,6 +3,8 @@
 import multiprocessing
 import time
 from collections import Counter
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import polars as pl
@@ -21,6 +23,7 @@ processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["tests.storage.flickr.run"])
 
 
+@cache
 def community() -> Community:
     made = make(NUM_USERS, NUM_PHOTOS, addresses=ADDRESSES)
     for user_id in list(made.users)[50::97]:
@@ -37,7 +40,7 @@ def start(flickr: Flickr, out: Path, resume: bool) -> multiprocessing.process.Ba
 
 def prepare(flickr: Flickr) -> None:
     """The community as it is in the beginning, faults of every kind, lists that change when they are first read."""
-    flickr.community, flickr.asked, flickr.answered = community(), Counter(), Counter()
+    flickr.community, flickr.asked, flickr.answered = deepcopy(community()), Counter(), Counter()
     late = f"flickr.people.getPublicGroups user_id={list(flickr.community.users)[20]}"
     flickr.faults = Faults(statuses=FAILING, truncated=set(range(11, 21)), hanging={late}, modulus=2000)
     flickr.shifting = set(list(flickr.community.users)[::60])
