@@ -42,6 +42,6 @@ def crawl(
     api_key()  # without one, nothing is begun
     with locked(folder):
         begin(folder, Asked(users=tuple(users), groups=tuple(groups), max_users=max_users, depth=depth), resume)
-        requests = read_lists(str(folder), config)
-        pictures = fetch_pictures(str(folder), config)
-        return write_source(str(folder), requests, pictures)
+        listed = read_lists(str(folder), config)
+        fetched = fetch_pictures(str(folder), config)
+        return write_source(str(folder), [listed, fetched])

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import SecretStr
 
 from storage.sources.flickr import crawl
-from storage.sources.flickr.crawl import FlickrConfig
+from storage.sources.flickr.crawl import Effort, FlickrConfig
 from tasks import ledger
 from tasks.progress import Progress
 
@@ -31,22 +31,23 @@ class Crawled:
 
 
 @task(name="read-lists", cache_policy=NO_CACHE, on_completion=[ledger.note], on_failure=[ledger.note])
-def read_lists(out: str, config: FlickrConfig) -> int:
-    """Read every list of the users in reach that is not fresh; returns how many requests that took."""
+def read_lists(out: str, config: FlickrConfig) -> Effort:
+    """Read every list of the users in reach that is not fresh."""
     return crawl.read_lists(Path(out), api_key(), config, _shown("read-lists", "users at most"))
 
 
 @task(name="fetch-pictures", cache_policy=NO_CACHE, on_completion=[ledger.note], on_failure=[ledger.note])
-def fetch_pictures(out: str, config: FlickrConfig) -> int:
-    """Fetch the pictures that are not fresh; returns how many were asked for."""
+def fetch_pictures(out: str, config: FlickrConfig) -> Effort:
+    """Fetch the pictures that are not fresh."""
     return crawl.fetch_pictures(Path(out), api_key(), config, _shown("fetch-pictures", "pictures"))
 
 
 @task(name="write-source", cache_policy=NO_CACHE, on_completion=[ledger.note], on_failure=[ledger.note])
-def write_source(out: str, requests: int, pictures_asked: int) -> Crawled:
+def write_source(out: str, efforts: list[Effort]) -> Crawled:
     """Write the source directory, and end the crawl."""
     written = crawl.write_source(Path(out))
-    return Crawled(out, written.rows, written.pictures, written.unread, requests, pictures_asked)
+    requests, pictures = (sum(getattr(effort, kind) for effort in efforts) for kind in ("requests", "pictures"))
+    return Crawled(out, written.rows, written.pictures, written.unread, requests, pictures)
 
 
 def api_key() -> SecretStr:

@@ -34,6 +34,14 @@ class FlickrConfig:
     pictures: PictureConfig = field(default_factory=PictureConfig)
 
 
+@dataclass(frozen=True)
+class Effort:
+    """What a part of a crawl asked for, since its process was started."""
+
+    requests: int  # of the API
+    pictures: int = 0  # addresses
+
+
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
     """Holds the folder for one crawl; a lock of the kernel, which a killed process gives back."""
@@ -81,27 +89,30 @@ def begin(out: Path, asked: Asked, resume: bool) -> None:
             database.begin(wanted, time.time())
 
 
-def read_lists(out: Path, key: SecretStr, config: FlickrConfig, on_user: Progress = lambda _done, _total: None) -> int:
-    """Walk through the community and read everything but the pictures; returns how many requests that took."""
+def read_lists(
+    out: Path, key: SecretStr, config: FlickrConfig, on_user: Progress = lambda _done, _total: None
+) -> Effort:
+    """Walk through the community and read everything but the pictures."""
     with opened(out) as database, _reader(out, key, config, database) as reader:
         database.try_the_failed_again()
         Walk(database, reader, _asked(reader.crawl), on_user).go()
         photos.drop_the_vanished(database, reader, config.pictures.sizes)
         photos.complete(database, reader, config.pictures.sizes)
         rows.forget_the_gone(database)
-        return reader.client.requests
+        return Effort(reader.client.requests)
 
 
 def fetch_pictures(
     out: Path, key: SecretStr, config: FlickrConfig, on_picture: Progress = lambda _done, _total: None
-) -> int:
-    """Fetch the pictures that are due; returns how many. Of one that is not there, Flickr is asked where it went."""
+) -> Effort:
+    """Fetch the pictures that are due. Of one that is not there, Flickr is asked where it went."""
     root = Root(str(out))
     with opened(out) as database, _reader(out, key, config, database) as reader:
         asked = pictures.fetch_due(database, reader.crawl, root, config.pictures, on_picture)
         photos.look_for(database, reader, config.pictures.sizes, pictures.not_there(reader.crawl))
         rows.forget_the_gone(database)
-        return asked + pictures.fetch_due(database, reader.crawl, root, config.pictures, on_picture)
+        asked += pictures.fetch_due(database, reader.crawl, root, config.pictures, on_picture)
+        return Effort(reader.client.requests, asked)
 
 
 def write_source(out: Path) -> Written:

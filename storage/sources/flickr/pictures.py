@@ -3,7 +3,7 @@
 import hashlib
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -91,8 +91,8 @@ def fetch_due(
     """How many addresses were asked for: those of the photos in reach that are not fresh. Raises FlickrError."""
     wanted = due(database, crawl, root, config)
     failures = 0
-    with closing(Downloader(root, config)) as downloader:
-        for done, picture in enumerate(downloader.fetch_all(wanted), 1):
+    with closing(Downloader(root, config)) as downloader, closing(downloader.fetch_all(wanted)) as found:
+        for done, picture in enumerate(found, 1):
             keep(database, picture, time.time())
             on_picture(done, len(wanted))
             failures = failures + 1 if picture.outcome == "failed" else 0
@@ -160,7 +160,7 @@ class Downloader:
     def close(self) -> None:
         self._http.close()
 
-    def fetch_all(self, wanted: Sequence[Picture]) -> Iterator[Picture]:
+    def fetch_all(self, wanted: Sequence[Picture]) -> Generator[Picture, None, None]:
         """What came of each picture, in the order in which they come."""
         with ThreadPoolExecutor(self.config.threads) as pool:
             try:
