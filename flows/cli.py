@@ -273,7 +273,9 @@ def _prepare_prefect(root: str) -> None:
 
 def _stop(number: int, _frame: Any) -> NoReturn:
     """End a run that is asked to stop as one that ends by itself, so that Prefect's server ends with it."""
-    typer.echo("tastegraph: stopped; start it again the same way, and it goes on from here", err=True)
+    typer.echo(
+        "tastegraph: stopped; start it again the same way (a crawl with --resume), and it goes on from here", err=True
+    )
     sys.exit(128 + number)
 
 

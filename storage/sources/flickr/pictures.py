@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from threading import BoundedSemaphore, Lock
+from threading import BoundedSemaphore, Event, Lock
 from urllib.parse import urlsplit
 
 import httpx
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt
 
 from storage.images import ImageConfig, ImageError, decode
 from storage.roots import Root
@@ -155,7 +155,7 @@ class Downloader:
             max_redirects=MOST_REDIRECTS,
         )
         self._hosts: dict[str, BoundedSemaphore] = {}
-        self._lock = Lock()
+        self._lock, self._ending = Lock(), Event()
 
     def close(self) -> None:
         self._http.close()
@@ -168,6 +168,7 @@ class Downloader:
                     futures = [pool.submit(self.fetch, picture) for picture in wanted[start : start + BATCH]]
                     yield from (future.result() for future in as_completed(futures))
             finally:  # also where the crawl ends before the pictures do
+                self._ending.set()
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def fetch(self, known: Picture) -> Picture:
@@ -175,6 +176,7 @@ class Downloader:
         retrying = Retrying(
             retry=retry_if_exception_type(PassingError),
             stop=stop_after_attempt(self.config.attempts),
+            sleep=sleep_using_event(self._ending),
             wait=backoff(self.config.backoff_s, zlib.crc32(f"{self.config.seed} {known.url}".encode())),
             reraise=True,
         )
