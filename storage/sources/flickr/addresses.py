@@ -6,6 +6,8 @@ resolves to something else a moment later gains nothing. Redirects pass here too
 
 import ipaddress
 import socket
+import ssl
+from functools import cache
 
 import httpx
 
@@ -24,7 +26,7 @@ class PublicOnly(httpx.BaseTransport):
     def __init__(self, allow_private: bool, connections: int) -> None:
         self.allow_private = allow_private
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-        self._inner = httpx.HTTPTransport(trust_env=False, limits=limits)
+        self._inner = httpx.HTTPTransport(verify=certificates(), trust_env=False, limits=limits)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.host
@@ -37,6 +39,12 @@ class PublicOnly(httpx.BaseTransport):
 
     def close(self) -> None:
         self._inner.close()
+
+
+@cache
+def certificates() -> ssl.SSLContext:
+    """Whom to trust; read once, as that takes longer than many a request."""
+    return httpx.create_ssl_context()
 
 
 def public_address(host: str) -> str:

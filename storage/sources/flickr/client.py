@@ -17,6 +17,7 @@ import httpx
 from pydantic import SecretStr
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
+from storage.sources.flickr.addresses import certificates
 from storage.sources.flickr.budget import Budget
 
 INVALID_KEY = 100
@@ -81,7 +82,8 @@ class Client:
     ) -> None:
         self.config, self.budget, self.requests = config, budget, 0
         self._key, self._failures = key, 0
-        self._http = httpx.Client(timeout=config.timeout_s, headers={"User-Agent": "TasteGraph"})
+        headers = {"User-Agent": "TasteGraph"}
+        self._http = httpx.Client(verify=certificates(), timeout=config.timeout_s, headers=headers)
         self._retrying = Retrying(
             retry=retry_if_exception_type(PassingError),
             stop=stop_after_attempt(config.attempts),

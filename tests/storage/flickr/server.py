@@ -56,6 +56,7 @@ class Flickr:
     shifting: set[str] = field(default_factory=set)  # users whose lists change the first time they are read
     answered: Counter[str] = field(default_factory=Counter)  # whole answers, by what was asked
     asked: Counter[str] = field(default_factory=Counter)  # the same with those that went wrong
+    received: Counter[str] = field(default_factory=Counter)  # requests of the API, and of pictures
     pictures: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)  # odd ones, by path
     withdrawn: set[str] = field(default_factory=set)  # photos that are gone, although lists still name them
     echoes_key: bool = False
@@ -63,7 +64,8 @@ class Flickr:
 
     def requests(self, method: str = "") -> int:
         """How often the API was asked."""
-        return sum(count for asked, count in self.asked.items() if asked.startswith(f"flickr.{method}"))
+        with self.lock:
+            return sum(count for asked, count in self.asked.items() if asked.startswith(f"flickr.{method}"))
 
     # -- the API -------------------------------------------------------------------------------------------------------
 
@@ -226,6 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
         name = name_of(arguments)
         with self.flickr.lock:
             self.flickr.asked[name] += 1
+            self.flickr.received["api"] += 1
             may_fail = self.flickr.asked[name] == 1 or self.flickr.faults.for_good
             may_fail &= name.startswith(f"flickr.{self.flickr.faults.methods}")
             try:
@@ -250,6 +253,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         with self.flickr.lock:
             self.flickr.asked[f"GET {self.path}"] += 1
+            self.flickr.received["pictures"] += 1
             odd = self.flickr.pictures.get(self.path)
         if odd:
             self.send(*odd)

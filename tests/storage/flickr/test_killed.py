@@ -10,13 +10,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from storage.sources.flickr.pictures import PictureConfig
 from storage.sources.flickr.walk import Asked
 from tests.storage.flickr.community import Community, make
 from tests.storage.flickr.run import quick, run
 from tests.storage.flickr.server import Faults, Flickr, served
 
-NUM_USERS, NUM_PHOTOS, ADDRESSES, KILLS = 1000, 20_000, 200, 10
+NUM_USERS, NUM_PHOTOS, ADDRESSES = 1000, 20_000, 200
 FAILING = {0: (429, {"Retry-After": "1"})} | {row: ((429, 500, 502, 503, 504)[row % 5], {}) for row in range(1, 11)}
+KILLED_AT = [("api", share / 10) for share in (0.5, 2, 3, 4, 5, 6, 8, 9.7)] + [("pictures", 0.3), ("pictures", 0.7)]
 
 # Processes that are there at once, and take SIGKILL as any other.
 processes = multiprocessing.get_context("forkserver")
@@ -40,7 +42,8 @@ def start(flickr: Flickr, out: Path, resume: bool) -> multiprocessing.process.Ba
 
 def prepare(flickr: Flickr) -> None:
     """The community as it is in the beginning, faults of every kind, lists that change when they are first read."""
-    flickr.community, flickr.asked, flickr.answered = deepcopy(community()), Counter(), Counter()
+    flickr.community = deepcopy(community())
+    flickr.asked, flickr.answered, flickr.received = Counter(), Counter(), Counter()
     late = f"flickr.people.getPublicGroups user_id={list(flickr.community.users)[20]}"
     flickr.faults = Faults(statuses=FAILING, truncated=set(range(11, 21)), hanging={late}, modulus=2000)
     flickr.shifting = set(list(flickr.community.users)[::60])
@@ -70,17 +73,17 @@ def whole(server, tmp_path_factory):
     process = start(server, out, resume=False)
     process.join()
     assert process.exitcode == 0
-    return out, server.asked, server.answered
+    return out, server.asked, server.answered, server.received
 
 
 @pytest.fixture(scope="module")
 def killed(server, whole, tmp_path_factory):
-    """The same crawl of the same server, killed at equal distances on its way."""
+    """The same crawl of the same server, killed while it reads lists, and while it fetches pictures."""
     out = tmp_path_factory.mktemp("killed")
     prepare(server)
-    for kill in range(KILLS):
+    for kind, share in KILLED_AT:
         process = start(server, out, resume=True)
-        while server.asked.total() < whole[1].total() * (kill + 1) / (KILLS + 1):
+        while server.received[kind] < share * whole[3][kind]:
             assert process.is_alive()
             time.sleep(0.002)
         process.kill()
@@ -88,7 +91,7 @@ def killed(server, whole, tmp_path_factory):
     process = start(server, out, resume=True)
     process.join()
     assert process.exitcode == 0
-    return out, server.asked, server.answered
+    return out, server.asked, server.answered, server.received
 
 
 def content(out: Path) -> dict[str, bytes]:
@@ -104,7 +107,7 @@ def read(out: Path) -> dict[str, pl.DataFrame]:
 
 
 def test_a_crawl_reads_the_whole_community_whatever_fails(whole):
-    out, asked, answered = whole
+    out, asked, answered, _ = whole
     found, made = read(out), community()
     favorites = {
         (user_id, photo, second)
@@ -151,5 +154,5 @@ def test_a_kill_loses_at_most_the_page_and_the_pictures_in_flight(whole, killed)
     more = killed[2] - whole[2]
     pages = sum(count for asked, count in more.items() if asked.startswith("flickr."))
 
-    assert pages <= KILLS
-    assert more.total() - pages <= 2 * 8  # two of the kills at most, eight pictures at once
+    assert pages <= len(KILLED_AT)
+    assert more.total() - pages <= 2 * PictureConfig().threads  # two of the kills were among the pictures
