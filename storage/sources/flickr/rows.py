@@ -105,6 +105,8 @@ def forget_the_gone(database: Database) -> None:
         database.change(f"DELETE FROM contacts WHERE contact_id IN {users}")
         database.change(f"DELETE FROM favorites WHERE image_id IN {images}")
         database.change(f"DELETE FROM images WHERE image_id IN {images}")
+        # Their rows are not there any more, should they come back.
+        database.change(f"DELETE FROM fetched WHERE outcome = 'ok' AND (id IN {users} OR id IN {images})")
         database.change("DELETE FROM pictures WHERE url NOT IN (SELECT url FROM images WHERE url IS NOT NULL)")
 
 

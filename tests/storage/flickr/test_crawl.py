@@ -202,17 +202,22 @@ def test_a_picture_whose_file_was_lost_is_fetched_again(go, flickr, tmp_path):
     assert flickr.requests() == asked
 
 
-def test_who_comes_back_loses_the_tombstone(go, flickr, users):
+def test_who_comes_back_loses_the_tombstone_and_has_all_their_rows_again(go, flickr, users, tmp_path):
     leaver = list(users)[5]
     kept = users[leaver]
-    go()
+    before = go()
     del users[leaver]
-    assert ("user", leaver) in go()["tombstones"].rows()
+    with crawl.opened(tmp_path / "source") as database:  # one of their lists alone is old enough to be asked for
+        database.change("UPDATE fetched SET fetched_at = 0 WHERE kind = 'tags' AND id = ?", (leaver,))
+    assert ("user", leaver) in go(freshness_days=7)["tombstones"].rows()
     users[leaver] = kept
-    after = go()
+    with crawl.opened(tmp_path / "source") as database:  # a week later
+        database.change("UPDATE fetched SET fetched_at = 0 WHERE outcome = 'gone' OR kind = 'contacts'")
+    after = go(freshness_days=7)
 
-    assert after["tombstones"].is_empty()
-    assert leaver in ids(after["users"], "user_id")
+    assert ("user", leaver) not in after["tombstones"].rows()
+    for name in ("favorites", "user_tags", "memberships"):
+        assert after[name].filter(user_id=leaver).equals(before[name].filter(user_id=leaver))
 
 
 def test_pictures_that_nobody_shows_any_more_are_deleted(go, flickr, users, tmp_path):
