@@ -17,6 +17,7 @@ import pyarrow as pa
 from flows.settings import OWN_SETTINGS, PUBLISHED, ModelConfig, NightlyConfig
 from models.systems import SYSTEMS
 from storage import tables
+from storage.sources.flickr.crawl import FlickrConfig
 from storage.tables import Table
 
 DOCS = Path(__file__).parent
@@ -57,18 +58,26 @@ def settings_page() -> str:
         "`flows/paper.yaml`.",
     ]
     for section in fields(NightlyConfig):
-        owner, defaults = owners()[section.name][0], getattr(NightlyConfig(), section.name)
-        parts += [f"## {section.name}", *_settings(owner, defaults)]
+        parts += _section(section.name, NightlyConfig())
         if section.name == "model":
             for name, own in OWN_SETTINGS.items():
                 parts += [f"### `model.system={name}`", *_source(name), *_settings(own, own(**PUBLISHED.get(name, {})))]
+    parts.append("The sections that follow are those of `tastegraph crawl flickr` and the flow `crawl`.")
+    for section in fields(FlickrConfig):
+        parts += _section(section.name, FlickrConfig())
     return "\n\n".join(parts) + "\n"
 
 
 def owners() -> dict[str, list[type]]:
     """The classes whose fields are the settings of each section; `model` has one for each system."""
-    sections = {section.name: [type(getattr(NightlyConfig(), section.name))] for section in fields(NightlyConfig)}
+    flows = (NightlyConfig(), FlickrConfig())
+    sections = {section.name: [type(getattr(flow, section.name))] for flow in flows for section in fields(flow)}
     return sections | {"model": [ModelConfig, *OWN_SETTINGS.values()]}
+
+
+def _section(name: str, flow: Any) -> list[str]:
+    """A section's heading and its settings."""
+    return [f"## {name}", *_settings(owners()[name][0], getattr(flow, name))]
 
 
 def _source(system: str) -> list[str]:

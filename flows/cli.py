@@ -19,6 +19,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="From an image community's raw data to versioned recommendations in Parquet.",
 )
+crawl_app = typer.Typer(no_args_is_help=True, help="From a living community to a source directory.")
+app.add_typer(crawl_app, name="crawl")
 out = Console()
 
 FAILED, USAGE, NOT_CURRENT = 1, 2, 3
@@ -182,6 +184,33 @@ def tune(
     raise typer.Exit(FAILED if tuned.lacking else 0)
 
 
+@crawl_app.command("flickr")
+def crawl_flickr(
+    out_: Annotated[Path, typer.Option("--out", help="The source directory; what a crawl remembers lies below it.")],
+    user: Annotated[list[str] | None, typer.Option(help="A seed, by id or user name; may be repeated.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="A group of seeds, by id; may be repeated.")] = None,
+    seed_file: Annotated[Path | None, typer.Option(help="Seeds, one a line; a group as group:ID.")] = None,
+    max_users: Annotated[int, typer.Option(min=1, help="Users read in all.")] = 1000,
+    depth: Annotated[int, typer.Option(min=0, help="Steps over contacts and groups; 0: the seeds alone.")] = 2,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a crawl that did not end.")] = False,
+    config: Annotated[str | None, typer.Option(help="A YAML file of the crawl's settings.")] = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Crawl Flickr from seeds; the key comes from FLICKR_API_KEY or the Prefect Secret flickr-api-key."""
+    _prepare_prefect(str(out_ / ".crawl"))
+    from flows.crawl import crawl as flow
+    from flows.settings import load_as
+    from storage.sources.flickr.crawl import FlickrConfig
+
+    settings = load_as(FlickrConfig, config, set_)
+    crawled = flow(str(out_), user, group, str(seed_file) if seed_file else None, max_users, depth, resume, settings)
+    if as_json:
+        _print_json({key: getattr(crawled, key) for key in crawled.__dataclass_fields__})
+    else:
+        _print_crawled(crawled)
+
+
 @app.command()
 def recommend(
     root: RootOption,
@@ -330,7 +359,9 @@ def _prepare_prefect(root: str) -> None:
 
 def _stop(number: int, _frame: Any) -> NoReturn:
     """End a run that is asked to stop as one that ends by itself, so that Prefect's server ends with it."""
-    typer.echo("tastegraph: stopped; start it again the same way, and it goes on from here", err=True)
+    typer.echo(
+        "tastegraph: stopped; start it again the same way (a crawl with --resume), and it goes on from here", err=True
+    )
     sys.exit(128 + number)
 
 
@@ -363,6 +394,16 @@ def _print_published(published: Any, root: str) -> None:
     out.print(f"  report      {published.folder}/report/index.html", soft_wrap=True)
     if published.is_current:
         out.print(f"  pointer     {root.rstrip('/')}/exports/current.json", soft_wrap=True)
+
+
+def _print_crawled(crawled: Any) -> None:
+    out.print(f"\n{crawled.requests:,} requests, {crawled.pictures_asked:,} pictures asked for", highlight=False)
+    for table, rows in crawled.rows.items():
+        out.print(f"  {rows:>10,} rows  {crawled.out}/{table}.parquet", soft_wrap=True, highlight=False)
+    for outcome, count in crawled.pictures.items():
+        out.print(f"  {count:>10,} pictures {outcome}", soft_wrap=True, highlight=False)
+    for what, count in crawled.unread.items():
+        out.print(f"  {count:>10,} users: {what}", soft_wrap=True, highlight=False)
 
 
 def _print_comparison(compared: Any, root: Any, as_json: bool) -> None:

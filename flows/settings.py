@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal, TypeVar, Union
 
 import yaml
 from pydantic import ConfigDict, Discriminator, GetCoreSchemaHandler, Tag, TypeAdapter, ValidationError
@@ -34,6 +34,9 @@ DEFAULT_SYSTEM = "tastegraph"
 # Where a published system's defaults differ from those it is compared with: readers of an export want embeddings.
 PUBLISHED: dict[str, dict[str, Any]] = {"tastegraph": {"dimensions": 512}}
 OWN_SETTINGS: dict[str, type] = {name: made.Config for name, made in sorted(SYSTEMS.items())} | {"cdl": CDLConfig}
+
+
+C = TypeVar("C")  # a flow's settings, one section per component
 
 
 class SettingsError(ValueError):
@@ -107,14 +110,20 @@ class NightlyConfig:
 
 
 def load(file: str | None = None, assignments: list[str] | None = None) -> NightlyConfig:
-    """Defaults, overridden by a YAML file (or by `paper`, the settings of the paper), overridden by assignments.
+    """Defaults, overridden by a YAML file (or by `paper`, the settings of the paper), overridden by assignments."""
+    return load_as(NightlyConfig, str(Path(__file__).with_name("paper.yaml")) if file == "paper" else file, assignments)
+
+
+def load_as(of: type[C], file: str | None = None, assignments: list[str] | None = None) -> C:
+    """The settings of a flow: defaults, overridden by a YAML file, overridden by assignments.
 
     Args:
+        of: the dataclass of its sections.
         assignments: `section.key=value`, the value as YAML writes it.
     Raises:
         SettingsError: naming the setting, what it got and what exists.
     """
-    settings = _read(Path(__file__).with_name("paper.yaml") if file == "paper" else Path(file)) if file else {}
+    settings = _read(Path(file)) if file else {}
     for assignment in assignments or []:
         name, equals, value = assignment.partition("=")
         section, dot, key = name.strip().partition(".")
@@ -124,15 +133,19 @@ def load(file: str | None = None, assignments: list[str] | None = None) -> Night
             settings.setdefault(section, {})[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise SettingsError(f"--set {assignment}: the value cannot be read as YAML") from error
-    return validate(settings)
+    return _validate(of, settings)
 
 
 def validate(settings: dict[str, Any]) -> NightlyConfig:
     """The settings as dataclasses. Raises SettingsError."""
+    return _validate(NightlyConfig, settings)
+
+
+def _validate(of: type[C], settings: dict[str, Any]) -> C:
     try:
-        return TypeAdapter(NightlyConfig).validate_python(settings)
+        return TypeAdapter(of).validate_python(settings)
     except ValidationError as error:
-        raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from error
+        raise SettingsError("\n".join(_explain(of, problem) for problem in error.errors())) from error
 
 
 def _read(file: Path) -> dict[str, dict[str, Any]]:
@@ -145,17 +158,17 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
     return sections
 
 
-def _explain(problem: Any) -> str:
+def _explain(of: Any, problem: Any) -> str:
     section, *keys = problem["loc"]
     if problem["type"] == "union_tag_invalid":
         wanted = problem["ctx"]["tag"]
         return f"{section}.system: there is no system {wanted!r}; there are {', '.join(MODELS)}"
-    known = {item.name: getattr(NightlyConfig(), item.name) for item in fields(NightlyConfig)}
-    owner, of = known.get(section), ""
+    known = {item.name: getattr(of(), item.name) for item in fields(of)}
+    owner, whose = known.get(section), ""
     if section == "model" and keys:  # the first key is the system, which stands in no file
-        owner, of = MODELS[keys.pop(0)], f" of {problem['loc'][1]}"
+        owner, whose = MODELS[keys.pop(0)], f" of {problem['loc'][1]}"
     place = ".".join(str(part) for part in (section, *keys))
     if problem["type"] == "unexpected_keyword_argument":
         choices = sorted(item.name for item in fields(owner)) if owner else sorted(known)
-        return f"{place}: there is no such setting{of}; there are {', '.join(choices)}"
+        return f"{place}: there is no such setting{whose}; there are {', '.join(choices)}"
     return f"{place}: {problem['msg']} (got {problem['input']!r})"

@@ -68,6 +68,14 @@ def first_cells(page: str) -> set[str]:
     }
 
 
+def commands_of(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command, with the names of the groups that it is in."""
+    for name, command in group.commands.items():
+        yield from (
+            commands_of(command, f"{before}{name} ") if hasattr(command, "commands") else [(before + name, command)]
+        )
+
+
 def queries(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
@@ -139,10 +147,12 @@ def test_the_readmes_tree_lists_every_file_of_the_four_folders_with_a_phrase() -
 
 
 def test_every_command_and_option_stands_in_the_readme_and_no_other() -> None:
-    usage = {line.split()[1]: line for line in README.splitlines() if line.startswith("    tastegraph ")}
-    commands = get_command(app).commands  # type: ignore[attr-defined]
+    lines = [line for line in README.splitlines() if line.startswith("    tastegraph ")]
+    commands = dict(commands_of(get_command(app)))
+    usage = {name: line for line in lines for name in commands if line.startswith(f"    tastegraph {name} ")}
 
     assert usage.keys() == commands.keys()
+    assert len(usage) == len(lines)
     for name, command in commands.items():
         options = {option for item in command.params for option in item.opts if option.startswith("-")}
         assert set(re.findall(r"(?<=[ \[])--?[a-z-]+", usage[name])) == options - {"--help"}

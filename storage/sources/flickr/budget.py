@@ -1,0 +1,80 @@
+"""The hourly budget of requests, kept in a file, so that it holds over restarts and for all who share the file.
+
+The documented limit is 3,600 requests an hour for a key, whoever uses it (Flickr's developer guide, "Limits").
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+LONGEST_QUEUE_S = 2 * 3600.0  # nobody waits longer, unless the clock has been set back since
+BUSY_S = 60.0  # how long to wait for another process that takes its turn
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetConfig:
+    """How many requests the API is asked for."""
+
+    requests_per_hour: int = 3600  # Flickr's documented limit of a key; never exceeded in any span of an hour
+    burst: int = 60  # so many may follow each other at once after a pause
+    file: str = (
+        ""  # where the budget is kept; empty: with the crawl. Crawls with one key share the limit: name one file
+    )
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.burst < self.requests_per_hour:
+            raise ValueError(
+                f"budget.burst = {self.burst}: it must be at least 1 and below "
+                f"budget.requests_per_hour = {self.requests_per_hour}"
+            )
+
+
+class Budget:
+    """A token bucket whose only state is the moment at which it will be full again, in one row of SQLite.
+
+    The bucket holds `burst` requests, which count as part of the hour: it refills with what is left of the limit.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        config: BudgetConfig,
+        clock: Callable[[], float] = time.time,  # of the wall: the row outlives the process
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.file, self.config, self.clock, self.sleep = file, config, clock, sleep
+        self.refill_s = 3600 / (config.requests_per_hour - config.burst)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(file, timeout=BUSY_S, isolation_level=None)
+        self._connection.executescript("""
+            PRAGMA journal_mode = WAL;
+            PRAGMA synchronous = NORMAL;  -- survives a kill without a wait for the disk at every request
+            CREATE TABLE IF NOT EXISTS budget (full_at REAL NOT NULL);""")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def take(self) -> None:
+        """Wait for a turn and use it. A turn that was given counts, also if its process dies while it waits."""
+        wait_s = self._move(lambda full_at: full_at + self.refill_s) - self.config.burst * self.refill_s
+        if wait_s > 0:
+            self.sleep(wait_s)
+
+    def pause(self, seconds: float) -> None:
+        """Let nobody have a turn for so long: the server asked for it."""
+        empty_at = seconds + (self.config.burst - 1) * self.refill_s
+        self._move(lambda full_at: max(full_at, self.clock() + empty_at))
+
+    def _move(self, later: Callable[[float], float]) -> float:
+        """Seconds from now to when the bucket will be full, after that moment was moved to a later one."""
+        self._connection.execute("BEGIN IMMEDIATE")  # from here on, other processes wait
+        now = self.clock()
+        (full_at,) = self._connection.execute("SELECT max(full_at) FROM budget").fetchone()
+        latest = now + self.config.burst * self.refill_s + LONGEST_QUEUE_S
+        full_at = later(min(max(full_at or now, now), latest))
+        self._connection.execute("DELETE FROM budget")
+        self._connection.execute("INSERT INTO budget VALUES (?)", (full_at,))
+        self._connection.execute("COMMIT")
+        return full_at - now

@@ -1,0 +1,189 @@
+"""Flickr's REST API: one call, answered with its JSON or with an error that says what it means.
+
+Documented at flickr.com/services/api: requests in `request.rest`, answers in `response.json`, codes at each method.
+"""
+
+import json
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+
+from storage.sources.flickr.addresses import certificates
+from storage.sources.flickr.budget import Budget
+
+INVALID_KEY = 100
+PASSING = {0, 105, 106}  # "currently unavailable", "write operation failed": try again
+GONE = {1}  # user, photo or group not found
+NEEDS_LOGIN = {95, 96, 97, 98, 99}  # only for those who sign their requests, which this crawl does not
+NOT_PUBLIC = {2, 3, 4} | NEEDS_LOGIN
+
+
+class FlickrError(OSError):
+    """The crawl cannot go on; what it has is kept."""
+
+
+class InvalidKeyError(FlickrError):
+    """Flickr does not take the API key."""
+
+
+class GoneError(Exception):
+    """What was asked for does not exist any more."""
+
+
+class NotPublicError(Exception):
+    """What was asked for exists, and is not for everybody."""
+
+    def __init__(self, code: int, said: str) -> None:
+        super().__init__(f"code {code}: {said}")
+        self.needs_login = code in NEEDS_LOGIN
+
+
+class PassingError(Exception):
+    """It may work in a while. `wait_s`: how long the server asks to be left alone."""
+
+    def __init__(self, what: str, wait_s: float = 0.0) -> None:
+        super().__init__(what)
+        self.wait_s = wait_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiConfig:
+    """How the API is asked."""
+
+    endpoint: str = "https://api.flickr.com/services/rest/"  # where it is asked
+    timeout_s: float = 30.0  # without an answer for so long, a request counts as failed
+    attempts: int = 6  # how often a request is tried in all
+    backoff_s: float = 2.0  # wait before the second attempt; doubled before each further one, plus up to as much again
+    longest_wait_s: float = 3600.0  # a server that asks to be left alone for longer ends the crawl
+    failures: int = 5  # so many requests given up one after the other end the crawl
+    seed: int = 0  # of the random part of the waits
+
+    def __post_init__(self) -> None:
+        if not re.match("https?://[^/]", self.endpoint):
+            raise ValueError(f"api.endpoint = {self.endpoint!r}: it must be an http or https address")
+        if self.attempts < 1 or self.failures < 1:
+            raise ValueError(f"api.attempts = {self.attempts}, api.failures = {self.failures}: each is at least 1")
+
+
+class Client:
+    """Asks the API, within the budget. The key goes into the request's body, so that no address ever holds it."""
+
+    def __init__(
+        self, key: SecretStr, config: ApiConfig, budget: Budget, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.config, self.budget, self.requests = config, budget, 0
+        self._key, self._failures = key, 0
+        headers = {"User-Agent": "TasteGraph"}
+        self._http = httpx.Client(verify=certificates(), timeout=config.timeout_s, headers=headers)
+        self._retrying = Retrying(
+            retry=retry_if_exception_type(PassingError),
+            stop=stop_after_attempt(config.attempts),
+            wait=backoff(config.backoff_s, config.seed),
+            sleep=sleep,
+            reraise=True,
+        )
+
+    def call(self, method: str, **arguments: str | int) -> dict[str, Any]:
+        """The answer of a method.
+
+        Raises GoneError, NotPublicError; PassingError after the last attempt; FlickrError where going on is useless.
+        """
+        try:
+            answer = self._retrying(self._attempt, method, arguments)
+        except PassingError as error:
+            self._failures += 1
+            if self._failures >= self.config.failures:
+                raise FlickrError(
+                    f"{self.config.endpoint}: {self._failures} requests failed one after the other, each "
+                    f"{self.config.attempts} times, the last one with: {error}; start again later with --resume"
+                ) from error
+            raise
+        self._failures = 0
+        return answer
+
+    def close(self) -> None:
+        self._http.close()
+        self.budget.close()
+
+    def _attempt(self, method: str, arguments: dict[str, str | int]) -> dict[str, Any]:
+        self.budget.take()
+        self.requests += 1
+        form = {"method": method, "format": "json", "nojsoncallback": "1", **arguments}
+        try:
+            response = self._http.post(
+                self.config.endpoint, data={**form, "api_key": self._key.get_secret_value()}, follow_redirects=False
+            )
+        except httpx.TransportError as error:
+            raise PassingError(f"{type(error).__name__}: {error}") from error
+        if response.status_code == 429 or response.status_code >= 500:
+            raise PassingError(f"status {response.status_code}", self._asked_to_wait(response))
+        if response.status_code != 200:
+            raise FlickrError(f"{self.config.endpoint}: status {response.status_code}; is api.endpoint right?")
+        return self._read(method, response.content)
+
+    def _asked_to_wait(self, response: httpx.Response) -> float:
+        wait_s = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+        if wait_s > self.config.longest_wait_s:
+            raise FlickrError(
+                f"{self.config.endpoint}: asks to be left alone for {wait_s:.0f} s, which is longer than "
+                f"api.longest_wait_s = {self.config.longest_wait_s:.0f}; start again then with --resume"
+            )
+        if wait_s:
+            self.budget.pause(wait_s)  # for all who share it, and after a restart too
+        return wait_s
+
+    def _read(self, method: str, content: bytes) -> dict[str, Any]:
+        try:
+            answer = json.loads(content)
+            if answer["stat"] == "ok":
+                return dict(answer)
+            code, said = int(answer["code"]), str(answer.get("message", ""))
+        except (ValueError, KeyError, TypeError) as error:
+            raise PassingError(f"{method}: {len(content)} bytes that are no whole JSON answer") from error
+        said = said.replace(self._key.get_secret_value(), "...")  # should a server ever echo it
+        if code == INVALID_KEY:
+            raise InvalidKeyError(
+                f"Flickr does not take the API key ({said}); correct FLICKR_API_KEY, or the Prefect Secret "
+                f"flickr-api-key, and start again with --resume"
+            )
+        if code in PASSING:
+            raise PassingError(f"{method}: code {code}: {said}")
+        if code in GONE:
+            raise GoneError(f"{method}: {said}")
+        if code in NOT_PUBLIC:
+            raise NotPublicError(code, said)
+        raise FlickrError(f"{method}: code {code}: {said}; Flickr documents its codes beside each method")
+
+
+def backoff(first_s: float, seed: int) -> Callable[[RetryCallState], float]:
+    """How long to wait before an attempt: doubled each time, with a random part, and as long as the server asks."""
+    rng = random.Random(seed)
+
+    def wait_s(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked_s = error.wait_s if isinstance(error, PassingError) else 0.0
+        grown_s = first_s * 2.0 ** (state.attempt_number - 1)
+        return asked_s + grown_s * (1 + rng.random())
+
+    return wait_s
+
+
+def retry_after(value: str | None, now: datetime) -> float:
+    """Seconds that a Retry-After header asks to wait: it holds seconds or a date (RFC 9110, 10.2.3); else 0."""
+    if value is None:
+        return 0.0
+    if re.fullmatch(r"\s*\d+\s*", value):
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0

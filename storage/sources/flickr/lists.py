@@ -1,0 +1,258 @@
+"""Flickr's lists, read page by page into the crawl's database, so that a kill loses at most the page in flight.
+
+A list may change while it is read. Favorites are read by date: what was there from the beginning of the crawl to the
+end of the reading is listed, and listed once. Elsewhere there are only page numbers: a pass over all pages counts
+where its pages agree on the total and no item comes twice; else it is read again, and in the end, if no pass ever
+agrees, everything counts that any pass saw.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from storage.sources.flickr import answers, rows
+from storage.sources.flickr.client import Client, GoneError, NotPublicError, PassingError
+from storage.sources.flickr.database import Crawl, Database, Outcome, Page
+
+NEVER_FRESH = {"whereabouts"}  # what is asked because something has changed
+LOGIN_NEEDED = "*"  # stands for all groups: their members are told only to those who log in
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListConfig:
+    """What is read of users and groups."""
+
+    freshness_days: float = 7.0  # what was fetched so short a time before a crawl began is not fetched again
+    per_page: int = 500  # items asked for on a page; 500 is the most that Flickr gives of photos and members
+    most_pages: int = 20  # a list is read up to so many pages
+    most_group_pages: int = 2  # the same of a group's members or pool, which may hold millions
+    passes: int = 3  # a list that changes while it is read is read so many times at most
+    user_tags: int = 200  # a user's most used tags
+    groups: int = 100  # groups that are read for further users at each depth, those that the most users joined first
+
+    def __post_init__(self) -> None:
+        for name in ("per_page", "most_pages", "most_group_pages", "passes", "user_tags"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"lists.{name} = {value}: it must be at least 1")
+        if self.per_page > 500:
+            raise ValueError(f"lists.per_page = {self.per_page}: Flickr gives 500 at most")
+
+    @property
+    def freshness_s(self) -> float:
+        return self.freshness_days * 86_400
+
+
+@dataclass(frozen=True)
+class Listing:
+    """How a list is asked for, where its items lie in the answer, and what they become."""
+
+    method: str
+    subject: str  # the argument that says whose list it is
+    path: tuple[str, ...]
+    row: Callable[[dict[str, Any]], Sequence[Any] | None]
+    of: Callable[..., Sequence[Any]]  # makes a row of what was kept of it as JSON
+    keep: Callable[[Database, str, Sequence[Any]], None]
+    most_pages: int = 1  # 1: it has no pages
+    by_date: bool = False
+    arguments: dict[str, str | int] = field(default_factory=dict)
+
+
+def listings(config: ListConfig, sizes: Sequence[str]) -> dict[str, Listing]:
+    """Every list that the crawl reads, by its name in the database."""
+    extras = ",".join(["date_upload", "owner_name", "tags", "media", *(f"url_{size}" for size in sizes)])
+    return {
+        "contacts": Listing(
+            "flickr.contacts.getPublicList",
+            "user_id",
+            ("contacts", "contact"),
+            answers.contact,
+            answers.Person,
+            rows.keep_contacts,
+            config.most_pages,
+        ),
+        "favorites": Listing(
+            "flickr.favorites.getPublicList",
+            "user_id",
+            ("photos", "photo"),
+            lambda item: answers.favorite(item, sizes),
+            answers.Favorite,
+            rows.keep_favorites,
+            config.most_pages,
+            by_date=True,
+            arguments={"extras": extras},
+        ),
+        "groups": Listing(
+            "flickr.people.getPublicGroups",
+            "user_id",
+            ("groups", "group"),
+            answers.group,
+            answers.Group,
+            rows.keep_memberships,
+        ),
+        "tags": Listing(
+            "flickr.tags.getListUserPopular",
+            "user_id",
+            ("who", "tags", "tag"),
+            answers.tag,
+            answers.Tag,
+            rows.keep_tags,
+            arguments={"count": config.user_tags},
+        ),
+        "members": Listing(
+            "flickr.groups.members.getList",
+            "group_id",
+            ("members", "member"),
+            answers.member,
+            answers.Person,
+            rows.keep_group_users,
+            config.most_group_pages,
+        ),
+        "pool": Listing(
+            "flickr.groups.pools.getPhotos",
+            "group_id",
+            ("photos", "photo"),
+            answers.pool_photo,
+            answers.PoolPhoto,
+            rows.keep_pool,
+            config.most_group_pages,
+            arguments={"extras": "owner_name"},
+        ),
+    }
+
+
+OF_A_USER = ("contacts", "favorites", "groups", "tags")
+
+
+class Reader:
+    """Reads what is not fresh. Every list has an outcome, which is kept beside its rows."""
+
+    def __init__(
+        self,
+        client: Client,
+        database: Database,
+        crawl: Crawl,
+        config: ListConfig,
+        sizes: Sequence[str],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.client, self.database, self.crawl, self.config, self.clock = client, database, crawl, config, clock
+        self.listings = listings(config, sizes)
+        self.since = crawl.begun_at - config.freshness_s
+
+    def read_user(self, user_id: str) -> bool:
+        """Whether the user exists; then all their lists are read."""
+        if any(self.read(kind, user_id) == "gone" for kind in OF_A_USER):
+            self.database.bury("user", user_id)
+            return False
+        self.database.unbury("user", user_id)
+        return True
+
+    def read_group(self, group_id: str) -> None:
+        """The group's members, or where only its members may see those, who has a photo in its pool."""
+        if self.database.outcome("members", LOGIN_NEEDED, self.since) or self.read("members", group_id) == "not public":
+            self.read("pool", group_id)
+
+    def read(self, kind: str, id_: str) -> Outcome:
+        """What came of the list: now, or when it was read within the freshness window."""
+        if known := self.database.outcome(kind, id_, self.since):
+            return known[0]
+        listing = self.listings[kind]
+        try:
+            found = self._rows(listing, kind, id_)
+        except GoneError as error:
+            return self._note(kind, id_, "gone", str(error))
+        except PassingError as error:  # what was known of the list stays
+            return self._note(kind, id_, "failed", str(error))
+        except NotPublicError as error:
+            if kind == "members" and error.needs_login:
+                self._note(kind, LOGIN_NEEDED, "not public", str(error))
+            with self.database.transaction():
+                listing.keep(self.database, id_, [])
+                return self._note(kind, id_, "not public", str(error))
+        with self.database.transaction():
+            listing.keep(self.database, id_, found)
+            return self._note(kind, id_, "ok")
+
+    def ask(
+        self, kind: str, id_: str, method: str, keep: Callable[[dict[str, Any]], str | None], **arguments: str
+    ) -> tuple[Outcome, str | None]:
+        """What came of a single question, now or when it was asked within the freshness window, and a detail.
+
+        `keep` enters the answer and returns the detail, in one transaction with the note that it was given.
+        """
+        if known := self.database.outcome(kind, id_, self.crawl.begun_at if kind in NEVER_FRESH else self.since):
+            return known
+        try:
+            answer = self.client.call(method, **arguments)
+        except GoneError as error:
+            return self._note(kind, id_, "gone", str(error)), None
+        except NotPublicError as error:
+            return self._note(kind, id_, "not public", str(error)), None
+        except PassingError as error:
+            return self._note(kind, id_, "failed", str(error)), None
+        with self.database.transaction():
+            detail = keep(answer)
+            return self._note(kind, id_, "ok", detail), detail
+
+    def _note(self, kind: str, id_: str, outcome: Outcome, detail: str | None = None) -> Outcome:
+        self.database.note(kind, id_, self.clock(), outcome, detail)
+        return outcome
+
+    def _rows(self, listing: Listing, kind: str, id_: str) -> list[Sequence[Any]]:
+        """The list's rows, each once. Pages are kept as they come; a pass that was broken off goes on."""
+        passes = self.database.pages(kind, id_) or [[]]
+        while True:
+            pages = passes[-1]
+            if not pages or pages[-1].next:
+                page = self._page(listing, id_, pages)
+                self.database.keep_page(kind, id_, len(passes) - 1, page)
+                pages.append(page)
+            elif listing.by_date or agrees(pages):
+                return list(_each_once(listing, [pages]))
+            elif len(passes) < self.config.passes:
+                passes.append([])
+            else:
+                return list(_each_once(listing, passes))
+
+    def _page(self, listing: Listing, id_: str, before: Sequence[Page]) -> Page:
+        """The next page of the list."""
+        at = before[-1].next if before else self._beginning(listing)
+        assert at is not None
+        answer = self.client.call(listing.method, **{listing.subject: id_}, **listing.arguments, **at)
+        found = [row for item in answers.items(answer, listing.path) if (row := listing.row(item))]
+        told = answer.get(listing.path[0], {})
+        number = len(before) + 1
+        is_last = number == listing.most_pages or at.get("page", 1) >= (answers.number(told.get("pages")) or 1)
+        following = None if is_last else _following(listing, at, found)
+        return Page(number, answers.number(told.get("total")), [list(row) for row in found], following)
+
+    def _beginning(self, listing: Listing) -> dict[str, int]:
+        if listing.most_pages == 1 and not listing.by_date:
+            return {}
+        # Favorites later than the crawl's beginning wait for the next crawl, so that all users' are of one moment.
+        by_date = {"max_fave_date": int(self.crawl.begun_at)} if listing.by_date else {}
+        return {"page": 1, "per_page": self.config.per_page, **by_date}
+
+
+def agrees(pages: Sequence[Page]) -> bool:
+    """Whether the pages look like those of one list: one total on all of them, and no item twice."""
+    ids = [row[0] for page in pages for row in page.rows]
+    return len({page.total for page in pages}) == 1 and len(set(ids)) == len(ids)
+
+
+def _following(listing: Listing, at: dict[str, int], found: Sequence[Any]) -> dict[str, int]:
+    """The arguments of the page after this one: by date, from the oldest row of this one on, which comes again."""
+    dates = [row.favorited_at for row in found if row.favorited_at is not None] if listing.by_date else []
+    # A second later than the oldest: Flickr does not say whether the limit is inclusive.
+    if dates and min(dates) + 1 < at["max_fave_date"]:
+        return {**at, "page": 1, "max_fave_date": min(dates) + 1}
+    return {**at, "page": at["page"] + 1}
+
+
+def _each_once(listing: Listing, passes: Sequence[Sequence[Page]]) -> Iterator[Sequence[Any]]:
+    seen = set()
+    for row in (row for pages in passes for page in pages for row in page.rows):
+        if row[0] not in seen:
+            seen.add(row[0])
+            yield listing.of(*row)

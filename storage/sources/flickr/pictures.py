@@ -1,0 +1,260 @@
+"""Pictures from their addresses to files named by their content, several at a time."""
+
+import hashlib
+import time
+import zlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from threading import BoundedSemaphore, Event, Lock
+from urllib.parse import urlsplit
+
+import httpx
+from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt
+
+from storage.images import ImageConfig, ImageError, decode
+from storage.roots import Root
+from storage.sources.flickr.addresses import MOST_REDIRECTS, PrivateAddressError, PublicOnly
+from storage.sources.flickr.answers import SIZE_LABELS
+from storage.sources.flickr.client import FlickrError, PassingError, backoff, retry_after
+from storage.sources.flickr.database import Crawl, Database
+from storage.sources.flickr.photos import IN_REACH
+
+FOLDER = "images"  # below the source directory
+BATCH = 256  # pictures handed to the threads at once: memory follows it, not the community
+BEGINNINGS = {  # content type -> how such a file begins, and what its name ends in
+    "image/jpeg": (b"\xff\xd8\xff", "jpg"),
+    "image/png": (b"\x89PNG\r\n\x1a\n", "png"),
+    "image/gif": (b"GIF8", "gif"),
+    "image/webp": (b"RIFF", "webp"),
+}
+PLACEHOLDER = "photo_unavailable"  # in the address that Flickr redirects to where a photo is gone
+DECODED = ImageConfig(size_px=32)  # a picture is kept if it can be decoded, however small
+
+Progress = Callable[[int, int], None]  # called with the pictures asked for so far and their number
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureConfig:
+    """Which pictures are fetched, and how politely."""
+
+    sizes: tuple[str, ...] = ("n", "m", "z", "s", "c", "l")  # sizes by Flickr's suffixes, the best first: n is 320 px
+    max_bytes: int = 8 * 2**20  # a larger file is quarantined, and read no further
+    threads: int = 8  # pictures fetched at once
+    per_host: int = 4  # the same of one host
+    freshness_days: float = 30.0  # a picture is not asked for again within; later only whether it changed
+    timeout_s: float = 30.0  # for a whole picture
+    attempts: int = 4  # how often a picture is tried in all
+    backoff_s: float = 1.0  # wait before the second attempt; doubled before each further one, plus up to as much again
+    longest_wait_s: float = 600.0  # a host that asks to be left alone for longer is, until the next crawl
+    failures: int = 50  # so many pictures given up one after the other end the crawl
+    allow_private: bool = False  # also from private and loopback addresses: for tests
+    seed: int = 0  # of the random part of the waits
+
+    def __post_init__(self) -> None:
+        for name in ("max_bytes", "threads", "per_host", "attempts", "failures"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"pictures.{name} = {value}: it must be at least 1")
+        if not self.sizes or set(self.sizes) - set(SIZE_LABELS):
+            raise ValueError(f"pictures.sizes = {self.sizes}: choose from {', '.join(SIZE_LABELS)}")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is known of an address: its file, or why there is none."""
+
+    url: str
+    outcome: str = ""  # ok, gone, quarantined, failed; empty where it was never asked for
+    reason: str | None = None  # in a few fixed words that can be counted
+    path: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+class QuarantinedError(Exception):
+    """Something came, and it is no picture to keep."""
+
+
+class CutShortError(PassingError):
+    """Less came than was announced."""
+
+
+def fetch_due(
+    database: Database,
+    crawl: Crawl,
+    root: Root,
+    config: PictureConfig,
+    on_picture: Progress = lambda _done, _total: None,
+) -> int:
+    """How many addresses were asked for: those of the photos in reach that are not fresh. Raises FlickrError."""
+    wanted = due(database, crawl, root, config)
+    failures = 0
+    with closing(Downloader(root, config)) as downloader, closing(downloader.fetch_all(wanted)) as found:
+        for done, picture in enumerate(found, 1):
+            keep(database, picture, time.time())
+            on_picture(done, len(wanted))
+            failures = failures + 1 if picture.outcome == "failed" else 0
+            if failures == config.failures:
+                raise FlickrError(
+                    f"{failures} pictures failed one after the other, the last one with: {picture.reason}; "
+                    f"start again later with --resume"
+                )
+    return len(wanted)
+
+
+def due(database: Database, crawl: Crawl, root: Root, config: PictureConfig) -> list[Picture]:
+    """The pictures to ask for, by address, with what is known of them."""
+    since = crawl.begun_at - config.freshness_days * 86_400
+    rows = database.query(
+        f"""SELECT DISTINCT images.url, outcome, reason, path, etag, last_modified, fetched_at
+            FROM images LEFT JOIN pictures USING (url) WHERE url IS NOT NULL AND {IN_REACH} ORDER BY images.url"""
+    )
+    wanted = []
+    for url, outcome, reason, path, etag, last_modified, fetched_at in rows:
+        is_missing = path is not None and not root.exists(path)
+        if is_missing or fetched_at is None or fetched_at < since or outcome == "failed":
+            has_file = path is not None and not is_missing
+            wanted.append(Picture(url, outcome, reason, path, etag, last_modified) if has_file else Picture(url))
+    return wanted
+
+
+def not_there(crawl: Crawl) -> str:
+    """The query of the images whose picture this crawl did not find where it should be."""
+    return f"""SELECT image_id FROM images JOIN pictures USING (url)
+        WHERE outcome = 'gone' AND fetched_at >= {crawl.begun_at!r} AND {IN_REACH} ORDER BY image_id"""
+
+
+def keep(database: Database, picture: Picture, now: float) -> None:
+    """Enter what came of a picture. One that failed keeps the file that it had."""
+    database.change(
+        "INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (picture.url, now, picture.outcome, picture.reason, picture.path, picture.etag, picture.last_modified),
+    )
+
+
+def sweep(database: Database, root: Root) -> None:
+    """Delete the files that no picture has any more."""
+    kept = {path for (path,) in database.query("SELECT path FROM pictures WHERE path IS NOT NULL")}
+    for entry in list(root.entries(FOLDER)):
+        if entry.path not in kept:
+            root.delete(entry.path)
+
+
+class Downloader:
+    """Fetches pictures from any thread."""
+
+    def __init__(self, root: Root, config: PictureConfig) -> None:
+        self.root, self.config = root, config
+        self._http = httpx.Client(
+            transport=PublicOnly(config.allow_private, config.threads),
+            timeout=config.timeout_s,
+            headers={"User-Agent": "TasteGraph", "Accept-Encoding": "identity"},
+            follow_redirects=True,
+            max_redirects=MOST_REDIRECTS,
+        )
+        self._hosts: dict[str, BoundedSemaphore] = {}
+        self._lock, self._ending = Lock(), Event()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def fetch_all(self, wanted: Sequence[Picture]) -> Generator[Picture, None, None]:
+        """What came of each picture, in the order in which they come."""
+        with ThreadPoolExecutor(self.config.threads) as pool:
+            try:
+                for start in range(0, len(wanted), BATCH):
+                    futures = [pool.submit(self.fetch, picture) for picture in wanted[start : start + BATCH]]
+                    yield from (future.result() for future in as_completed(futures))
+            finally:  # also where the crawl ends before the pictures do
+                self._ending.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def fetch(self, known: Picture) -> Picture:
+        """What came of a picture; of one that did not change, what was known."""
+        retrying = Retrying(
+            retry=retry_if_exception_type(PassingError),
+            stop=stop_after_attempt(self.config.attempts),
+            sleep=sleep_using_event(self._ending),
+            wait=backoff(self.config.backoff_s, zlib.crc32(f"{self.config.seed} {known.url}".encode())),
+            reraise=True,
+        )
+        try:
+            with self._turn_at(urlsplit(known.url).hostname or ""):
+                return retrying(self._attempt, known)
+        except QuarantinedError as error:
+            return Picture(known.url, "quarantined", str(error))
+        except CutShortError:
+            return Picture(known.url, "quarantined", "lying content length")
+        except PassingError as error:
+            return replace(known, outcome="failed", reason=str(error))
+
+    def _turn_at(self, host: str) -> BoundedSemaphore:
+        with self._lock:
+            return self._hosts.setdefault(host, BoundedSemaphore(self.config.per_host))
+
+    def _attempt(self, known: Picture) -> Picture:
+        validators = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified}
+        headers = {name: value for name, value in validators.items() if value}
+        try:
+            with self._http.stream("GET", known.url, headers=headers) as response:
+                return self._read(known, response)
+        except PrivateAddressError as error:
+            raise QuarantinedError("private address") from error
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL, ValueError) as error:
+            raise QuarantinedError("no http address") from error
+        except httpx.TooManyRedirects as error:
+            raise QuarantinedError("too many redirects") from error
+        except httpx.RemoteProtocolError as error:
+            raise CutShortError(str(error)) from error
+        except httpx.HTTPError as error:
+            raise PassingError(type(error).__name__) from error
+
+    def _read(self, known: Picture, response: httpx.Response) -> Picture:
+        status = response.status_code
+        if status == 304:
+            return replace(known, outcome="ok", reason=None)
+        if status in (404, 410) or PLACEHOLDER in response.url.path:
+            return Picture(known.url, "gone", "not found")
+        if status == 429 or status >= 500:
+            wait_s = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+            if wait_s > self.config.longest_wait_s:
+                return replace(known, outcome="failed", reason="asks to wait too long")
+            raise PassingError(f"status {status}", wait_s)
+        if status != 200:
+            raise QuarantinedError(f"status {status}")
+        type_ = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        data = self._body(type_, response)
+        name = hashlib.sha256(data).hexdigest()
+        path = f"{FOLDER}/{name[:2]}/{name}.{BEGINNINGS[type_][1]}"
+        if not self.root.exists(path):
+            self.root.write(path, data)
+        validators = response.headers.get("ETag"), response.headers.get("Last-Modified")
+        return Picture(known.url, "ok", None, path, *validators)
+
+    def _body(self, type_: str, response: httpx.Response) -> bytes:
+        """The picture's bytes. Raises QuarantinedError for anything but a whole picture of the type that it claims."""
+        if type_ not in BEGINNINGS:
+            raise QuarantinedError("no picture's content type")
+        if int(response.headers.get("Content-Length", "0")) > self.config.max_bytes:
+            raise QuarantinedError("too many bytes")
+        data = b"".join(self._chunks(response))
+        if not data.startswith(BEGINNINGS[type_][0]):
+            raise QuarantinedError("lying content type")
+        try:
+            decode(data, DECODED)
+        except ImageError as error:
+            raise QuarantinedError(error.reason) from error
+        return data
+
+    def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
+        """The body as it comes, as long as it is neither too large nor too slow."""
+        end, size = time.monotonic() + self.config.timeout_s, 0
+        for chunk in response.iter_bytes():
+            size += len(chunk)
+            if size > self.config.max_bytes:
+                raise QuarantinedError("too many bytes")
+            if time.monotonic() > end:
+                raise PassingError("slower than pictures.timeout_s")
+            yield chunk

@@ -1,0 +1,115 @@
+"""What was crawled as a source directory in the contract, with the tombstones and the pictures' quarantine beside."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from storage import parquet, tables
+from storage.roots import WORK_FOLDER
+from storage.sources.flickr.database import Database
+from storage.tables import Table
+
+CHUNK_ROWS = 65_536
+
+REACHED = "user_id IN (SELECT user_id FROM frontier)"
+SHOWN = f"image_id IN (SELECT image_id FROM favorites WHERE {REACHED})"
+QUERIES = {
+    "users": (tables.USERS, "SELECT user_id, name FROM frontier LEFT JOIN names USING (user_id)"),
+    "favorites": (tables.FAVORITES, f"SELECT user_id, image_id, favorited_at FROM favorites WHERE {REACHED}"),
+    "user_tags": (tables.USER_TAGS, f"SELECT user_id, tag, count FROM user_tags WHERE {REACHED}"),
+    "contacts": (
+        tables.CONTACTS,
+        f"SELECT user_id, contact_id FROM contacts WHERE {REACHED} AND contact_id IN (SELECT user_id FROM frontier)",
+    ),
+    "groups": (
+        tables.GROUPS,
+        f"SELECT group_id, name FROM groups WHERE group_id IN (SELECT group_id FROM memberships WHERE {REACHED})",
+    ),
+    "memberships": (tables.MEMBERSHIPS, f"SELECT user_id, group_id FROM memberships WHERE {REACHED}"),
+    "quarantine": (
+        tables.QUARANTINE,
+        f"""SELECT DISTINCT 'images', NULL, reason, url FROM pictures JOIN images USING (url)
+            WHERE outcome = 'quarantined' AND {SHOWN}""",
+    ),
+    "tombstones": (tables.TOMBSTONES, "SELECT kind, id FROM tombstones"),
+    "images": (
+        tables.IMAGES,
+        f"""SELECT image_id, path, url, owner_id, title, uploaded_at FROM images LEFT JOIN pictures USING (url)
+            WHERE {SHOWN}""",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Written:
+    """What stands in the source directory."""
+
+    rows: dict[str, int]  # by table
+    pictures: dict[str, int]  # addresses in reach by outcome
+    unread: dict[str, int]  # lists of the users in reach that could not be read, by kind and reason
+
+
+def write(database: Database, folder: Path) -> Written:
+    """Write the tables, each whole. `images`, the one that a source cannot lack, goes first and comes last: a folder
+    between two crawls is refused, and never read as a mixture of both.
+    """
+    made = folder / WORK_FOLDER / "tables"
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    rows = {}
+    for name, (table, sql) in QUERIES.items():
+        found = parquet.conform(table, _read(database, table, sql))
+        if name == "quarantine":
+            found = found.cast(pa.schema([pa.field(item.name, item.type, item.nullable) for item in table.schema]))
+        parquet.write_file(found, made / f"{name}.parquet", name)
+        rows[name] = len(found)
+    rows["image_tags"] = _write_image_tags(database, made)
+    (folder / "images.parquet").unlink(missing_ok=True)
+    for name in sorted(rows, key=lambda name: name == "images"):
+        (made / f"{name}.parquet").replace(folder / f"{name}.parquet")
+    shutil.rmtree(made)
+    pictures = database.query(
+        f"""SELECT outcome, count(DISTINCT url) FROM pictures JOIN images USING (url) WHERE {SHOWN}
+            GROUP BY outcome ORDER BY outcome"""
+    )
+    unread = database.query(
+        """SELECT kind || ' ' || outcome, count(*) FROM fetched JOIN frontier ON id = user_id
+           WHERE kind IN ('contacts', 'favorites', 'groups', 'tags') AND outcome != 'ok' GROUP BY 1 ORDER BY 1"""
+    )
+    return Written({name: rows[name] for name in sorted(rows)}, dict(pictures), dict(unread))
+
+
+def _read(database: Database, table: Table, sql: str) -> pa.Table:
+    """The rows of a query, in the table's columns."""
+    cursor = database.connection.execute(sql)
+    batches = []
+    while chunk := cursor.fetchmany(CHUNK_ROWS):
+        batches.append(_batch(table, list(zip(*chunk, strict=True))))
+    return pa.Table.from_batches(batches, _plain(table))
+
+
+def _write_image_tags(database: Database, made: Path) -> int:
+    cursor = database.connection.execute(f"SELECT image_id, tags FROM images WHERE tags != '' AND {SHOWN}")
+    batches = []
+    while chunk := cursor.fetchmany(CHUNK_ROWS):
+        pairs = [(image_id, tag) for image_id, tags in chunk for tag in dict.fromkeys(tags.split())]
+        if pairs:
+            batches.append(_batch(tables.IMAGE_TAGS, list(zip(*pairs, strict=True))))
+    rows = parquet.conform(tables.IMAGE_TAGS, pa.Table.from_batches(batches, _plain(tables.IMAGE_TAGS)))
+    parquet.write_file(rows, made / "image_tags.parquet", "image_tags")
+    return len(rows)
+
+
+def _batch(table: Table, columns: Sequence[Sequence[Any]]) -> pa.RecordBatch:
+    schema = _plain(table)
+    return pa.RecordBatch.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
+    )
+
+
+def _plain(table: Table) -> pa.Schema:
+    return pa.schema([pa.field(field.name, field.type) for field in table.schema])
