@@ -18,7 +18,7 @@ from tasks.profiles import read_profiles
 from tasks.scoring import Embeddings, Model, read_embeddings, write_embeddings
 from tasks.train import Trained, load_cdl
 
-BATCH_IMAGES, BATCH_USERS = 64, 1024  # embedded at a time; even one that is new costs a batch
+BATCH_IMAGES, BATCH_USERS = 32, 256  # embedded at a time; even one that is new costs a batch
 USER_BLOCK = 16_384  # users whose dense profiles are in memory at a time
 
 
@@ -49,9 +49,9 @@ def embed_all(
 @stage
 def embed_images(shard: Ref, trained: Trained, model: CDLConfig, device: str, root: Root, last: list[Made]) -> Ref:
     """IMAGE_EMBEDDINGS of one shard."""
-    network = load_cdl(trained, model, root, choose_device(device))
 
     def embed(values: np.ndarray) -> np.ndarray:
+        network = load_cdl(trained, model, root, choose_device(device))  # only where something is new
         images_Id = cdl.embed(network.image_tower, values, BATCH_IMAGES)
         return cdl.score_vectors(network, images_Id[:0], images_Id)[1]
 

@@ -2,8 +2,9 @@ import logging
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
-from models.clusters import ClusterConfig, cluster
+from models.clusters import ClusterConfig, cluster, drift, match, place
 
 
 def blobs(sizes: list[int], num_dimensions: int = 8) -> np.ndarray:
@@ -59,3 +60,27 @@ def test_no_vectors_or_infinite_ones_are_an_error():
         cluster(np.empty((0, 8), np.float32), None, ClusterConfig())
     with pytest.raises(ValueError, match="2 vectors, 1 of them not finite"):
         cluster(np.array([[1, 2], [np.nan, 1]], np.float32), None, ClusterConfig())
+
+
+def test_clusters_keep_the_numbers_that_most_of_their_tokens_had():
+    labels = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2])
+    before = np.array([2, 2, 1, 0, -1, 1, 1, 1, 5])  # -1: a new token; 5: a number that is not to be had any more
+
+    assert match(labels, before, 3).tolist() == [2, 0, 1]
+
+
+def test_a_new_token_is_placed_by_those_that_it_stands_beside():
+    sentences = csr_array(
+        np.array([[1, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0], [1, 0, 1, 0], [0, 0, 0, 1]])
+    )
+    known = np.array([True, True, False, False])
+    vectors, labels = place([sentences], known, np.eye(2, dtype=np.float32), 0.9 * np.eye(2)[::-1])
+
+    assert labels.tolist() == [1, -1]  # twice beside the first, once beside the second; beside nothing
+    assert np.allclose(vectors, [[2 / 5**0.5, 1 / 5**0.5], [0, 0]])
+
+
+def test_drift_is_the_share_of_occurrences_that_moved():
+    assert drift(np.array([3, 1, 0]), np.array([6, 2, 0])) == 0
+    assert drift(np.array([3, 0, 1]), np.array([3, 1, 0])) == 0.25
+    assert drift(np.array([0, 2]), np.array([2, 0])) == 1

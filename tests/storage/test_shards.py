@@ -99,3 +99,27 @@ def test_a_shard_needs_an_id_for_every_row_and_a_type_it_can_hold(root):
         shards.write(["a"], pixels(2, seed=0), "pixels", root)
     with pytest.raises(ValueError, match=r"float64 \(1, 3\)"):
         shards.write(["a"], np.zeros((1, 3)), "features", root)
+
+
+def test_cuts_hold_about_the_size_and_one_id_more_moves_only_those_near_it():
+    ids = [f"i{row:05d}" for row in range(3000)]
+    more = sorted([*ids, "i00100x"])
+    before, after = ({tuple(names[part]) for part in shards.cut(names, 50)} for names in (ids, more))
+    sizes = [len(part) for part in before]
+
+    assert [name for part in shards.cut(ids, 50) for name in ids[part]] == ids
+    assert max(sizes) <= 100
+    assert sorted(sizes)[1] >= 25  # but for the last
+    assert 40 < sum(sizes) / len(sizes) < 60
+    assert 1 <= len(after - before) <= 4
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_cuts_of_few_ids_leave_none_out(size):
+    for num_ids in range(12):
+        ids = [str(row) for row in range(num_ids)]
+        assert [name for part in shards.cut(ids, size) for name in ids[part]] == ids
+
+
+def test_the_span_of_a_shard_is_its_first_and_its_last_id(root):
+    assert shards.span(shards.write(list("bcd"), pixels(3, seed=0), "pixels", root), root) == ("b", "d")
