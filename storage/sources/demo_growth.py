@@ -30,8 +30,8 @@ class GrowthConfig:
     """How a community changes from night to night; shares are of the whole community."""
 
     nights: int = 14  # after the first
-    new_images: float = 0.0095  # come each night, and get their favorites within the nights after
-    left_images: float = 0.0005  # leave each night
+    new_images: float = 0.009  # come each night, and get their favorites within the nights after
+    left_images: float = 0.001  # leave each night
     new_users: float = 0.004  # come each night, with all their favorites
     returning_users: float = 0.005  # favorite a few images more, each night others
     left_users: float = 0.001  # leave each night
