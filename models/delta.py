@@ -1,6 +1,7 @@
 """Exact top-K lists kept up to date: only what changed since they were made is scored.
 
-U users, I images, d dimensions, k places in a list, N users at hand, C images that changed.
+U users, I images, d dimensions, k places in a list that count, D >= k that are kept, N users at hand, C images that
+changed.
 """
 
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ ERROR = 8 * 2.0**-24  # of a product's entry, over the norms of both vectors and
 class Before(NamedTuple):
     """Lists as they were, and what of their making has changed."""
 
-    rows_Uk: np.ndarray  # int, image rows as they are now; GONE, or -1
+    rows_UD: np.ndarray  # int, image rows as they are now; GONE, or -1 behind the last
     is_stale_U: np.ndarray  # bool; the user is new, or has another vector, other seen images or other interests
     is_changed_I: np.ndarray  # bool; the image is new, or has another vector or other tags
 
@@ -73,29 +74,53 @@ def update(
     seen_UI: csr_array,
     candidates: Candidates | None = None,
 ) -> Updated:
-    """The lists that `best` gives, the same bytes, made of lists that `best` gave before something changed.
+    """Lists whose first k are those that `best` gives, the same bytes, made of lists from before something changed.
 
-    A list stays the k best of the images that did not change unless one of its own images did, or left: then the image
-    that comes up behind it is unknown, and the list is made anew. To any other list only changed images can be added.
+    A list's images that did not change and are still there are the best of their kind, down to the last of them: what
+    comes behind that one is unknown. So the list goes on as long as k of them are left, which is why more are kept than
+    count; then it is made anew. Changed images are added where they stand above the last.
     """
-    listed_Uk, is_stale_U, is_changed_I = before
-    is_lost_Uk = (listed_Uk == GONE) | ((listed_Uk >= 0) & is_changed_I[np.maximum(listed_Uk, 0)])
-    is_made_U = is_stale_U | is_lost_Uk.any(axis=1)
-    lists = TopK(np.full((len(users_Ud), k), -1, np.int32), np.full((len(users_Ud), k), -np.inf, np.float32))
+    listed_UD, is_stale_U, is_changed_I = before
+    depth = listed_UD.shape[1]
+    is_lost_UD = (listed_UD == GONE) | ((listed_UD >= 0) & is_changed_I[np.maximum(listed_UD, 0)])
+    left_UD = np.where(is_lost_UD, -1, listed_UD)
+    is_made_U = is_stale_U | (is_lost_UD.any(axis=1) & ((left_UD >= 0).sum(axis=1) < k))
+    lists = TopK(np.full((len(users_Ud), depth), -1, np.int32), np.full((len(users_Ud), depth), -np.inf, np.float32))
     made, kept, changed = np.flatnonzero(is_made_U), np.flatnonzero(~is_made_U), np.flatnonzero(is_changed_I)
     if made.size:
         asked = candidates and Candidates(candidates.interests[made], candidates.image_tags)
-        _enter(lists, made, best(users_Ud[made], images_Id, k, seen_UI=seen_UI[made], candidates=asked))
+        _enter(lists, made, best(users_Ud[made], images_Id, depth, seen_UI=seen_UI[made], candidates=asked))
     if kept.size:
-        rows_NK = listed_Uk[kept]
+        rows_NK = left_UD[kept]
         if changed.size:
             asked = candidates and Candidates(candidates.interests[kept], candidates.image_tags[changed])
-            few = min(k, len(changed))
+            few = min(depth, len(changed))
             found = best(users_Ud[kept], images_Id[changed], few, seen_UI=seen_UI[kept][:, changed], candidates=asked)
             rows_NK = np.concatenate([rows_NK, np.append(changed, -1)[found.rows]], axis=1)
-        _enter(lists, kept, _settled(users_Ud[kept], images_Id, rows_NK, k))
-    is_reached_U = ~is_made_U & (is_changed_I[np.maximum(lists.rows, 0)] & (lists.rows >= 0)).any(axis=1)
+        settled = _settled(users_Ud[kept], images_Id, rows_NK, depth)
+        _enter(lists, kept, _known(settled, is_changed_I, (left_UD[kept] >= 0).sum(axis=1), k))
+    listed_Uk = lists.rows[:, :k]
+    is_reached_U = ~is_made_U & (is_changed_I[np.maximum(listed_Uk, 0)] & (listed_Uk >= 0)).any(axis=1)
     return Updated(lists, is_made_U, is_reached_U)
+
+
+def _known(lists: TopK, is_changed_I: np.ndarray, num_left_N: np.ndarray, k: int) -> TopK:
+    """The lists cut behind the last image that was left of the earlier one.
+
+    They are known to their end where changed images have pushed that one out, or where the earlier list, of fewer than
+    k images, held all there were.
+    """
+    is_old_ND = (lists.rows >= 0) & ~is_changed_I[np.maximum(lists.rows, 0)]
+    is_whole_N = (is_old_ND.sum(axis=1) < num_left_N) | (num_left_N < k)
+    num_known_N = np.where(is_whole_N, lists.rows.shape[1], _last(is_old_ND) + 1)
+    is_known_ND = np.arange(lists.rows.shape[1]) < num_known_N[:, None]
+    return TopK(np.where(is_known_ND, lists.rows, -1), np.where(is_known_ND, lists.scores, np.float32(-np.inf)))
+
+
+def _last(is_it_ND: np.ndarray) -> np.ndarray:
+    """int (N,): the last column that is true, -1 where none is."""
+    width = is_it_ND.shape[1]
+    return np.where(is_it_ND.any(axis=1), width - 1 - is_it_ND[:, ::-1].argmax(axis=1), -1)
 
 
 def unit(vectors_Id: np.ndarray) -> np.ndarray:

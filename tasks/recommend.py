@@ -1,7 +1,7 @@
 """Everybody's best images, and similar images, in blocks."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ from scipy.sparse import csr_array, eye_array
 
 from models import delta
 from models.delta import Before, Updated
-from models.ranking import Candidates
+from models.ranking import Candidates, TopK
 from storage import checkpoints, matrices, parquet, tables
 from storage.matrices import Ids
 from storage.refs import Ref
@@ -27,6 +27,7 @@ class RecommendConfig:
     """What is exported."""
 
     num_recommendations: int = 50  # a user's list; shorter where fewer candidates are left
+    reserve: int = 16  # places behind the exported ones, kept so that an image that leaves costs nobody a whole list
     num_similar: int = 20  # similar images of an image
     candidates: Literal["auto", "interests", "all"] = (
         "auto"  # interests: with a tag of the user's interest (CDL, section 5); auto: interests for cdl, else all
@@ -49,20 +50,29 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Made:
+    """RECOMMENDATIONS of one block of users: those exported, and the same with the reserve behind them."""
+
+    exported: Ref
+    kept: Ref
+
+
+@dataclass(frozen=True)
 class Lists:
     """Lists that were made, and what of."""
 
     asked: Asked
     config: RecommendConfig
     looks: Ref | None  # None: the model has no embeddings
-    recommendations: list[Ref]
+    recommendations: list[Made]
     similar: Ref
 
     @property
     def exported(self) -> dict[str, list[Ref]]:
         """The files of each exported table."""
         embeddings = self.asked.model.embeddings
-        parts = (self.recommendations, [embeddings.users], embeddings.images, [self.similar])
+        exported = [made.exported for made in self.recommendations]
+        parts = (exported, [embeddings.users], embeddings.images, [self.similar])
         return {table.name: part for table, part in zip(tables.EXPORTS, parts, strict=True)}
 
 
@@ -91,8 +101,8 @@ def make_lists(asked: Asked, config: RecommendConfig, root: Root, looks: Ref | N
 
 
 @stage
-def recommend(block: int, asked: Asked, config: RecommendConfig, root: Root, last: Lists | None) -> Ref:
-    """RECOMMENDATIONS of one block of users: candidates but their favorites, by score."""
+def recommend(block: int, asked: Asked, config: RecommendConfig, root: Root, last: Lists | None) -> Made:
+    """One block of users: candidates but their favorites, by score."""
     scorer, k = read_scorer(asked.model, root), config.num_recommendations
     tags = _tags(root, asked, *([last.asked] if last else []))
     images, first = scorer.images, block * config.block_users
@@ -101,24 +111,35 @@ def recommend(block: int, asked: Asked, config: RecommendConfig, root: Root, las
     vectors = scorer.vectors
     if vectors is None:
         seen_NI, candidates = _filters(asked, users, images, tags, root)
-        rows, scores = best_images(scorer, chosen, {"all": np.arange(len(images))}, k, seen_NI, candidates)["all"]
+        lists = best_images(scorer, chosen, {"all": np.arange(len(images))}, k, seen_NI, candidates)["all"]
         is_made_N = np.ones(len(users), bool)
     else:
         images, images_Id = images[vectors.usable_I], vectors.images_Id[vectors.usable_I]
         filters = _filters(asked, users, images, tags, root)
         now = _Drawn(users, images, vectors.users_Ud[chosen], images_Id, tags, *filters)
-        (rows, scores), is_made_N, is_reached_N = _lists(now, last, k, root)
+        before = _before(now, last, k + config.reserve, root) if last else None
+        lists, is_made_N, is_reached_N = _update(
+            now.users_Nd, images_Id, (k, k + config.reserve), before, now.seen_NI, now.candidates
+        )
         ledger.count("users reached by new images", int(is_reached_N.sum()))
     ledger.count("users recommended", int(is_made_N.sum()))
-    user, rank = np.nonzero(rows >= 0)
-    columns = {
+    exported, kept = (
+        parquet.write(tables.RECOMMENDATIONS, _columns(users, images, some, asked.model.label), root)
+        for some in (TopK(lists.rows[:, :k], lists.scores[:, :k]), lists)
+    )
+    return Made(exported, kept)
+
+
+def _columns(users: Ids, images: Ids, lists: TopK, label: str) -> dict[str, Any]:
+    """Lists as columns of RECOMMENDATIONS."""
+    user, rank = np.nonzero(lists.rows >= 0)
+    return {
         "user_id": users[user],
         "rank": (rank + 1).astype(np.int32),
-        "image_id": images[rows[user, rank]],
-        "score": scores[user, rank],
-        "model": pa.array([asked.model.label] * len(user)),
+        "image_id": images[lists.rows[user, rank]],
+        "score": lists.scores[user, rank],
+        "model": pa.array([label] * len(user)),
     }
-    return parquet.write(tables.RECOMMENDATIONS, columns, root)
 
 
 @stage
@@ -136,7 +157,7 @@ def find_similar(model: Model, looks: Ref | None, config: RecommendConfig, root:
         is_changed_I = _differ(unit_If, delta.unit(before_Kf), row)
         listed = _listed([last.similar], ("image_id", "similar_image_id"), images, images, config.num_similar, root)
         before = Before(listed, is_changed_I, is_changed_I)
-    (rows, scores), is_made_I, _ = _update(unit_If, unit_If, config.num_similar, before, itself_II, None)
+    (rows, scores), is_made_I, _ = _update(unit_If, unit_If, (config.num_similar,) * 2, before, itself_II, None)
     ledger.count("images compared", int(is_made_I.sum()))
     image, rank = np.nonzero(rows >= 0)
     columns = {
@@ -176,27 +197,23 @@ class _Drawn:
     candidates: Candidates | None
 
 
-def _lists(now: _Drawn, last: Lists | None, k: int, root: Root) -> Updated:
-    """These users' lists: the earlier ones brought up to date, or made anew."""
-    before = _before(now, last, k, root) if last else None
-    return _update(now.users_Nd, now.images_Id, k, before, now.seen_NI, now.candidates)
-
-
 def _update(
     users_Nd: np.ndarray,
     images_Id: np.ndarray,
-    k: int,
+    places: tuple[int, int],
     before: Before | None,
     seen_NI: csr_array,
     candidates: Candidates | None,
 ) -> Updated:
+    """Lists brought up to date, or made anew; `places`: how many of a list count, and how many are kept."""
+    k, depth = places
     if before is None:
-        lists = delta.best(users_Nd, images_Id, k, seen_UI=seen_NI, candidates=candidates)
+        lists = delta.best(users_Nd, images_Id, depth, seen_UI=seen_NI, candidates=candidates)
         return Updated(lists, np.ones(len(users_Nd), bool), np.zeros(len(users_Nd), bool))
     return delta.update(users_Nd, images_Id, k, before, seen_UI=seen_NI, candidates=candidates)
 
 
-def _before(now: _Drawn, last: Lists, k: int, root: Root) -> Before:
+def _before(now: _Drawn, last: Lists, depth: int, root: Root) -> Before:
     """The earlier lists of these users, and whose vector, favorites, interests or tags are others now."""
     users, (images, images_Kd) = now.users, read_embeddings(last.asked.model.embeddings.images, root)
     known, users_Kd = read_embeddings([last.asked.model.embeddings.users], root)
@@ -209,7 +226,8 @@ def _before(now: _Drawn, last: Lists, k: int, root: Root) -> Before:
     if now.candidates and candidates:
         is_stale_N |= delta.changed_rows(now.candidates.interests, candidates.interests)
         is_changed_I |= delta.changed_rows(now.candidates.image_tags, candidates.image_tags)
-    listed = _listed(last.recommendations, ("user_id", "image_id"), users, now.images, k, root)
+    kept = [made.kept for made in last.recommendations]
+    listed = _listed(kept, ("user_id", "image_id"), users, now.images, depth, root)
     return Before(listed, is_stale_N, is_changed_I)
 
 

@@ -48,21 +48,46 @@ class World:
     def candidates(self, tags: csr_array) -> Candidates | None:
         return Candidates(self.interests, tags) if self.filtered else None
 
-    def before(self) -> Before:
-        lists = delta.best(self.users, self.was, K, seen_UI=self.was_seen, candidates=self.candidates(self.was_tagged))
-        return Before(np.append(self.number, -1)[lists.rows], self.is_stale, self.is_changed)
+    def before(self, reserve: int) -> Before:
+        """Lists with so many places in reserve, some of which earlier nights have used up."""
+        asked = self.candidates(self.was_tagged)
+        rows = delta.best(self.users, self.was, K + reserve, seen_UI=self.was_seen, candidates=asked).rows
+        left = np.random.default_rng(0).integers(K, K + reserve + 1, len(rows))
+        rows = np.where(np.arange(K + reserve) < left[:, None], rows, -1)
+        return Before(np.append(self.number, -1)[rows], self.is_stale, self.is_changed)
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 60), st.booleans(), st.booleans())
-@settings(max_examples=150, deadline=None, derandomize=True)
-def test_updated_lists_are_those_made_anew(seed, num_users, num_images, coarse, filtered):
+@given(
+    st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 60), st.booleans(), st.booleans(), st.integers(0, 6)
+)
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_updated_lists_are_those_made_anew(seed, num_users, num_images, coarse, filtered, reserve):
     world = World(seed, num_users, num_images, coarse, filtered)
     how = {"seen_UI": world.seen, "candidates": world.candidates(world.tags)}
     anew = delta.best(world.users, world.images, K, **how)
-    updated = delta.update(world.users, world.images, K, world.before(), **how)
+    updated = delta.update(world.users, world.images, K, world.before(reserve), **how)
 
-    assert np.array_equal(updated.lists.rows, anew.rows)
-    assert updated.lists.scores.tobytes() == anew.scores.tobytes()
+    assert np.array_equal(updated.lists.rows[:, :K], anew.rows)
+    assert updated.lists.scores[:, :K].tobytes() == anew.scores.tobytes()
+
+
+def test_a_list_outlives_images_that_leave_as_long_as_its_reserve_lasts():
+    users, images = np.ones((2, 1), np.float32), np.arange(8, dtype=np.float32)[:, None]
+    rows = np.array([[7, GONE, 5, 4], [7, GONE, GONE, 4]])
+    nothing = csr_array((2, 8), dtype=np.float32)
+    updated = delta.update(users, images, 3, Before(rows, np.zeros(2, bool), np.arange(8) == 6), seen_UI=nothing)
+
+    assert updated.is_made_U.tolist() == [False, True]
+    assert updated.lists.rows.tolist() == [[7, 6, 5, 4], [7, 6, 5, 4]]
+
+
+def test_behind_the_last_image_that_was_known_a_list_says_nothing():
+    users, images = np.ones((1, 1), np.float32), np.arange(8, dtype=np.float32)[:, None]
+    rows = np.array([[7, 6, GONE, GONE]])  # 4 and 3 may be better than image 1, which is new
+    nothing = csr_array((1, 8), dtype=np.float32)
+    updated = delta.update(users, images, 2, Before(rows, np.zeros(1, bool), np.arange(8) == 1), seen_UI=nothing)
+
+    assert updated.lists.rows.tolist() == [[7, 6, -1, -1]]
 
 
 def test_a_list_is_made_anew_only_where_it_lost_an_image_or_its_user_changed():
