@@ -53,7 +53,7 @@ def main() -> None:
     options = _options()
     if "TASTEGRAPH_DATA" not in os.environ:
         sys.exit("TASTEGRAPH_DATA does not name the folder that holds the set")
-    cli._prepare_prefect(options.root)
+    cli.prepare_prefect(options.root)
     print(f"{options.set}, {options.protocol}: favorites held out for validation, seed {options.seed}")
     _ablate(*_round(options), options.parts, options.seed)
 

@@ -44,7 +44,7 @@ class Clock(logging.Handler):
 def main() -> None:
     """Print the table of the nights."""
     options = _options()
-    cli._prepare_prefect(str(options.folder))
+    cli.prepare_prefect(str(options.folder))
     from storage.sources import demo
     from storage.sources.demo_growth import Growth, GrowthConfig
 

@@ -49,7 +49,7 @@ def nightly(
     as_json: JsonOption = False,
 ) -> None:
     """Ingest, train, recommend, and publish: the whole night."""
-    _prepare_prefect(root)
+    prepare_prefect(root)
     from flows.nightly import nightly as flow  # Prefect reads its settings when it is first imported
     from flows.settings import load
 
@@ -150,7 +150,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Fit and measure systems on one split; exit 1 where one of them fails."""
-    _prepare_prefect(root)
+    prepare_prefect(root)
     from flows.compare import compare as flow
     from flows.settings import load
     from storage.roots import Root
@@ -174,7 +174,7 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Choose a system's settings on validation, never on the test."""
-    _prepare_prefect(root)
+    prepare_prefect(root)
     from flows.settings import load
     from flows.tune import tune as flow
     from storage.roots import Root
@@ -198,7 +198,7 @@ def crawl_flickr(
     as_json: JsonOption = False,
 ) -> None:
     """Crawl Flickr from seeds; the key comes from FLICKR_API_KEY or the Prefect Secret flickr-api-key."""
-    _prepare_prefect(str(out_ / ".crawl"))
+    prepare_prefect(str(out_ / ".crawl"))
     from flows.crawl import crawl as flow
     from flows.settings import load_as
     from storage.sources.flickr.crawl import FlickrConfig
@@ -337,7 +337,7 @@ def main() -> None:
         sys.exit(USAGE if type(error).__name__ == "SettingsError" else FAILED)
 
 
-def _prepare_prefect(root: str) -> None:
+def prepare_prefect(root: str) -> None:
     """Prefect's settings and signals for a run from the command line; what the user set stays."""
     from storage.roots import Root, scratch_folder
 
