@@ -1,6 +1,5 @@
 """The command line. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 finished but not made current."""
 
-import json
 import logging
 import os
 import signal
@@ -9,9 +8,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
+
+from flows.answers import (
+    figure,
+    out,
+    print_comparison,
+    print_crawled,
+    print_import,
+    print_ingest,
+    print_json,
+    print_list,
+    print_published,
+    print_tuned,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -21,8 +31,6 @@ app = typer.Typer(
 )
 crawl_app = typer.Typer(no_args_is_help=True, help="From a living community to a source directory.")
 app.add_typer(crawl_app, name="crawl")
-out = Console()
-
 FAILED, USAGE, NOT_CURRENT = 1, 2, 3
 
 SourceOption = Annotated[str, typer.Option(help="A source directory, local or s3://BUCKET/PREFIX; or demo.")]
@@ -55,9 +63,9 @@ def nightly(
 
     published = flow(source, root, load(config, set_), run_id)
     if as_json:
-        _print_json({key: getattr(published, key) for key in published.__dataclass_fields__})
+        print_json({key: getattr(published, key) for key in published.__dataclass_fields__})
     else:
-        _print_published(published, root)
+        print_published(published, root)
     raise typer.Exit(0 if published.is_current else NOT_CURRENT)
 
 
@@ -76,9 +84,9 @@ def validate(
     settings = load(config, set_)
     report = report_on(Root(source), settings.ingest, settings.images)
     if as_json:
-        _print_json(report)
+        print_json(report)
         return
-    _print_ingest(report)
+    print_ingest(report)
 
 
 @app.command("import")
@@ -104,9 +112,9 @@ def import_(
     _clean_up_when_stopped()
     report = import_source(name, path, source, ImportConfig(threshold=threshold, images=images), overwrite)
     if as_json:
-        _print_json(report)
+        print_json(report)
         return
-    _print_import(report)
+    print_import(report)
     out.print(f"  source      {source}/", soft_wrap=True, highlight=False)
     out.print(f"  check it    tastegraph validate --source {source}", soft_wrap=True, highlight=False)
 
@@ -123,7 +131,7 @@ def evaluate(
 
     figures = score_file(test, Root(root))
     if as_json:
-        _print_json(figures)
+        print_json(figures)
         return
     title = f"{figures['users']} users of {test.name}, run {figures['run_id']}"
     out.print(title, soft_wrap=True, highlight=False)
@@ -156,7 +164,7 @@ def compare(
     from storage.roots import Root
 
     compared = flow(source, root, systems, protocol, test, validation, seeds, budget, load(config, set_))
-    _print_comparison(compared, Root(root), as_json)
+    print_comparison(compared, Root(root), as_json)
     raise typer.Exit(FAILED if compared.failed else 0)
 
 
@@ -180,7 +188,7 @@ def tune(
     from storage.roots import Root
 
     tuned = flow(source, root, system, protocol, test, validation, budget, load(config, set_))
-    _print_tuned(tuned, Root(root), as_json)
+    print_tuned(tuned, Root(root), as_json)
     raise typer.Exit(FAILED if tuned.lacking else 0)
 
 
@@ -206,9 +214,9 @@ def crawl_flickr(
     settings = load_as(FlickrConfig, config, set_)
     crawled = flow(str(out_), user, group, str(seed_file) if seed_file else None, max_users, depth, resume, settings)
     if as_json:
-        _print_json({key: getattr(crawled, key) for key in crawled.__dataclass_fields__})
+        print_json({key: getattr(crawled, key) for key in crawled.__dataclass_fields__})
     else:
-        _print_crawled(crawled)
+        print_crawled(crawled)
 
 
 @app.command()
@@ -219,7 +227,7 @@ def recommend(
     as_json: JsonOption = False,
 ) -> None:
     """What a user gets, from the current export."""
-    _print_list(root, "recommendations", "user_id", user, "image_id", k, as_json)
+    print_list(root, "recommendations", "user_id", user, "image_id", k, as_json)
 
 
 @app.command()
@@ -230,7 +238,7 @@ def similar(
     as_json: JsonOption = False,
 ) -> None:
     """Which images are like an image, from the current export."""
-    _print_list(root, "similar_images", "image_id", image, "similar_image_id", k, as_json)
+    print_list(root, "similar_images", "image_id", image, "similar_image_id", k, as_json)
 
 
 @app.command()
@@ -244,7 +252,7 @@ def show(root: RootOption, as_json: JsonOption = False) -> None:
     place = Root(root)
     runs, current = snapshots.runs(place), snapshots.current(place)
     if as_json:
-        _print_json({"current": current.run_id if current else None, "runs": runs})
+        print_json({"current": current.run_id if current else None, "runs": runs})
         return
     if not runs:
         raise ValueError(f"{place.address}: nothing is published here; run `tastegraph nightly --root {root}` first")
@@ -253,7 +261,7 @@ def show(root: RootOption, as_json: JsonOption = False) -> None:
         failed = [item["name"] for item in run["gate"] if not item["passed"] and not item["is_warning"]]
         size = sum(file["bytes"] for file in run["files"]) / 2**20
         rows = ", ".join(f"{count:,} {name}" for name, count in run["rows"].items())
-        figures = ", ".join(_figure(run, protocol, metric) for protocol, metric in GATED)
+        figures = ", ".join(figure(run, protocol, metric) for protocol, metric in GATED)
         out.print(
             f"[bold]{run['run_id']}[/bold]{' (current)' if is_current else ''}  {run['generated_at']}", highlight=False
         )
@@ -288,7 +296,7 @@ def forget(
     told = directory.tombstones_of(Root(source)) if source else {}
     done = forget_in(named, Root(root), told=told, even_if_unknown=even_if_unknown)
     if as_json:
-        _print_json({key: getattr(done, key) for key in done.__dataclass_fields__})
+        print_json({key: getattr(done, key) for key in done.__dataclass_fields__})
         return
     out.print(f"Forgot {done.users} users and {done.images} images.", highlight=False)
     if done.run_id:
@@ -311,7 +319,7 @@ def gc(
     if as_json:
         paths = [entry.path for entry in done.deleted]
         counts = {"files": len(paths), "bytes": done.bytes, "dry_run": dry_run}
-        _print_json({**counts, "kept_runs": done.kept_runs, "waiting_for": done.waiting_for, "deleted": paths})
+        print_json({**counts, "kept_runs": done.kept_runs, "waiting_for": done.waiting_for, "deleted": paths})
         return
     for folder, (files, size) in done.by_folder.items():
         out.print(f"  {files:>8,} files  {size:>16,} bytes  {folder}/", highlight=False)
@@ -378,176 +386,3 @@ def _clean_up_when_stopped() -> None:
 
 def _wants_traceback() -> bool:
     return bool(os.environ.get("TASTEGRAPH_TRACEBACK"))
-
-
-def _print_published(published: Any, root: str) -> None:
-    if not published.is_new:
-        out.print(f"\nNothing to do: run [bold]{published.run_id}[/bold] holds these very tables.")
-    state = "is current" if published.is_current else "was kept, but not made current"
-    out.print(f"\nRun [bold]{published.run_id}[/bold] {state}.")
-    for reason in published.reasons:
-        out.print(f"[red]  {reason}[/red]")
-    for warning in published.warnings:
-        out.print(f"[yellow]  warning: {warning}[/yellow]")
-    for table, rows in published.rows.items():
-        out.print(f"  {rows:>10,} rows  {published.folder}/{table}/", soft_wrap=True)
-    out.print(f"  report      {published.folder}/report/index.html", soft_wrap=True)
-    if published.is_current:
-        out.print(f"  pointer     {root.rstrip('/')}/exports/current.json", soft_wrap=True)
-
-
-def _print_crawled(crawled: Any) -> None:
-    out.print(f"\n{crawled.requests:,} requests, {crawled.pictures_asked:,} pictures asked for", highlight=False)
-    for table, rows in crawled.rows.items():
-        out.print(f"  {rows:>10,} rows  {crawled.out}/{table}.parquet", soft_wrap=True, highlight=False)
-    for outcome, count in crawled.pictures.items():
-        out.print(f"  {count:>10,} pictures {outcome}", soft_wrap=True, highlight=False)
-    for what, count in crawled.unread.items():
-        out.print(f"  {count:>10,} users: {what}", soft_wrap=True, highlight=False)
-
-
-def _print_comparison(compared: Any, root: Any, as_json: bool) -> None:
-    from storage import parquet
-    from tasks.comparison_page import board
-
-    results, comparisons = (
-        parquet.read(ref, root).to_pylist() for ref in (compared.standings.results, compared.standings.comparisons)
-    )
-    if as_json:
-        entries = {entry.system: entry for entry in compared.entries}
-        _print_json(
-            {
-                "id": compared.id,
-                "folder": compared.folder,
-                "results": results,
-                "comparisons": comparisons,
-                "settings": {name: entry.settings for name, entry in entries.items()},
-                "left_out": {name: entry.lacking for name, entry in entries.items() if entry.lacking},
-                "failed": {entry.system: entry.error for entry in compared.failed},
-            }
-        )
-        return
-    leading = (compared.metric, compared.k)
-    tests = {
-        (row["protocol"], row["slice"], row["system"]): (f"{row['difference']:+.4f}", f"{row['p_value']:.4f}")
-        for row in comparisons
-        if (row["metric"], row["k"]) == leading
-    }
-    for part in board(results, *leading):
-        out.print(f"\n{part['protocol']}, {part['slice']} images", soft_wrap=True, highlight=False)
-        beside = ("recall", compared.k) if compared.metric == "ndcg" else None
-        names = [f"{metric}@{k}" if k else metric for metric, k in (leading, beside or leading)]
-        table = Table("system", names[0], "95 % interval", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for name in (*names[1 : 1 + bool(beside)], "difference", "p", "fit s"):
-            table.add_column(name)
-        for row in part["rows"]:
-            figure = row["figures"][leading]
-            table.add_row(
-                row["system"],
-                f"{figure['value']:.4f}",
-                f"{figure['low']:.4f}–{figure['high']:.4f}",
-                *([f"{row['figures'][beside]['value']:.4f}"] if beside else []),
-                *tests.get((part["protocol"], part["slice"], row["system"]), ("", "")),
-                f"{row['fit_s']:.1f}",
-            )
-        out.print(table)
-    out.print("difference and p: a paired test over users against the best other system", soft_wrap=True)
-    for entry in compared.entries:
-        if entry.error or entry.lacking:
-            out.print(f"[red]{entry.line}[/red]" if entry.error else entry.line, soft_wrap=True, highlight=False)
-    out.print(f"  report      {compared.folder}/index.html", soft_wrap=True)
-    out.print(f"  figures     {compared.folder}/results.parquet", soft_wrap=True)
-
-
-def _print_tuned(tuned: Any, root: Any, as_json: bool) -> None:
-    from storage import parquet
-
-    trials = parquet.read(tuned.trials, root).to_pylist() if tuned.trials else []
-    if as_json:
-        kept = ("system", "settings", "metric", "k", "value", "default_value", "lacking")
-        _print_json({**{key: getattr(tuned, key) for key in kept}, "trials": trials})
-        return
-    if tuned.lacking:
-        out.print(f"{tuned.system} needs {', '.join(tuned.lacking)}, which the source does not tell")
-        return
-    metric = f"{tuned.metric}@{tuned.k}" if tuned.k else tuned.metric
-    table = Table("trial", f"{metric} on validation", "fit s", "settings")
-    for row in sorted(trials, key=lambda row: (-row["value"], row["trial"])):
-        table.add_row(str(row["trial"]), f"{row['value']:.4f}", f"{row['fit_s']:.1f}", row["settings"])
-    out.print(table)
-
-
-def _print_ingest(report: dict[str, Any]) -> None:
-    """The ingest report for a person."""
-    table = Table("table", "file", "read", "kept", "quarantined")
-    for name, item in report["tables"].items():
-        reasons = ", ".join(f"{count} {reason}" for reason, count in item["quarantined"].items()) or "0"
-        if item["forgotten"]:
-            reasons += f"; {item['forgotten']} forgotten"
-        table.add_row(name, item["file"] or "-", str(item["read"]), str(item["kept"]), reasons)
-    pictures = report["pictures"]
-    reasons = ", ".join(f"{count} {reason}" for reason, count in pictures["quarantined"].items()) or "0"
-    num_pictures = pictures["decoded"] + sum(pictures["quarantined"].values())
-    table.add_row("pictures", "images.path", str(num_pictures), str(pictures["decoded"]), reasons)
-    out.print(table)
-
-
-def _print_import(report: dict[str, Any]) -> None:
-    """What was read, kept and left out of a download, for a person."""
-    table = Table("table", "read", "kept", "left out")
-    for name, account in report["tables"].items():
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in account["left_out"].items()) or "0"
-        named = f" + {account['named_elsewhere']:,} named elsewhere" if account["named_elsewhere"] else ""
-        table.add_row(name, f"{account['read']:,}{named}", f"{account['kept']:,}", reasons)
-    out.print(table)
-    for what, count in report["notes"].items():
-        out.print(f"  {count:,} {what}", soft_wrap=True, highlight=False)
-
-
-def _print_list(root: str, name: str, key: str, wanted: str, found: str, k: int, as_json: bool) -> None:
-    import polars as pl
-
-    from storage import snapshots
-    from storage.roots import Root
-
-    place = Root(root)
-    pointer = snapshots.current(place)
-    if pointer is None:
-        raise ValueError(f"{place.address}: nothing is published here; run `tastegraph nightly --root {root}` first")
-    if not pointer.rows[name]:
-        raise ValueError(f"run {pointer.run_id} exports no {name}: its system gives none")
-    rows = (
-        pl.scan_parquet(snapshots.dataset(place, pointer, name))
-        .filter((pl.col(key) == wanted) & (pl.col("rank") <= k))
-        .sort("rank")
-        .collect()
-    )
-    if rows.is_empty():
-        raise ValueError(f"{key} {wanted!r} has no row in {name} of run {pointer.run_id}")
-    if as_json:
-        _print_json(rows.to_dicts())
-        return
-    out.print(f"{name} of {wanted}, run {pointer.run_id}", soft_wrap=True, highlight=False)  # a title is cut into lines
-    table = Table("rank", found, "score")
-    for row in rows.to_dicts():
-        table.add_row(str(row["rank"]), row[found], f"{row['score']:.4f}")
-    out.print(table)
-
-
-def _figure(run: dict[str, Any], protocol: str, metric: str) -> str:
-    """The exported system's figure over all images, at the longest list measured."""
-    from tasks.scoring import system_of
-
-    rows = [
-        row
-        for row in run["metrics"]
-        if (row["protocol"], row["slice"], row["metric"], row["system"]) == (protocol, "all", metric, system_of(run))
-    ]
-    if not rows:
-        return f"{protocol} {metric} not measured"
-    longest = max(rows, key=lambda row: row["k"])
-    return f"{protocol} {metric}@{longest['k']} {longest['value']:.3f} [{longest['low']:.3f}, {longest['high']:.3f}]"
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2))
