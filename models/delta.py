@@ -59,7 +59,7 @@ def best(
         is_near_U = found.scores[:, -1] >= lists.scores[:, -1] - 2 * error_U
         unsure = np.flatnonzero(is_near_U & (found.rows[:, -1] >= 0) & (error_U > 0))
         if unsure.size:
-            asked = candidates and Candidates(candidates.interests[unsure], candidates.image_tags)
+            asked = _asked(candidates, unsure)
             how: dict[str, Any] = {"seen_UI": seen_UI[unsure], "candidates": asked, "spare": MORE * spare}
             _enter(lists, unsure, best(users_Ud[unsure], images_Id, k, **how))
     return lists
@@ -85,15 +85,15 @@ def update(
     is_lost_UD = (listed_UD == GONE) | ((listed_UD >= 0) & is_changed_I[np.maximum(listed_UD, 0)])
     left_UD = np.where(is_lost_UD, -1, listed_UD)
     is_made_U = is_stale_U | (is_lost_UD.any(axis=1) & ((left_UD >= 0).sum(axis=1) < k))
-    lists = TopK(np.full((len(users_Ud), depth), -1, np.int32), np.full((len(users_Ud), depth), -np.inf, np.float32))
+    lists = _empty(len(users_Ud), depth)
     made, kept, changed = np.flatnonzero(is_made_U), np.flatnonzero(~is_made_U), np.flatnonzero(is_changed_I)
     if made.size:
-        asked = candidates and Candidates(candidates.interests[made], candidates.image_tags)
+        asked = _asked(candidates, made)
         _enter(lists, made, best(users_Ud[made], images_Id, depth, seen_UI=seen_UI[made], candidates=asked))
     if kept.size:
         rows_NK = left_UD[kept]
         if changed.size:
-            asked = candidates and Candidates(candidates.interests[kept], candidates.image_tags[changed])
+            asked = _asked(candidates, kept, changed)
             few = min(depth, len(changed))
             found = best(users_Ud[kept], images_Id[changed], few, seen_UI=seen_UI[kept][:, changed], candidates=asked)
             rows_NK = np.concatenate([rows_NK, np.append(changed, -1)[found.rows]], axis=1)
@@ -139,12 +139,24 @@ def changed_rows(now: csr_array, before: csr_array) -> np.ndarray:
 def _settled(users_Nd: np.ndarray, images_Id: np.ndarray, rows_NK: np.ndarray, k: int) -> TopK:
     """The k best of the images in each row, -1 where there is none, by pairwise score and then by row."""
     if not len(images_Id):
-        return TopK(np.full((len(users_Nd), k), -1, np.int32), np.full((len(users_Nd), k), -np.inf, np.float32))
+        return _empty(len(users_Nd), k)
     scores_NK = ranking.score_pairs(users_Nd, images_Id, np.maximum(rows_NK, 0)) + np.float32(0)  # no -0.0
     scores_NK[rows_NK < 0] = -np.inf
     order_Nk = np.lexsort((rows_NK, -scores_NK), axis=1)[:, :k]
     rows_Nk, scores_Nk = (np.take_along_axis(values, order_Nk, axis=1) for values in (rows_NK, scores_NK))
     return TopK(np.where(rows_Nk < 0, -1, rows_Nk).astype(np.int32), scores_Nk)
+
+
+def _asked(candidates: Candidates | None, users: np.ndarray, images: np.ndarray | None = None) -> Candidates | None:
+    """The filter for these users, and for these images alone; None where there is no filter."""
+    if candidates is None:
+        return None
+    tags = candidates.image_tags
+    return Candidates(candidates.interests[users], tags if images is None else tags[images])
+
+
+def _empty(num_users: int, k: int) -> TopK:
+    return TopK(np.full((num_users, k), -1, np.int32), np.full((num_users, k), -np.inf, np.float32))
 
 
 def _enter(lists: TopK, users: np.ndarray, some: TopK) -> None:

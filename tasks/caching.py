@@ -160,12 +160,8 @@ class Records(WritableFileSystem):
     def read_path(self, path: str, **_how: bool) -> bytes:  # type: ignore[override]  # Prefect passes _sync
         root = Root(self.address)
         content = root.read(self._place(path))
-        for found in refs_of(json.loads(json.loads(content)["result"])):
-            entry = root.entry(found["path"])
-            if entry is None or entry.size != found["bytes"]:
-                raise FileNotFoundError(
-                    f"{self.address}/{found['path']} is gone or cut off, so its record does not count"
-                )
+        if gone := next(missing(json.loads(json.loads(content)["result"]), root), None):
+            raise FileNotFoundError(f"{self.address}/{gone} is gone or cut off, so its record does not count")
         self._used.add(self._place(path))
         return content
 
@@ -191,6 +187,14 @@ def refs_of(value: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(value, list):
         for item in value:
             yield from refs_of(item)
+
+
+def missing(value: Any, root: Root) -> Iterator[str]:
+    """The files that refs in a value name and that are not there, or not whole; looked for one after the other."""
+    for found in refs_of(value):
+        entry = root.entry(found["path"])
+        if entry is None or entry.size != found["bytes"]:
+            yield found["path"]
 
 
 def _is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:

@@ -12,7 +12,7 @@ from storage.refs import Ref
 from storage.roots import Root
 from storage.tables import SCHEMA_VERSION
 from tasks import tags
-from tasks.caching import canonical
+from tasks.caching import canonical, missing
 from tasks.gate import GATED
 from tasks.images import Packed, Shard
 from tasks.night import How, Learned, Memory, Night, Start
@@ -128,7 +128,7 @@ def _choose(config: IncrementalConfig, tonight: Tonight, system: str, words: Wor
     if memories is None:
         return Start("full", f"{run} left no memory; it was published by an earlier version")
     base, last = memories
-    if gone := next(_gone(memories, root), None):
+    if gone := next(missing(canonical(list(memories), "memories"), root), None):
         return Start("full", f"{gone}, which {run} left, is gone")
     same_pixels = (last.source, last.decoding) == (tonight.source, tonight.decoding)
     known = Start(
@@ -203,22 +203,3 @@ def _fallen(tolerance: float, last: Memory, root: Root) -> Iterator[str]:
 def _drift(tonight: Tonight, base: Memory, words: Word2VecConfig, root: Root) -> float:
     sentences = tags.sentences_of(tonight.table, tonight.table["favorites"])
     return tags.drift(base.published.tastes.vectors, sentences, words.min_count, root)
-
-
-def _gone(memories: tuple[Memory, ...], root: Root) -> Iterator[str]:
-    """The files that memories name and that are not there, or not whole."""
-    for found in _refs(canonical(list(memories), "memories")):
-        entry = root.entry(found["path"])
-        if entry is None or entry.size != found["bytes"]:
-            yield found["path"]
-
-
-def _refs(value: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict) and value.get("class") == "Ref":
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _refs(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _refs(item)

@@ -152,9 +152,8 @@ def _approximately(rows_RI: csr_array, queries_UI: csr_array, strength: float, r
     With P = AᵀA, a prediction is q P (P + λ)⁻¹. An eigenvalue s of P becomes s / (s + λ): for the leading ones that is
     done, and for all others, which are small beside λ, s / (λ + a typical s) stands in, which takes no decomposition.
     """
-    times = lambda vectors: rows_RI @ vectors  # noqa: E731
     columns_IR = csr_array(rows_RI.T)
-    leading = singular_vectors(times, lambda vectors: columns_IR @ vectors, rows_RI.shape, rank, seed)
+    leading = singular_vectors(rows_RI.dot, columns_IR.dot, rows_RI.shape, rank, seed)
     eigenvalues_D = leading.values_D.astype(np.float64) ** 2
     slope = 1 / (strength + eigenvalues_D[-1] / 2)
     excess_D = eigenvalues_D / (eigenvalues_D + strength) - slope * eigenvalues_D

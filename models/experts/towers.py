@@ -176,7 +176,8 @@ class _Pairs:
                 np.flatnonzero(community.popularity_I),
             )
         )
-        self.share_I = torch.from_numpy((community.popularity_I / favorites_UI.nnz).astype(np.float32))
+        share_I = (community.popularity_I / favorites_UI.nnz).astype(np.float32)
+        self.share_I = torch.from_numpy(share_I).to(random.device)
         liked_UI = favorites_UI + community.contacts_UU @ favorites_UI if config.guard else favorites_UI
         self.liked_UI = csr_matrix(liked_UI).tocsc()  # csc_array picks columns at a tenth of the speed
 
@@ -191,7 +192,7 @@ class _Pairs:
         popular = self.images_n[self._integers(len(self.images_n), num_popular)]
         even = self.warm_W[self._integers(len(self.warm_W), self.num_negatives - num_popular)]
         negatives_M = torch.cat([popular, even])
-        share_M = self.share_I.to(negatives_M.device)[negatives_M]
+        share_M = self.share_I[negatives_M]
         return negatives_M, (popular_share * share_M * len(self.warm_W) + (1 - popular_share)).log()
 
     def forbidden(self, users_B: Tensor, negatives_M: Tensor) -> tuple[Tensor, Tensor]:
