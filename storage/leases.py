@@ -137,6 +137,6 @@ def _is_running(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        pass  # another user's
+    except PermissionError:  # another user's
+        return True
     return True

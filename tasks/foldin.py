@@ -11,6 +11,7 @@ import torch
 from scipy.sparse import csr_array, diags_array, hstack
 
 from models import delta, foldin
+from models.experts.base import commonest
 from models.foldin import Maps
 from storage import checkpoints, matrices, parquet, tables
 from storage.matrices import Ids
@@ -127,8 +128,7 @@ def _columns(described: Described, images: Ids, root: Root) -> dict[str, Any]:
         words = matrices.ids_of(pairs["word"])
         told_IW = matrices.incidence(pairs["image_id"], pairs["word"], images, words)
         counts_W = np.bincount(told_IW.indices, minlength=len(words))
-        chosen = np.sort(np.argsort(-counts_W, kind="stable")[:MAX_WORDS])
-        chosen = chosen[counts_W[chosen] >= LEAST_IMAGES]
+        chosen = commonest(told_IW, MAX_WORDS, LEAST_IMAGES)
         weights_C = counts_W[chosen] ** -RARITY
         energy = float((np.square(weights_C) * counts_W[chosen]).sum()) / max(1, len(images))
         weights = torch.from_numpy(weights_C / np.sqrt(max(energy, 1e-12)))
