@@ -23,7 +23,7 @@ ERROR = 8 * 2.0**-24  # of a product's entry, over the norms of both vectors and
 class Before(NamedTuple):
     """Lists as they were, and what of their making has changed."""
 
-    rows_UD: np.ndarray  # int, image rows as they are now; GONE, or -1 behind the last
+    lists: TopK  # (U, D), image rows as they are now; GONE, or -1 behind the last; by the scores that `best` gives
     is_stale_U: np.ndarray  # bool; the user is new, or has another vector, other seen images or other interests
     is_changed_I: np.ndarray  # bool; the image is new, or has another vector or other tags
 
@@ -54,8 +54,7 @@ def best(
     found = ranking.top_k(users_Ud, images_Id, width, seen_UI=seen_UI, candidates=candidates)
     lists = _settled(users_Ud, images_Id, found.rows, k)
     if width < num_images:
-        longest = np.linalg.norm(images_Id, axis=1).max()
-        error_U = ERROR * np.sqrt(images_Id.shape[1]) * longest * np.linalg.norm(users_Ud, axis=1)
+        error_U = _errors(users_Ud, images_Id)
         is_near_U = found.scores[:, -1] >= lists.scores[:, -1] - 2 * error_U
         unsure = np.flatnonzero(is_near_U & (found.rows[:, -1] >= 0) & (error_U > 0))
         if unsure.size:
@@ -78,30 +77,46 @@ def update(
 
     A list's images that did not change and are still there are the best of their kind, down to the last of them: what
     comes behind that one is unknown. So the list goes on as long as k of them are left, which is why more are kept than
-    count; then it is made anew. Changed images are added where they stand above the last.
+    count; then it is made anew. Changed images are added where they stand above the last; a list that none of them
+    comes near stays as it is.
     """
-    listed_UD, is_stale_U, is_changed_I = before
+    (listed_UD, scored_UD), is_stale_U, is_changed_I = before
     depth = listed_UD.shape[1]
     is_lost_UD = (listed_UD == GONE) | ((listed_UD >= 0) & is_changed_I[np.maximum(listed_UD, 0)])
     left_UD = np.where(is_lost_UD, -1, listed_UD)
-    is_made_U = is_stale_U | (is_lost_UD.any(axis=1) & ((left_UD >= 0).sum(axis=1) < k))
-    lists = _empty(len(users_Ud), depth)
+    num_left_U, is_short_U = (left_UD >= 0).sum(axis=1), is_lost_UD.any(axis=1)
+    is_made_U = is_stale_U | (is_short_U & (num_left_U < k))
+    lists = TopK(left_UD.astype(np.int32), np.where(left_UD >= 0, scored_UD, np.float32(-np.inf)))
+    _enter(lists, np.flatnonzero(is_short_U), _sorted(lists.rows[is_short_U], lists.scores[is_short_U], depth))
     made, kept, changed = np.flatnonzero(is_made_U), np.flatnonzero(~is_made_U), np.flatnonzero(is_changed_I)
     if made.size:
         asked = _asked(candidates, made)
         _enter(lists, made, best(users_Ud[made], images_Id, depth, seen_UI=seen_UI[made], candidates=asked))
-    if kept.size:
-        rows_NK = left_UD[kept]
-        if changed.size:
-            asked = _asked(candidates, kept, changed)
-            few = min(depth, len(changed))
-            found = best(users_Ud[kept], images_Id[changed], few, seen_UI=seen_UI[kept][:, changed], candidates=asked)
-            rows_NK = np.concatenate([rows_NK, np.append(changed, -1)[found.rows]], axis=1)
-        settled = _settled(users_Ud[kept], images_Id, rows_NK, depth)
-        _enter(lists, kept, _known(settled, is_changed_I, (left_UD[kept] >= 0).sum(axis=1), k))
+    if kept.size and changed.size:
+        least_N = np.where(lists.rows[kept] >= 0, lists.scores[kept], np.inf).min(axis=1)
+        least_N[num_left_U[kept] < k] = -np.inf  # the list held all there were: whatever is new belongs in it
+        images_Cd, seen_UC = images_Id[changed], seen_UI[:, changed]
+
+        def restricted(users: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+            return users_Ud[users], {"seen_UI": seen_UC[users], "candidates": _asked(candidates, users, changed)}
+
+        users_Nd, how = restricted(kept)
+        highest_N = ranking.top_k(users_Nd, images_Cd, 1, **how).scores[:, 0]
+        kept = kept[(highest_N > -np.inf) & (highest_N >= least_N - 2 * _errors(users_Nd, images_Cd))]
+        users_Nd, how = restricted(kept)
+        found = best(users_Nd, images_Cd, min(depth, len(changed)), **how)
+        rows_NK = np.concatenate([lists.rows[kept], np.append(changed, -1)[found.rows]], axis=1)
+        merged = _sorted(rows_NK, np.concatenate([lists.scores[kept], found.scores], axis=1), depth)
+        _enter(lists, kept, _known(merged, is_changed_I, num_left_U[kept], k))
     listed_Uk = lists.rows[:, :k]
     is_reached_U = ~is_made_U & (is_changed_I[np.maximum(listed_Uk, 0)] & (listed_Uk >= 0)).any(axis=1)
     return Updated(lists, is_made_U, is_reached_U)
+
+
+def _errors(users_Nd: np.ndarray, images_Id: np.ndarray) -> np.ndarray:
+    """float32 (N,): how far an entry of the product may lie from the score of the pair."""
+    longest = np.linalg.norm(images_Id, axis=1).max()
+    return np.asarray(ERROR * np.sqrt(images_Id.shape[1]) * longest * np.linalg.norm(users_Nd, axis=1))
 
 
 def _known(lists: TopK, is_changed_I: np.ndarray, num_left_N: np.ndarray, k: int) -> TopK:
@@ -142,6 +157,11 @@ def _settled(users_Nd: np.ndarray, images_Id: np.ndarray, rows_NK: np.ndarray, k
         return _empty(len(users_Nd), k)
     scores_NK = ranking.score_pairs(users_Nd, images_Id, np.maximum(rows_NK, 0)) + np.float32(0)  # no -0.0
     scores_NK[rows_NK < 0] = -np.inf
+    return _sorted(rows_NK, scores_NK, k)
+
+
+def _sorted(rows_NK: np.ndarray, scores_NK: np.ndarray, k: int) -> TopK:
+    """The k best of each row by these scores, of equal ones the lower image; where there is no image, -1 and -inf."""
     order_Nk = np.lexsort((rows_NK, -scores_NK), axis=1)[:, :k]
     rows_Nk, scores_Nk = (np.take_along_axis(values, order_Nk, axis=1) for values in (rows_NK, scores_NK))
     return TopK(np.where(rows_Nk < 0, -1, rows_Nk).astype(np.int32), scores_Nk)

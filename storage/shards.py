@@ -68,6 +68,7 @@ def cut(ids: Sequence[str] | np.ndarray, size: int) -> list[slice]:
     return [*cuts, slice(first, len(ids))] if first < len(ids) else cuts
 
 
+@cache
 def span(ref: Ref, root: Root) -> tuple[str, str]:
     """A shard's first and last id."""
     with pa.memory_map(str(ref.local(root))) as source:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
-from functools import lru_cache, wraps
+from functools import cache, lru_cache, wraps
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from inspect import signature
@@ -117,16 +117,22 @@ def code_version(module: str) -> str:
         name = waiting.pop()
         if name in seen or name in PLUMBING | REGISTRIES:
             continue
-        with _one_parses:
-            tree = ast.parse(_source(name))
-        _strip_docstrings(tree)
-        seen[name] = ast.dump(tree)
-        for imported in _imports(tree):
+        seen[name], imports = _content(name)
+        for imported in imports:
             if imported.split(".")[0] in OURS:
                 waiting.append(imported)
             else:
                 libraries.add(imported.split(".")[0])
     return digest([sorted(seen.items()), sorted(_versions(libraries))])
+
+
+@cache
+def _content(module: str) -> tuple[str, list[str]]:
+    """What a module says, comments and docstrings apart, and what it imports."""
+    with _one_parses:
+        tree = ast.parse(_source(module))
+    _strip_docstrings(tree)
+    return ast.dump(tree), list(_imports(tree))
 
 
 @contextmanager

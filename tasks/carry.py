@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -58,11 +59,30 @@ def _same(
         first, end = shards.span(earlier.of, root)
         if end < inputs.ids[0] or inputs.ids[-1] < first:
             continue
-        before = Shards.open([earlier.of], root)
+        before = Shards.open([earlier.of], root, verify=False)  # of damaged bytes no row is the same
         row = matrices.rows_of(pa.array(inputs.ids, pa.string()), before.ids)
         here = np.flatnonzero(row >= 0)
         if (before.shape, before.dtype) != (inputs.shape, inputs.dtype) or not len(here):
             continue
-        is_same = (inputs.gather(here) == before.gather(row[here])).reshape(len(here), -1).all(axis=1)
-        here = here[is_same]
+        here = here[_equal_rows(inputs, here, before, row[here])]
         yield here, read(earlier.made)[row[here]]
+
+
+def _equal_rows(now: Shards, here: np.ndarray, before: Shards, there: np.ndarray) -> np.ndarray:
+    """bool (n,): whether rows of one shard and of another are the same bytes; looked at in runs, without a copy."""
+    (_, now_NS), (_, before_KS) = next(now.blocks()), next(before.blocks())
+    is_same_N = np.empty(len(here), bool)
+    cuts = np.flatnonzero((np.diff(here) != 1) | (np.diff(there) != 1)) + 1
+    for first, end in pairwise([0, *cuts, len(here)]):
+        run = slice(first, end)
+        ours, theirs = (
+            values[rows[first] : rows[end - 1] + 1] for values, rows in ((now_NS, here), (before_KS, there))
+        )
+        is_same_N[run] = (_words(ours) == _words(theirs)).all(axis=1)
+    return is_same_N
+
+
+def _words(values: np.ndarray) -> np.ndarray:
+    """The rows, eight bytes at a time where they allow it."""
+    rows = values.reshape(len(values), -1)
+    return rows.view(np.uint64) if rows.shape[1] * rows.itemsize % 8 == 0 else rows

@@ -51,10 +51,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Made:
-    """RECOMMENDATIONS of one block of users: those exported, and the same with the reserve behind them."""
+    """RECOMMENDATIONS of one block of users: those exported, and the places behind them."""
 
     exported: Ref
-    kept: Ref
+    reserve: Ref
 
 
 @dataclass(frozen=True)
@@ -123,23 +123,28 @@ def recommend(block: int, asked: Asked, config: RecommendConfig, root: Root, las
         )
         ledger.count("users reached by new images", int(is_reached_N.sum()))
     ledger.count("users recommended", int(is_made_N.sum()))
-    exported, kept = (
-        parquet.write(tables.RECOMMENDATIONS, _columns(users, images, some, asked.model.label), root)
-        for some in (TopK(lists.rows[:, :k], lists.scores[:, :k]), lists)
+    exported, reserve = (
+        parquet.write(tables.RECOMMENDATIONS, _columns(users, images, lists, places, asked.model.label), root)
+        for places in (slice(0, k), slice(k, None))
     )
-    return Made(exported, kept)
+    return Made(exported, reserve)
 
 
-def _columns(users: Ids, images: Ids, lists: TopK, label: str) -> dict[str, Any]:
-    """Lists as columns of RECOMMENDATIONS."""
-    user, rank = np.nonzero(lists.rows >= 0)
-    return {
-        "user_id": users[user],
-        "rank": (rank + 1).astype(np.int32),
-        "image_id": images[lists.rows[user, rank]],
-        "score": lists.scores[user, rank],
-        "model": pa.array([label] * len(user)),
-    }
+def _columns(users: Ids, images: Ids, lists: TopK, places: slice, label: str) -> dict[str, Any]:
+    """Those places of the lists as columns of RECOMMENDATIONS."""
+    owner, rank, image, score = _listing(users, images, lists, places)
+    return {"user_id": owner, "rank": rank, "image_id": image, "score": score, "model": pa.repeat(label, len(owner))}
+
+
+def _listing(owners: Ids, images: Ids, lists: TopK, places: slice) -> tuple[pa.Array, np.ndarray, pa.Array, np.ndarray]:
+    """Owner, rank from 1, image and score of each place that is taken."""
+    rows, scores = lists.rows[:, places], lists.scores[:, places]
+    owner, place = np.nonzero(rows >= 0)
+    # Taken from Arrow's strings: numpy's object arrays would be turned into them one by one.
+    owned, listed = (
+        pa.array(ids, pa.string()).take(pa.array(row)) for ids, row in ((owners, owner), (images, rows[owner, place]))
+    )
+    return owned, (place + (places.start or 0) + 1).astype(np.int32), listed, scores[owner, place]
 
 
 @stage
@@ -155,17 +160,12 @@ def find_similar(model: Model, looks: Ref | None, config: RecommendConfig, root:
         known, before_Kf = _representations(last.asked.model, looks, root)
         row = matrices.rows_of(pa.array(images, pa.string()), known)
         is_changed_I = _differ(unit_If, delta.unit(before_Kf), row)
-        listed = _listed([last.similar], ("image_id", "similar_image_id"), images, images, config.num_similar, root)
+        listed = _lists([last.similar], ("image_id", "similar_image_id"), images, images, config.num_similar, root)
         before = Before(listed, is_changed_I, is_changed_I)
-    (rows, scores), is_made_I, _ = _update(unit_If, unit_If, (config.num_similar,) * 2, before, itself_II, None)
+    lists, is_made_I, _ = _update(unit_If, unit_If, (config.num_similar,) * 2, before, itself_II, None)
     ledger.count("images compared", int(is_made_I.sum()))
-    image, rank = np.nonzero(rows >= 0)
-    columns = {
-        "image_id": images[image],
-        "rank": (rank + 1).astype(np.int32),
-        "similar_image_id": images[rows[image, rank]],
-        "score": scores[image, rank],
-    }
+    image, rank, similar, score = _listing(images, images, lists, slice(0, None))
+    columns = {"image_id": image, "rank": rank, "similar_image_id": similar, "score": score}
     return parquet.write(tables.SIMILAR_IMAGES, columns, root)
 
 
@@ -226,9 +226,9 @@ def _before(now: _Drawn, last: Lists, depth: int, root: Root) -> Before:
     if now.candidates and candidates:
         is_stale_N |= delta.changed_rows(now.candidates.interests, candidates.interests)
         is_changed_I |= delta.changed_rows(now.candidates.image_tags, candidates.image_tags)
-    kept = [made.kept for made in last.recommendations]
-    listed = _listed(kept, ("user_id", "image_id"), users, now.images, depth, root)
-    return Before(listed, is_stale_N, is_changed_I)
+    refs = [ref for made in last.recommendations for ref in (made.exported, made.reserve)]
+    lists = _lists(refs, ("user_id", "image_id"), users, now.images, depth, root)
+    return Before(lists, is_stale_N, is_changed_I)
 
 
 def _differ(now_Nd: np.ndarray, before_Kd: np.ndarray, row_N: np.ndarray) -> np.ndarray:
@@ -238,15 +238,17 @@ def _differ(now_Nd: np.ndarray, before_Kd: np.ndarray, row_N: np.ndarray) -> np.
     return np.asarray((row_N < 0) | (now_Nd != before_Kd[np.maximum(row_N, 0)]).any(axis=1))
 
 
-def _listed(refs: list[Ref], key: tuple[str, str], owners: Ids, images: Ids, k: int, root: Root) -> np.ndarray:
-    """int64 (N, k): the rows of the images that each owner's list had, by rank."""
-    lists = pa.concat_tables([parquet.read(ref, root, [*key, "rank"]) for ref in refs])
+def _lists(refs: list[Ref], key: tuple[str, str], owners: Ids, images: Ids, k: int, root: Root) -> TopK:
+    """The lists (N, k) that each owner had, by rank, of the rows that their images have now."""
+    lists = pa.concat_tables([parquet.read(ref, root, [*key, "rank", "score"]) for ref in refs])
     row = matrices.rows_of(lists[key[0]], owners)
     here = row >= 0
     found = matrices.rows_of(lists[key[1]], images)[here]
-    listed_Nk = np.full((len(owners), k), -1, np.int64)
-    listed_Nk[row[here], lists["rank"].to_numpy()[here] - 1] = np.where(found < 0, delta.GONE, found)
-    return listed_Nk
+    places = row[here], lists["rank"].to_numpy()[here] - 1
+    listed = TopK(np.full((len(owners), k), -1, np.int32), np.full((len(owners), k), -np.inf, np.float32))
+    listed.rows[places] = np.where(found < 0, delta.GONE, found)
+    listed.scores[places] = lists["score"].to_numpy()[here]
+    return listed
 
 
 def _tags(root: Root, *asked: Asked) -> Ids:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from pydantic import TypeAdapter
 from scipy.sparse import csr_array
@@ -150,14 +151,14 @@ def ref_of_input(manifest: dict[str, Any], name: str) -> Ref:
 def read_embeddings(refs: list[Ref], root: Root) -> tuple[Ids, np.ndarray]:
     """Ids, sorted, and embeddings, float32 (len(ids), d)."""
     rows = pa.concat_tables([parquet.read(ref, root) for ref in refs])
-    ids, vectors = rows[rows.column_names[0]].to_numpy(), matrices.vectors_of(rows["embedding"])
-    order = np.argsort(ids.astype(str), kind="stable")
-    return ids[order], vectors[order]
+    name = rows.column_names[0]
+    order = pc.sort_indices(rows[name]).to_numpy()
+    return rows[name].to_numpy()[order], matrices.vectors_of(rows["embedding"])[order]
 
 
 def write_embeddings(table: Table, ids: Ids, vectors: np.ndarray, label: str, root: Root) -> Ref:
     """USER_EMBEDDINGS or IMAGE_EMBEDDINGS; `label` is what the column `model` says."""
-    columns = {table.key[0]: ids, "embedding": matrices.lists_of(vectors), "model": pa.array([label] * len(ids))}
+    columns = {table.key[0]: ids, "embedding": matrices.lists_of(vectors), "model": pa.repeat(label, len(ids))}
     return parquet.write(table.with_dimensions(vectors.shape[1]), columns, root)
 
 

@@ -1,6 +1,7 @@
 """Training, its state saved every so many steps, going on where a killed run stopped."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -96,7 +97,14 @@ def _by_tens(reached: TrainState) -> list[tuple[int, float]]:
 
 
 def load_cdl(trained: Trained, model: CDLConfig, root: Root, device: torch.device) -> CDL:
-    """The trained network, ready to embed."""
-    network = CDL(model, tuple(trained.image_shape), trained.num_clusters)
-    network.load_state_dict(checkpoints.load(root, trained.checkpoint.path)["model"])
+    """The trained network, ready to embed. It is shared: every shard is a task of its own, and asks for it."""
+    return _load(trained.checkpoint, tuple(trained.image_shape), trained.num_clusters, model, root, device)
+
+
+@lru_cache(maxsize=2)  # the one that is measured, and the one that is published
+def _load(
+    checkpoint: Ref, image_shape: tuple[int, ...], num_clusters: int, model: CDLConfig, root: Root, device: torch.device
+) -> CDL:
+    network = CDL(model, image_shape, num_clusters)
+    network.load_state_dict(checkpoints.load(root, checkpoint.path)["model"])
     return network.to(device).eval()

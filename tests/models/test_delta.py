@@ -8,13 +8,18 @@ from scipy.sparse import csr_array, random_array
 
 from models import delta, ranking
 from models.delta import GONE, Before
-from models.ranking import Candidates
+from models.ranking import Candidates, TopK
 
 K = 5
 
 
 def drawn(rng: np.random.Generator, shape: tuple[int, int], density: float) -> csr_array:
     return csr_array(random_array(shape, density=density, rng=rng, dtype=np.float32))
+
+
+def listed(rows: list[list[int]]) -> TopK:
+    """Lists of images that score as much as their row."""
+    return TopK(np.array(rows), np.array(rows, np.float32))
 
 
 class World:
@@ -51,10 +56,10 @@ class World:
     def before(self, reserve: int) -> Before:
         """Lists with so many places in reserve, some of which earlier nights have used up."""
         asked = self.candidates(self.was_tagged)
-        rows = delta.best(self.users, self.was, K + reserve, seen_UI=self.was_seen, candidates=asked).rows
+        rows, scores = delta.best(self.users, self.was, K + reserve, seen_UI=self.was_seen, candidates=asked)
         left = np.random.default_rng(0).integers(K, K + reserve + 1, len(rows))
         rows = np.where(np.arange(K + reserve) < left[:, None], rows, -1)
-        return Before(np.append(self.number, -1)[rows], self.is_stale, self.is_changed)
+        return Before(TopK(np.append(self.number, -1)[rows], scores), self.is_stale, self.is_changed)
 
 
 @given(
@@ -73,9 +78,9 @@ def test_updated_lists_are_those_made_anew(seed, num_users, num_images, coarse, 
 
 def test_a_list_outlives_images_that_leave_as_long_as_its_reserve_lasts():
     users, images = np.ones((2, 1), np.float32), np.arange(8, dtype=np.float32)[:, None]
-    rows = np.array([[7, GONE, 5, 4], [7, GONE, GONE, 4]])
+    lists = listed([[7, GONE, 5, 4], [7, GONE, GONE, 4]])
     nothing = csr_array((2, 8), dtype=np.float32)
-    updated = delta.update(users, images, 3, Before(rows, np.zeros(2, bool), np.arange(8) == 6), seen_UI=nothing)
+    updated = delta.update(users, images, 3, Before(lists, np.zeros(2, bool), np.arange(8) == 6), seen_UI=nothing)
 
     assert updated.is_made_U.tolist() == [False, True]
     assert updated.lists.rows.tolist() == [[7, 6, 5, 4], [7, 6, 5, 4]]
@@ -83,19 +88,19 @@ def test_a_list_outlives_images_that_leave_as_long_as_its_reserve_lasts():
 
 def test_behind_the_last_image_that_was_known_a_list_says_nothing():
     users, images = np.ones((1, 1), np.float32), np.arange(8, dtype=np.float32)[:, None]
-    rows = np.array([[7, 6, GONE, GONE]])  # 4 and 3 may be better than image 1, which is new
+    lists = listed([[7, 6, GONE, GONE]])  # 4 and 3 may be better than image 1, which is new
     nothing = csr_array((1, 8), dtype=np.float32)
-    updated = delta.update(users, images, 2, Before(rows, np.zeros(1, bool), np.arange(8) == 1), seen_UI=nothing)
+    updated = delta.update(users, images, 2, Before(lists, np.zeros(1, bool), np.arange(8) == 1), seen_UI=nothing)
 
     assert updated.lists.rows.tolist() == [[7, 6, -1, -1]]
 
 
 def test_a_list_is_made_anew_only_where_it_lost_an_image_or_its_user_changed():
     users, images = np.ones((4, 1), np.float32), np.arange(8, dtype=np.float32)[:, None]
-    rows = np.array([[5, 4], [5, 4], [5, GONE], [5, 4]])
+    lists = listed([[5, 4], [5, 4], [5, GONE], [5, 4]])
     stale, changed = np.array([False, True, False, False]), np.arange(8) == 7
     seen = csr_array(([1.0], ([3], [7])), shape=(4, 8))
-    updated = delta.update(users, images, 2, Before(rows, stale, changed), seen_UI=seen)
+    updated = delta.update(users, images, 2, Before(lists, stale, changed), seen_UI=seen)
 
     assert updated.is_made_U.tolist() == [False, True, True, False]
     assert updated.is_reached_U.tolist() == [True, False, False, False]

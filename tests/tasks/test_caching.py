@@ -43,6 +43,7 @@ def version_of_stage() -> str:
     """The version as the next process sees it."""
     importlib.invalidate_caches()
     caching.code_version.cache_clear()
+    caching._content.cache_clear()
     caching._is_module.cache_clear()
     return caching.code_version("painting.stage")
 
