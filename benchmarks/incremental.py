@@ -83,7 +83,8 @@ def _run(source: Path, root: Path, options: argparse.Namespace, **incremental: A
     from storage.roots import Root
 
     own = {"full_every": 0, "quality_drift": 1.0, **incremental}
-    settings = {**options.settings, "model": {"system": options.system}, "incremental": own, "gate": {"tolerance": 1.0}}
+    model = {"system": options.system, **options.settings.get("model", {})}
+    settings = {**options.settings, "model": model, "incremental": own, "gate": {"tolerance": 1.0}}
     clock, log = Clock(), logging.getLogger("tastegraph")
     log.setLevel(logging.INFO)
     log.addHandler(clock)

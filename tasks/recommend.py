@@ -32,7 +32,7 @@ class RecommendConfig:
     candidates: Literal["auto", "interests", "all"] = (
         "auto"  # interests: with a tag of the user's interest (CDL, section 5); auto: interests for cdl, else all
     )
-    block_users: int = 8192  # users, or images, in one block
+    block_users: int = 32_768  # users in one block, a task run of its own; each reads all images' embeddings
 
     def __post_init__(self) -> None:
         if self.candidates not in ("auto", "interests", "all"):

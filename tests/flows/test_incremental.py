@@ -67,10 +67,11 @@ def growing(tmp_path_factory) -> tuple[Growth, Path, Path]:
     return growth, folder / "source", folder / "root"
 
 
-def test_fourteen_nights_do_what_is_new_and_end_as_runs_from_nothing_with_the_same_model(growing, tmp_path):
+def test_each_of_fourteen_nights_does_what_is_new_and_equals_a_run_from_nothing_with_the_same_model(growing, tmp_path):
     growth, source, first = growing
-    root = tmp_path / "root"
+    root, anew = tmp_path / "root", tmp_path / "anew"
     shutil.copytree(first, root)
+    shutil.copytree(first, anew, ignore=shutil.ignore_patterns("cache"))
     manifest = snapshots.runs(Root(str(root)))[0]
     base = manifest["run_id"]
     for night in range(1, GROWTH.nights + 1):
@@ -88,13 +89,7 @@ def test_fourteen_nights_do_what_is_new_and_end_as_runs_from_nothing_with_the_sa
         assert work["users embedded"] < before["user_embeddings"] / 4
         assert work["users recommended"] < before["user_embeddings"]
         assert work["images compared"] < before["image_embeddings"]
-    assert exported(manifest) == exported(from_nothing(source, first, tmp_path / "fresh"))
-
-
-def from_nothing(source: Path, first: Path, root: Path, system: str = "cdl") -> dict[str, Any]:
-    """The manifest of a night that has the first night's model, and computes all the rest anew."""
-    shutil.copytree(first, root, ignore=shutil.ignore_patterns("cache"))
-    return run(source, root, system, take_over=False)[0]
+        assert exported(manifest) == exported(run(source, anew, take_over=False)[0])
 
 
 def test_any_system_with_embeddings_is_kept_and_new_users_and_images_are_folded_in(growing, tmp_path):
@@ -111,7 +106,8 @@ def test_any_system_with_embeddings_is_kept_and_new_users_and_images_are_folded_
     assert manifest["model"] == label
     assert manifest["rows"]["user_embeddings"] == len(ids(source, "users"))
     assert 0 < manifest["incremental"]["work"]["images embedded"] <= 3  # of one, nothing may be known
-    assert exported(manifest) == exported(from_nothing(source, first, tmp_path / "fresh", "ease"))
+    shutil.copytree(first, tmp_path / "anew", ignore=shutil.ignore_patterns("cache"))
+    assert exported(manifest) == exported(run(source, tmp_path / "anew", "ease", take_over=False)[0])
 
 
 def test_a_warm_night_trains_on_from_the_published_weights_and_decodes_nothing_again(growing, tmp_path):
