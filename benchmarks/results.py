@@ -4,8 +4,9 @@
 
 Each comparison is the very command that the page names. One that was killed goes on where it stopped, and one that is
 done is not done again; `--sets`, `--protocols` and `--systems` run a part of them. The page is written from whatever
-lies below the root: `--only-write` runs nothing. Of several comparisons of one kind it shows the one with the most
-systems; of these the one with the largest budget, with the most seeds, the last.
+lies below the root: `--only-write` runs nothing. Of several comparisons of one kind it shows the one with the largest
+budget; of these the one with the most seeds, with the most systems, the last. Systems that only the others have stand
+in a second table, which compares nothing: their settings had fewer chances.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -195,7 +196,7 @@ def main() -> None:
     failed = [] if options.only_write else _run(options)
     found = [(asked, _find(asked, Path(options.root))) for asked in COMPARISONS]
     PAGE.write_text(_page(found))
-    print(f"{PAGE}: {sum(item is not None for _, item in found)} of {len(found)} comparisons")
+    print(f"{PAGE}: {sum(bool(items) for _, items in found)} of {len(found)} comparisons")
     if failed:
         sys.exit(f"not all systems could be measured: {'; '.join(failed)}")
 
@@ -219,8 +220,8 @@ def _run(options: argparse.Namespace) -> list[str]:
     return failed
 
 
-def _find(asked: Asked, root: Path) -> Found | None:
-    """The comparison to show; None where there is none with two systems to compare."""
+def _find(asked: Asked, root: Path) -> list[Found]:
+    """The comparisons of this kind with two systems or more to compare, the one to show first."""
     found = []
     for results in root.glob("comparisons/*/results.parquet"):
         beside = results.with_name("comparison.json")
@@ -231,12 +232,12 @@ def _find(asked: Asked, root: Path) -> Found | None:
             continue
         tables = [pq.read_table(results.with_name(f"{name}.parquet")) for name in ("results", "comparisons")]
         if tables[1].num_rows:
-            order = (len(told["systems"]), told["budget"], told["seeds"], beside.stat().st_mtime)
+            order = (told["budget"], told["seeds"], len(told["systems"]), beside.stat().st_mtime)
             found.append((order, Found(told, *(table.to_pylist() for table in tables))))
-    return max(found, key=lambda item: item[0])[1] if found else None
+    return [item for _, item in sorted(found, key=lambda item: item[0], reverse=True)]
 
 
-def _page(found: list[tuple[Asked, Found | None]]) -> str:
+def _page(found: list[tuple[Asked, list[Found]]]) -> str:
     parts = [
         "# Results",
         "Written by `benchmarks/results.py`, from what `tastegraph compare` left; not by hand. Above each table stands "
@@ -251,11 +252,15 @@ def _page(found: list[tuple[Asked, Found | None]]) -> str:
         "learns from favorites alone, is at chance. Image features are made from the set's own pictures, as no "
         "pretrained weights are downloaded "
         "([settings.md](settings.md#features)).",
-        _summary([(asked, item) for asked, item in found if item]),
+        _summary([(asked, items[0]) for asked, items in found if items]),
     ]
-    parts += [_section(asked, item) for asked, item in found if item]
-    if missing := [f"{asked.set} ({asked.protocol})" for asked, item in found if not item]:
+    parts += [_section(asked, *items) for asked, items in found if items]
+    if missing := [f"{asked.set} ({asked.protocol})" for asked, items in found if not items]:
         parts.append(f"Not yet run: {', '.join(missing)}.")
+    parts.append(
+        "The sixth real set, blogcatalog-social, has contacts, groups and tags, but neither images nor favorites: "
+        "there is nothing to recommend, and `tastegraph nightly` refuses it."
+    )
     return "\n\n".join(parts) + "\n"
 
 
@@ -275,7 +280,7 @@ def _summary(found: list[tuple[Asked, Found]]) -> str:
     return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
 
 
-def _section(asked: Asked, found: Found) -> str:
+def _section(asked: Asked, found: Found, *others_found: Found) -> str:
     leading, beside = found.columns
     order = _in_order(found)
     told = {entry["system"]: entry for entry in found.told["systems"]}
@@ -305,14 +310,15 @@ def _section(asked: Asked, found: Found) -> str:
     ]
     parts = [
         f"## {asked.set}, {asked.protocol}",
-        f"Held out: {asked.split}. {users}; {seeds} seed{'s' * (seeds > 1)}; "
+        f"Held out: {asked.split}. {users}; {_seeds(seeds)}; "
         + (f"at most {budget} settings tried of each system." if budget else "the defaults of every system."),
         f"    {' '.join(command)}",
         _first(order, leading),
         "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines]),
         *_cold(found, leading),
+        *_beside(found, others_found),
         *_elsewhere(asked, order[0], leading, others),
-        *_left_out(found),
+        *_left_out([found, *others_found]),
     ]
     return "\n\n".join(parts)
 
@@ -340,6 +346,43 @@ def _cold(found: Found, leading: Column) -> list[str]:
     return [f"Images without a favorite, among themselves, {leading.heading}: {figures}."] if best else []
 
 
+def _beside(found: Found, others_found: Sequence[Found]) -> list[str]:
+    """The systems that only other comparisons have, each from the one that comes first; same test, fewer chances."""
+    leading, beside = found.columns
+    rows: dict[str, tuple[float, str]] = {}
+    measured = {row["system"] for row in _in_order(found)}
+    for other in others_found:
+        told = {entry["system"]: entry for entry in other.told["systems"]}
+        seconds = {row["system"]: row for row in leading.of(other.results)}
+        second = {row["system"]: row for row in beside.of(other.comparisons)}
+        for row in leading.of(other.comparisons):
+            name = row["system"]
+            if name in measured or other.told["split"]["final"] != found.told["split"]["final"]:
+                continue
+            measured.add(name)
+            cells = [
+                f"`{name}`",
+                _figure(row),
+                _figure(second[name]) if name in second else "",
+                f"{seconds[name]['fit_s']:,.1f}",
+                f"{seconds[name]['score_s']:,.1f}",
+                f"{_settings(told[name])}; {_seeds(other.told['seeds'])}",
+            ]
+            rows[name] = row["value"], f"| {' | '.join(cells)} |"
+    if not rows:
+        return []
+    heads = ["system", leading.heading, beside.heading, "fit s", "score s", "settings, how many were tried; seeds"]
+    lines = [line for _, line in sorted(rows.values(), reverse=True)]
+    return [
+        "Other systems on the same split, with fewer settings tried or fewer seeds:",
+        "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines]),
+    ]
+
+
+def _seeds(number: int) -> str:
+    return f"{number} seed{'s' * (number > 1)}"
+
+
 def _elsewhere(asked: Asked, first: Row, leading: Column, others: dict[str, Row]) -> list[str]:
     """What was measured elsewhere, and how far the first of this table is ahead of it."""
     if not asked.elsewhere:
@@ -354,15 +397,16 @@ def _elsewhere(asked: Asked, first: Row, leading: Column, others: dict[str, Row]
     return ["\n".join([head, "|---|---|---|---|---|", *lines])]
 
 
-def _left_out(found: Found) -> list[str]:
+def _left_out(found: list[Found]) -> list[str]:
     """Which systems have no row, and why."""
     reasons = []
-    for entry in found.told["systems"]:
+    told = {entry["system"]: entry for item in reversed(found) for entry in item.told["systems"]}
+    for name, entry in sorted(told.items()):
         if entry["error"]:
-            reasons.append(f"`{entry['system']}` failed ({entry['error']})")
+            reasons.append(f"`{name}` failed ({entry['error']})")
         elif entry["lacking"]:
-            reasons.append(f"`{entry['system']}` needs {', '.join(entry['lacking'])}, which the set does not tell")
-    if unasked := sorted(SYSTEMS.keys() - {entry["system"] for entry in found.told["systems"]}):
+            reasons.append(f"`{name}` needs {', '.join(entry['lacking'])}, which the set does not tell")
+    if unasked := sorted(SYSTEMS.keys() - told.keys()):
         reasons.append(f"not run: {', '.join(f'`{name}`' for name in unasked)}")
     return [f"Left out: {'; '.join(reasons)}."] if reasons else []
 
