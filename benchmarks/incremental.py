@@ -1,4 +1,5 @@
-"""What a night costs that keeps the published model, and what it is worth, while the demo community grows.
+"""What a night costs that keeps the published model or trains on from it, and what it is worth, while the demo
+community grows.
 
     python benchmarks/incremental.py --system cdl --users 1500 --images 3000 --nights 14 --folder DIR
 
@@ -60,7 +61,7 @@ def main() -> None:
     whole_s = 0.0
     for night in range(options.nights + 1):
         growth.write(night, live)
-        found = _run(live, kept, options, start="keep")
+        found = _run(live, kept, options, start=options.start)
         whole_s = whole_s or found["seconds"]
         beside = None
         if night in options.full:
@@ -69,7 +70,7 @@ def main() -> None:
         anew = None
         if night == 0:
             shutil.copytree(kept, first, ignore=shutil.ignore_patterns("cache"))
-        elif not options.seconds_only:
+        elif options.start == "keep" and not options.seconds_only:
             anew = _run(live, first, options, start="keep", take_over=False)
         _print(night, found, whole_s, beside, anew, options.system)
     print("seconds of the last night", found["stages"])
@@ -150,6 +151,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--nights", type=int, default=14)
     parser.add_argument("--full", type=int, nargs="*", default=[7, 14], help="nights that are run from nothing too")
+    parser.add_argument("--start", choices=("keep", "warm"), default="keep", help="of every night but the first")
     parser.add_argument("--seconds-only", action="store_true", help="compare no bytes")
     parser.add_argument("--settings", type=json.loads, default={}, help="other settings, by section, as JSON")
     parser.add_argument("--folder", type=Path, required=True, help="an empty folder for the community and the roots")

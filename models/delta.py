@@ -93,24 +93,39 @@ def update(
         asked = _asked(candidates, made)
         _enter(lists, made, best(users_Ud[made], images_Id, depth, seen_UI=seen_UI[made], candidates=asked))
     if kept.size and changed.size:
+        # A list of fewer than k held all there were: whatever is new belongs in it.
         least_N = np.where(lists.rows[kept] >= 0, lists.scores[kept], np.inf).min(axis=1)
-        least_N[num_left_U[kept] < k] = -np.inf  # the list held all there were: whatever is new belongs in it
-        images_Cd, seen_UC = images_Id[changed], seen_UI[:, changed]
-
-        def restricted(users: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
-            return users_Ud[users], {"seen_UI": seen_UC[users], "candidates": _asked(candidates, users, changed)}
-
-        users_Nd, how = restricted(kept)
-        highest_N = ranking.top_k(users_Nd, images_Cd, 1, **how).scores[:, 0]
-        kept = kept[(highest_N > -np.inf) & (highest_N >= least_N - 2 * _errors(users_Nd, images_Cd))]
-        users_Nd, how = restricted(kept)
-        found = best(users_Nd, images_Cd, min(depth, len(changed)), **how)
-        rows_NK = np.concatenate([lists.rows[kept], np.append(changed, -1)[found.rows]], axis=1)
-        merged = _sorted(rows_NK, np.concatenate([lists.scores[kept], found.scores], axis=1), depth)
-        _enter(lists, kept, _known(merged, is_changed_I, num_left_U[kept], k))
+        least_N[num_left_U[kept] < k] = -np.inf
+        entering, found = _entering(users_Ud, images_Id, kept, changed, least_N, depth, seen_UI, candidates)
+        rows_NK = np.concatenate([lists.rows[entering], found.rows], axis=1)
+        merged = _sorted(rows_NK, np.concatenate([lists.scores[entering], found.scores], axis=1), depth)
+        _enter(lists, entering, _known(merged, is_changed_I, num_left_U[entering], k))
     listed_Uk = lists.rows[:, :k]
     is_reached_U = ~is_made_U & (is_changed_I[np.maximum(listed_Uk, 0)] & (listed_Uk >= 0)).any(axis=1)
     return Updated(lists, is_made_U, is_reached_U)
+
+
+def _entering(
+    users_Ud: np.ndarray,
+    images_Id: np.ndarray,
+    kept: np.ndarray,
+    changed: np.ndarray,
+    least_N: np.ndarray,
+    depth: int,
+    seen_UI: csr_array,
+    candidates: Candidates | None,
+) -> tuple[np.ndarray, TopK]:
+    """The users of `kept` of whom a changed image may score `least_N` or more, and their best changed images."""
+    images_Cd, seen_UC = images_Id[changed], seen_UI[:, changed]
+
+    def restricted(users: np.ndarray) -> dict[str, Any]:
+        return {"seen_UI": seen_UC[users], "candidates": _asked(candidates, users, changed)}
+
+    highest_N = ranking.top_k(users_Ud[kept], images_Cd, 1, **restricted(kept)).scores[:, 0]
+    may_N = (highest_N > -np.inf) & (highest_N >= least_N - 2 * _errors(users_Ud[kept], images_Cd))
+    entering = kept[may_N]
+    found = best(users_Ud[entering], images_Cd, min(depth, len(changed)), **restricted(entering))
+    return entering, TopK(np.append(changed, -1)[found.rows], found.scores)
 
 
 def _errors(users_Nd: np.ndarray, images_Id: np.ndarray) -> np.ndarray:

@@ -58,8 +58,7 @@ def _is_sorted(rows: pa.Table, key: Sequence[str]) -> bool:
     """
     is_before: Any = None
     for name in reversed(key):
-        column = rows[name].combine_chunks()
-        this, after = column[:-1], column[1:]
+        this, after = rows[name][:-1], rows[name][1:]
         is_less = pc.less(this, after)
         is_before = is_less if is_before is None else pc.or_(is_less, pc.and_(pc.equal(this, after), is_before))
     return len(rows) < 2 or is_before is None or pc.all(is_before, skip_nulls=False).as_py() is True
