@@ -35,7 +35,7 @@ class IncrementalConfig:
     full_every: int = 7  # every so many nights one learns from nothing; 0: none for that reason
     tag_drift: float = 0.1  # share of tag occurrences that may move before word2vec and k-means run again
     quality_drift: float = 0.05  # how far, relatively, figures may fall below those of the last night from nothing
-    warm_epochs: int = 5  # of a training that goes on from the last model
+    warm_epochs: int = 15  # of a training that goes on from the last model; half of one from nothing
 
     def __post_init__(self) -> None:
         if self.start not in ("full", "warm", "keep"):
@@ -63,7 +63,7 @@ def choose(config: IncrementalConfig, tonight: Tonight, system: str, words: Word
 
 
 def memories_of(manifest: dict[str, Any]) -> tuple[Memory, Memory] | None:
-    """The night that learned a published model, and the night that published it; None of versions that told neither."""
+    """The night that learned a published model, and the night that published it; None where it tells neither."""
     told = manifest.get("memory")
     if not told:
         return None
@@ -126,7 +126,10 @@ def _choose(config: IncrementalConfig, tonight: Tonight, system: str, words: Wor
     run, manifest = f"run {pointer.run_id}", snapshots.manifest(root, pointer.run_id)
     memories = memories_of(manifest)
     if memories is None:
-        return Start("full", f"{run} left no memory; it was published by an earlier version")
+        forgot = (
+            "it is one without somebody who was forgotten" if manifest.get("withdrawn") else "of an earlier version"
+        )
+        return Start("full", f"{run} left no memory: {forgot}")
     base, last = memories
     if gone := next(missing(canonical(list(memories), "memories"), root), None):
         return Start("full", f"{gone}, which {run} left, is gone")

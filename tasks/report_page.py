@@ -177,6 +177,11 @@ class Report:
     people: Sequence[Person] = ()
 
 
+def minute(at: datetime) -> str:
+    """A time as the page writes it."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
 def render(report: Report) -> bytes:
     """The page as UTF-8 HTML. Equal reports give equal bytes; every string in them is data, never markup."""
     systems = sorted(
@@ -185,7 +190,7 @@ def render(report: Report) -> bytes:
     template = environment().get_template("report.html.jinja")
     html = template.render(
         report=report,
-        generated_at=report.generated_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        generated_at=minute(report.generated_at),
         systems=systems,
         headlines=[_headline(report, systems, *which) for which in HEADLINES],
         curves=[figure for which in CURVES if (figure := _curves(report, systems, *which))],

@@ -16,6 +16,7 @@ from storage.tombstones import Gone
 from storage.traces import Traces
 from tasks import runs
 from tasks.caching import digest
+from tasks.report_page import minute
 
 RANKED_BY = {RECOMMENDATIONS.name: "user_id", SIMILAR_IMAGES.name: "image_id"}
 INPUTS = {table.name: table for table in tables.COMMUNITY}
@@ -37,12 +38,16 @@ def republish(manifest: dict[str, Any], traces: Traces, root: Root) -> str:
             exports[file["table"]].append(_without(ref, _exported(file["table"]), traces.gone, root))
     told["inputs"] = {name: _input_without(ref, traces.gone, root) for name, ref in manifest["inputs"].items()}
     told["quarantine"] = _quarantine_without(_ref(manifest["quarantine"]), traces, root)
-    told["generated_at"] = datetime.now(UTC).isoformat(timespec="seconds")
+    now = datetime.now(UTC)
+    told["generated_at"] = now.isoformat(timespec="seconds")
     told["night"] = digest([manifest["night"], *exports.values()])
     told["is_current"] = True
+    told["memory"] = None  # the files that it names are those that name the forgotten
     told["withdrawn"] = {"from": manifest["run_id"], **{f"{kind}s": len(ids) for kind, ids in traces.gone.items()}}
-    page = page_without(root.read(f"{place}/report/index.html").decode(), traces).encode()
-    snapshots.publish(root, run.id, exports, page, told, current=True)
+    page = page_without(root.read(f"{place}/report/index.html").decode(), traces)
+    made = minute(datetime.fromisoformat(manifest["generated_at"]))
+    page = page.replace(manifest["run_id"], run.id).replace(made, minute(now))
+    snapshots.publish(root, run.id, exports, page.encode(), told, current=True)
     records = {record for note in runs.notes(root) if note.made == place for record in runs.records_of(note, root)}
     runs.finish(run, root, snapshots.folder(run.id), records)
     return run.id

@@ -150,6 +150,9 @@ def test_no_byte_of_a_forgotten_user_is_left_and_the_next_night_does_not_bring_t
     assert naming(home.user, home.root) == set()
     assert {"ingest", "fit-system", "recommend", "publish"} <= ran
     assert "decode-images" not in ran  # no image is gone, so no shard is
+    assert (
+        "without somebody who was forgotten" in snapshots.manifest(home.place, published.run_id)["incremental"]["why"]
+    )
     assert home.exported("user_embeddings")["user_id"].to_list() == sorted(set(lists["user_id"]) - {home.user})
     counted = snapshots.manifest(home.place, published.run_id)["ingest"]["tables"]
     assert counted["users"]["forgotten"] == 1
@@ -169,6 +172,7 @@ def test_a_forgotten_image_leaves_the_lists_and_the_report_and_the_ranks_close_u
     assert home.exported("image_embeddings").equals(embeddings.filter(pl.col("image_id") != home.image))
     page = home.root / f"exports/runs/run_id={done.run_id}/report/index.html"
     assert 0 < page.read_text().count("<figure") < pictures
+    assert f'<dd class="id">{done.run_id}</dd>' in page.read_text()
 
     _, ran = run(home.source, home.root)
     assert naming(home.image, home.root) == set()
