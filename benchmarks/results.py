@@ -349,7 +349,7 @@ def _cold(found: Found, leading: Column) -> list[str]:
 def _beside(found: Found, others_found: Sequence[Found]) -> list[str]:
     """The systems that only other comparisons have, each from the one that comes first; same test, fewer chances."""
     leading, beside = found.columns
-    rows: dict[str, tuple[float, str]] = {}
+    rows: list[tuple[float, str]] = []
     measured = {row["system"] for row in _in_order(found)}
     for other in others_found:
         told = {entry["system"]: entry for entry in other.told["systems"]}
@@ -368,11 +368,11 @@ def _beside(found: Found, others_found: Sequence[Found]) -> list[str]:
                 f"{seconds[name]['score_s']:,.1f}",
                 f"{_settings(told[name])}; {_seeds(other.told['seeds'])}",
             ]
-            rows[name] = row["value"], f"| {' | '.join(cells)} |"
+            rows.append((row["value"], f"| {' | '.join(cells)} |"))
     if not rows:
         return []
     heads = ["system", leading.heading, beside.heading, "fit s", "score s", "settings, how many were tried; seeds"]
-    lines = [line for _, line in sorted(rows.values(), reverse=True)]
+    lines = [line for _, line in sorted(rows, reverse=True)]
     return [
         "Other systems on the same split, with fewer settings tried or fewer seeds:",
         "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines]),

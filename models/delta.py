@@ -169,7 +169,7 @@ def changed_rows(now: csr_array, before: csr_array) -> np.ndarray:
 def _settled(users_Nd: np.ndarray, images_Id: np.ndarray, rows_NK: np.ndarray, k: int) -> TopK:
     """The k best of the images in each row, -1 where there is none, by pairwise score and then by row."""
     if not len(images_Id):
-        return _empty(len(users_Nd), k)
+        return empty(len(users_Nd), k)
     scores_NK = ranking.score_pairs(users_Nd, images_Id, np.maximum(rows_NK, 0)) + np.float32(0)  # no -0.0
     scores_NK[rows_NK < 0] = -np.inf
     return _sorted(rows_NK, scores_NK, k)
@@ -190,7 +190,8 @@ def _asked(candidates: Candidates | None, users: np.ndarray, images: np.ndarray 
     return Candidates(candidates.interests[users], tags if images is None else tags[images])
 
 
-def _empty(num_users: int, k: int) -> TopK:
+def empty(num_users: int, k: int) -> TopK:
+    """Lists without an image: rows -1, scores -inf."""
     return TopK(np.full((num_users, k), -1, np.int32), np.full((num_users, k), -np.inf, np.float32))
 
 

@@ -83,6 +83,6 @@ def _equal_rows(now: Shards, here: np.ndarray, before: Shards, there: np.ndarray
 
 
 def _words(values: np.ndarray) -> np.ndarray:
-    """The rows, eight bytes at a time where they allow it."""
+    """The rows' bytes, eight at a time where they allow it."""
     rows = values.reshape(len(values), -1)
-    return rows.view(np.uint64) if rows.shape[1] * rows.itemsize % 8 == 0 else rows
+    return rows.view(np.uint64 if rows.shape[1] * rows.itemsize % 8 == 0 else np.uint8)

@@ -245,7 +245,7 @@ def _lists(refs: list[Ref], key: tuple[str, str], owners: Ids, images: Ids, k: i
     here = row >= 0
     found = matrices.rows_of(lists[key[1]], images)[here]
     places = row[here], lists["rank"].to_numpy()[here] - 1
-    listed = TopK(np.full((len(owners), k), -1, np.int32), np.full((len(owners), k), -np.inf, np.float32))
+    listed = delta.empty(len(owners), k)
     listed.rows[places] = np.where(found < 0, delta.GONE, found)
     listed.scores[places] = lists["score"].to_numpy()[here]
     return listed
