@@ -5,8 +5,9 @@
 Each comparison is the very command that the page names. One that was killed goes on where it stopped, and one that is
 done is not done again; `--sets`, `--protocols` and `--systems` run a part of them. The page is written from whatever
 lies below the root: `--only-write` runs nothing. Of several comparisons of one kind it shows the one with the largest
-budget; of these the one with the most seeds, with the most systems, the last. Systems that only the others have stand
-in a second table, which compares nothing: their settings had fewer chances.
+budget; of these the one with the most seeds, with the most systems, the last. Others of the same split, budget and
+seeds, of other systems or from another machine, are joined with it. What is left has a second table, which compares
+nothing: those settings had fewer chances.
 """
 
 import argparse
@@ -20,13 +21,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import polars as pl
 import pyarrow.parquet as pq
 
 from models.systems import SYSTEMS
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 DATA, ROOT = "$TASTEGRAPH_DATA", "$ROOT"  # how the page writes the two folders
-MACHINE = "two CPU cores without a GPU, shared with other work"  # whose seconds they are
+MACHINE = "2 CPU cores"  # whose seconds they are, where it is not said
 COLD_SHOWN = 4  # systems
 PAPER = {"paper": "others drawn uniformly", "paper_matched": "others as popular"}
 WITH_TEST, WITHOUT_TEST = 20, 10  # lists of the protocol full, by which a given test is told from a drawn one
@@ -168,11 +170,48 @@ class Column:
 
 @dataclass(frozen=True)
 class Found:
-    """A finished comparison: comparison.json, and the two tables beside it."""
+    """A finished comparison: comparison.json, and the two tables beside it; or several of the same split as one."""
 
+    folders: tuple[Path, ...]
     told: Row
-    results: list[Row]
+    results: list[Row]  # each with its "machine"
     comparisons: list[Row]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Found":
+        """What a comparison left."""
+        told = json.loads((folder / "comparison.json").read_text())
+        results, comparisons = (
+            pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("results", "comparisons")
+        )
+        for row in results:
+            row["machine"] = told.get("machine", MACHINE)
+        return cls((folder,), told, results, comparisons)
+
+    @property
+    def split(self) -> Row:
+        """What says that two comparisons asked for the same; files of equal rows differ by the library's version."""
+        final = self.told["split"]["final"]
+        rows = {key: final[key]["rows"] for key in ("training", "heldout")}
+        asked = {key: self.told["config"][key] for key in ("splits", "evaluation")}
+        return {**asked, **rows, **{key: final[key] for key in ("protocol", "metric", "k", "thresholds")}}
+
+    @property
+    def users(self) -> dict[str, Path]:
+        """The file of each system with the figures that were compared; earlier comparisons left none."""
+        return {file.stem: file for folder in self.folders for file in sorted(folder.glob("users/*.parquet"))}
+
+    def joined(self, others: "Sequence[Found]") -> "Found":
+        """With the systems that others of the same split, budget and seeds add, all compared anew."""
+        found = self
+        for other in others:
+            chances = [(item.told["budget"], item.told["seeds"]) for item in (self, other)]
+            added = sorted(other.users.keys() - found.users.keys())
+            if added and found.users and self.split == other.split and chances[0] == chances[1]:
+                told = {**found.told, "systems": found.told["systems"] + _only(other.told["systems"], added)}
+                results = found.results + _only(other.results, added)
+                found = replace(found, folders=found.folders + other.folders, told=told, results=results)
+        return found if found is self else replace(found, comparisons=_compared(found.users))
 
     @property
     def columns(self) -> list[Column]:
@@ -188,6 +227,18 @@ class Found:
     def is_full(self) -> bool:
         """Whether all images were ranked, so that the cold ones among themselves are another figure."""
         return self.told["protocol"] in ("full", "time")
+
+
+def _only(rows: list[Row], systems: Sequence[str]) -> list[Row]:
+    return [row for row in rows if row["system"] in systems]
+
+
+def _compared(users: dict[str, Path]) -> list[Row]:
+    """The table COMPARISONS of systems that several comparisons measured."""
+    from tasks.standings import against_the_best  # imports Prefect, which a page of one comparison each does without
+
+    means = [pl.read_parquet(file).with_columns(system=pl.lit(name)) for name, file in users.items()]
+    return against_the_best(pl.concat(means)).to_dicts()
 
 
 def main() -> None:
@@ -221,20 +272,22 @@ def _run(options: argparse.Namespace) -> list[str]:
 
 
 def _find(asked: Asked, root: Path) -> list[Found]:
-    """The comparisons of this kind with two systems or more to compare, the one to show first."""
+    """The comparisons of this kind, the one to show first; none where there are no two systems to compare."""
     found = []
     for results in root.glob("comparisons/*/results.parquet"):
-        beside = results.with_name("comparison.json")
-        told = json.loads(beside.read_text())
+        item = Found.read(results.parent)
+        told = item.told
         k = WITH_TEST if asked.test else WITHOUT_TEST
         is_it = Path(told["source"]).name == asked.set and told["protocol"] == asked.protocol
-        if not is_it or (asked.protocol == "full" and told["split"]["final"]["k"] != k):
-            continue
-        tables = [pq.read_table(results.with_name(f"{name}.parquet")) for name in ("results", "comparisons")]
-        if tables[1].num_rows:
-            order = (told["budget"], told["seeds"], len(told["systems"]), beside.stat().st_mtime)
-            found.append((order, Found(told, *(table.to_pylist() for table in tables))))
-    return [item for _, item in sorted(found, key=lambda item: item[0], reverse=True)]
+        if is_it and (asked.protocol != "full" or told["split"]["final"]["k"] == k):
+            order = (told["budget"], told["seeds"], len(told["systems"]), results.stat().st_mtime)
+            found.append((order, item))
+    ordered = [item for _, item in sorted(found, key=lambda item: item[0], reverse=True)]
+    for place, item in enumerate(ordered):
+        others = ordered[:place] + ordered[place + 1 :]
+        if (whole := item.joined(others)).comparisons:
+            return [whole, *others]
+    return []
 
 
 def _page(found: list[tuple[Asked, list[Found]]]) -> str:
@@ -245,8 +298,9 @@ def _page(found: list[tuple[Asked, list[Found]]]) -> str:
         "Means over the test users, with 95 % bootstrap intervals over them; with several seeds, of each user's mean. "
         "*To the best other*: the difference in the first figure to the best of the other systems, and how often "
         "random signs of the users' differences bring as large a one. Seconds are of one fit, on training and "
-        "validation together, and of ranking for all test users, as means over the seeds, on "
-        f"{MACHINE}. Settings were tried on validation, as many of each system as the budget and its grid allow, the "
+        f"validation together, and of ranking for all test users, as means over the seeds, on {MACHINE} shared with "
+        "other work where no other machine is named. "
+        "Settings were tried on validation, as many of each system as the budget and its grid allow, the "
         "defaults among them; the test chose nothing. Favorites learned from are not ranked. Equal scores are in a "
         "random order, images that a system cannot score behind the others: on cold images popularity, and whatever "
         "learns from favorites alone, is at chance. Image features are made from the set's own pictures, as no "
@@ -286,12 +340,11 @@ def _section(asked: Asked, found: Found, *others_found: Found) -> str:
     told = {entry["system"]: entry for entry in found.told["systems"]}
     names = "all" if told.keys() == SYSTEMS.keys() else ",".join(told)
     seeds, budget = found.told["seeds"], found.told["budget"]
-    command = asked.command(DATA, ROOT, names, seeds, budget)
     others = {row["system"]: row for row in beside.of(found.comparisons)}
     lines = []
     for row in order:
         measured = [of for of in leading.of(found.results) if of["system"] == row["system"]]
-        seconds = [f"{fmean(of[key] for of in measured):,.1f}" for key in ("fit_s", "score_s")]
+        seconds = [f"{fmean(of[key] for of in measured):,.1f}" + _mark(measured[0]) for key in ("fit_s", "score_s")]
         cells = [
             f"`{row['system']}`",
             _figure(row),
@@ -312,15 +365,26 @@ def _section(asked: Asked, found: Found, *others_found: Found) -> str:
         f"## {asked.set}, {asked.protocol}",
         f"Held out: {asked.split}. {users}; {_seeds(seeds)}; "
         + (f"at most {budget} settings tried of each system." if budget else "the defaults of every system."),
-        f"    {' '.join(command)}",
+        f"    {' '.join(asked.command(DATA, ROOT, names, seeds, budget))}",
         _first(order, leading),
         "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines]),
         *_cold(found, leading),
         *_beside(found, others_found),
+        *_machines([found, *others_found]),
         *_elsewhere(asked, order[0], leading, others),
         *_left_out([found, *others_found]),
     ]
     return "\n\n".join(parts)
+
+
+def _mark(measured: Row) -> str:
+    return "" if measured["machine"] == MACHINE else "\\*"
+
+
+def _machines(found: Sequence[Found]) -> list[str]:
+    """Whose the seconds with a mark are."""
+    others = sorted({row["machine"] for item in found for row in item.results} - {MACHINE})
+    return [f"\\* Seconds on a machine with {'; '.join(others)}."] if others else []
 
 
 def _in_order(found: Found) -> list[Row]:
@@ -357,15 +421,14 @@ def _beside(found: Found, others_found: Sequence[Found]) -> list[str]:
         second = {row["system"]: row for row in beside.of(other.comparisons)}
         for row in leading.of(other.comparisons):
             name = row["system"]
-            if name in measured or other.told["split"]["final"] != found.told["split"]["final"]:
+            if name in measured or other.split != found.split:
                 continue
             measured.add(name)
             cells = [
                 f"`{name}`",
                 _figure(row),
                 _figure(second[name]) if name in second else "",
-                f"{seconds[name]['fit_s']:,.1f}",
-                f"{seconds[name]['score_s']:,.1f}",
+                *(f"{seconds[name][key]:,.1f}" + _mark(seconds[name]) for key in ("fit_s", "score_s")),
                 f"{_settings(told[name])}; {_seeds(other.told['seeds'])}",
             ]
             rows.append((row["value"], f"| {' | '.join(cells)} |"))

@@ -1,6 +1,6 @@
 """What embeddings are multiplied with while they are learned: graphs of favorites, and bags of signals.
 
-R rows, C columns, d dimensions, n entries, U users, W images, V = U + W nodes of a graph.
+R rows, C columns, d dimensions, n entries, P pieces of rows, U users, W images, V = U + W nodes of a graph.
 """
 
 from typing import Any, NamedTuple
@@ -10,6 +10,8 @@ import torch
 from scipy.sparse import block_array, csr_array
 from torch import Tensor
 from torch.nn import functional
+
+PIECE = 64  # entries of a row that one group of a GPU's threads adds up, one after the other
 
 
 class Fixed:
@@ -30,23 +32,48 @@ class Fixed:
 
 
 class _Bags(NamedTuple):
-    """A CSR matrix as bags of entries, one a row."""
+    """A CSR matrix as bags of entries, one a row.
+
+    On a GPU a bag is added up by one group of threads, and a popular image's would keep all others waiting: there the
+    rows are cut into pieces, and the sums of the pieces are a second set of bags.
+    """
 
     indices: Tensor  # int64 (n,)
-    starts: Tensor  # int64 (R,)
+    starts: Tensor  # int64 (P,): where each piece begins; on a CPU a row is one piece
     weights: Tensor  # float32 (n,)
+    first_pieces: Tensor | None  # int64 (R,): the first piece of each row; None: a row is one piece
 
     @classmethod
     def of(cls, matrix: csr_array, device: torch.device) -> "_Bags":
-        parts = (matrix.indices.astype(np.int64), matrix.indptr[:-1].astype(np.int64), matrix.data.astype(np.float32))
-        return cls(*(torch.from_numpy(part).to(device) for part in parts))
+        starts, first = matrix.indptr[:-1].astype(np.int64), None
+        if device.type == "cuda":
+            starts, first = cut(matrix.indptr.astype(np.int64), PIECE)
+        parts = (matrix.indices.astype(np.int64), starts, matrix.data.astype(np.float32))
+        indices, starts_P, weights = (torch.from_numpy(part).to(device) for part in parts)
+        return cls(indices, starts_P, weights, None if first is None else torch.from_numpy(first).to(device))
 
     def times(self, dense: Tensor) -> Tensor:
+        num_rows = len(self.starts if self.first_pieces is None else self.first_pieces)
         if not len(self.indices):
-            return dense.new_zeros(len(self.starts), dense.shape[1])
-        return functional.embedding_bag(
+            return dense.new_zeros(num_rows, dense.shape[1])
+        sums = functional.embedding_bag(
             self.indices, dense, self.starts, mode="sum", per_sample_weights=self.weights.to(dense.dtype)
         )
+        if self.first_pieces is None:
+            return sums
+        pieces = torch.arange(len(sums), device=sums.device)
+        return functional.embedding_bag(pieces, sums, self.first_pieces, mode="sum")
+
+
+def cut(indptr: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a CSR matrix cut into pieces of at most `size` entries: int64 (P,) where each begins, int64 (R,) the
+    first piece of each row. An empty row is an empty piece.
+    """
+    lengths_R = np.diff(indptr)
+    pieces_R = np.maximum(1, -(-lengths_R // size))
+    first_R = np.cumsum(pieces_R) - pieces_R
+    place_P = np.arange(pieces_R.sum()) - np.repeat(first_R, pieces_R)
+    return np.repeat(indptr[:-1], pieces_R) + size * place_P, first_R
 
 
 class _Product(torch.autograd.Function):

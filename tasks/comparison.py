@@ -1,10 +1,12 @@
 """What a comparison found: one entry a system, and the folder that holds its tables and report."""
 
 import json
+import os
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 from prefect.client.schemas.objects import State
 
 from storage import parquet
@@ -96,7 +98,7 @@ def describe(
 def publish_comparison(
     standings: Standings, entries: list[Entry], drawn: Drawn, asked: dict[str, Any], root: Root
 ) -> Compared:
-    """Write `comparisons/<id>/`: the tables, the page, and in comparison.json what was asked for and chosen.
+    """Write `comparisons/<id>/`: the tables, the page, and in comparison.json what was asked for and chosen, and where.
 
     The id is made of what was found: the same comparison again is the same folder.
     """
@@ -120,7 +122,9 @@ def publish_comparison(
     folder = f"comparisons/{id_}"
     round_ = drawn.final
     root.copy(standings.comparisons.path, f"{folder}/comparisons.parquet")
-    root.write(f"{folder}/comparison.json", json.dumps(found, indent=2).encode())
+    for name, figures in standings.users.items():
+        root.copy(figures.path, f"{folder}/users/{name}.parquet")
+    root.write(f"{folder}/comparison.json", json.dumps({**found, "machine": _machine()}, indent=2).encode())
     page = comparison_page.render(
         comparison_page.Comparison(
             id=id_,
@@ -136,6 +140,12 @@ def publish_comparison(
     root.write(f"{folder}/index.html", page)
     root.copy(standings.results.path, f"{folder}/results.parquet")  # last: where it is, the rest is
     return Compared(id_, root.url(folder), round_.protocol, round_.metric, round_.k, standings, entries)
+
+
+def _machine() -> str:
+    """What the seconds are to be read by."""
+    cores = f"{os.cpu_count()} CPU cores"
+    return f"{cores}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else cores
 
 
 def _settings(entry: Entry) -> str:

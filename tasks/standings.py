@@ -19,10 +19,11 @@ FIGURE = ["protocol", "slice", "metric", "k"]
 
 @dataclass(frozen=True)
 class Standings:
-    """RESULTS and COMPARISONS of all systems."""
+    """RESULTS and COMPARISONS of all systems; and USER_METRICS of each, the figures that were compared."""
 
     results: Ref
     comparisons: Ref
+    users: dict[str, Ref]
 
 
 @stage
@@ -41,16 +42,12 @@ def gather(scored: list[Scored], round_: Round, root: Root) -> Standings:
             if item.per_user
         ]
     )
-    means = per_user.group_by([*FIGURE, "system", "user_id"]).agg(pl.col("value").mean()).sort("user_id", "system")
-    rows = [
-        {**dict(zip(FIGURE, place, strict=True)), **row}
-        for place, figure in means.collect().group_by(FIGURE, maintain_order=True)
-        for row in _against_the_best(figure)
-    ]
-    compared = pl.DataFrame(rows, schema=pl.Schema(tables.COMPARISONS.schema))
+    grouped = per_user.group_by([*FIGURE, "system", "user_id"]).agg(pl.col("value").mean())
+    means = grouped.sort("user_id", "system").collect()
     return Standings(
         parquet.write(tables.RESULTS, pl.concat(results).collect(), root),
-        parquet.write(tables.COMPARISONS, compared, root),
+        parquet.write(tables.COMPARISONS, against_the_best(means), root),
+        {str(name): parquet.write(tables.USER_METRICS, of_one, root) for (name,), of_one in means.group_by("system")},
     )
 
 
@@ -58,9 +55,26 @@ def _counting(round_: Round) -> list[str]:
     return ["ndcg", "recall"] if round_.metric == "ndcg" else [round_.metric]
 
 
-def _against_the_best(figure: pl.DataFrame) -> list[dict[str, Any]]:
-    """Every system against the best of the others."""
+def against_the_best(means: pl.DataFrame) -> pl.DataFrame:
+    """COMPARISONS: each system against the best of the others, on each figure of USER_METRICS and `system`.
+
+    Raises ValueError where a system lacks a user that another has: then they were not asked for the same.
+    """
+    rows = [
+        {**dict(zip(FIGURE, place, strict=True)), **row}
+        for place, figure in means.sort("user_id", "system").group_by(FIGURE, maintain_order=True)
+        for row in _of_figure(figure)
+    ]
+    return pl.DataFrame(rows, schema=pl.Schema(tables.COMPARISONS.schema))
+
+
+def _of_figure(figure: pl.DataFrame) -> list[dict[str, Any]]:
     wide = figure.pivot(on="system", index="user_id", values="value").drop("user_id")
+    if lacking := [name for name in wide.columns if wide[name].null_count()]:
+        raise ValueError(
+            f"{', '.join(lacking)}: without a figure of users whom other systems have one of, among {len(wide)} users; "
+            f"compare systems on one split"
+        )
     leaders = sorted(sorted(wide.columns), key=lambda name: -float(wide[name].to_numpy().mean()))
     if len(leaders) < 2:
         return []

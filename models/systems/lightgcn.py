@@ -6,6 +6,7 @@ of an epoch.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,8 +30,11 @@ class LightGCNConfig:
     l2: float = 1e-4  # λ, on the embeddings of a batch before they are spread (equation 15)
     batch_triplets: int = 2048  # B: each batch spreads all embeddings once there and once back
     epochs: int = 100  # of as many triplets as there are favorites; the paper goes up to 1000
+    schedule: Literal["constant", "cosine"] = "constant"  # of the rate, the paper's; cosine: down to a fiftieth
 
     def __post_init__(self) -> None:
+        if self.schedule not in ("constant", "cosine"):
+            raise ValueError(f"schedule is {self.schedule!r}; choose constant or cosine")
         if min(self.dimensions, self.batch_triplets, self.epochs) < 1 or self.layers < 0:
             raise ValueError(
                 f"dimensions {self.dimensions}, batch_triplets {self.batch_triplets}, epochs {self.epochs}, layers "
@@ -90,6 +94,9 @@ def train(favorites_UW: csr_array, config: LightGCNConfig, seed: int) -> Iterato
     ego_Vd = torch.empty(sum(favorites_UW.shape), config.dimensions, device=device).normal_(0, 0.1, generator=random)
     ego_Vd.requires_grad_()
     optimizer = torch.optim.Adam([ego_Vd], config.learning_rate, fused=True)
+    num_steps = config.epochs * -(-triplets.num_triplets // config.batch_triplets)
+    lowest = config.learning_rate / (50 if config.schedule == "cosine" else 1)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, num_steps), lowest)
     for number in range(1, config.epochs + 1):
         losses = []
         for nodes_3B in triplets.batches(config.batch_triplets):
@@ -99,6 +106,7 @@ def train(favorites_UW: csr_array, config: LightGCNConfig, seed: int) -> Iterato
             optimizer.zero_grad(set_to_none=True)
             (loss + config.l2 * penalty).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            falling.step()
             losses.append(loss.detach() * nodes_3B.shape[1])
         mean = torch.stack(losses).sum().item() / triplets.num_triplets if losses else np.nan
         yield Epoch(number, mean, graph, ego_Vd)

@@ -70,7 +70,9 @@ def test_a_comparison_leaves_one_row_a_figure_and_a_page(first):
     assert set(read(compared, "comparisons")["metric"]) == {"ndcg", "recall"}
     page = Path(compared.folder, "index.html").read_text()
     assert all(name in page for name in CHOSEN.split(","))
+    assert {file.stem for file in Path(compared.folder, "users").iterdir()} == set(CHOSEN.split(","))
     told = json.loads(Path(compared.folder, "comparison.json").read_text())
+    assert "CPU cores" in told["machine"]
     assert [item["trials"] for item in told["systems"] if item["system"] == "ease"] == [2]
     assert (told["test"], told["validation"], told["config"]["splits"]["seed"]) == (None, None, 0)
 

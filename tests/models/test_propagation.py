@@ -1,10 +1,11 @@
 """Products with sparse matrices that are not learned. The graph of favorites is tested with LightGCN."""
 
 import numpy as np
+import pytest
 import torch
 from scipy.sparse import csr_array
 
-from models.propagation import Fixed, Graph
+from models.propagation import Fixed, Graph, cut
 
 CPU = torch.device("cpu")
 
@@ -28,3 +29,24 @@ def test_the_gradient_of_spreading_over_a_graph_is_that_of_its_layers() -> None:
     graph = Graph(csr_array(likes_UW), 2, CPU)
     ego_Vd = torch.randn(9, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
     assert torch.autograd.gradcheck(graph.spread, ego_Vd)
+
+
+def test_rows_in_pieces_add_up_to_the_rows() -> None:
+    rng = np.random.default_rng(2)
+    matrix = csr_array((rng.random((7, 9)) < 0.6) * rng.normal(size=(7, 9)) * (np.arange(7) != 3)[:, None])
+    starts_P, first_R = cut(matrix.indptr.astype(np.int64), 2)
+    ends_P = np.append(starts_P[1:], matrix.nnz)
+
+    assert (ends_P - starts_P).max() == 2
+    dense = rng.normal(size=(9, 4))
+    sums_P = np.array([matrix.data[a:b] @ dense[matrix.indices[a:b]] for a, b in zip(starts_P, ends_P, strict=True)])
+    np.testing.assert_allclose(np.add.reduceat(sums_P, first_R), matrix @ dense)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_a_product_is_that_of_the_cpu() -> None:
+    rng = np.random.default_rng(3)
+    matrix = csr_array((rng.random((50, 900)) < 0.3) * rng.random((50, 900)))
+    dense = torch.rand(900, 64)
+    on_gpu = Fixed(matrix, torch.device("cuda")) @ dense.cuda()
+    torch.testing.assert_close(on_gpu.cpu(), Fixed(matrix, CPU) @ dense)

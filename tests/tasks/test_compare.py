@@ -22,7 +22,7 @@ from tasks.community import CommunityTables, read_community
 from tasks.compare import score_system
 from tasks.draw import Round, draw_split, take_pairs
 from tasks.ingest import ingest
-from tasks.standings import gather
+from tasks.standings import against_the_best, gather
 from tasks.tune import tune_system
 from tests import world
 
@@ -249,6 +249,9 @@ def test_each_system_stands_against_the_best_of_the_others(table, root, taste):
     value = {row["system"]: row["value"] for row in compared if row["slice"] == "all"}
     leader = max(value, key=value.__getitem__)
 
+    assert standings.users.keys() == set(value)
+    of_leader = pl.from_arrow(parquet.read(standings.users[leader], root)).filter(metric="ndcg", slice="all")
+    assert of_leader["value"].mean() == pytest.approx(value[leader])
     assert set(results["seed"]) == {0, 1}
     assert results.filter(pl.col("slice") == "all").group_by("system").len()["len"].n_unique() == 1
     for row in compared:
@@ -256,3 +259,13 @@ def test_each_system_stands_against_the_best_of_the_others(table, root, taste):
             assert (row["other"] == leader) == (row["system"] != leader)
             assert row["difference"] == pytest.approx(row["value"] - row["other_value"])
             assert 0 < row["p_value"] <= 1
+
+
+def test_systems_that_were_not_asked_for_the_same_users_are_not_compared() -> None:
+    figure = {"protocol": "full", "slice": "all", "metric": "ndcg", "k": 10}
+    rows = [
+        {**figure, "system": system, "user_id": user, "value": 0.5}
+        for system, user in (("one", "a"), ("one", "b"), ("other", "a"))
+    ]
+    with pytest.raises(ValueError, match="other: without a figure of users .* among 2 users"):
+        against_the_best(pl.DataFrame(rows))

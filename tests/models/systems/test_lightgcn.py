@@ -53,6 +53,16 @@ class TestLightGCN(SystemContract):
         expected = -np.mean(np.log(1 / (1 + np.exp(-np.array(margins)))))
         assert bpr_loss(torch.from_numpy(final)).item() == pytest.approx(expected)
 
+    def test_a_rate_that_falls_ends_with_small_steps_and_one_that_does_not_with_large_ones(
+        self, likes: np.ndarray
+    ) -> None:
+        lasts = {}
+        for schedule in ("constant", "cosine"):
+            config = LightGCNConfig(dimensions=4, epochs=30, batch_triplets=8, schedule=schedule)
+            *_, before, last = (epoch.ego_Vd.detach().clone() for epoch in train(csr_array(likes[2:]), config, 0))
+            lasts[schedule] = (last - before).abs().max().item()
+        assert lasts["cosine"] < lasts["constant"] / 5
+
     def test_triplets_hold_a_favorite_and_an_image_that_is_none(self, likes: np.ndarray) -> None:
         triplets = Triplets(csr_array(likes), torch.Generator().manual_seed(0))
         users, positives, negatives = np.concatenate([triplets.draw().numpy() for _ in range(200)], axis=1)
