@@ -33,6 +33,9 @@ class IncrementalConfig:
     )
     take_over: bool = True  # what the last night made of the same input; false makes it anew, to the same bytes
     full_every: int = 7  # every so many nights one learns from nothing; 0: none for that reason
+    warm_every: int = (
+        3  # with keep: every so many nights since a model has learned one is warm; 0: none for that reason
+    )
     tag_drift: float = 0.1  # share of tag occurrences that may move before word2vec and k-means run again
     quality_drift: float = 0.05  # how far, relatively, figures may fall below those of the last night from nothing
     warm_epochs: int = 15  # of a training that goes on from the last model; half of one from nothing
@@ -151,6 +154,9 @@ def _choose(config: IncrementalConfig, tonight: Tonight, system: str, words: Wor
     drift = _drift(tonight, base, words, root)
     why = "nothing has changed" if is_same else "asked for by incremental.start"
     keeps_tags = drift <= config.tag_drift
+    nights = last.num_kept + 1 - base.num_kept
+    if how == "keep" and not is_same and 0 < config.warm_every <= nights:
+        how, why = "warm", f"it is {nights} nights since {base.run_id}, whose model it is, learned"
     if not keeps_tags and system == "cdl":  # its users are bags of these clusters
         how, why = "warm", f"tags have drifted by {drift:.3f} since {base.run_id}, more than incremental.tag_drift"
     return replace(

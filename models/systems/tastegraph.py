@@ -8,7 +8,7 @@ altogether, to learn what each is worth for known and for new images; then, thos
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
@@ -46,10 +46,16 @@ class TasteGraphConfig:
     heldout_share: float = 0.1  # of a user's favorites, set aside to learn the weights
     new_share: float = 0.03  # of the images with favorites, taken out altogether to learn how new images compare
     weighing_users: int = 5000  # on whom the weights are learned
-    depth: int = 100  # each expert's best so many images of a user are what a mixture ranks while weights are learned
+    weighed_on: Literal["lists", "mixtures"] = "lists"  # weights are learned on a user's best of all images, or on
+    # favorites set aside among images drawn at random, half of them as popular: as CDL's protocol measures (6.1)
+    depth: int = 100  # so many images of a user are ranked while weights are learned: each expert's best, or drawn
     k: int = 20  # weights maximise NDCG at k
     rounds: int = 3  # over all experts, when the weights are searched
     dimensions: int = 0  # 0: the exact mixture; else its best approximation by an inner product of so many dimensions
+
+    def __post_init__(self) -> None:
+        if self.weighed_on not in ("lists", "mixtures"):
+            raise ValueError(f"weighed_on is {self.weighed_on!r}; choose lists or mixtures")
 
 
 class Mixture(NamedTuple):
@@ -66,7 +72,7 @@ class TasteGraph(System[TasteGraphConfig]):
     name = "tastegraph"
     source = "ours; docs/systems.md says what each part is taken from"
     wants = ("features",)
-    grid = {"factor_strength": (5.0, 10.0, 30.0)}
+    grid = {"weighed_on": ("lists", "mixtures")}
     Config = TasteGraphConfig
 
     def fit(self, community: Community) -> None:
@@ -222,7 +228,7 @@ def _describes(community: Community) -> bool:
 
 
 class _Pool(NamedTuple):
-    """The images that mixtures rank for each weighing user. P places a user, not all of them filled."""
+    """The images that are ranked for each weighing user. P places a user, not all of them filled."""
 
     scores_ENP: np.ndarray  # float32; 0 where not filled
     floor_NP: np.ndarray  # float32; 0 where filled, else -inf
@@ -244,14 +250,14 @@ def _weigh(
         return Mixture(np.ones(len(experts)), np.ones(len(experts)), 1.0)
     users = np.sort(np.random.default_rng(seed).permutation(users)[: config.weighing_users])
     warm_I = training.popularity_I > 0
-    warm = _pool(experts, users, training, heldout_UI, warm_I, config.depth)
+    warm = _pool(experts, users, training, heldout_UI, warm_I, config, seed)
     warm_E = _search(warm, config)
     if not _describes(training):
         return Mixture(warm_E, warm_E, 1.0)
-    made_new = _pool(experts, users, training, heldout_UI, new_I, config.depth)
+    made_new = _pool(experts, users, training, heldout_UI, new_I, config, seed)
     cold_E = _search(made_new, config) if made_new.num_held_N.any() else warm_E
     # Images taken out are as popular as any. How high new images ought to stand is told by those that are new as it is.
-    new = _pool(experts, users, training, heldout_UI, ~warm_I & ~new_I, config.depth)
+    new = _pool(experts, users, training, heldout_UI, ~warm_I & ~new_I, config, seed)
     warm_NP, new_NP = _mixed(warm_E, warm), _mixed(cold_E, new)
     is_held_NP = np.concatenate([warm.is_held_NP, new.is_held_NP], axis=1)
     values = [
@@ -269,14 +275,19 @@ def _pool(
     training: Community,
     heldout_UI: csr_array,
     allowed_I: np.ndarray,
-    depth: int,
+    config: TasteGraphConfig,
+    seed: int,
 ) -> _Pool:
-    """The union of the experts' best allowed images of each user, but for favorites that are known already."""
+    """The experts' best allowed images of each user or, for mixtures, drawn ones; but no favorite known already."""
     allowed = np.flatnonzero(allowed_I)
-    depth = min(depth, len(allowed))
+    depth = min(config.depth, len(allowed))
     experts = [expert.of(allowed) for expert in experts]
     seen_NI, held_NI = (csr_array(matrix[users][:, allowed]) for matrix in (training.favorites_UI, heldout_UI))
-    scores_ENP = np.zeros((len(experts), len(users), len(experts) * depth), np.float32)
+    drawn_NP = None
+    if config.weighed_on == "mixtures" and depth:
+        drawn_NP = _draw_mixtures(held_NI, training.popularity_I[allowed], depth, np.random.default_rng(seed))
+    num_places = len(experts) * depth if drawn_NP is None else drawn_NP.shape[1]
+    scores_ENP = np.zeros((len(experts), len(users), num_places), np.float32)
     floor_NP = np.zeros(scores_ENP.shape[1:], np.float32)
     is_held_NP = np.zeros(scores_ENP.shape[1:], bool)
     for first in range(0, len(users) if depth else 0, WEIGHED_AT_ONCE):
@@ -284,14 +295,38 @@ def _pool(
         seen_nI, held_nI = seen_NI[block].toarray() > 0, held_NI[block].toarray() > 0
         scores_EnI = np.stack([expert.scores(users[block]) for expert in experts])
         scores_EnI[:, seen_nI] = -np.inf
-        best_EnK = np.argpartition(-scores_EnI, depth - 1, axis=2)[:, :, :depth]
-        images_nP = np.sort(best_EnK.transpose(1, 0, 2).reshape(len(seen_nI), -1), axis=1)
+        images_nP = _best(scores_EnI, depth) if drawn_NP is None else drawn_NP[block]
         scores_EnP = np.take_along_axis(scores_EnI, images_nP[None], axis=2)
         is_filled_nP = (np.diff(images_nP, axis=1, prepend=-1) > 0) & np.isfinite(scores_EnP[0])
         scores_ENP[:, block] = np.where(is_filled_nP, scores_EnP, 0)
         floor_NP[block] = np.where(is_filled_nP, 0, -np.inf)
         is_held_NP[block] = np.take_along_axis(held_nI, images_nP, axis=1) & is_filled_nP
-    return _Pool(scores_ENP, floor_NP, is_held_NP, np.diff(held_NI.indptr).astype(np.int64))
+    num_held_N = np.diff(held_NI.indptr).astype(np.int64) if drawn_NP is None else is_held_NP.sum(axis=1)
+    return _Pool(scores_ENP, floor_NP, is_held_NP, num_held_N)
+
+
+def _best(scores_EnI: np.ndarray, depth: int) -> np.ndarray:
+    """int64 (n, P): each expert's best images, ascending; one that several name stands there as often."""
+    best_EnK = np.argpartition(-scores_EnI, depth - 1, axis=2)[:, :, :depth]
+    return np.sort(best_EnK.transpose(1, 0, 2).reshape(scores_EnI.shape[1], -1), axis=1)
+
+
+def _draw_mixtures(held_NI: csr_array, popularity_I: np.ndarray, depth: int, rng: np.random.Generator) -> np.ndarray:
+    """int64 (N, P), ascending: at most `depth` held images of each user, and `depth` others, with repeats.
+
+    The first half of the others are drawn evenly, the second by popularity; held images among them stay what they are.
+    """
+    (num_users, num_images), counts_N = held_NI.shape, np.diff(held_NI.indptr)
+    even = rng.integers(0, num_images, (num_users, depth - depth // 2))
+    chances_I = popularity_I / popularity_I.sum() if popularity_I.any() else None
+    popular = rng.choice(num_images, (num_users, depth // 2), p=chances_I)
+    row = np.repeat(np.arange(num_users), counts_N)
+    order = np.lexsort((rng.random(len(row)), row))
+    place = np.arange(len(row)) - held_NI.indptr[row]
+    is_taken = place < depth
+    held = np.repeat(even[:, :1], min(depth, counts_N.max(initial=0)), axis=1)
+    held[row[is_taken], place[is_taken]] = held_NI.indices[order][is_taken]
+    return np.sort(np.concatenate([held, even, popular], axis=1), axis=1)
 
 
 def _search(pool: _Pool, config: TasteGraphConfig) -> np.ndarray:

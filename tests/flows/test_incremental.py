@@ -33,7 +33,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "training": {"epochs": 1},
     "triplets": {"pool_images": 32},
     "recommend": {"num_recommendations": 5, "num_similar": 4, "block_users": 64},
-    "incremental": {"start": "keep", "full_every": 0, "tag_drift": 0.2},
+    "incremental": {"start": "keep", "full_every": 0, "warm_every": 0, "tag_drift": 0.2},
 }
 
 
@@ -145,6 +145,15 @@ def test_a_night_keeps_the_model_that_was_published_last(choice):
 
     assert (start.how, start.keeps_tags, start.num_kept) == ("keep", True, 1)
     assert start.base == start.last
+
+
+def test_every_so_many_nights_a_kept_model_is_trained_on(choice):
+    grown = {"pictures": "others"}
+    often = IncrementalConfig(start="keep", warm_every=1)
+
+    assert (choice(often, **grown).how, choice(often, **grown).why.endswith("learned")) == ("warm", True)
+    assert choice(often).how == "keep"  # nothing has changed
+    assert choice(**grown).how == choice(replace(often, warm_every=0), **grown).how == "keep"
 
 
 @pytest.mark.parametrize(

@@ -267,5 +267,5 @@ def test_systems_that_were_not_asked_for_the_same_users_are_not_compared() -> No
         {**figure, "system": system, "user_id": user, "value": 0.5}
         for system, user in (("one", "a"), ("one", "b"), ("other", "a"))
     ]
-    with pytest.raises(ValueError, match="other: without a figure of users .* among 2 users"):
+    with pytest.raises(ValueError, match=r"other: without a figure of users .* among 2 users"):
         against_the_best(pl.DataFrame(rows))

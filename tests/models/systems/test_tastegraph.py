@@ -81,3 +81,23 @@ def test_weights_are_searched_on_the_metric_that_is_reported() -> None:
 def test_a_community_of_favorites_alone_is_enough(community: Community) -> None:
     system = fitted(Community(community.favorites_UI))
     assert set(system.names) <= {"neighbors", "niche_neighbors", "ridge", "factors", "towers"}
+
+
+def test_a_mixture_holds_the_favorites_set_aside_and_images_drawn_evenly_and_by_popularity() -> None:
+    held_NI = csr_array((np.arange(400) % 40 == 0)[None, :].repeat(3, axis=0))
+    popularity_I = np.where(np.arange(400) < 4, 100, 0)
+    drawn_NP = tastegraph._draw_mixtures(held_NI, popularity_I, 60, np.random.default_rng(0))
+
+    assert drawn_NP.shape == (3, 70)
+    for user, row in enumerate(drawn_NP):
+        assert (np.diff(row) >= 0).all()
+        assert np.isin(held_NI[[user]].indices, row).all()
+        assert 30 <= np.count_nonzero(row < 4) <= 35
+    assert tastegraph._draw_mixtures(held_NI, popularity_I, 4, np.random.default_rng(0)).shape == (3, 8)
+
+
+def test_weights_learned_on_mixtures_tell_the_tastes_apart(community: Community) -> None:
+    system = fitted(community, weighed_on="mixtures")
+    training_UI = community.favorites_UI
+    scores_UI = system.score(np.arange(NUM_USERS))
+    assert np.mean(scores_UI[training_UI.toarray() > 0]) > np.mean(scores_UI[training_UI.toarray() == 0])
