@@ -46,8 +46,8 @@ class TasteGraphConfig:
     heldout_share: float = 0.1  # of a user's favorites, set aside to learn the weights
     new_share: float = 0.03  # of the images with favorites, taken out altogether to learn how new images compare
     weighing_users: int = 5000  # on whom the weights are learned
-    weighed_on: Literal["lists", "mixtures"] = "lists"  # weights are learned on a user's best of all images, or on
-    # favorites set aside among images drawn at random, half of them as popular: as CDL's protocol measures (6.1)
+    weighed_on: Literal["lists", "mixtures"] = "lists"  # lists: weights are learned on a user's latest favorites among
+    # the best of all images; mixtures: on any favorites among drawn images, half of them as popular (CDL, 6.1)
     depth: int = 100  # so many images of a user are ranked while weights are learned: each expert's best, or drawn
     k: int = 20  # weights maximise NDCG at k
     rounds: int = 3  # over all experts, when the weights are searched
@@ -196,13 +196,16 @@ def _scaled(expert: Expert, community: Community, seed: int) -> Expert:
 
 
 def _set_aside(community: Community, config: TasteGraphConfig, seed: int) -> tuple[Community, csr_array, np.ndarray]:
-    """The community without some favorites; those favorites; and bool (I,), the images that lost all of theirs."""
+    """The community without some favorites; those favorites; and bool (I,), the images that lost all of theirs.
+
+    What lists are for comes after what was learned, so the latest are set aside, where times are told.
+    """
     rng = np.random.default_rng(seed)
     favorites_UI = community.favorites_UI
     counts_U = np.diff(favorites_UI.indptr)
     user = np.repeat(np.arange(community.num_users), counts_U)
     times_UI = community.favorited_at_UI
-    lateness = rng.random(len(user)) if times_UI is None else times_UI.data
+    lateness = times_UI.data if times_UI is not None and config.weighed_on == "lists" else rng.random(len(user))
     order = np.lexsort((favorites_UI.indices, lateness, user))
     place = np.empty(len(user), np.int64)
     place[order] = np.arange(len(user)) - favorites_UI.indptr[user]

@@ -67,6 +67,8 @@ def test_favorites_set_aside_are_the_latest_and_leave_the_rest(community: Commun
         late = late[~new_I[late]]
         times = times_UI[[user]].toarray()[0]
         assert not late.size or times[late].min() >= times[training.favorites_UI[[user]].indices].max()
+    any_UI = tastegraph._set_aside(community, TasteGraphConfig(weighed_on="mixtures"), 0)[1]
+    assert (any_UI != heldout_UI).nnz
 
 
 def test_weights_are_searched_on_the_metric_that_is_reported() -> None:
