@@ -131,7 +131,7 @@ def _whole(path: str) -> str:
     parts = PurePosixPath(path).parts
     if path.startswith(f"{snapshots.RUNS}/"):
         return "/".join(parts[:3])
-    if parts[0] == "comparisons":
+    if parts[0] == "comparisons" and parts[2:3] != ("users",):  # users/ is beside the tables, which name nobody
         return "/".join(parts[:2])
     return path.removesuffix("-wal").removesuffix("-shm").removesuffix("-journal")
 

@@ -173,7 +173,7 @@ class BPRMF(InnerProduct[BPRMFConfig]):
 
     name = "bpr_mf"
     source = "Rendle et al., UAI 2009, sections 4.1 to 4.3"
-    grid = {"epochs": (15, 30, 60), "lambda_theta": (0.003, 0.01, 0.03), "K": (50, 100)}
+    grid = {"learning_rate": (0.003, 0.01), "lambda_theta": (0.003, 0.01, 0.03), "epochs": (15, 30, 100)}
     Config = BPRMFConfig
 
     def fit(self, community: Community) -> None:

@@ -189,6 +189,20 @@ def test_older_runs_that_name_them_go_and_so_do_states_with_a_row_of_theirs(home
     assert {path.parent.name for path in (home.root / "checkpoints").glob("*/*")} == {"cdl", "looks"}  # nobody's rows
 
 
+def test_of_a_comparison_go_the_figures_that_name_them_and_nothing_else(home):
+    for user in (home.user, "somebody"):
+        file = (
+            home.root / "comparisons" / "full-1" / "users" / f"of_{'them' if user == home.user else 'others'}.parquet"
+        )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pl.DataFrame({"user_id": [user], "value": [0.5]}).write_parquet(file)
+    pl.DataFrame({"system": ["ease"], "value": [0.5]}).write_parquet(home.root / "comparisons/full-1/results.parquet")
+    home.forget(user=home.user)
+
+    left = {file.name for file in (home.root / "comparisons").rglob("*.parquet")}
+    assert left == {"results.parquet", "of_others.parquet"}
+
+
 def test_an_unknown_id_is_refused_and_nothing_happens(home):
     content = {file: file.read_bytes() for file in home.root.rglob("*") if file.is_file()}
     with pytest.raises(ValueError, match=r"nothing here names user 'nobody-b1946a', so nothing was done"):
