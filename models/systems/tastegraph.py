@@ -72,7 +72,7 @@ class TasteGraph(System[TasteGraphConfig]):
     name = "tastegraph"
     source = "ours; docs/systems.md says what each part is taken from"
     wants = ("features",)
-    grid = {"weighed_on": ("lists", "mixtures")}
+    grid = {"weighed_on": ("lists", "mixtures"), "factor_strength": (10.0, 30.0)}
     Config = TasteGraphConfig
 
     def fit(self, community: Community) -> None:
