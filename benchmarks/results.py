@@ -247,7 +247,8 @@ def main() -> None:
     """Run what is asked for, and write the page."""
     options = _options()
     failed = [] if options.only_write else _run(options)
-    found = [(asked, _find(asked, Path(options.root))) for asked in COMPARISONS]
+    left = [Found.read(results.parent) for results in Path(options.root).glob("comparisons/*/results.parquet")]
+    found = [(asked, _find(asked, left)) for asked in COMPARISONS]
     PAGE.write_text(_page(found))
     print(f"{PAGE}: {sum(bool(items) for _, items in found)} of {len(found)} comparisons")
     if failed:
@@ -273,17 +274,16 @@ def _run(options: argparse.Namespace) -> list[str]:
     return failed
 
 
-def _find(asked: Asked, root: Path) -> list[Found]:
+def _find(asked: Asked, left: list[Found]) -> list[Found]:
     """The comparisons of this kind, the one to show first; none where there are no two systems to compare."""
+    k = WITH_TEST if asked.test else WITHOUT_TEST
     found = []
-    for results in root.glob("comparisons/*/results.parquet"):
-        item = Found.read(results.parent)
+    for item in left:
         told = item.told
-        k = WITH_TEST if asked.test else WITHOUT_TEST
         is_it = Path(told["source"]).name == asked.set and told["protocol"] == asked.protocol
         if is_it and (asked.protocol != "full" or told["split"]["final"]["k"] == k):
-            order = (told["budget"], told["seeds"], len(told["systems"]), results.stat().st_mtime)
-            found.append((order, item))
+            made_at = (item.folders[0] / "results.parquet").stat().st_mtime
+            found.append(((told["budget"], told["seeds"], len(told["systems"]), made_at), item))
     ordered = [item for _, item in sorted(found, key=lambda item: item[0], reverse=True)]
     for place, item in enumerate(ordered):
         others = ordered[:place] + ordered[place + 1 :]
