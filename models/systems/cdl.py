@@ -109,7 +109,12 @@ class Hinge(TwoTowers[HingeConfig]):
 
     name = "cdl_hinge"
     source = "Lei et al., CVPR 2016, sections 3 and 6.1.2"
-    grid = {"learning_rate": (0.0005, 0.001, 0.002), "margin": (0.3, 1.0, 3.0), "epochs": (10, 20, 40)}
+    grid = {
+        "learning_rate": (0.0005, 0.001, 0.002),
+        "per_user": (20, 60),
+        "margin": (0.3, 1.0, 3.0),
+        "epochs": (10, 20, 40),
+    }
     Config = HingeConfig
 
     def network(self, image_shape: tuple[int, ...], num_clusters: int) -> CDL:
