@@ -42,8 +42,7 @@ def gather(scored: list[Scored], round_: Round, root: Root) -> Standings:
             if item.per_user
         ]
     )
-    grouped = per_user.group_by([*FIGURE, "system", "user_id"]).agg(pl.col("value").mean())
-    means = grouped.sort("user_id", "system").collect()
+    means = per_user.group_by([*FIGURE, "system", "user_id"]).agg(pl.col("value").mean()).collect()
     return Standings(
         parquet.write(tables.RESULTS, pl.concat(results).collect(), root),
         parquet.write(tables.COMPARISONS, against_the_best(means), root),
