@@ -4,14 +4,16 @@ Shapes: B images or users, N triplets, C clusters, d latent dimensions, S side o
 Symbols as in the paper: π the image tower, φ the user tower, D the distance, o the difference of two distances.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +194,23 @@ def score_vectors(model: CDL, users_Ud: np.ndarray, images_Id: np.ndarray) -> tu
     lengths_I = np.einsum("id,d->i", np.square(images_Id), weight_d)
     images = np.concatenate([images_Id, lengths_I[:, None]], axis=1)
     return users.astype(np.float32), images.astype(np.float32)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Within it no random numbers are drawn for weights: they stay what the memory held."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (nn.init.kaiming_uniform_, nn.init.uniform_, Tensor.normal_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def restore(weights: Mapping[str, Tensor], config: CDLConfig, image_shape: tuple[int, ...], num_clusters: int) -> CDL:
+    """The network with these weights. First weights, tens of millions in the paper's widths, are not drawn for it."""
+    with _Undrawn():
+        network = CDL(config, image_shape, num_clusters)
+    network.load_state_dict(weights)
+    return network
 
 
 @torch.inference_mode()

@@ -17,6 +17,7 @@ GONE = -2  # in the place of a listed image that is not there any longer; -1 whe
 # lists are ordered by scores that hang on the pair alone. Where the images just behind a list are as near to it as that
 # error, more are looked at: of a user whose scores are all noise, every image.
 SPARE, MORE = 16, 8
+NEAR = 16  # changed images that are looked at for a list that is kept, at first
 ERROR = 8 * 2.0**-24  # of a product's entry, over the norms of both vectors and the root of their length
 
 
@@ -115,17 +116,28 @@ def _entering(
     seen_UI: csr_array,
     candidates: Candidates | None,
 ) -> tuple[np.ndarray, TopK]:
-    """The users of `kept` of whom a changed image may score `least_N` or more, and their best changed images."""
+    """The users of `kept` of whom a changed image may score `least_N` or more, and these images, at most `depth`.
+
+    Only pairs that the product leaves in doubt are scored again; of a user with many of them, as many as `best` does.
+    """
     images_Cd, seen_UC = images_Id[changed], seen_UI[:, changed]
 
     def restricted(users: np.ndarray) -> dict[str, Any]:
         return {"seen_UI": seen_UC[users], "candidates": _asked(candidates, users, changed)}
 
-    highest_N = ranking.top_k(users_Ud[kept], images_Cd, 1, **restricted(kept)).scores[:, 0]
-    may_N = (highest_N > -np.inf) & (highest_N >= least_N - 2 * _errors(users_Ud[kept], images_Cd))
-    entering = kept[may_N]
-    found = best(users_Ud[entering], images_Cd, min(depth, len(changed)), **restricted(entering))
-    return entering, TopK(np.append(changed, -1)[found.rows], found.scores)
+    found = ranking.top_k(users_Ud[kept], images_Cd, min(NEAR, len(changed)), **restricted(kept))
+    floor_N = least_N - 2 * _errors(users_Ud[kept], images_Cd)
+    may_NK = (found.rows >= 0) & (found.scores >= floor_N[:, None])
+    may_be = np.flatnonzero(may_NK[:, 0])  # the scores fall from left to right
+    entering, may_NK = kept[may_be], may_NK[may_be]
+    more = np.flatnonzero(may_NK.all(axis=1)) if len(changed) > NEAR else may_be[:0]
+    some_NK = np.where(may_NK, found.rows[may_be], -1)[:, : may_NK.sum(axis=1).max(initial=0)]
+    near = empty(len(entering), min(depth, len(changed)) if more.size else some_NK.shape[1])
+    _enter(near, np.arange(len(entering)), _settled(users_Ud[entering], images_Cd, some_NK, near.rows.shape[1]))
+    if more.size:
+        users = entering[more]
+        _enter(near, more, best(users_Ud[users], images_Cd, near.rows.shape[1], **restricted(users)))
+    return entering, TopK(np.append(changed, -1)[near.rows], near.scores)
 
 
 def _errors(users_Nd: np.ndarray, images_Id: np.ndarray) -> np.ndarray:

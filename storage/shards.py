@@ -15,6 +15,8 @@ from storage.refs import Ref, store
 from storage.roots import Root
 from storage.tables import SCHEMA_VERSION
 
+_digests: dict[tuple[Path, int, int], str] = {}  # of files that this process has read or written: path, bytes, time
+
 
 def write(ids: Sequence[str], values: np.ndarray, kind: str, root: Root) -> Ref:
     """Write one immutable shard and return where it lies. Equal ids and values give the same file, hence the same ref.
@@ -50,7 +52,11 @@ def write(ids: Sequence[str], values: np.ndarray, kind: str, root: Root) -> Ref:
         file = folder / f"{kind}.arrow"
         with pa.ipc.new_file(file, schema) as writer:  # uncompressed and one batch, so that a reader can map it
             writer.write_batch(pa.record_batch([pa.array(ids, pa.string()), column], schema=schema))
-        return store(file, f"shards/{kind}", kind, num_rows, root)
+        written = file.stat()
+        ref = store(file, f"shards/{kind}", kind, num_rows, root)
+    if not root.is_remote:  # the digest was just taken; of a file that was there before, the time is another
+        _digests[ref.local(root), written.st_size, written.st_mtime_ns] = ref.sha256
+    return ref
 
 
 def cut(ids: Sequence[str] | np.ndarray, size: int) -> list[slice]:
@@ -133,8 +139,7 @@ class Shards:
 def _map(ref: Ref, root: Root, verify: bool) -> tuple[np.ndarray, np.ndarray]:
     file = ref.local(root)
     if verify:
-        stat = file.stat()
-        found = _sha256(file, stat.st_size, stat.st_mtime_ns)
+        found = _sha256(file)
         if found != ref.sha256:
             raise ValueError(
                 f"{file}: damaged: sha256 is {found}, expected {ref.sha256}; "
@@ -153,9 +158,10 @@ def _number(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
 
 
-@cache
-def _sha256(
-    file: Path, size: int, mtime_ns: int
-) -> str:  # size and time are there for the cache: a changed file is a new key
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _sha256(file: Path) -> str:
+    stat = file.stat()
+    version = file, stat.st_size, stat.st_mtime_ns
+    if version not in _digests:
+        with file.open("rb") as stream:
+            _digests[version] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return _digests[version]

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from threading import Lock
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 from prefect import Task, task
@@ -26,6 +26,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.filesystems import WritableFileSystem
 from prefect.results import ResultStore
+from prefect.utilities.annotations import quote
 from pydantic import PrivateAttr
 
 from storage import leases
@@ -34,6 +35,7 @@ from tasks import ledger
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 OURS = ("flows", "tasks", "models", "storage")
 PLUMBING = {"tasks.caching", "tasks.ledger", "tasks.progress", "storage.roots"}  # moves bytes, decides none
@@ -55,7 +57,8 @@ def stage(function: Callable[P, R]) -> Task[P, R]:
         # Prefect would log a key that cannot be made and go on uncached; a stage that silently never caches is worse.
         code_version(function.__module__)
         for name, value in signature(function).bind(*args, **kwargs).arguments.items():
-            canonical(value, f"{function.__name__}({name})")
+            if name not in WHERE_NOT_WHAT:
+                canonical(value, f"{function.__name__}({name})")
         return function(*args, **kwargs)
 
     made: Task[P, R] = task(
@@ -70,6 +73,15 @@ def stage(function: Callable[P, R]) -> Task[P, R]:
         on_failure=[ledger.note],
     )(checked)
     return made
+
+
+def unsearched(value: T) -> T:
+    """The value as a stage's argument in which Prefect does not look for results of other tasks.
+
+    It looks through each argument, item by item, three times a task run: of a thousand ids that costs more than many a
+    stage. For what no stage of this flow run returned.
+    """
+    return cast(T, quote(value))
 
 
 @dataclass

@@ -11,7 +11,7 @@ from storage import matrices, tables
 from storage.refs import Ref
 from storage.roots import Root
 from tasks import carry, ledger
-from tasks.caching import stage
+from tasks.caching import stage, unsearched
 from tasks.carry import Made
 from tasks.night import Learned
 from tasks.profiles import read_profiles
@@ -40,9 +40,9 @@ def embed_all(
     if last and last.cdl and last.cdl.trained == trained:
         images = carry.pairs_of(last.cdl.inputs.shards, last.model.embeddings.images)
         users = Made(last.tastes.profiles.profiles, last.model.embeddings.users)
-    fixed = [unmapped(item) for item in (trained, model, device, root, images)]
+    fixed = [unmapped(item) for item in (trained, model, device, root, unsearched(images))]
     embedded = list(embed_images.map(inputs, *fixed).result())
-    embeddings = Embeddings(embed_users(profiles, trained, model, device, root, users), embedded)
+    embeddings = Embeddings(embed_users(profiles, trained, model, device, root, unsearched(users)), embedded)
     return Model("cdl", _label(trained), table["users"], table["images"], embeddings, None)
 
 

@@ -17,7 +17,7 @@ from storage.refs import Ref, store
 from storage.roots import Root
 from storage.shards import Shards
 from tasks import carry, ledger
-from tasks.caching import stage
+from tasks.caching import stage, unsearched
 from tasks.carry import Made
 from tasks.progress import Progress
 
@@ -46,10 +46,10 @@ def extract_features(
         return Features([], None, [])
     if config.backbone:
         weights = keep_weights(config.weights, root) if config.weights else None
-        made = apply_backbone.map(pixels, *(unmapped(item) for item in (weights, config, root, list(last))))
+        made = apply_backbone.map(pixels, *(unmapped(item) for item in (weights, config, root, unsearched(list(last)))))
     else:
         network = network or learn_features(pixels, config, root)
-        made = apply_learned.map(pixels, *(unmapped(item) for item in (network, config, root, list(last))))
+        made = apply_learned.map(pixels, *(unmapped(item) for item in (network, config, root, unsearched(list(last)))))
     return Features(list(made.result()), network, pixels)
 
 

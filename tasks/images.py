@@ -17,7 +17,7 @@ from storage.roots import Root
 from storage.shards import Shards
 from storage.sources.directory import IngestConfig, SourceError
 from tasks import ledger
-from tasks.caching import code_version, digest, stage
+from tasks.caching import code_version, digest, stage, unsearched
 from tasks.progress import Progress
 
 
@@ -81,7 +81,8 @@ def decode_all(
         for batch in batches
     ]
     fixed = [unmapped(item) for item in (source, config, root)]
-    return list(decode_images.map(list(batches), *fixed, near).result())
+    each, close = ([unsearched(item) for item in items] for items in (batches, near))
+    return list(decode_images.map(each, *fixed, close).result())
 
 
 @stage

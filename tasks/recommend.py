@@ -17,7 +17,7 @@ from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
 from tasks import ledger
-from tasks.caching import stage
+from tasks.caching import stage, unsearched
 from tasks.profiles import Profiles
 from tasks.scoring import Model, best_images, read_embeddings, read_scorer
 
@@ -96,8 +96,8 @@ def make_lists(asked: Asked, config: RecommendConfig, root: Root, looks: Ref | N
     if not asked.model.fitted:
         looks = looks or describe_looks(asked.model, root)
     blocks = list(range(-(-asked.model.users.rows // config.block_users)))
-    made = list(recommend.map(blocks, *map(unmapped, (asked, config, root, last))).result())
-    return Lists(asked, config, looks, made, find_similar(asked.model, looks, config, root, last))
+    made = list(recommend.map(blocks, *map(unmapped, (asked, config, root, unsearched(last)))).result())
+    return Lists(asked, config, looks, made, find_similar(asked.model, looks, config, root, unsearched(last)))
 
 
 @stage

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from models import training
+from models import cdl, training
 from models.cdl import CDL, CDLConfig
 from models.training import TrainingConfig, TrainState
 from storage import checkpoints, matrices, parquet
@@ -105,6 +105,5 @@ def load_cdl(trained: Trained, model: CDLConfig, root: Root, device: torch.devic
 def _load(
     checkpoint: Ref, image_shape: tuple[int, ...], num_clusters: int, model: CDLConfig, root: Root, device: torch.device
 ) -> CDL:
-    network = CDL(model, image_shape, num_clusters)
-    network.load_state_dict(checkpoints.load(root, checkpoint.path)["model"])
-    return network.to(device).eval()
+    weights = checkpoints.load(root, checkpoint.path)["model"]
+    return cdl.restore(weights, model, image_shape, num_clusters).to(device).eval()

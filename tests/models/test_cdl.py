@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.cdl import CDL, SIZES, CDLConfig, comparison_loss, embed, score_vectors
+from models.cdl import CDL, SIZES, CDLConfig, comparison_loss, embed, restore, score_vectors
 
 
 def test_the_cross_entropy_is_that_of_the_paper():
@@ -56,6 +56,17 @@ def test_embedding_in_batches_equals_embedding_at_once(image_shape):
     np.testing.assert_allclose(
         embed(model.image_tower, inputs, 4), embed(model.image_tower, inputs, 9), rtol=1e-4, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("image_shape", [(32, 32, 3), (7,)])
+def test_a_network_is_restored_whole_without_drawing_random_numbers(image_shape):
+    model = CDL(CDLConfig(), image_shape, 5)
+    before = torch.get_rng_state()
+    restored = restore(model.state_dict(), CDLConfig(), image_shape, 5)
+
+    assert torch.equal(torch.get_rng_state(), before)
+    assert restored.state_dict().keys() == model.state_dict().keys()
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in restored.state_dict().items())
 
 
 def test_an_unknown_size_or_loss_is_refused_with_the_choices():

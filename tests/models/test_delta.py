@@ -63,7 +63,7 @@ class World:
 
 
 @given(
-    st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 60), st.booleans(), st.booleans(), st.integers(0, 6)
+    st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 90), st.booleans(), st.booleans(), st.integers(0, 6)
 )
 @settings(max_examples=300, deadline=None, derandomize=True)
 def test_updated_lists_are_those_made_anew(seed, num_users, num_images, coarse, filtered, reserve):

@@ -82,6 +82,16 @@ def test_a_damaged_shard_is_recognised(root):
     assert Shards.open([shards.write(["a", "b"], pixels(2, seed=0), "pixels", root)], root).ids.tolist() == ["a", "b"]
 
 
+def test_damage_is_recognised_under_a_shard_that_is_written_again(root):
+    ref = shards.write(["a", "b"], pixels(2, seed=0), "pixels", root)
+    data = bytearray(root.read(ref.path))
+    data[len(data) // 2] ^= 1
+    root.write(ref.path, bytes(data))
+    assert shards.write(["a", "b"], pixels(2, seed=0), "pixels", root) == ref  # of that size there is a file already
+    with pytest.raises(ValueError, match="damaged"):
+        Shards.open([ref], root)
+
+
 def test_shards_of_different_shapes_cannot_be_opened_together(root):
     small = shards.write(["a"], np.zeros((1, 2, 2, 3), np.uint8), "pixels", root)
     large = shards.write(["b"], np.zeros((1, 4, 4, 3), np.uint8), "pixels", root)
