@@ -150,16 +150,18 @@ def _listing(owners: Ids, images: Ids, lists: TopK, places: slice) -> tuple[pa.A
 @stage
 def find_similar(model: Model, looks: Ref | None, config: RecommendConfig, root: Root, last: Lists | None) -> Ref:
     """SIMILAR_IMAGES of every image, by the cosine of the learned representations, centred; of none without them."""
-    images, learned_If = _representations(model, looks, root) if looks else (np.empty(0, object), np.empty((0, 0)))
-    if not (looks and learned_If.size):
+    images, images_Id = np.empty(0, object), np.empty((0, 0), np.float32)
+    if looks:
+        images, images_Id = read_embeddings(model.embeddings.images, root)
+    learned_If = _representations(images_Id, looks, root) if looks else images_Id
+    if not learned_If.size:
         return parquet.write(tables.SIMILAR_IMAGES, {name: [] for name in tables.SIMILAR_IMAGES.schema.names}, root)
     itself_II = eye_array(len(images), dtype=np.float32, format="csr")
     unit_If = delta.unit(learned_If)
     before = None
     if last:
-        known, before_Kf = _representations(last.asked.model, looks, root)
-        row = matrices.rows_of(pa.array(images, pa.string()), known)
-        is_changed_I = _differ(unit_If, delta.unit(before_Kf), row)
+        known, before_Kd = read_embeddings(last.asked.model.embeddings.images, root)
+        is_changed_I = _differ(images_Id, before_Kd, matrices.rows_of(pa.array(images, pa.string()), known))
         listed = _lists([last.similar], ("image_id", "similar_image_id"), images, images, config.num_similar, root)
         before = Before(listed, is_changed_I, is_changed_I)
     lists, is_made_I, _ = _update(unit_If, unit_If, (config.num_similar,) * 2, before, itself_II, None)
@@ -269,8 +271,7 @@ def _filters(asked: Asked, users: Ids, images: Ids, tags: Ids, root: Root) -> tu
     return matrices.incidence(seen["user_id"], seen["image_id"], users, images), candidates
 
 
-def _representations(model: Model, looks: Ref, root: Root) -> tuple[Ids, np.ndarray]:
-    """The images with an embedding, and what they are like: float32 (I, f)."""
+def _representations(images_Id: np.ndarray, looks: Ref, root: Root) -> np.ndarray:
+    """What images with these embeddings are like: float32 (I, f)."""
     told = {name: tensor.numpy() for name, tensor in checkpoints.load(root, looks.path).items()}
-    images, images_Id = read_embeddings(model.embeddings.images, root)
-    return images, np.compress(told["tells"], images_Id - told["centre"], axis=1)
+    return np.asarray(np.compress(told["tells"], images_Id - told["centre"], axis=1))

@@ -152,8 +152,9 @@ def read_embeddings(refs: list[Ref], root: Root) -> tuple[Ids, np.ndarray]:
     """Ids, sorted, and embeddings, float32 (len(ids), d)."""
     rows = pa.concat_tables([parquet.read(ref, root) for ref in refs])
     name = rows.column_names[0]
-    order = pc.sort_indices(rows[name]).to_numpy()
-    return rows[name].to_numpy()[order], matrices.vectors_of(rows["embedding"])[order]
+    if not parquet.is_sorted(rows, [name]):
+        rows = rows.take(pc.sort_indices(rows[name]))
+    return rows[name].to_numpy(), matrices.vectors_of(rows["embedding"])
 
 
 def write_embeddings(table: Table, ids: Ids, vectors: np.ndarray, label: str, root: Root) -> Ref:
