@@ -59,6 +59,7 @@ def main() -> None:
         "[full retraining]"
     )
     whole_s = 0.0
+    has_one_model = not (options.seconds_only or options.warm_every or options.full_every)
     for night in range(options.nights + 1):
         growth.write(night, live)
         found = _run(live, kept, options, start=options.start)
@@ -70,7 +71,7 @@ def main() -> None:
         anew = None
         if night == 0:
             shutil.copytree(kept, first, ignore=shutil.ignore_patterns("cache"))
-        elif found["manifest"]["incremental"]["how"] == "keep" and not (options.seconds_only or options.warm_every):
+        elif found["manifest"]["incremental"]["how"] == "keep" and has_one_model:
             anew = _run(live, first, options, start="keep", take_over=False)
         _print(night, found, whole_s, beside, anew, options.system)
     print("seconds of the last night", found["stages"])
@@ -83,7 +84,7 @@ def _run(source: Path, root: Path, options: argparse.Namespace, **incremental: A
     from storage import snapshots
     from storage.roots import Root
 
-    own = {"full_every": 0, "warm_every": options.warm_every, "quality_drift": 1.0, **incremental}
+    own = {"full_every": options.full_every, "warm_every": options.warm_every, "quality_drift": 1.0, **incremental}
     model = {"system": options.system, **options.settings.get("model", {})}
     settings = {**options.settings, "model": model, "incremental": own, "gate": {"tolerance": 1.0}}
     clock, log = Clock(), logging.getLogger("tastegraph")
@@ -155,6 +156,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--warm-every", type=int, default=0, help="with keep: a warm night every so many (default none)"
     )
+    parser.add_argument("--full-every", type=int, default=0, help="a night from nothing every so many (default none)")
     parser.add_argument("--seconds-only", action="store_true", help="compare no bytes")
     parser.add_argument("--settings", type=json.loads, default={}, help="other settings, by section, as JSON")
     parser.add_argument("--folder", type=Path, required=True, help="an empty folder for the community and the roots")

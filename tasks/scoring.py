@@ -5,6 +5,7 @@ N users asked about, I images, M images of each user's mixture, k places in a li
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -149,12 +150,19 @@ def ref_of_input(manifest: dict[str, Any], name: str) -> Ref:
 
 
 def read_embeddings(refs: list[Ref], root: Root) -> tuple[Ids, np.ndarray]:
-    """Ids, sorted, and embeddings, float32 (len(ids), d)."""
+    """Ids, sorted, and embeddings, float32 (len(ids), d); both read-only."""
+    return _read_embeddings(tuple(refs), root)
+
+
+@lru_cache(maxsize=4)  # a stage's: users and images, of tonight and of the last night; the next stage asks for the same
+def _read_embeddings(refs: tuple[Ref, ...], root: Root) -> tuple[Ids, np.ndarray]:
     rows = pa.concat_tables([parquet.read(ref, root) for ref in refs])
     name = rows.column_names[0]
     if not parquet.is_sorted(rows, [name]):
         rows = rows.take(pc.sort_indices(rows[name]))
-    return rows[name].to_numpy(), matrices.vectors_of(rows["embedding"])
+    ids, vectors = rows[name].to_numpy(), matrices.vectors_of(rows["embedding"])
+    ids.flags.writeable = vectors.flags.writeable = False
+    return ids, vectors
 
 
 def write_embeddings(table: Table, ids: Ids, vectors: np.ndarray, label: str, root: Root) -> Ref:
