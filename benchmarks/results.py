@@ -340,7 +340,8 @@ def _section(asked: Asked, found: Found, *others_found: Found) -> str:
     leading, beside = found.columns
     order = _in_order(found)
     told = {entry["system"]: entry for entry in found.told["systems"]}
-    names = "all" if told.keys() == SYSTEMS.keys() else ",".join(told)
+    measured = [name for name, entry in told.items() if not entry["lacking"]]
+    names = "all" if told.keys() == SYSTEMS.keys() else ",".join(measured)
     seeds, budget = found.told["seeds"], found.told["budget"]
     others = {row["system"]: row for row in beside.of(found.comparisons)}
     lines = []
@@ -466,11 +467,14 @@ def _left_out(found: list[Found]) -> list[str]:
     """Which systems have no row, and why."""
     reasons = []
     told = {entry["system"]: entry for item in reversed(found) for entry in item.told["systems"]}
+    lacking: dict[str, list[str]] = {}
     for name, entry in sorted(told.items()):
         if entry["error"]:
             reasons.append(f"`{name}` failed ({entry['error']})")
         elif entry["lacking"]:
-            reasons.append(f"`{name}` needs {', '.join(entry['lacking'])}, which the set does not tell")
+            lacking.setdefault(" and ".join(entry["lacking"]), []).append(f"`{name}`")
+    for signals, names in lacking.items():
+        reasons.append(f"for lack of {signals}, which the set does not tell: {', '.join(names)}")
     if unasked := sorted(SYSTEMS.keys() - told.keys()):
         reasons.append(f"not run: {', '.join(f'`{name}`' for name in unasked)}")
     return [f"Left out: {'; '.join(reasons)}."] if reasons else []
