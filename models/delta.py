@@ -120,23 +120,24 @@ def _entering(
 
     Only pairs that the product leaves in doubt are scored again; of a user with many of them, as many as `best` does.
     """
-    images_Cd, seen_UC = images_Id[changed], seen_UI[:, changed]
+    kept_Nd, images_Cd, seen_UC = users_Ud[kept], images_Id[changed], seen_UI[:, changed]
 
     def restricted(users: np.ndarray) -> dict[str, Any]:
         return {"seen_UI": seen_UC[users], "candidates": _asked(candidates, users, changed)}
 
-    found = ranking.top_k(users_Ud[kept], images_Cd, min(NEAR, len(changed)), **restricted(kept))
-    floor_N = least_N - 2 * _errors(users_Ud[kept], images_Cd)
+    found = ranking.top_k(kept_Nd, images_Cd, min(NEAR, len(changed)), **restricted(kept))
+    floor_N = least_N - 2 * _errors(kept_Nd, images_Cd)
     may_NK = (found.rows >= 0) & (found.scores >= floor_N[:, None])
     may_be = np.flatnonzero(may_NK[:, 0])  # the scores fall from left to right
     entering, may_NK = kept[may_be], may_NK[may_be]
     more = np.flatnonzero(may_NK.all(axis=1)) if len(changed) > NEAR else may_be[:0]
     some_NK = np.where(may_NK, found.rows[may_be], -1)[:, : may_NK.sum(axis=1).max(initial=0)]
-    near = empty(len(entering), min(depth, len(changed)) if more.size else some_NK.shape[1])
-    _enter(near, np.arange(len(entering)), _settled(users_Ud[entering], images_Cd, some_NK, near.rows.shape[1]))
+    width = min(depth, len(changed)) if more.size else some_NK.shape[1]
+    near = empty(len(entering), width)
+    _enter(near, np.arange(len(entering)), _settled(kept_Nd[may_be], images_Cd, some_NK, width))
     if more.size:
         users = entering[more]
-        _enter(near, more, best(users_Ud[users], images_Cd, near.rows.shape[1], **restricted(users)))
+        _enter(near, more, best(users_Ud[users], images_Cd, width, **restricted(users)))
     return entering, TopK(np.append(changed, -1)[near.rows], near.scores)
 
 

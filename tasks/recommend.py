@@ -150,11 +150,10 @@ def _listing(owners: Ids, images: Ids, lists: TopK, places: slice) -> tuple[pa.A
 @stage
 def find_similar(model: Model, looks: Ref | None, config: RecommendConfig, root: Root, last: Lists | None) -> Ref:
     """SIMILAR_IMAGES of every image, by the cosine of the learned representations, centred; of none without them."""
-    images, images_Id = np.empty(0, object), np.empty((0, 0), np.float32)
     if looks:
         images, images_Id = read_embeddings(model.embeddings.images, root)
-    learned_If = _representations(images_Id, looks, root) if looks else images_Id
-    if not learned_If.size:
+        learned_If = _representations(images_Id, looks, root)
+    if not (looks and learned_If.size):
         return parquet.write(tables.SIMILAR_IMAGES, {name: [] for name in tables.SIMILAR_IMAGES.schema.names}, root)
     itself_II = eye_array(len(images), dtype=np.float32, format="csr")
     unit_If = delta.unit(learned_If)

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from pydantic import TypeAdapter
 from scipy.sparse import csr_array
@@ -158,8 +157,7 @@ def read_embeddings(refs: list[Ref], root: Root) -> tuple[Ids, np.ndarray]:
 def _read_embeddings(refs: tuple[Ref, ...], root: Root) -> tuple[Ids, np.ndarray]:
     rows = pa.concat_tables([parquet.read(ref, root) for ref in refs])
     name = rows.column_names[0]
-    if not parquet.is_sorted(rows, [name]):
-        rows = rows.take(pc.sort_indices(rows[name]))
+    rows = parquet.in_order(rows, [name])
     ids, vectors = rows[name].to_numpy(), matrices.vectors_of(rows["embedding"])
     ids.flags.writeable = vectors.flags.writeable = False
     return ids, vectors
