@@ -121,7 +121,7 @@ def train(
     Raises FloatingPointError where the loss is not finite.
     """
     ranker.to(choose_device("auto")).train()
-    optimizer = torch.optim.Adam(ranker.parameters(), config.learning_rate)
+    optimizer = torch.optim.Adam(ranker.parameters(), config.learning_rate, fused=True)
     rng = np.random.default_rng(seed)
     for epoch in range(config.epochs):
         losses = []

