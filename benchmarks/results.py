@@ -89,6 +89,7 @@ COMPARISONS = (
             Elsewhere("popularity", 0.068, 0.063, OUTSIDE),
         ),
     ),
+    Asked("lastfm-friends", "cold", "a tenth of the images with all their favorites, ranked among themselves"),
     Asked(
         "gowalla-scale",
         "full",
@@ -141,6 +142,7 @@ COMPARISONS = (
             Elsewhere("random", 0.031, 0.018, OUTSIDE),
         ),
     ),
+    Asked("movielens-posters", "full", "a tenth of each user's favorites at random"),
     Asked("movielens-posters", "auc", "one favorite of each user, over all unobserved images (seed 001)"),
     Asked("movielens-posters", "paper", "20 concealed favorites among 80 others (seed 000)"),
     Asked("camra-groups", "full", "the official test", test="official_test"),

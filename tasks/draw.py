@@ -101,15 +101,16 @@ def draw_split(
             f"the community has {known_UI.nnz} favorites of {len(users)} users"
         )
     log.info("%-18s %d favorites to learn from, %d to validate on, %d to test on", "draw-split", *_sizes(parts))
-    outside = favorites.filter(~_among(favorites, parts.test, users, images))
-    inside = outside.filter(~_among(outside, parts.validation, users, images))
+    is_test, is_validated = (_among(favorites, part, users, images) for part in (parts.test, parts.validation))
+    outside, tested = favorites.filter(~is_test), favorites.filter(is_test)
+    inside, validated = favorites.filter(~is_test & ~is_validated), favorites.filter(~is_test & is_validated)
     metric, k = HEADLINES.get(protocol, ("ndcg", 20))
     if protocol == "full" and test is None:
         k = 10  # as the published figures of random splits
     rounds = [
         Round(
             protocol,
-            parquet.write(tables.FAVORITES, rows, root),
+            parquet.write(tables.FAVORITES, rows if _is_next(apart, rows) else _without_times(rows), root),
             parquet.write(tables.CONCEALED, _pairs(heldout, users, images), root),
             None if ranked is None else parquet.write(tables.CANDIDATES, {"image_id": images[ranked]}, root),
             config.cold_below if protocol == "auc" else 1,
@@ -117,9 +118,9 @@ def draw_split(
             metric,
             thresholds.max_k if thresholds else k,
         )
-        for rows, heldout, ranked, thresholds in (
-            (inside, parts.validation, parts.validation_candidates, lowered[0]),
-            (outside, parts.test, parts.test_candidates, lowered[1]),
+        for rows, apart, heldout, ranked, thresholds in (
+            (inside, validated, parts.validation, parts.validation_candidates, lowered[0]),
+            (outside, tested, parts.test, parts.test_candidates, lowered[1]),
         )
     ]
     return Drawn(*rounds)
@@ -127,6 +128,28 @@ def draw_split(
 
 def _sizes(parts: Parts) -> tuple[int, int, int]:
     return parts.training.nnz, parts.validation.nnz, parts.test.nnz
+
+
+def _is_next(heldout: pa.Table, learned: pa.Table) -> bool:
+    """Whether each user's held-out favorites are later than all those to learn from; not where a time is missing.
+
+    Only then is a time worth telling: a system that takes a user's latest favorites for what the next will be like
+    would be wrong about favorites held out from anywhere in a history.
+    """
+    if not len(heldout) or heldout["favorited_at"].null_count or learned["favorited_at"].null_count:
+        return False
+    at = pl.col("favorited_at")
+    first, last = (
+        pl.DataFrame(rows.select(["user_id", "favorited_at"])).group_by("user_id").agg(ends)
+        for rows, ends in ((heldout, at.min().alias("first")), (learned, at.max().alias("last")))
+    )
+    return bool(first.join(last, on="user_id").select((pl.col("last") <= pl.col("first")).all()).item())
+
+
+def _without_times(favorites: pa.Table) -> pa.Table:
+    place = favorites.schema.get_field_index("favorited_at")
+    field = favorites.schema.field(place)
+    return favorites.set_column(place, field, pa.nulls(len(favorites), field.type))
 
 
 def _given(pairs: Ref | None, users: Ids, images: Ids, root: Root) -> csr_array | None:

@@ -14,7 +14,7 @@ from models import metrics, protocols
 from models.protocols import ProtocolConfig
 from models.splits import SplitConfig
 from models.systems.base import SYSTEMS, InnerProduct, Vectors, vectors_of
-from storage import parquet
+from storage import parquet, tables
 from storage.refs import Ref
 from storage.roots import Root
 from storage.sources.directory import IngestConfig
@@ -191,6 +191,32 @@ def test_both_versions_of_the_papers_protocol_are_measured_at_every_length(table
 def test_a_split_by_time_without_times_is_refused(table, root):
     with pytest.raises(ValueError, match="favorited_at"):
         final(table, root, "time")
+
+
+@pytest.mark.parametrize("protocol", ["full", "cold", "auc", "paper", "time"])
+def test_times_are_told_only_where_the_latest_favorites_are_held_out(table, root, protocol):
+    favorites = parquet.read(table["favorites"], root)
+    at = np.arange(len(favorites)).astype("datetime64[s]")
+    rows = {"user_id": favorites["user_id"], "image_id": favorites["image_id"], "favorited_at": at}
+    timed = table | {"favorites": parquet.write(tables.FAVORITES, rows, root)}
+    drawn = draw_split.fn(timed, protocol, None, None, SplitConfig(), SMALL, root)
+
+    for round_ in (drawn.tuning, drawn.final):
+        told = parquet.read(round_.training, root)["favorited_at"]
+        assert told.null_count == (0 if protocol == "time" else len(told)) < len(favorites)
+
+
+def test_times_are_told_where_a_given_test_holds_the_latest_favorites(table, root):
+    favorites = parquet.read(table["favorites"], root)
+    at = np.arange(len(favorites))
+    first = pl.DataFrame(favorites).with_columns(at=at).group_by("user_id").agg(pl.col("at").max())["at"].to_numpy()
+    rows = {"user_id": favorites["user_id"], "image_id": favorites["image_id"], "favorited_at": at.astype("M8[s]")}
+    timed = table | {"favorites": parquet.write(tables.FAVORITES, rows, root)}
+    latest = favorites.take(first).select(["user_id", "image_id"])
+    test = parquet.write(tables.CONCEALED, latest, root)
+
+    told = parquet.read(final(timed, root, "full", test).training, root)["favorited_at"]
+    assert told.null_count == 0 < len(told) == len(favorites) - len(latest)
 
 
 def test_all_of_a_small_grid_is_tried_and_the_best_is_chosen(table, root, taste):
