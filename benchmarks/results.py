@@ -6,8 +6,8 @@ Each comparison is the very command that the page names. One that was killed goe
 done is not done again; `--sets`, `--protocols` and `--systems` run a part of them. The page is written from whatever
 lies below the root: `--only-write` runs nothing. Of several comparisons of one kind it shows the one with the largest
 budget; of these the one with the most seeds, with the most systems, the last. Others of the same split, budget and
-seeds, of other systems or from another machine, are joined with it. What is left has a second table, which compares
-nothing: those settings had fewer chances.
+seeds, of other systems or from another machine, are joined with it: of a system measured twice the last counts. What
+is left has a second table, which compares nothing: those settings had fewer chances.
 """
 
 import argparse
@@ -176,7 +176,8 @@ class Column:
 class Found:
     """A finished comparison: comparison.json, and the two tables beside it; or several of the same split as one."""
 
-    folders: tuple[Path, ...]
+    made_at: float  # seconds
+    users: dict[str, Path]  # the file of each system with the figures that were compared; earlier comparisons left none
     told: Row
     results: list[Row]  # each with its "machine"
     comparisons: list[Row]
@@ -190,7 +191,8 @@ class Found:
         )
         for row in results:
             row["machine"] = told.get("machine", MACHINE)
-        return cls((folder,), told, results, comparisons)
+        users = {file.stem: file for file in sorted(folder.glob("users/*.parquet"))}
+        return cls((folder / "results.parquet").stat().st_mtime, users, told, results, comparisons)
 
     @property
     def split(self) -> Row:
@@ -200,21 +202,20 @@ class Found:
         asked = {key: self.told["config"][key] for key in ("splits", "evaluation")}
         return {**asked, **rows, **{key: final[key] for key in ("protocol", "metric", "k", "thresholds")}}
 
-    @property
-    def users(self) -> dict[str, Path]:
-        """The file of each system with the figures that were compared; earlier comparisons left none."""
-        return {file.stem: file for folder in self.folders for file in sorted(folder.glob("users/*.parquet"))}
-
     def joined(self, others: "Sequence[Found]") -> "Found":
-        """With the systems that others of the same split, budget and seeds add, all compared anew."""
+        """With the systems of others of the same split, budget and seeds, each as last measured, compared anew."""
         found = self
-        for other in others:
+        for other in sorted(others, key=lambda other: other.made_at):
             chances = [(item.told["budget"], item.told["seeds"]) for item in (self, other)]
-            added = sorted(other.users.keys() - found.users.keys())
-            if added and found.users and self.split == other.split and chances[0] == chances[1]:
-                told = {**found.told, "systems": found.told["systems"] + _only(other.told["systems"], added)}
-                results = found.results + _only(other.results, added)
-                found = replace(found, folders=found.folders + other.folders, told=told, results=results)
+            if not (self.users and other.users and self.split == other.split and chances[0] == chances[1]):
+                continue
+            is_later = other.made_at > self.made_at
+            added = {name: file for name, file in other.users.items() if is_later or name not in self.users}
+            kept = [row["system"] for row in found.told["systems"] if row["system"] not in added]
+            systems = _only(found.told["systems"], kept) + _only(other.told["systems"], added)
+            told = {**found.told, "systems": systems}
+            results = _only(found.results, kept) + _only(other.results, added)
+            found = replace(found, users={**found.users, **added}, told=told, results=results)
         return found if found is self else replace(found, comparisons=_compared(found.users))
 
     @property
@@ -233,7 +234,7 @@ class Found:
         return self.told["protocol"] in ("full", "time")
 
 
-def _only(rows: list[Row], systems: Sequence[str]) -> list[Row]:
+def _only(rows: list[Row], systems: Iterable[str]) -> list[Row]:
     return [row for row in rows if row["system"] in systems]
 
 
@@ -284,8 +285,7 @@ def _find(asked: Asked, left: list[Found]) -> list[Found]:
         told = item.told
         is_it = Path(told["source"]).name == asked.set and told["protocol"] == asked.protocol
         if is_it and (asked.protocol != "full" or told["split"]["final"]["k"] == k):
-            made_at = (item.folders[0] / "results.parquet").stat().st_mtime
-            found.append(((told["budget"], told["seeds"], len(told["systems"]), made_at), item))
+            found.append(((told["budget"], told["seeds"], len(told["systems"]), item.made_at), item))
     ordered = [item for _, item in sorted(found, key=lambda item: item[0], reverse=True)]
     for place, item in enumerate(ordered):
         others = ordered[:place] + ordered[place + 1 :]
