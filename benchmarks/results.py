@@ -285,7 +285,8 @@ def _find(asked: Asked, left: list[Found]) -> list[Found]:
         told = item.told
         is_it = Path(told["source"]).name == asked.set and told["protocol"] == asked.protocol
         if is_it and (asked.protocol != "full" or told["split"]["final"]["k"] == k):
-            found.append(((told["budget"], told["seeds"], len(told["systems"]), item.made_at), item))
+            chances = told["budget"], told["seeds"], len(told["systems"])
+            found.append(((*chances, bool(item.users), item.made_at), item))
     ordered = [item for _, item in sorted(found, key=lambda item: item[0], reverse=True)]
     for place, item in enumerate(ordered):
         others = ordered[:place] + ordered[place + 1 :]
