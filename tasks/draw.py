@@ -101,9 +101,8 @@ def draw_split(
             f"the community has {known_UI.nnz} favorites of {len(users)} users"
         )
     log.info("%-18s %d favorites to learn from, %d to validate on, %d to test on", "draw-split", *_sizes(parts))
-    is_test, is_validated = (_among(favorites, part, users, images) for part in (parts.test, parts.validation))
-    outside, tested = favorites.filter(~is_test), favorites.filter(is_test)
-    inside, validated = favorites.filter(~is_test & ~is_validated), favorites.filter(~is_test & is_validated)
+    outside, tested = _divided(favorites, parts.test, users, images)
+    inside, validated = _divided(outside, parts.validation, users, images)
     metric, k = HEADLINES.get(protocol, ("ndcg", 20))
     if protocol == "full" and test is None:
         k = 10  # as the published figures of random splits
@@ -175,12 +174,13 @@ def _times(favorites: pa.Table, users: Ids, images: Ids) -> csr_array:
     return matrix
 
 
-def _among(favorites: pa.Table, heldout_UI: csr_array, users: Ids, images: Ids) -> np.ndarray:
-    """bool: which rows of the table are held out."""
+def _divided(favorites: pa.Table, heldout_UI: csr_array, users: Ids, images: Ids) -> tuple[pa.Table, pa.Table]:
+    """The rows of the table that are left, and those that are held out."""
     row, column = matrices.rows_of(favorites["user_id"], users), matrices.rows_of(favorites["image_id"], images)
     pairs = heldout_UI.tocoo()
     keys = pairs.coords[0].astype(np.int64) * len(images) + pairs.coords[1]
-    return np.asarray(np.isin(row * len(images) + column, keys))
+    is_heldout = np.isin(row * len(images) + column, keys)
+    return favorites.filter(~is_heldout), favorites.filter(is_heldout)
 
 
 def _pairs(heldout_UI: csr_array, users: Ids, images: Ids) -> pl.DataFrame:
