@@ -41,6 +41,7 @@ class TasteGraphConfig:
     factor_dimensions: int = 128  # of one factorisation
     factor_strength: float = 10.0  # λ of the factorisations
     factor_models: int = 8  # factorisations whose scores are added
+    shrunk_strength: float = 50.0  # λ of the shrunk factorisations, which keep only the strongest dimensions
     tower_dimensions: int = 64  # of the two towers
     tower_steps: int = 300  # that they are trained
     heldout_share: float = 0.1  # of a user's favorites, set aside to learn the weights
@@ -72,7 +73,7 @@ class TasteGraph(System[TasteGraphConfig]):
     name = "tastegraph"
     source = "ours; docs/systems.md says what each part is taken from"
     wants = ("features",)
-    grid = {"weighed_on": ("lists", "mixtures"), "factor_strength": (10.0, 30.0)}
+    grid = {"weighed_on": ("lists", "mixtures"), "factor_strength": (5.0, 10.0)}
     Config = TasteGraphConfig
 
     def fit(self, community: Community) -> None:
@@ -99,6 +100,7 @@ class TasteGraph(System[TasteGraphConfig]):
     def _makers(self, factor_models: int) -> dict[str, Any]:
         config = self.config
         factors = Factors(dimensions=config.factor_dimensions, strength=config.factor_strength, models=factor_models)
+        shrunk = replace(factors, strength=config.shrunk_strength, models=1)  # whatever the seed, much the same
         ridge = Ridge(strength=config.ridge_strength)
         experts = {
             "neighbors": Neighbors(),
@@ -108,6 +110,9 @@ class TasteGraph(System[TasteGraphConfig]):
             "factors": factors,
             "social_factors": replace(factors, contacts=0.3),
             "tagged_factors": replace(factors, tags=1.0),
+            "shrunk_factors": shrunk,
+            "shrunk_social_factors": replace(shrunk, contacts=0.3),
+            "shrunk_tagged_factors": replace(shrunk, tags=1.0),
             "towers": Towers(dimensions=config.tower_dimensions, steps=config.tower_steps),
             "sequence": Sequence(),
             "short_sequence": Sequence(window=10, decay=5.0),

@@ -82,7 +82,7 @@ def test_weights_are_searched_on_the_metric_that_is_reported() -> None:
 
 def test_a_community_of_favorites_alone_is_enough(community: Community) -> None:
     system = fitted(Community(community.favorites_UI))
-    assert set(system.names) <= {"neighbors", "niche_neighbors", "ridge", "factors", "towers"}
+    assert set(system.names) <= {"neighbors", "niche_neighbors", "ridge", "factors", "shrunk_factors", "towers"}
 
 
 def test_a_mixture_holds_the_favorites_set_aside_and_images_drawn_evenly_and_by_popularity() -> None:
