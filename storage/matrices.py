@@ -43,6 +43,15 @@ def incidence(
     return matrix
 
 
+def seconds_of(favorites: pa.Table, users: Ids, images: Ids) -> csr_array:
+    """CSR float64 (users, images) of favorited_at in seconds since 1970, at least 1; none of them may be missing."""
+    row, column = rows_of(favorites["user_id"], users), rows_of(favorites["image_id"], images)
+    seconds = np.maximum(favorites["favorited_at"].cast(pa.int64()).to_numpy(), 1).astype(np.float64)
+    matrix = csr_array((seconds, (row, column)), shape=(len(users), len(images)))
+    matrix.sort_indices()
+    return matrix
+
+
 def vectors_of(column: pa.ChunkedArray) -> np.ndarray:
     """A column of equally long lists of float32 as an array, float32 (rows, length)."""
     lists = column.combine_chunks()

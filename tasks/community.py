@@ -74,9 +74,11 @@ def read_community(given: CommunityTables, root: Root) -> Known:
     owner_I[matrices.rows_of(table["images"]["image_id"], images)] = matrices.rows_of(
         table["images"]["owner_id"], users
     )
+    knows_times = len(training) > 0 and not training["favorited_at"].null_count
     known = Community(
         favorites_UI=matrices.incidence(training["user_id"], training["image_id"], users, images),
-        favorited_at_UI=_times(training, users, images),
+        # Half a history tells no order.
+        favorited_at_UI=matrices.seconds_of(training, users, images) if knows_times else None,
         user_tags_UT=matrices.incidence(user_tags["user_id"], user_tags["tag"], users, tags, user_tags["count"]),
         image_tags_IT=matrices.incidence(image_tags["image_id"], image_tags["tag"], images, tags),
         words_IW=_words(table["images"], images),
@@ -88,17 +90,6 @@ def read_community(given: CommunityTables, root: Root) -> Known:
         **(_profiles(given.clustered, users, images, image_tags, root) if given.clustered else {}),
     )
     return Known(users, images, known)
-
-
-def _times(favorites: pa.Table, users: Ids, images: Ids) -> csr_array | None:
-    """The times in the favorites' pattern; None where one is missing, as half a history tells no order."""
-    if favorites["favorited_at"].null_count or not len(favorites):
-        return None
-    seconds = np.maximum(favorites["favorited_at"].cast(pa.int64()).to_numpy(), 1).astype(np.float64)
-    row, column = matrices.rows_of(favorites["user_id"], users), matrices.rows_of(favorites["image_id"], images)
-    matrix = csr_array((seconds, (row, column)), shape=(len(users), len(images)))
-    matrix.sort_indices()
-    return matrix
 
 
 def title_words(images_table: pa.Table) -> pa.Table:

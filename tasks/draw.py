@@ -84,7 +84,11 @@ def draw_split(
     elif protocol == "auc":
         parts = splits.leave_one_out(known_UI, config)
     elif protocol == "time":
-        parts = splits.by_time(known_UI, _times(favorites, users, images), config)
+        if missing := favorites["favorited_at"].null_count:
+            raise ValueError(
+                f"protocol time: {missing} of {len(favorites)} favorites have no favorited_at; choose the protocol full"
+            )
+        parts = splits.by_time(known_UI, matrices.seconds_of(favorites, users, images), config)
     elif protocol == "cold":
         parts = splits.cold(known_UI, config)
     elif test is None:
@@ -158,19 +162,6 @@ def _given(pairs: Ref | None, users: Ids, images: Ids, root: Root) -> csr_array 
     matrix = matrices.incidence(rows["user_id"], rows["image_id"], users, images)
     if left_out := len(rows) - matrix.nnz:
         log.warning("%-18s %d rows name a user whom the community does not have", "draw-split", left_out)
-    return matrix
-
-
-def _times(favorites: pa.Table, users: Ids, images: Ids) -> csr_array:
-    at = favorites["favorited_at"]
-    if at.null_count:
-        raise ValueError(
-            f"protocol time: {at.null_count} of {len(at)} favorites have no favorited_at; choose the protocol full"
-        )
-    seconds = at.cast(pa.int64()).to_numpy().astype(np.float64)
-    row, column = matrices.rows_of(favorites["user_id"], users), matrices.rows_of(favorites["image_id"], images)
-    matrix = csr_array((seconds, (row, column)), shape=(len(users), len(images)))
-    matrix.sort_indices()
     return matrix
 
 
