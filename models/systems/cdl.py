@@ -23,6 +23,12 @@ from models.training import Gather, TrainingConfig
 from models.triplets import TripletConfig, Triplets
 
 SINGULAR_VECTORS = 64  # dimensions of an image of which nothing but favorites is known
+TOWERS_GRID = {
+    "sees": ("pixels", "features"),
+    "learning_rate": (0.0005, 0.001, 0.002),
+    "per_user": (20, 60),
+    "epochs": (10, 20, 40, 80),
+}
 EMBEDDED_IMAGES, EMBEDDED_USERS = 1024, 16_384  # inputs in memory at a time once training is over
 
 
@@ -35,6 +41,7 @@ class CDLSystemConfig:
     """
 
     size: Literal["small", "paper"] = "small"  # of the towers; paper has AlexNet's widths
+    sees: Literal["pixels", "features"] = "pixels"  # what the image tower is given where the community has both
     epochs: int = 20  # passes over the triplets; for 8,600 posters some two and a half minutes of one core
     learning_rate: float = 0.001  # at its highest; the paper's
     per_user: int = 20  # triplets for each user (section 6.1.1)
@@ -78,7 +85,8 @@ class TwoTowers(InnerProduct[ConfigT]):
         """The network before training; called with triplets it gives their loss."""
 
     def fit(self, community: Community) -> None:
-        config, inputs = self.config, image_inputs(community, self.seed)
+        config = self.config
+        inputs = image_inputs(community, config.sees, self.seed)
         drawn = draw(community, inputs.has_I, config, self.seed)
         triplets_N3 = np.column_stack([drawn.user, drawn.positive, drawn.negative])
         pools_N = drawn.pool if drawn.pool.any() else None  # a single pool is cut into batches
@@ -96,7 +104,7 @@ class Comparative(TwoTowers[ComparisonConfig]):
 
     name = "cdl"
     source = "Lei et al., CVPR 2016: Comparative Deep Learning, sections 3 to 5"
-    grid = {"learning_rate": (0.0005, 0.001, 0.002), "per_user": (20, 60), "epochs": (10, 20, 40)}
+    grid = TOWERS_GRID
     Config = ComparisonConfig
 
     def network(self, image_shape: tuple[int, ...], num_clusters: int) -> CDL:
@@ -109,12 +117,7 @@ class Hinge(TwoTowers[HingeConfig]):
 
     name = "cdl_hinge"
     source = "Lei et al., CVPR 2016, sections 3 and 6.1.2"
-    grid = {
-        "learning_rate": (0.0005, 0.001, 0.002),
-        "per_user": (20, 60),
-        "margin": (0.3, 1.0, 3.0),
-        "epochs": (10, 20, 40),
-    }
+    grid = {**TOWERS_GRID, "margin": (0.3, 1.0, 3.0)}
     Config = HingeConfig
 
     def network(self, image_shape: tuple[int, ...], num_clusters: int) -> CDL:
@@ -127,7 +130,7 @@ class TwoNets(TwoTowers[CDLSystemConfig]):
 
     name = "twonets"
     source = "Lei et al., CVPR 2016, section 6.1.2"
-    grid = {"learning_rate": (0.0005, 0.001, 0.002), "per_user": (20, 60), "epochs": (10, 20, 40)}
+    grid = TOWERS_GRID
     Config = CDLSystemConfig
 
     def network(self, image_shape: tuple[int, ...], num_clusters: int) -> CDL:
@@ -185,13 +188,14 @@ def _favorites_alone(signals: Signals) -> Signals:
     return Signals(signals.favorites_UI, of_users, of_images, of_both, of_users)
 
 
-def image_inputs(community: Community, seed: int) -> Inputs:
+def image_inputs(community: Community, sees: str, seed: int) -> Inputs:
     """Pixels, features, bags of tag clusters: the first that half of the images have.
 
-    Where none is that frequent, singular vectors of the favorites are an input too, and what most images have is taken.
+    Features come before pixels where they are what the tower is to see. Where none is that frequent, singular vectors
+    of the favorites are an input too, and what most images have is taken.
     """
     told = []
-    if community.pixels is not None:
+    if community.pixels is not None and not (sees == "features" and community.features_If is not None):
         size_px = community.pixels.size_px
         told.append(Inputs((size_px, size_px, 3), community.pixels.has_I, community.pixels.gather))
     if community.features_If is not None:

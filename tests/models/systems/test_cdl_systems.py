@@ -28,6 +28,11 @@ class TestSoftmax(SystemContract):
     settings = {"epochs": 6, "loss": "softmax"}
 
 
+class TestFeaturesSeen(SystemContract):
+    system = "cdl"
+    settings = {"epochs": 6, "sees": "features"}
+
+
 class TestHinge(SystemContract):
     system = "cdl_hinge"
     settings = {"epochs": 6}
@@ -114,10 +119,15 @@ def test_doublets_are_indifferent_between_near_and_far_at_distance_zero():
     ],
 )
 def test_images_are_seen_by_the_first_of_pixels_features_tag_clusters_and_favorites(lacking, shape):
-    inputs = image_inputs(two_tastes().without(*lacking), seed=0)
+    inputs = image_inputs(two_tastes().without(*lacking), "pixels", seed=0)
 
     assert inputs.shape == shape
     assert inputs.gather(np.array([3, 1])).shape == (2, *shape)
+
+
+@pytest.mark.parametrize(("lacking", "shape"), [([], (16,)), (["features"], (32, 32, 3))])
+def test_features_are_seen_in_the_place_of_pixels_where_that_is_set_and_there_are_any(lacking, shape):
+    assert image_inputs(two_tastes().without(*lacking), "features", seed=0).shape == shape
 
 
 def test_an_input_that_few_images_have_gives_way_to_one_that_most_have():
@@ -126,7 +136,7 @@ def test_an_input_that_few_images_have_gives_way_to_one_that_most_have():
     features[: NUM_IMAGES // 3] = 1
 
     for given in (NO_IMAGE_HAS_IT, features):
-        inputs = image_inputs(replace(community, features_If=given), seed=0)
+        inputs = image_inputs(replace(community, features_If=given), "pixels", seed=0)
         np.testing.assert_array_equal(inputs.has_I, community.popularity_I > 0)
 
 
