@@ -3,8 +3,9 @@
 U users, I images, N users asked about, M images at hand, E experts, R an expert's dimensions.
 
 Each expert scores by one product of a matrix of users and one of images, so their weighted sum does too. The experts
-are fitted twice: first without some favorites of each user (the latest, where times are told) and without some images
-altogether, to learn what each is worth for known and for new images; then, those worth something, on everything.
+are fitted first without some favorites of each user (the latest, where times are told) and without some images
+altogether, to learn what each is worth for known and for new images, several times where users are few; then, those
+worth something, on everything.
 """
 
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from models.experts.towers import Towers
 from models.low_rank import singular_vectors
 from models.protocols import keep
 from models.systems.base import System, Vectors, pack_sparse, unpack_sparse, vectors_of
+from models.systems.collaborative_dl import CollaborativeDL, CollaborativeDLConfig
 
 LEAST_GAIN = 0.001  # relative; less is noise, and every expert costs time
 WEIGHED_AT_ONCE = 64  # users whose scores of all images by all experts are in memory at a time
@@ -42,11 +44,13 @@ class TasteGraphConfig:
     factor_strength: float = 10.0  # λ of the factorisations
     factor_models: int = 8  # factorisations whose scores are added
     shrunk_strength: float = 50.0  # λ of the shrunk factorisations, which keep only the strongest dimensions
+    coded_dimensions: int = 100  # of the factors that lie near a code of what an image shows and is called
     tower_dimensions: int = 64  # of the two towers
     tower_steps: int = 300  # that they are trained
     heldout_share: float = 0.1  # of a user's favorites, set aside to learn the weights
     new_share: float = 0.03  # of the images with favorites, taken out altogether to learn how new images compare
     weighing_users: int = 5000  # on whom the weights are learned
+    weighings: int = 3  # where users are few, favorites are set aside anew so often, to learn on all of them together
     weighed_on: Literal["lists", "mixtures"] = "lists"  # lists: weights are learned on a user's latest favorites among
     # the best of all images; mixtures: on any favorites among drawn images, half of them as popular (CDL, 6.1)
     depth: int = 100  # so many images of a user are ranked while weights are learned: each expert's best, or drawn
@@ -77,25 +81,31 @@ class TasteGraph(System[TasteGraphConfig]):
     Config = TasteGraphConfig
 
     def fit(self, community: Community) -> None:
-        makers = self._makers(factor_models=1)
-        training, heldout_UI, new_I = _set_aside(community, self.config, self.seed)
-        fitted = _fit_all(makers, training, self.seed)
-        self.mixture = _weigh(list(fitted.values()), training, heldout_UI, new_I, self.config, self.seed)
+        names, weighed = self._weigh(community)
         makers = self._makers(self.config.factor_models)
-        worth = {
-            name: makers[name]
-            for name, warm, cold in zip(fitted, self.mixture.warm_E, self.mixture.cold_E, strict=True)
-            if warm > 0 or cold > 0
-        }
-        rows = [row for row, name in enumerate(fitted) if name in worth]
+        rows = np.flatnonzero((weighed.warm_E > 0) | (weighed.cold_E > 0))
+        worth = {names[row]: makers[names[row]] for row in rows}
         self.names = list(worth)
-        self.mixture = Mixture(self.mixture.warm_E[rows], self.mixture.cold_E[rows], self.mixture.newness)
+        self.mixture = Mixture(weighed.warm_E[rows], weighed.cold_E[rows], weighed.newness)
         self.experts = list(_fit_all(worth, community, self.seed).values())
         self.is_cold_I = community.popularity_I == 0
         if self.config.dimensions:
             self.experts = [_compressed(self, community.num_users, self.config.dimensions)]
             self.names = ["compressed"]
             self.mixture = Mixture(np.ones(1), np.ones(1), 1.0)
+
+    def _weigh(self, community: Community) -> tuple[list[str], Mixture]:
+        """The experts that there are, and what they are worth on the favorites of all weighings."""
+        config, pools, names = self.config, [], []
+        for number in range(_num_weighings(community, config)):
+            seed = self.seed * config.weighings + number
+            training, heldout_UI, new_I = _set_aside(community, config, seed)
+            fitted = _fit_all(self._makers(factor_models=1), training, self.seed)
+            pools.append(_pools(list(fitted.values()), training, heldout_UI, new_I, config, seed))
+            names.append(list(fitted))
+        common = [name for name in names[0] if all(name in others for others in names)]
+        chosen = [pool.of([there.index(name) for name in common]) for pool, there in zip(pools, names, strict=True)]
+        return common, _weighed(chosen, _describes(community), config)
 
     def _makers(self, factor_models: int) -> dict[str, Any]:
         config = self.config
@@ -113,6 +123,7 @@ class TasteGraph(System[TasteGraphConfig]):
             "shrunk_factors": shrunk,
             "shrunk_social_factors": replace(shrunk, contacts=0.3),
             "shrunk_tagged_factors": replace(shrunk, tags=1.0),
+            "coded_factors": CodedFactors(config.coded_dimensions),
             "towers": Towers(dimensions=config.tower_dimensions, steps=config.tower_steps),
             "sequence": Sequence(),
             "short_sequence": Sequence(window=10, decay=5.0),
@@ -176,6 +187,21 @@ class TasteGraph(System[TasteGraphConfig]):
         self.experts = [_restored(name, state) for name in self.names]
 
 
+@dataclass(frozen=True)
+class CodedFactors:
+    """Collaborative deep learning as an expert: an image's factors lie near a code of its looks, tags and title."""
+
+    dimensions: int
+
+    def fit(self, community: Community, seed: int) -> Expert | None:
+        """None where nothing is there to be coded."""
+        if not any(community.has(signal) for signal in ("tags", "titles", "features")):
+            return None
+        system = CollaborativeDL(CollaborativeDLConfig(K=self.dimensions), seed)
+        system.fit(community)
+        return Expert(system.vectors.users_Ud, np.ascontiguousarray(system.vectors.images_Id.T))
+
+
 def _fit_all(makers: dict[str, Any], community: Community, seed: int) -> dict[str, Expert]:
     """The experts that the community's signals allow, each user's scores scaled to a common spread."""
     fitted = {}
@@ -235,6 +261,14 @@ def _describes(community: Community) -> bool:
     return any(community.has(signal) for signal in ("tags", "titles", "features", "owners"))
 
 
+def _num_weighings(community: Community, config: TasteGraphConfig) -> int:
+    """As many as `weighing_users` allows; one where the latest favorites are set aside, as they stay the same."""
+    if config.weighed_on == "lists" and community.favorited_at_UI is not None:
+        return 1
+    num_users = int(np.count_nonzero(np.diff(community.favorites_UI.indptr)))
+    return max(1, min(config.weighings, config.weighing_users // max(num_users, 1)))
+
+
 class _Pool(NamedTuple):
     """The images that are ranked for each weighing user. P places a user, not all of them filled."""
 
@@ -244,28 +278,47 @@ class _Pool(NamedTuple):
     num_held_N: np.ndarray  # int64; how many allowed images were
 
 
-def _weigh(
+class _Pools(NamedTuple):
+    """What one weighing ranks: images with favorites, images that lost all of theirs, images without as it is."""
+
+    warm: _Pool
+    made_new: _Pool
+    new: _Pool
+
+    def of(self, rows_E: list[int]) -> "_Pools":
+        """For only these experts."""
+        return _Pools(*(pool._replace(scores_ENP=pool.scores_ENP[rows_E]) for pool in self))
+
+
+def _pools(
     experts: list[Expert],
     training: Community,
     heldout_UI: csr_array,
     new_I: np.ndarray,
     config: TasteGraphConfig,
     seed: int,
-) -> Mixture:
-    """The weights with the best NDCG on the favorites set aside: known images, new ones, then both together."""
+) -> _Pools:
     users = np.flatnonzero(np.diff(heldout_UI.indptr))
-    if not len(users):
-        return Mixture(np.ones(len(experts)), np.ones(len(experts)), 1.0)
     users = np.sort(np.random.default_rng(seed).permutation(users)[: config.weighing_users])
     warm_I = training.popularity_I > 0
-    warm = _pool(experts, users, training, heldout_UI, warm_I, config, seed)
+
+    def among(allowed_I: np.ndarray) -> _Pool:
+        return _pool(experts, users, training, heldout_UI, allowed_I, config, seed)
+
+    return _Pools(among(warm_I), among(new_I), among(~warm_I & ~new_I))
+
+
+def _weighed(weighings: list[_Pools], are_described: bool, config: TasteGraphConfig) -> Mixture:
+    """The weights with the best NDCG on the favorites set aside: known images, new ones, then both together."""
+    warm, made_new, new = (_together(pools) for pools in zip(*weighings, strict=True))
+    if not len(warm.num_held_N):
+        num_experts = len(warm.scores_ENP)
+        return Mixture(np.ones(num_experts), np.ones(num_experts), 1.0)
     warm_E = _search(warm, config)
-    if not _describes(training):
+    if not are_described:
         return Mixture(warm_E, warm_E, 1.0)
-    made_new = _pool(experts, users, training, heldout_UI, new_I, config, seed)
     cold_E = _search(made_new, config) if made_new.num_held_N.any() else warm_E
     # Images taken out are as popular as any. How high new images ought to stand is told by those that are new as it is.
-    new = _pool(experts, users, training, heldout_UI, ~warm_I & ~new_I, config, seed)
     warm_NP, new_NP = _mixed(warm_E, warm), _mixed(cold_E, new)
     is_held_NP = np.concatenate([warm.is_held_NP, new.is_held_NP], axis=1)
     values = [
@@ -275,6 +328,25 @@ def _weigh(
         for factor in NEWNESS
     ]
     return Mixture(warm_E, cold_E, NEWNESS[int(np.argmax(values))])
+
+
+def _together(pools: tuple[_Pool, ...]) -> _Pool:
+    """The users of all pools, one pool's after the other's; those with fewer places leave some unfilled."""
+    if len(pools) == 1:
+        return pools[0]  # of many users, so not copied
+    most = max(pool.floor_NP.shape[1] for pool in pools)
+
+    def stacked(arrays: list[np.ndarray], filler: float) -> np.ndarray:
+        widths = [[*[(0, 0)] * (array.ndim - 1), (0, most - array.shape[-1])] for array in arrays]
+        padded = [np.pad(array, width, constant_values=filler) for array, width in zip(arrays, widths, strict=True)]
+        return np.concatenate(padded, axis=-2)
+
+    return _Pool(
+        stacked([pool.scores_ENP for pool in pools], 0),
+        stacked([pool.floor_NP for pool in pools], -np.inf),
+        stacked([pool.is_held_NP for pool in pools], False),
+        np.concatenate([pool.num_held_N for pool in pools]),
+    )
 
 
 def _pool(

@@ -71,6 +71,37 @@ def test_favorites_set_aside_are_the_latest_and_leave_the_rest(community: Commun
     assert (any_UI != heldout_UI).nnz
 
 
+def test_favorites_are_set_aside_as_often_as_users_are_few_but_once_where_the_latest_are(community: Community) -> None:
+    timeless = replace(community, favorited_at_UI=None)
+
+    def num_weighings(given: Community, **settings: object) -> int:
+        return tastegraph._num_weighings(given, TasteGraphConfig(**settings))
+
+    assert num_weighings(community) == 1
+    assert num_weighings(community, weighed_on="mixtures") == num_weighings(timeless) == 3
+    assert num_weighings(timeless, weighing_users=2 * NUM_USERS + 1) == 2
+    assert num_weighings(timeless, weighing_users=1) == 1
+
+
+def test_weighings_are_searched_together_and_places_that_one_lacks_stay_unfilled() -> None:
+    many = tastegraph._Pool(np.ones((2, 3, 4)), np.zeros((3, 4)), np.ones((3, 4), bool), np.full(3, 4))
+    few = tastegraph._Pool(np.zeros((2, 1, 2)), np.zeros((1, 2)), np.array([[True, False]]), np.ones(1, np.int64))
+
+    pool = tastegraph._together((many, few))
+    assert pool.scores_ENP.shape == (2, 4, 4)
+    assert pool.floor_NP[3].tolist() == [0, 0, -np.inf, -np.inf]
+    assert pool.is_held_NP.sum(axis=1).tolist() == [4, 4, 4, 1]
+    assert pool.num_held_N.tolist() == [4, 4, 4, 1]
+
+
+def test_nothing_is_coded_where_nothing_is_told_of_the_images(community: Community) -> None:
+    coded = tastegraph.CodedFactors(dimensions=4)
+    expert = coded.fit(community, seed=0)
+    assert expert is not None
+    assert expert.images_RI.shape == (4, community.num_images)
+    assert coded.fit(community.without("tags", "titles", "features"), seed=0) is None
+
+
 def test_weights_are_searched_on_the_metric_that_is_reported() -> None:
     rng = np.random.default_rng(0)
     scores_NP, is_held_NP = rng.normal(size=(9, 30)).astype(np.float32), rng.random((9, 30)) < 0.1
