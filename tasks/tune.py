@@ -18,7 +18,7 @@ from models.systems import SYSTEMS
 from storage import parquet, tables
 from storage.refs import Ref
 from storage.roots import Root, scratch_folder
-from tasks.caching import digest, stage
+from tasks.caching import code_version, digest, stage
 from tasks.community import CommunityTables, read_community
 from tasks.compare import headline, measure, read_heldout
 from tasks.draw import Round
@@ -51,7 +51,8 @@ def tune_system(
 ) -> Tuned:
     """Try the defaults, then the grid: all of it where `budget` fits allow, else where Optuna's TPE expects most.
 
-    The study lies in an SQLite file of its own, so that a tuning that was killed goes on after its last whole trial.
+    The study lies in an SQLite file of its own, so that a tuning that was killed goes on after its last whole trial;
+    of other code it starts anew, as figures may mean something else.
     `version` stands for the code of the system, which no import here tells.
     """
     known = read_community(given, root)
@@ -61,7 +62,7 @@ def tune_system(
         raise ValueError(f"protocol {round_.protocol}: no favorite is left to validate on; tune with another protocol")
     asked = read_heldout(known, round_, root)
     grid = grid_of(name)
-    study = _study(digest([name, version, budget, seed, given, round_]), root)
+    study = _study(digest([code_version(__name__), name, version, budget, seed, given, round_]), root)
     num_choices = min(budget, prod(map(len, grid.values())))
     while len(tried := _tried(study)) < num_choices:
         choice = _next(study, grid, set(tried), budget, seed)

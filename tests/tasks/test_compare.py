@@ -188,6 +188,16 @@ def test_both_versions_of_the_papers_protocol_are_measured_at_every_length(table
     assert measured["paper", "all", "precision", 5] > 0.2
 
 
+def test_settings_are_chosen_by_both_versions_of_the_papers_protocol(table, root, taste):
+    round_ = draw_split.fn(table, "paper", None, None, SplitConfig(), SMALL, root).tuning
+    tuned = tune_system.fn("taste", "1", 1, 0, CommunityTables(table, round_.training), round_, root)
+    measured = figures("taste", table, round_, root)
+    versions = [measured[protocol, "all", tuned.metric, tuned.k] for protocol in ("paper", "paper_matched")]
+
+    assert versions[0] != versions[1]
+    assert tuned.value == pytest.approx(sum(versions) / 2)
+
+
 def test_a_split_by_time_without_times_is_refused(table, root):
     with pytest.raises(ValueError, match="favorited_at"):
         final(table, root, "time")
