@@ -39,6 +39,7 @@ def main() -> None:
     config = LightGCNConfig(
         epochs=arguments.epochs,
         batch_triplets=arguments.batch,
+        max_batches=training_UI.nnz,  # no bound
         learning_rate=arguments.learning_rate,
         layers=arguments.layers,
         dimensions=arguments.dimensions,

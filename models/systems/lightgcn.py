@@ -28,17 +28,18 @@ class LightGCNConfig:
     layers: int = 3  # K: how far the neighbourhoods reach
     learning_rate: float = 0.005  # of Adam; the paper's 0.001 needs a thousand epochs where an epoch is a few steps
     l2: float = 1e-4  # λ, on the embeddings of a batch before they are spread (equation 15)
-    batch_triplets: int = 2048  # B: each batch spreads all embeddings once there and once back
+    batch_triplets: int = 2048  # B, at least: each batch spreads all embeddings once there and once back
+    max_batches: int = 100  # of an epoch: larger ones where the favorites would make more
     epochs: int = 100  # of as many triplets as there are favorites; the paper goes up to 1000
     schedule: Literal["constant", "cosine"] = "constant"  # of the rate, the paper's; cosine: down to a fiftieth
 
     def __post_init__(self) -> None:
         if self.schedule not in ("constant", "cosine"):
             raise ValueError(f"schedule is {self.schedule!r}; choose constant or cosine")
-        if min(self.dimensions, self.batch_triplets, self.epochs) < 1 or self.layers < 0:
+        if min(self.dimensions, self.batch_triplets, self.max_batches, self.epochs) < 1 or self.layers < 0:
             raise ValueError(
-                f"dimensions {self.dimensions}, batch_triplets {self.batch_triplets}, epochs {self.epochs}, layers "
-                f"{self.layers}: need at least 1, 1, 1 and 0"
+                f"dimensions {self.dimensions}, batch_triplets {self.batch_triplets}, max_batches {self.max_batches}, "
+                f"epochs {self.epochs}, layers {self.layers}: need at least 1, 1, 1, 1 and 0"
             )
 
 
@@ -94,12 +95,13 @@ def train(favorites_UW: csr_array, config: LightGCNConfig, seed: int) -> Iterato
     ego_Vd = torch.empty(sum(favorites_UW.shape), config.dimensions, device=device).normal_(0, 0.1, generator=random)
     ego_Vd.requires_grad_()
     optimizer = torch.optim.Adam([ego_Vd], config.learning_rate, fused=True)
-    num_steps = config.epochs * -(-triplets.num_triplets // config.batch_triplets)
+    batch_triplets = max(config.batch_triplets, -(-triplets.num_triplets // config.max_batches))
+    num_steps = config.epochs * -(-triplets.num_triplets // batch_triplets)
     lowest = config.learning_rate / (50 if config.schedule == "cosine" else 1)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, num_steps), lowest)
     for number in range(1, config.epochs + 1):
         losses = []
-        for nodes_3B in triplets.batches(config.batch_triplets):
+        for nodes_3B in triplets.batches(batch_triplets):
             final_Vd = graph.spread(ego_Vd)
             loss = bpr_loss(functional.embedding(nodes_3B, final_Vd))
             penalty = functional.embedding(nodes_3B, ego_Vd).square().sum() / (2 * nodes_3B.shape[1])

@@ -43,7 +43,8 @@ class PinSageConfig:
     hard_from: int = 100  # best rank of a hard negative, by visits of walkers from the user
     hard_to: int = 500  # worst
     epochs: int = 10  # passes over the favorites
-    batch_favorites: int = 1024  # favorites in a step
+    batch_favorites: int = 1024  # favorites in a step, at least; those and their neighborhoods are nearly all images
+    max_batches: int = 100  # of an epoch: larger ones where the favorites would make more
     learning_rate: float = 0.003  # of Adam after the first epoch, in which it grows from nothing
     decay: float = 0.9  # of the learning rate, each epoch
 
@@ -147,7 +148,7 @@ def train(
     """Lower the max-margin loss over the favorites (section 3.3), with hard negatives let in epoch by epoch."""
     optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
     user_of_favorite = np.repeat(np.arange(favorites_UI.shape[0]), np.diff(favorites_UI.indptr))
-    num_batches = -(-favorites_UI.nnz // config.batch_favorites)
+    num_batches = min(config.max_batches, -(-favorites_UI.nnz // config.batch_favorites))
     for epoch in range(config.epochs if num_batches else 0):
         for place, chosen_P in enumerate(np.array_split(rng.permutation(favorites_UI.nnz), num_batches)):
             warm_up = min(1, epoch + (place + 1) / num_batches)

@@ -77,7 +77,10 @@ class TasteGraph(System[TasteGraphConfig]):
             pools.append(pools_of(list(fitted.values()), training, heldout_UI, new_I, config, seed))
             names.append(list(fitted))
         common = [name for name in names[0] if all(name in others for others in names)]
-        chosen = [pool.of([there.index(name) for name in common]) for pool, there in zip(pools, names, strict=True)]
+        chosen = [  # as it is where all are common: scores of many users are large to copy
+            pool if there == common else pool.of([there.index(name) for name in common])
+            for pool, there in zip(pools, names, strict=True)
+        ]
         return common, weigh(chosen, describes(community), config)
 
     def _makers(self, factor_models: int) -> dict[str, Any]:

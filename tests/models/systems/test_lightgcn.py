@@ -63,6 +63,20 @@ class TestLightGCN(SystemContract):
             lasts[schedule] = (last - before).abs().max().item()
         assert lasts["cosine"] < lasts["constant"] / 5
 
+    def test_batches_grow_where_the_favorites_would_make_too_many(self, likes: np.ndarray) -> None:
+        once = {"dimensions": 4, "epochs": 1, "schedule": "constant"}
+        num_favorites = int(likes[2:].sum())
+        whole, bounded, small = (
+            next(train(csr_array(likes[2:]), LightGCNConfig(**once, **batches), 0)).ego_Vd.detach()
+            for batches in (
+                {"batch_triplets": num_favorites},
+                {"batch_triplets": 1, "max_batches": 1},
+                {"batch_triplets": 1, "max_batches": num_favorites},
+            )
+        )
+        torch.testing.assert_close(bounded, whole)
+        assert (small - whole).abs().max() > 0.001
+
     def test_triplets_hold_a_favorite_and_an_image_that_is_none(self, likes: np.ndarray) -> None:
         triplets = Triplets(csr_array(likes), torch.Generator().manual_seed(0))
         users, positives, negatives = np.concatenate([triplets.draw().numpy() for _ in range(200)], axis=1)
