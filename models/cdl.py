@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from models import blocks
+
 
 @dataclass(frozen=True, kw_only=True)
 class CDLConfig:
@@ -217,14 +219,12 @@ def restore(weights: Mapping[str, Tensor], config: CDLConfig, image_shape: tuple
 def embed(tower: nn.Module, inputs: np.ndarray, batch: int = 256) -> np.ndarray:
     """The tower's outputs for a block of inputs, in batches: float32 (B, d). The tower must be in evaluation mode.
 
-    All batches have one size, the last filled up with zeros: products of different shapes differ in their last bits,
-    and an image's embedding must not hang on how many others are new that night.
+    In `models.blocks`, as an image's embedding must not hang on how many others are new that night.
     """
     device = next(tower.parameters()).device
-    missing = -len(inputs) % batch
-    filled = np.concatenate([inputs, np.zeros((missing, *inputs.shape[1:]), inputs.dtype)]) if missing else inputs
+
+    def embedded(block: np.ndarray) -> np.ndarray:
+        return tower(torch.from_numpy(block).to(device)).float().cpu().numpy()  # type: ignore[no-any-return]
+
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        outputs = [
-            tower(torch.from_numpy(filled[row : row + batch]).to(device)) for row in range(0, len(filled), batch)
-        ]
-    return torch.cat(outputs).float().cpu().numpy()[: len(inputs)]
+        return blocks.mapped(embedded, inputs, batch)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.blocks import mapped
 from models.training import Gather, choose_device
 
 THUMBNAIL, CELLS, ORIENTATIONS = 8, 8, 9  # 8 x 8 colours; 8 x 8 cells of 8 x 8 pixels, nine orientations in each
@@ -319,16 +320,12 @@ def embed(network: nn.Module, pixels_BSS3: np.ndarray, batch_images: int) -> np.
     """float32 (B, f) of unit norm: what a backbone or own features make of pictures, uint8."""
     device = choose_device("auto")
     network.to(device).eval()
-    # Batches of one size, the last filled up: a picture's feature must not hang, in its last bits, on how many others
-    # are new that night.
-    num_missing = -len(pixels_BSS3) % batch_images
-    filled = np.concatenate([pixels_BSS3, np.zeros((num_missing, *pixels_BSS3.shape[1:]), np.uint8)])
-    parts = []
-    with torch.inference_mode():
-        for first in range(0, len(filled), batch_images):
-            pixels = torch.from_numpy(filled[first : first + batch_images]).to(device)
-            parts.append(functional.normalize(network(pixels), dim=1).cpu().numpy())
-    return np.concatenate(parts).astype(np.float32)[: len(pixels_BSS3)]
+
+    def embedded(block_BSS3: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return functional.normalize(network(torch.from_numpy(block_BSS3).to(device)), dim=1).cpu().numpy()
+
+    return mapped(embedded, pixels_BSS3, batch_images).astype(np.float32)
 
 
 def thumbnail(pixels_BSS3: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ import numpy as np
 from scipy import linalg
 from scipy.sparse import csr_array, issparse
 
+from models import blocks
+
 Matrix: TypeAlias = np.ndarray | csr_array
 
 USER_STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # λ that are tried, in units of the mean squared row
@@ -56,7 +58,7 @@ def learn(
 
 def fold_users(maps: Maps, favorites_NI: csr_array, images_Id: np.ndarray) -> np.ndarray:
     """float32 (N, d): the vectors of users with these favorites."""
-    folded_Nd = _mapped(_summed(favorites_NI, images_Id), maps.users_dd)
+    folded_Nd = blocks.mapped(lambda rows_Bd: rows_Bd @ maps.users_dd, _summed(favorites_NI, images_Id), BLOCK)
     has_none_N = np.diff(favorites_NI.indptr) == 0
     return np.where(has_none_N[:, None], maps.mean_user_d, folded_Nd).astype(np.float32)
 
@@ -66,15 +68,8 @@ def fold_images(maps: Maps, content_Nf: csr_array, loved_NU: csr_array, users_Ud
     num_N1 = np.diff(loved_NU.indptr)[:, None]
     told_Nd = content_Nf @ maps.content_fd * np.where(num_N1 > 0, 1.0, maps.newness)
     share_N1 = num_N1 / (num_N1 + SHRINK)
-    loved_Nd = _mapped(_summed(loved_NU, users_Ud), maps.images_dd)
+    loved_Nd = blocks.mapped(lambda rows_Bd: rows_Bd @ maps.images_dd, _summed(loved_NU, users_Ud), BLOCK)
     return np.asarray((1 - share_N1) * told_Nd + share_N1 * loved_Nd, np.float32)
-
-
-def _mapped(inputs_Nd: np.ndarray, map_dd: np.ndarray) -> np.ndarray:
-    """The product, in blocks of one size, the last filled up: no row hangs, in its last bits, on how many there are."""
-    filled = np.concatenate([inputs_Nd, np.zeros((-len(inputs_Nd) % BLOCK, inputs_Nd.shape[1]))])
-    parts = [filled[first : first + BLOCK] @ map_dd for first in range(0, len(filled), BLOCK)]
-    return np.concatenate([np.empty((0, map_dd.shape[1])), *parts])[: len(inputs_Nd)]
 
 
 def _summed(pairs_NM: csr_array, vectors_Md: np.ndarray) -> np.ndarray:
