@@ -159,7 +159,7 @@ class CDL(nn.Module):
     def distance(self, users_Nd: Tensor, images_Nd: Tensor) -> Tensor:
         """D = w · (φ − π)², with dropout on the squared difference (section 4): float32 (N,)."""
         squared: Tensor = self.dropout((users_Nd - images_Nd).square())
-        return squared @ self.weight_d
+        return (squared * self.weight_d).sum(1)  # a matrix product would be of bfloat16, in autocast
 
     def distances(self, images: Tensor, profiles: Tensor, triplets_N3: Tensor) -> tuple[Tensor, Tensor]:
         """D(u, i+) and D(u, i−) of triplets of rows of `profiles` and `images`, each embedded once: float32 (N,)."""

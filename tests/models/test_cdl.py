@@ -35,6 +35,17 @@ def test_inner_products_of_score_vectors_rank_as_the_weighted_distance_does_even
     np.testing.assert_allclose(users @ images.T, -distance_UI + of_user_alone[:, None], atol=2e-4)
 
 
+def test_distances_are_compared_in_full_precision_where_the_towers_compute_in_half():
+    torch.manual_seed(0)
+    model = CDL(CDLConfig(), (8,), 5).eval()
+    users_Nd, images_Nd = torch.randn(2, 50, 128)
+    exact_N = model.distance(users_Nd, images_Nd)
+    with torch.autocast("cpu", torch.bfloat16):
+        distance_N = model.distance(users_Nd, images_Nd)
+
+    torch.testing.assert_close(distance_N, exact_N)
+
+
 def test_the_papers_image_tower_has_five_convolutions_three_pools_and_three_full_connections():
     with torch.device("meta"):
         model = CDL(CDLConfig(size="paper"), (256, 256, 3), 1024)
