@@ -3,7 +3,7 @@
 Shapes: N triplets, S steps.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -141,7 +141,7 @@ def _is_fast_in_bfloat16(device: torch.device) -> bool:
     """On a GPU, and on a CPU that has instructions for it, where a step of CDL on pixels takes half as long by it."""
     if device.type != "cpu":
         return device.type == "cuda"
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 may not have it
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 may not have it
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
