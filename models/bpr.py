@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.others import Others
 from models.training import choose_device
 
 EMBEDDED = 1024  # images embedded at a time once training is over
@@ -58,20 +59,15 @@ class Ranker(nn.Module, ABC):
 def draw(favorites_UP: csr_array, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A triplet for each favorite, in the order of users: user, positive, negative, each int64 (N,).
 
-    Negatives are uniform over the columns that are no favorites of the user, exactly, and cost one search each: the
-    r-th of them follows as many favorites as have at most r others before them. A user who favored every column has
-    none, and gets no triplets. The columns of each row must be sorted.
+    Negatives are uniform over the columns that are no favorites of the user. A user who favored every column has none,
+    and gets no triplets. The columns of each row must be sorted.
     """
     num_users, num_columns = favorites_UP.shape
-    num_favorites_U = np.diff(favorites_UP.indptr).astype(np.int64)
+    num_favorites_U = np.diff(favorites_UP.indptr)
     users_N, positives_N = np.repeat(np.arange(num_users), num_favorites_U), favorites_UP.indices.astype(np.int64)
-    first_N = favorites_UP.indptr.astype(np.int64)[users_N]
-    others_before_N = positives_N - (np.arange(len(users_N)) - first_N)
-    shift_N = users_N * (num_columns + 1)  # keeps the users apart in one sorted list
-    has_others = num_favorites_U[users_N] < num_columns
-    drawn = rng.integers(0, np.where(has_others, num_columns - num_favorites_U[users_N], 1))
-    follows_N = np.searchsorted(shift_N + others_before_N, shift_N + drawn, side="right") - first_N
-    return users_N[has_others], positives_N[has_others], (drawn + follows_N)[has_others]
+    negatives_N = Others(favorites_UP).draw(users_N, 1, rng)[:, 0]
+    has_others_N = num_favorites_U[users_N] < num_columns
+    return users_N[has_others_N], positives_N[has_others_N], negatives_N[has_others_N]
 
 
 def steps(favorites_UI: csr_array, usable_I: np.ndarray, config: BPRConfig, rng: np.random.Generator) -> Iterator[Step]:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from models.community import Community
 from models.experts.base import commonest
+from models.others import Others
 from models.profiles import tag_counts
 from models.systems.base import System, pack_sparse, unpack_sparse
 from models.systems.content import content_of, unit_rows
@@ -196,25 +197,6 @@ class Network(nn.Module):
             "out": self.out.weight[0],
         }
         return {"owner_I": self.owner_I, **{name: value.cpu().numpy() for name, value in kept.items()}}
-
-
-class Others:
-    """Images that are no favorite of a user, all equally likely, drawn without a rejection."""
-
-    def __init__(self, favorites_UI: csr_array):
-        self.num_images = favorites_UI.shape[1]
-        self.start_U, self.size_U = favorites_UI.indptr[:-1], np.diff(favorites_UI.indptr)
-        user = np.repeat(np.arange(len(self.size_U)), self.size_U)
-        # Before a user's j-th favorite, counted from 0, lie as many others as its row number less j.
-        num_before = favorites_UI.indices - (np.arange(favorites_UI.nnz) - self.start_U[user])
-        self.key = user * (self.num_images + 1) + num_before
-
-    def draw(self, users_P: np.ndarray, num_draws: int, rng: np.random.Generator) -> np.ndarray:
-        """int64 (P, S): row numbers. Who favored every image gets favorites, since there is nothing else."""
-        num_others_P = np.maximum(self.num_images - self.size_U[users_P], 1)
-        which_PS = rng.integers(0, num_others_P[:, None], (len(users_P), num_draws))
-        passed_PS = np.searchsorted(self.key, users_P[:, None] * (self.num_images + 1) + which_PS, side="right")
-        return np.asarray(np.minimum(which_PS + passed_PS - self.start_U[users_P][:, None], self.num_images - 1))
 
 
 def hash_crosses(users: np.ndarray, owners: np.ndarray, num_weights: int) -> np.ndarray:
