@@ -30,7 +30,11 @@ PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 DATA, ROOT = "$TASTEGRAPH_DATA", "$ROOT"  # how the page writes the two folders
 MACHINE = "2 CPU cores"  # whose seconds they are, where it is not said
 COLD_SHOWN = 4  # systems
-PAPER = {"paper": "others drawn uniformly", "paper_matched": "others as popular"}
+PAPER = {
+    "paper_both": "both versions",
+    "paper": "others drawn uniformly",
+    "paper_matched": "others as popular",
+}
 WITH_TEST, WITHOUT_TEST = 20, 10  # lists of the protocol full, by which a given test is told from a drawn one
 Row = dict[str, Any]
 
@@ -146,7 +150,12 @@ COMPARISONS = (
     Asked("movielens-posters", "auc", "one favorite of each user, over all unobserved images (seed 001)"),
     Asked("movielens-posters", "paper", "20 concealed favorites among 80 others (seed 000)"),
     Asked("camra-groups", "full", "the official test", test="official_test"),
-    Asked("demo", "paper", "20 concealed favorites among 80 others (seed 000)"),
+    Asked(
+        "demo",
+        "paper",
+        # Of 2026-11-26 and before.
+        "20 concealed favorites among 80 others (seed 000); settings chosen with others drawn uniformly, not by both",
+    ),
 )
 METRICS = {"recall": "Recall", "ndcg": "NDCG", "precision": "Precision", "auc": "AUC"}
 
@@ -192,6 +201,8 @@ class Found:
         for row in results:
             row["machine"] = told.get("machine", MACHINE)
         users = {file.stem: file for file in sorted(folder.glob("users/*.parquet"))}
+        if told["protocol"] == "paper" and users:  # earlier comparisons have not both versions together
+            comparisons = _compared(users)
         return cls((folder / "results.parquet").stat().st_mtime, users, told, results, comparisons)
 
     @property
@@ -220,13 +231,18 @@ class Found:
 
     @property
     def columns(self) -> list[Column]:
-        """The leading figure, which systems are put in order by, comes first."""
+        """The leading figure, which settings are chosen and systems put in order by, comes first."""
         protocol, metric, k = (self.told["split"]["final"][key] for key in ("protocol", "metric", "k"))
         if protocol == "auc":
             return [Column("auc", "all", metric, k), Column("auc", "cold", metric, k, ", cold images")]
         if protocol == "paper":
             return [Column(name, "all", metric, k, f", {others}") for name, others in PAPER.items()]
         return [Column(protocol, "all", name, k) for name in (metric, "recall")]
+
+    @property
+    def leading(self) -> list[Column]:
+        """The figures that a leader is named by."""
+        return self.columns if self.told["protocol"] == "paper" else self.columns[:1]
 
     @property
     def is_full(self) -> bool:
@@ -306,7 +322,8 @@ def _page(found: list[tuple[Asked, list[Found]]]) -> str:
         f"validation together, and of ranking for all test users, as means over the seeds, on {MACHINE} shared with "
         "other work where no other machine is named. "
         "Settings were tried on validation, as many of each system as the budget and its grid allow, the "
-        "defaults among them; the test chose nothing. Favorites learned from are not ranked. Equal scores are in a "
+        "defaults among them, and chosen by the first figure, of the paper's protocol by the mean of both; the test "
+        "chose nothing. Favorites learned from are not ranked. Equal scores are in a "
         "random order, images that a system cannot score behind the others: on cold images popularity, and whatever "
         "learns from favorites alone, is at chance. Image features are made from the set's own pictures, as no "
         "pretrained weights are downloaded "
@@ -326,45 +343,45 @@ def _page(found: list[tuple[Asked, list[Found]]]) -> str:
 def _summary(found: list[tuple[Asked, Found]]) -> str:
     rows = []
     for asked, item in found:
-        column = item.columns[0]
-        first, second, *_ = _in_order(item)
         outside = max(asked.elsewhere, key=lambda other: other.ndcg, default=None)
-        rows.append(
-            f"| [{asked.set}, {asked.protocol}](#{_anchor(asked)}) | {column.heading} | `{first['system']}` "
-            f"{_figure(first)} | `{second['system']}` {_short(second['value'])} | "
-            f"{_relative(first['value'], second['value'])} | {_chance(first['p_value'])} | "
-            + (f"{outside.system} {_short(outside.ndcg)} |" if outside else "|")
-        )
+        for column in item.leading:
+            first, second, *_ = _in_order(item, column)
+            rows.append(
+                f"| [{asked.set}, {asked.protocol}](#{_anchor(asked)}) | {column.heading} | `{first['system']}` "
+                f"{_figure(first)} | `{second['system']}` {_short(second['value'])} | "
+                f"{_relative(first['value'], second['value'])} | {_chance(first['p_value'])} | "
+                + (f"{outside.system} {_short(outside.ndcg)} |" if outside else "|")
+            )
     head = "| set, protocol | figure | first | second | ahead by | p | best elsewhere |"
     return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
 
 
 def _section(asked: Asked, found: Found, *others_found: Found) -> str:
-    leading, beside = found.columns
-    order = _in_order(found)
+    leading, *beside = found.columns
+    order = _in_order(found, leading)
     told = {entry["system"]: entry for entry in found.told["systems"]}
     measured = [name for name, entry in told.items() if not entry["lacking"]]
     names = "all" if told.keys() == SYSTEMS.keys() else ",".join(measured)
     seeds, budget = found.told["seeds"], found.told["budget"]
-    others = {row["system"]: row for row in beside.of(found.comparisons)}
+    others = [{row["system"]: row for row in column.of(found.comparisons)} for column in beside]
     lines = []
     for row in order:
-        measured = [of for of in leading.of(found.results) if of["system"] == row["system"]]
+        measured = [of for of in beside[0].of(found.results) if of["system"] == row["system"]]
         seconds = [f"{fmean(of[key] for of in measured):,.1f}" + _mark(measured[0]) for key in ("fit_s", "score_s")]
         cells = [
             f"`{row['system']}`",
             _figure(row),
-            _figure(others[row["system"]]) if row["system"] in others else "",
+            *(_figure(figures[row["system"]]) if row["system"] in figures else "" for figures in others),
             f"{_signed(row['difference'])}, p {_chance(row['p_value'])}",
             *seconds,
             _settings(told[row["system"]]),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     users = f"{order[0]['users']:,} test users"
-    if others and (apart := next(iter(others.values()))["users"]) != order[0]["users"]:
+    if others[0] and (apart := next(iter(others[0].values()))["users"]) != order[0]["users"]:
         users += f", {apart:,} of them on a cold image"
     heads = [
-        *("system", leading.heading, beside.heading, "to the best other"),
+        *("system", *(column.heading for column in found.columns), "to the best other"),
         *("fit s", "score s", "settings, how many were tried"),
     ]
     parts = [
@@ -372,12 +389,12 @@ def _section(asked: Asked, found: Found, *others_found: Found) -> str:
         f"Held out: {asked.split}. {users}; {_seeds(seeds)}; "
         + (f"at most {budget} settings tried of each system." if budget else "the defaults of every system."),
         f"    {' '.join(asked.command(DATA, ROOT, names, seeds, budget))}",
-        _first(order, leading),
+        *(_first(_in_order(found, column)[0], column) for column in found.leading),
         "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines]),
         *_cold(found, leading),
         *_beside(found, others_found),
         *_machines([found, *others_found]),
-        *_elsewhere(asked, order[0], leading, others),
+        *_elsewhere(asked, order[0], leading, others[0]),
         *_left_out([found, *others_found]),
     ]
     return "\n\n".join(parts)
@@ -393,13 +410,12 @@ def _machines(found: Sequence[Found]) -> list[str]:
     return [f"\\* Seconds on a machine with {'; '.join(others)}."] if others else []
 
 
-def _in_order(found: Found) -> list[Row]:
-    """The rows of COMPARISONS for the leading figure, best first."""
-    return sorted(found.columns[0].of(found.comparisons), key=lambda row: (-row["value"], row["system"]))
+def _in_order(found: Found, column: Column) -> list[Row]:
+    """The rows of COMPARISONS for a figure, best first."""
+    return sorted(column.of(found.comparisons), key=lambda row: (-row["value"], row["system"]))
 
 
-def _first(order: list[Row], leading: Column) -> str:
-    first = order[0]
+def _first(first: Row, leading: Column) -> str:
     interval = f"[{_signed(first['difference_low'])}, {_signed(first['difference_high'])}]"
     return (
         f"First by {leading.heading}: **{first['system']}**, {_signed(first['difference'])} {interval} "
@@ -418,13 +434,13 @@ def _cold(found: Found, leading: Column) -> list[str]:
 
 def _beside(found: Found, others_found: Sequence[Found]) -> list[str]:
     """The systems that only other comparisons have, each from the one that comes first; same test, fewer chances."""
-    leading, beside = found.columns
+    leading, *beside = found.columns
     rows: list[tuple[float, str]] = []
-    measured = {row["system"] for row in _in_order(found)}
+    measured = {row["system"] for row in leading.of(found.comparisons)}
     for other in others_found:
         told = {entry["system"]: entry for entry in other.told["systems"]}
-        seconds = {row["system"]: row for row in leading.of(other.results)}
-        second = {row["system"]: row for row in beside.of(other.comparisons)}
+        seconds = {row["system"]: row for row in beside[0].of(other.results)}
+        others = [{row["system"]: row for row in column.of(other.comparisons)} for column in beside]
         for row in leading.of(other.comparisons):
             name = row["system"]
             if name in measured or other.split != found.split:
@@ -433,14 +449,15 @@ def _beside(found: Found, others_found: Sequence[Found]) -> list[str]:
             cells = [
                 f"`{name}`",
                 _figure(row),
-                _figure(second[name]) if name in second else "",
+                *(_figure(figures[name]) if name in figures else "" for figures in others),
                 *(f"{seconds[name][key]:,.1f}" + _mark(seconds[name]) for key in ("fit_s", "score_s")),
                 f"{_settings(told[name])}; {_seeds(other.told['seeds'])}",
             ]
             rows.append((row["value"], f"| {' | '.join(cells)} |"))
     if not rows:
         return []
-    heads = ["system", leading.heading, beside.heading, "fit s", "score s", "settings, how many were tried; seeds"]
+    figures = (column.heading for column in found.columns)
+    heads = ["system", *figures, "fit s", "score s", "settings, how many were tried; seeds"]
     lines = [line for _, line in sorted(rows, reverse=True)]
     return [
         "Other systems on the same split, with fewer settings tried or fewer seeds:",

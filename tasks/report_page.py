@@ -21,6 +21,7 @@ Counts = npt.NDArray[np.integer[Any]]
 PROTOCOLS = {
     "paper": "Paper’s protocol, others drawn uniformly",
     "paper_matched": "Paper’s protocol, others matched in popularity",
+    "paper_both": "Paper’s protocol, the mean of both versions",
     "full": "Full ranking",
     "time": "Full ranking of what came later",
     "cold": "Images held out entirely, ranked among themselves",

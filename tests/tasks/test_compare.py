@@ -298,6 +298,25 @@ def test_each_system_stands_against_the_best_of_the_others(table, root, taste):
             assert 0 < row["p_value"] <= 1
 
 
+def test_both_versions_of_the_papers_protocol_have_a_standing_together(table, root, taste):
+    round_ = final(table, root, "paper")
+    given = CommunityTables(table, round_.training)
+    scored = [score_system.fn(name, "1", {}, 0, given, round_, root) for name in ("taste", "popularity")]
+    standings = gather.fn(scored, round_, root)
+    results = {
+        (row["system"], row["protocol"], row["metric"], row["k"]): row
+        for row in parquet.read(standings.results, root).to_pylist()
+    }
+    compared = {(row["system"], row["protocol"]): row for row in parquet.read(standings.comparisons, root).to_pylist()}
+
+    for system in ("taste", "popularity"):
+        versions = [results[system, name, "precision", 5]["value"] for name in ("paper", "paper_matched")]
+        both = results[system, "paper_both", "precision", 5]
+        assert both["value"] == compared[system, "paper_both"]["value"] == pytest.approx(sum(versions) / 2)
+        assert both["low"] <= both["value"] <= both["high"]
+        assert results[system, "paper_both", "recall", 1]["users"] == both["users"] == 24
+
+
 def test_systems_that_were_not_asked_for_the_same_users_are_not_compared() -> None:
     figure = {"protocol": "full", "slice": "all", "metric": "ndcg", "k": 10}
     rows = [
