@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tasks import charts
-from tasks.report_page import METRICS, PROTOCOLS, TABLE_KS, environment
+from tasks.report_page import METRICS, PROTOCOLS, TABLE_KS, environment, place_among
 
 DRAWN = 6  # curves in a chart: the best, with popularity and random among them
 FLOOR = ("popularity", "random")
@@ -34,14 +34,15 @@ class Comparison:
 def board(results: Iterable[Row], metric: str, k: int) -> list[Row]:
     """For each protocol and slice, the systems in order, with their figures as means over the seeds.
 
-    Each item has protocol, slice, and rows; a row has system, figures by (metric, k), fit_s and score_s.
+    The figure that settings are chosen by comes first. Each item has protocol, slice, and rows; a row has system,
+    figures by (metric, k), fit_s and score_s.
     """
     seeds: dict[tuple[str, str], dict[str, dict[Place, list[Row]]]] = {}
     for row in results:
         of_part = seeds.setdefault((row["protocol"], row["slice"]), {})
         of_part.setdefault(row["system"], {}).setdefault((row["metric"], row["k"]), []).append(row)
     parts = []
-    for protocol, slice_ in sorted(seeds, key=lambda part: (part[0], SLICES.index(part[1]))):
+    for protocol, slice_ in sorted(seeds, key=lambda part: (place_among(PROTOCOLS, part[0]), SLICES.index(part[1]))):
         means = {
             system: {place: _mean(rows) for place, rows in figures.items()}
             for system, figures in seeds[protocol, slice_].items()

@@ -19,9 +19,9 @@ from tasks import charts
 Counts = npt.NDArray[np.integer[Any]]
 
 PROTOCOLS = {
+    "paper_both": "Paper’s protocol, the mean of both versions",
     "paper": "Paper’s protocol, others drawn uniformly",
     "paper_matched": "Paper’s protocol, others matched in popularity",
-    "paper_both": "Paper’s protocol, the mean of both versions",
     "full": "Full ranking",
     "time": "Full ranking of what came later",
     "cold": "Images held out entirely, ranked among themselves",
@@ -186,7 +186,7 @@ def minute(at: datetime) -> str:
 def render(report: Report) -> bytes:
     """The page as UTF-8 HTML. Equal reports give equal bytes; every string in them is data, never markup."""
     systems = sorted(
-        {row.system for row in report.metrics}, key=lambda name: (name != report.system, _order(SYSTEMS, name))
+        {row.system for row in report.metrics}, key=lambda name: (name != report.system, place_among(SYSTEMS, name))
     )
     template = environment().get_template("report.html.jinja")
     html = template.render(
@@ -290,12 +290,12 @@ def _select(metrics: Iterable[Metric], protocol: str, metric: str) -> list[Metri
 
 def _tables(metrics: Sequence[Metric], systems: Sequence[str]) -> Iterable[dict[str, Any]]:
     """One table per protocol: a row per slice and system, a column per metric and length."""
-    for protocol in sorted({row.protocol for row in metrics}, key=lambda name: _order(PROTOCOLS, name)):
+    for protocol in sorted({row.protocol for row in metrics}, key=lambda name: place_among(PROTOCOLS, name)):
         rows = [row for row in metrics if row.protocol == protocol]
         pairs = {(row.metric, row.k) for row in rows}
         columns = sorted(
             {(metric, k) for metric, k in pairs if k in TABLE_KS} or pairs,
-            key=lambda column: (_order(METRICS, column[0]), column[1]),
+            key=lambda column: (place_among(METRICS, column[0]), column[1]),
         )
         slices = sorted({row.slice for row in rows}, key=lambda name: (name != "all", name != "warm", name))
         cells = {(row.slice, row.system, row.metric, row.k): row for row in rows}
@@ -402,7 +402,7 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
-def _order(known: Iterable[str], name: str) -> tuple[int, str]:
+def place_among(known: Iterable[str], name: str) -> tuple[int, str]:
     """Sorts known names as listed, others after them by name."""
     names = list(known)
     return (names.index(name) if name in names else len(names), name)
