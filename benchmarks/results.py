@@ -201,7 +201,8 @@ class Found:
         for row in results:
             row["machine"] = told.get("machine", MACHINE)
         users = {file.stem: file for file in sorted(folder.glob("users/*.parquet"))}
-        if told["protocol"] == "paper" and users:  # earlier comparisons have not both versions together
+        has_both = any(row["protocol"] == "paper_both" for row in comparisons)
+        if told["protocol"] == "paper" and users and not has_both:  # left before there was such a figure
             comparisons = _compared(users)
         return cls((folder / "results.parquet").stat().st_mtime, users, told, results, comparisons)
 
