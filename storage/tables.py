@@ -240,7 +240,7 @@ USER_METRICS = _table(
     "user_metrics",
     ("protocol", "slice", "metric", "k", "user_id"),
     "A figure of one test user; the means are in `results`.",
-    _column("protocol", pa.string(), "paper, paper_matched, auc, full, time or cold"),
+    _column("protocol", pa.string(), "paper, paper_matched, paper_both (the mean of the two), auc, full, time or cold"),
     _column("slice", pa.string(), "all, warm or cold images"),
     _column("metric", pa.string(), "precision, recall, ndcg, hit_rate, map or auc"),
     _column("k", pa.int32(), "length of the list that is scored; 0 where all images are"),

@@ -23,6 +23,7 @@ from tasks.fit import fit
 from tasks.scoring import fair_lists, score_mixtures, user_blocks
 
 LISTED = 20  # the longest list
+BOTH = "paper_both"  # of each user, the mean of both versions of the paper's protocol, by which settings are chosen
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,8 @@ def read_heldout(known: Known, round_: Round, root: Root) -> Asked:
 
 def headline(figures: list[Figure], round_: Round) -> float:
     """The mean over users of the figure that settings are chosen by; of both versions of the paper's protocol."""
-    wanted = ("all", round_.metric, round_.k)
-    versions = [np.nanmean(figure.values_N) for figure in figures if figure[1:4] == wanted]
-    return float(np.mean(versions))
+    wanted = (BOTH if round_.protocol == "paper" else round_.protocol, "all", round_.metric, round_.k)
+    return next(float(np.nanmean(figure.values_N)) for figure in figures if figure[:4] == wanted)
 
 
 def measure(system: System[Any], asked: Asked) -> tuple[list[Figure], list[dict[str, Any]]]:
@@ -131,7 +131,7 @@ def measure(system: System[Any], asked: Asked) -> tuple[list[Figure], list[dict[
 
 
 def _mixtures(system: System[Any], asked: Asked) -> Iterator[Figure]:
-    """Precision and recall in mixtures of concealed images with others: drawn uniformly, and as popular (CDL, 6.1)."""
+    """Precision and recall in mixtures of concealed images with others: drawn uniformly, as popular, the mean."""
     assert asked.round.thresholds
     num_users = asked.known.community.num_users
     rows_N = np.zeros(num_users, np.int64)
@@ -144,12 +144,23 @@ def _mixtures(system: System[Any], asked: Asked) -> Iterator[Figure]:
     split = protocols.Split(training_UI, concealed_UI, asked.tested_N.astype(np.int32), asked.round.thresholds)
     everything = np.ones(training_UI.shape[1], bool)
     favorites_UI = csr_array(training_UI + concealed_UI)
+    measured = []
     for protocol, matched in (("paper", False), ("paper_matched", True)):
         mixture_NM = protocols.mix(split, protocols.draw_others(favorites_UI, split, everything, matched=matched))
         scores_NM = score_mixtures(system, asked.tested_N, mixture_NM, training_UI.shape[1])
-        for metric, values_NK in protocols.mixture_metrics(scores_NM, split)._asdict().items():
-            for k, values_N in enumerate(values_NK.T, start=1):
-                yield Figure(protocol, "all", metric, k, values_N)
+        measured.append(
+            [
+                Figure(protocol, "all", metric, k, values_N)
+                for metric, values_NK in protocols.mixture_metrics(scores_NM, split)._asdict().items()
+                for k, values_N in enumerate(values_NK.T, start=1)
+            ]
+        )
+    for uniform, matched in zip(*measured, strict=True):
+        yield from (
+            uniform,
+            matched,
+            uniform._replace(protocol=BOTH, values_N=(uniform.values_N + matched.values_N) / 2),
+        )
 
 
 def _auc(system: System[Any], asked: Asked) -> Iterator[Figure]:

@@ -15,8 +15,6 @@ from tasks.compare import Scored
 from tasks.draw import Round
 
 FIGURE = ["protocol", "slice", "metric", "k"]
-VERSIONS = ["paper", "paper_matched"]
-BOTH = "paper_both"  # the mean of the two, by which settings are chosen
 
 
 @dataclass(frozen=True)
@@ -30,16 +28,11 @@ class Standings:
 
 @stage
 def gather(scored: list[Scored], round_: Round, root: Root) -> Standings:
-    """All figures, and paired tests over users on the figures that count most: each user's mean over the seeds.
-
-    Beside both versions of the paper's protocol stands the mean of the two.
-    """
+    """All figures, and paired tests over users on the figures that count most: each user's mean over the seeds."""
     measured = [item for item in scored if item.figures and item.per_user]
     if not measured:
         raise ValueError("no system could be measured: each failed or lacks a signal, as the lines above say")
     results = [parquet.scan(item.figures, root) for item in measured if item.figures]
-    if round_.protocol == "paper":
-        results += [_of_both(item, root).lazy() for item in measured]
     per_user = pl.concat(
         [
             parquet.scan(item.per_user, root)
@@ -57,29 +50,6 @@ def gather(scored: list[Scored], round_: Round, root: Root) -> Standings:
     )
 
 
-def both_versions(per_user: pl.DataFrame) -> pl.DataFrame:
-    """Rows of USER_METRICS for both versions of the paper's protocol together, where there are any."""
-    keys = [name for name in per_user.columns if name not in ("protocol", "value")]
-    mean = per_user.filter(pl.col("protocol").is_in(VERSIONS)).group_by(keys, maintain_order=True)
-    return mean.agg(pl.col("value").mean()).with_columns(protocol=pl.lit(BOTH)).select(per_user.columns)
-
-
-def _of_both(item: Scored, root: Root) -> pl.DataFrame:
-    """Rows of RESULTS for both versions together, of one system with one seed."""
-    assert item.figures
-    assert item.per_user
-    both = both_versions(pl.DataFrame(parquet.read(item.per_user, root))).sort("user_id", maintain_order=True)
-    figures = dict(both.group_by(FIGURE, maintain_order=True))
-    intervals = metrics.bootstrap_columns(np.column_stack([figure["value"] for figure in figures.values()]))
-    rows = [
-        dict(zip(FIGURE, place, strict=True)) | interval._asdict()
-        for place, interval in zip(figures, intervals, strict=True)
-    ]
-    seconds = parquet.read(item.figures, root, ["fit_s", "score_s"]).to_pylist()[0]
-    told = {"system": item.system, "seed": item.seed, **seconds}
-    return pl.DataFrame([row | told for row in rows], schema=pl.Schema(tables.RESULTS.schema))
-
-
 def _counting(round_: Round) -> list[str]:
     return ["ndcg", "recall"] if round_.metric == "ndcg" else [round_.metric]
 
@@ -87,14 +57,11 @@ def _counting(round_: Round) -> list[str]:
 def against_the_best(means: pl.DataFrame) -> pl.DataFrame:
     """COMPARISONS: each system against the best of the others, on each figure of USER_METRICS and `system`.
 
-    And on both versions of the paper's protocol together.
-
     Raises ValueError where a system lacks a user that another has: then they were not asked for the same.
     """
-    figures = pl.concat([means, both_versions(means)])
     rows = [
         {**dict(zip(FIGURE, place, strict=True)), **row}
-        for place, figure in figures.sort("user_id", "system").group_by(FIGURE, maintain_order=True)
+        for place, figure in means.sort("user_id", "system").group_by(FIGURE, maintain_order=True)
         for row in _of_figure(figure)
     ]
     return pl.DataFrame(rows, schema=pl.Schema(tables.COMPARISONS.schema))

@@ -183,7 +183,7 @@ def test_both_versions_of_the_papers_protocol_are_measured_at_every_length(table
     measured = figures("taste", table, final(table, root, "paper"), root)
 
     assert {(protocol, k) for protocol, _, metric, k in measured if metric == "precision"} == {
-        (protocol, k) for protocol in ("paper", "paper_matched") for k in range(1, 6)
+        (protocol, k) for protocol in ("paper", "paper_matched", "paper_both") for k in range(1, 6)
     }
     assert measured["paper", "all", "precision", 5] > 0.2
 
