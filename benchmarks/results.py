@@ -4,10 +4,12 @@
 
 Each comparison is the very command that the page names. One that was killed goes on where it stopped, and one that is
 done is not done again; `--sets`, `--protocols` and `--systems` run a part of them. The page is written from whatever
-lies below the root: `--only-write` runs nothing. Of several comparisons of one kind it shows the one with the largest
-budget; of these the one with the most seeds, with the most systems, the last. Others of the same split, budget and
-seeds, of other systems or from another machine, are joined with it: of a system measured twice the last counts. What
-is left has a second table, which compares nothing: those settings had fewer chances.
+lies below the root, and from docs/results.jsonl, which keeps all that the page shows, a comparison a line: roots come
+and go. `--only-write` runs nothing. Of several comparisons of one kind the page shows the one with the largest budget;
+of these the one with the most seeds, with the most systems, the last. Others below the root of the same split, budget
+and seeds, of other systems or from another machine, are joined with it: of a system measured twice the last counts.
+What is left has a second table, which compares nothing: those settings had fewer chances, or their users' figures,
+which a paired test takes, are gone.
 """
 
 import argparse
@@ -27,6 +29,7 @@ import pyarrow.parquet as pq
 from models.systems import SYSTEMS
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+KEPT = PAGE.with_suffix(".jsonl")
 DATA, ROOT = "$TASTEGRAPH_DATA", "$ROOT"  # how the page writes the two folders
 MACHINE = "2 CPU cores"  # whose seconds they are, where it is not said
 COLD_SHOWN = 4  # systems
@@ -36,6 +39,7 @@ PAPER = {
     "paper_matched": "others as popular",
 }
 WITH_TEST, WITHOUT_TEST = 20, 10  # lists of the protocol full, by which a given test is told from a drawn one
+ENTRY = ("system", "settings", "trials", "lacking", "error")  # what the page tells of a system
 Row = dict[str, Any]
 
 
@@ -150,12 +154,7 @@ COMPARISONS = (
     Asked("movielens-posters", "auc", "one favorite of each user, over all unobserved images (seed 001)"),
     Asked("movielens-posters", "paper", "20 concealed favorites among 80 others (seed 000)"),
     Asked("camra-groups", "full", "the official test", test="official_test"),
-    Asked(
-        "demo",
-        "paper",
-        # Of 2026-11-26 and before.
-        "20 concealed favorites among 80 others (seed 000); settings chosen with others drawn uniformly, not by both",
-    ),
+    Asked("demo", "paper", "20 concealed favorites among 80 others (seed 000)"),
 )
 METRICS = {"recall": "Recall", "ndcg": "NDCG", "precision": "Precision", "auc": "AUC"}
 
@@ -186,7 +185,7 @@ class Found:
     """A finished comparison: comparison.json, and the two tables beside it; or several of the same split as one."""
 
     made_at: float  # seconds
-    users: dict[str, Path]  # the file of each system with the figures that were compared; earlier comparisons left none
+    users: dict[str, Path]  # the file of each system with the figures that were compared; KEPT has none
     told: Row
     results: list[Row]  # each with its "machine"
     comparisons: list[Row]
@@ -201,10 +200,26 @@ class Found:
         for row in results:
             row["machine"] = told.get("machine", MACHINE)
         users = {file.stem: file for file in sorted(folder.glob("users/*.parquet"))}
-        has_both = any(row["protocol"] == "paper_both" for row in comparisons)
-        if told["protocol"] == "paper" and users and not has_both:  # left before there was such a figure
-            comparisons = _compared(users)
         return cls((folder / "results.parquet").stat().st_mtime, users, told, results, comparisons)
+
+    @property
+    def kept(self) -> Row:
+        """What the page shows of it, for KEPT."""
+        final = self.told["split"]["final"]
+        split = {key: {"rows": final[key]["rows"]} for key in ("training", "heldout")}
+        split |= {key: final[key] for key in ("protocol", "metric", "k", "thresholds")}
+        told = {key: self.told[key] for key in ("protocol", "seeds", "budget")}
+        told["systems"] = [{key: row[key] for key in ENTRY} for row in self.told["systems"]]
+        told["source"] = Path(self.told["source"]).name
+        told["config"] = {key: self.told["config"][key] for key in ("splits", "evaluation")}
+        told["split"] = {"final": split}
+        cold = [replace(self.columns[0], slice="cold")] if self.is_full else []
+        return {
+            "made_at": self.made_at,
+            "told": told,
+            "results": self.columns[1].of(self.results),  # for the seconds
+            "comparisons": [row for column in [*self.columns, *cold] for row in column.of(self.comparisons)],
+        }
 
     @property
     def split(self) -> Row:
@@ -268,8 +283,10 @@ def main() -> None:
     options = _options()
     failed = [] if options.only_write else _run(options)
     left = [Found.read(results.parent) for results in Path(options.root).glob("comparisons/*/results.parquet")]
-    found = [(asked, _find(asked, left)) for asked in COMPARISONS]
+    kept = [Found(users={}, **json.loads(line)) for line in KEPT.read_text().splitlines()]
+    found = [(asked, _find(asked, left, kept)) for asked in COMPARISONS]
     PAGE.write_text(_page(found))
+    KEPT.write_text("".join(f"{_line(item.kept)}\n" for _, items in found for item in items))
     print(f"{PAGE}: {sum(bool(items) for _, items in found)} of {len(found)} comparisons")
     if failed:
         sys.exit(f"not all systems could be measured: {'; '.join(failed)}")
@@ -294,22 +311,44 @@ def _run(options: argparse.Namespace) -> list[str]:
     return failed
 
 
-def _find(asked: Asked, left: list[Found]) -> list[Found]:
+def _find(asked: Asked, left: list[Found], kept: list[Found]) -> list[Found]:
     """The comparisons of this kind, the one to show first; none where there are no two systems to compare."""
-    k = WITH_TEST if asked.test else WITHOUT_TEST
-    found = []
-    for item in left:
-        told = item.told
-        is_it = Path(told["source"]).name == asked.set and told["protocol"] == asked.protocol
-        if is_it and (asked.protocol != "full" or told["split"]["final"]["k"] == k):
-            chances = told["budget"], told["seeds"], len(told["systems"])
-            found.append(((*chances, bool(item.users), item.made_at), item))
-    ordered = [item for _, item in sorted(found, key=lambda item: item[0], reverse=True)]
+    ordered = sorted(_of_kind(asked, left), key=_chances, reverse=True)
     for place, item in enumerate(ordered):
         others = ordered[:place] + ordered[place + 1 :]
         if (whole := item.joined(others)).comparisons:
-            return [whole, *others]
-    return []
+            ordered = [whole, *others]
+            break
+    found: list[Found] = []
+    measured: set[str] = set()
+    for item in sorted([*ordered, *_of_kind(asked, kept)], key=_chances, reverse=True):
+        systems = {row["system"] for row in item.comparisons}
+        if systems - measured and (not found or item.split == found[0].split):
+            found.append(item)
+            measured |= systems
+    return found
+
+
+def _line(kept: Row) -> str:
+    """JSON, its numbers to six digits, two more than the page shows."""
+    return json.dumps(json.loads(json.dumps(kept), parse_float=lambda text: float(f"{float(text):.6g}")))
+
+
+def _of_kind(asked: Asked, found: list[Found]) -> list[Found]:
+    k = WITH_TEST if asked.test else WITHOUT_TEST
+    return [
+        item
+        for item in found
+        if Path(item.told["source"]).name == asked.set
+        and item.told["protocol"] == asked.protocol
+        and (asked.protocol != "full" or item.told["split"]["final"]["k"] == k)
+    ]
+
+
+def _chances(found: Found) -> tuple[int, int, int, bool, float]:
+    """By which of two is shown first."""
+    told = found.told
+    return told["budget"], told["seeds"], len(told["systems"]), bool(found.users), found.made_at
 
 
 def _page(found: list[tuple[Asked, list[Found]]]) -> str:
@@ -444,7 +483,7 @@ def _beside(found: Found, others_found: Sequence[Found]) -> list[str]:
         others = [{row["system"]: row for row in column.of(other.comparisons)} for column in beside]
         for row in leading.of(other.comparisons):
             name = row["system"]
-            if name in measured or other.split != found.split:
+            if name in measured:
                 continue
             measured.add(name)
             cells = [
