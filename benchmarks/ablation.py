@@ -95,7 +95,7 @@ def _ablate(known: "Known", asked: "Asked", parts: list[str], seed: int) -> None
     width = max(16, *(len(f"expert:{name}") for name in system.names))
     figure = f"{asked.round.metric}@{asked.round.k}" if asked.round.k else asked.round.metric
     users = np.count_nonzero(~np.isnan(whole.all_U))
-    print(f"{users:,} users; experts {', '.join(system.names)}; newness {system.mixture.newness:g}")
+    print(f"{users:,} users; experts {', '.join(system.names)}; newness {system.mixtures[0].newness:g}")
     print(
         f"{'without':{width}} {figure:>8} {'to the whole':>13} {'95 % interval':>18} {'p':>7} {'cold':>7} {'fit s':>6}"
     )
@@ -122,10 +122,17 @@ def _parts(whole: TasteGraph, known: "Known", asked: "Asked", seed: int) -> Iter
         return _fit(replace(known, community=community), asked, config, seed)[1:]
 
     def as_if_known() -> tuple[float, Measured]:
-        learned = whole.mixture
-        whole.mixture = learned._replace(newness=1.0)
+        learned = whole.mixtures
+        whole.mixtures = [mixture._replace(newness=1.0) for mixture in learned]
         measured = _measure(whole, asked)
-        whole.mixture = learned
+        whole.mixtures = learned
+        return 0.0, measured
+
+    def as_if_nobody_were_new() -> tuple[float, Measured]:
+        learned = whole.mixtures
+        whole.mixtures = learned[:1]
+        measured = _measure(whole, asked)
+        whole.mixtures = learned
         return 0.0, measured
 
     for name in whole.names:
@@ -133,6 +140,8 @@ def _parts(whole: TasteGraph, known: "Known", asked: "Asked", seed: int) -> Iter
     for signal in filter(known.community.has, SIGNALS):
         yield f"signal:{signal}", partial(refitted, signal=signal)
     yield "newness", as_if_known
+    if len(whole.mixtures) > 1:
+        yield "newcomers", as_if_nobody_were_new
     yield "factor_models=1", partial(refitted, replace(whole.config, factor_models=1))
     for size in DIMENSIONS:
         yield f"dimensions={size}", partial(refitted, replace(whole.config, dimensions=size))
@@ -166,7 +175,7 @@ def _of_cold(measured: Measured) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Leave out each part of tastegraph in turn, on validation.")
     parser.add_argument("set", help="a folder of TASTEGRAPH_DATA")
-    parser.add_argument("protocol", choices=("paper", "auc", "full", "cold", "time"))
+    parser.add_argument("protocol", choices=("paper", "auc", "full", "cold", "cold_users", "time"))
     parser.add_argument("--root", required=True, help="where everything made lies")
     parser.add_argument("--test", help="the set's table of held-out favorites for the protocol full: official_test")
     parser.add_argument("--validation", help="the set's table to validate on: official_val")

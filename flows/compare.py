@@ -47,7 +47,7 @@ def compare(
     Args:
         source, root, config: as in the nightly run.
         systems: names with commas between them, or `all`.
-        protocol: paper, auc, full, cold or time.
+        protocol: paper, auc, full, cold, cold_users or time.
         test, validation: files of held-out favorites for the protocol full; without one, shares are drawn at random.
         seeds: each system is fitted with the seeds 0 to seeds - 1.
         budget: how many settings of each system are tried on validation, the defaults first; 0 takes the defaults.

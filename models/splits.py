@@ -21,7 +21,9 @@ class SplitConfig:
     """How `compare` and `tune` divide the favorites."""
 
     seed: int = 0  # of what is held out; the settings of a system have a seed of their own
-    heldout_share: float = 0.1  # of a user's favorites, or of the images (cold), for the test and as many to validate
+    heldout_share: float = (
+        0.1  # of a user's favorites, of the images (cold) or users (cold_users), to test and as many to validate
+    )
     latest_share: float = 0.2  # of a user's favorites, or of all, that are tested in a split by time
     time_of: Literal["user", "community"] = "user"  # by each user's own time, or by one moment for everybody
     cold_below: int = 5  # leave one out: an image with fewer training favorites is cold (He and McAuley, VBPR, 2016)
@@ -107,6 +109,16 @@ def cold(favorites_UI: csr_array, config: SplitConfig) -> Parts:
         validation_candidates=np.flatnonzero(part_I == VALIDATION),
         test_candidates=np.flatnonzero(part_I == TEST),
     )
+
+
+def cold_users(favorites_UI: csr_array, config: SplitConfig) -> Parts:
+    """Users held out with all their favorites: a share of those who have any to test, as many to validate."""
+    counts_U = np.diff(favorites_UI.indptr)
+    order = np.random.default_rng(config.seed).permutation(np.flatnonzero(counts_U))
+    size = int(config.heldout_share * len(order))
+    part_U = np.full(len(counts_U), TRAINING, np.int8)
+    part_U[order[:size]], part_U[order[size : 2 * size]] = TEST, VALIDATION
+    return _divided(favorites_UI, np.repeat(part_U, counts_U))
 
 
 def leave_one_out(favorites_UI: csr_array, config: SplitConfig) -> Parts:

@@ -27,6 +27,7 @@ class WeighingConfig:
 
     heldout_share: float = 0.1  # of a user's favorites, set aside to learn the weights
     new_share: float = 0.03  # of the images with favorites, taken out altogether to learn how new images compare
+    newcomer_share: float = 0.2  # of the users with favorites, whose favorites are all set aside, where some have none
     weighing_users: int = 5000  # on whom the weights are learned
     weighings: int = 3  # where users are few, favorites are set aside anew so often, to learn on all of them together
     weighed_on: Literal["lists", "mixtures"] = "lists"  # the latest favorites among all images, or any among drawn ones
@@ -63,18 +64,44 @@ def set_aside(community: Community, config: WeighingConfig, seed: int) -> tuple[
     place[order] = np.arange(len(user)) - favorites_UI.indptr[user]
     sizes_U = np.where(counts_U >= 3, np.maximum(1, (config.heldout_share * counts_U).astype(np.int64)), 0)
     is_late = place >= (counts_U - sizes_U)[user]
+    new_I = _emptied(community, config, rng)
+    is_heldout = is_late | new_I[favorites_UI.indices]
+    return _without(community, is_heldout), keep(favorites_UI, is_heldout), new_I
+
+
+def set_newcomers_aside(
+    community: Community, config: WeighingConfig, seed: int
+) -> tuple[Community, csr_array, np.ndarray]:
+    """The same for a share of the users, who lose all their favorites: as `set_aside`, of whom no favorite is known."""
+    rng = np.random.default_rng(seed)
+    favorites_UI = community.favorites_UI
+    counts_U = np.diff(favorites_UI.indptr)
+    users = rng.permutation(np.flatnonzero(counts_U))
+    is_new_U = np.zeros(community.num_users, bool)
+    is_new_U[users[: max(1, int(config.newcomer_share * len(users)))]] = True
+    new_I = _emptied(community, config, rng)
+    is_theirs = np.repeat(is_new_U, counts_U)
+    training = _without(community, is_theirs | new_I[favorites_UI.indices])
+    return training, keep(favorites_UI, is_theirs), new_I
+
+
+def _emptied(community: Community, config: WeighingConfig, rng: np.random.Generator) -> np.ndarray:
+    """bool (I,): images that are to lose all favorites; none where nothing else tells of them."""
     new_I = np.zeros(community.num_images, bool)
     if describes(community):
         warm = np.flatnonzero(community.popularity_I)
         num_new = max(int(config.new_share * len(warm)), min(LEAST_NEW, len(warm) // 5))
         new_I[rng.permutation(warm)[:num_new]] = True
-    is_heldout = is_late | new_I[favorites_UI.indices]
-    training = replace(
+    return new_I
+
+
+def _without(community: Community, is_heldout: np.ndarray) -> Community:
+    times_UI = community.favorited_at_UI
+    return replace(
         community,
-        favorites_UI=keep(favorites_UI, ~is_heldout),
+        favorites_UI=keep(community.favorites_UI, ~is_heldout),
         favorited_at_UI=None if times_UI is None else keep(times_UI, ~is_heldout),
     )
-    return training, keep(favorites_UI, is_heldout), new_I
 
 
 def describes(community: Community) -> bool:

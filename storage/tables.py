@@ -240,7 +240,11 @@ USER_METRICS = _table(
     "user_metrics",
     ("protocol", "slice", "metric", "k", "user_id"),
     "A figure of one test user; the means are in `results`.",
-    _column("protocol", pa.string(), "paper, paper_matched, paper_both (the mean of the two), auc, full, time or cold"),
+    _column(
+        "protocol",
+        pa.string(),
+        "paper, paper_matched, paper_both (the mean of the two), auc, full, time, cold or cold_users",
+    ),
     _column("slice", pa.string(), "all, warm or cold images"),
     _column("metric", pa.string(), "precision, recall, ndcg, hit_rate, map or auc"),
     _column("k", pa.int32(), "length of the list that is scored; 0 where all images are"),
@@ -252,7 +256,11 @@ RESULTS = _table(
     ("system", "protocol", "slice", "metric", "k", "seed"),
     "A figure of a comparison, with its bootstrap interval over users.",
     _column("system", pa.string(), "the system's name"),
-    _column("protocol", pa.string(), "paper, paper_matched, paper_both (the mean of the two), auc, full, time or cold"),
+    _column(
+        "protocol",
+        pa.string(),
+        "paper, paper_matched, paper_both (the mean of the two), auc, full, time, cold or cold_users",
+    ),
     _column("slice", pa.string(), "all, warm or cold images"),
     _column(
         "metric",
@@ -273,7 +281,11 @@ COMPARISONS = _table(
     "comparisons",
     ("protocol", "slice", "metric", "k", "system"),
     "A system against the best of the others on the same users; each user's figure is the mean over seeds.",
-    _column("protocol", pa.string(), "paper, paper_matched, paper_both (the mean of the two), auc, full, time or cold"),
+    _column(
+        "protocol",
+        pa.string(),
+        "paper, paper_matched, paper_both (the mean of the two), auc, full, time, cold or cold_users",
+    ),
     _column("slice", pa.string(), "all, warm or cold images"),
     _column("metric", pa.string(), "precision, ndcg or auc"),
     _column("k", pa.int32(), "length of the list that is scored; 0 where all images are"),

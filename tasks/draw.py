@@ -23,7 +23,7 @@ from tasks.evaluate import read_pairs
 log = logging.getLogger("tastegraph")
 
 HEADLINES = {"paper": ("precision", 20), "auc": ("auc", 0)}  # what counts most; in full rankings NDCG
-Protocol = Literal["paper", "auc", "full", "time", "cold"]
+Protocol = Literal["paper", "auc", "full", "time", "cold", "cold_users"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,8 @@ def draw_split(
         parts = splits.by_time(known_UI, matrices.seconds_of(favorites, users, images), config)
     elif protocol == "cold":
         parts = splits.cold(known_UI, config)
+    elif protocol == "cold_users":
+        parts = splits.cold_users(known_UI, config)
     elif test is None:
         parts = splits.random(known_UI, config)
     else:
@@ -134,7 +136,8 @@ def _sizes(parts: Parts) -> tuple[int, int, int]:
 
 
 def _is_next(heldout: pa.Table, learned: pa.Table) -> bool:
-    """Whether each user's held-out favorites are later than all those to learn from; not where a time is missing.
+    """Whether each user's held-out favorites are later than all those to learn from; not where a time is missing, nor
+    where nothing is learned from those who are tested.
 
     Only then is a time worth telling: a system that takes a user's latest favorites for what the next will be like
     would be wrong about favorites held out from anywhere in a history.
@@ -146,7 +149,8 @@ def _is_next(heldout: pa.Table, learned: pa.Table) -> bool:
         pl.DataFrame(rows.select(["user_id", "favorited_at"])).group_by("user_id").agg(ends)
         for rows, ends in ((heldout, at.min().alias("first")), (learned, at.max().alias("last")))
     )
-    return bool(first.join(last, on="user_id").select((pl.col("last") <= pl.col("first")).all()).item())
+    both = first.join(last, on="user_id")
+    return len(both) > 0 and bool(both.select((pl.col("last") <= pl.col("first")).all()).item())
 
 
 def _without_times(favorites: pa.Table) -> pa.Table:

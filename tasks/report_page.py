@@ -25,6 +25,7 @@ PROTOCOLS = {
     "full": "Full ranking",
     "time": "Full ranking of what came later",
     "cold": "Images held out entirely, ranked among themselves",
+    "cold_users": "Full ranking for users held out entirely",
     "auc": "One favorite left out, over all unobserved images",
 }
 METRICS = {

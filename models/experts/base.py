@@ -40,6 +40,10 @@ class Expert:
         """The expert on only these images."""
         return Expert(self.users_UR, self.images_RI[:, images_M], self.beside and self.beside.of(images_M))
 
+    def asked_about(self, users: "np.ndarray | slice") -> "Expert":
+        """The expert on only these users."""
+        return Expert(self.users_UR[users], self.images_RI, self.beside and self.beside.asked_about(users))
+
     def scaled(self, factors_U: np.ndarray) -> "Expert":
         """The expert with each user's scores multiplied."""
         return Expert(

@@ -35,6 +35,15 @@ class Neighbors:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Popular:
+    """What many like, for everybody alike."""
+
+    def fit(self, community: Community, seed: int) -> Expert:
+        everybody_U1 = np.ones((community.num_users, 1), np.float32)
+        return Expert(everybody_U1, np.log1p(community.popularity_I)[None].astype(np.float32))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contacts:
     """What those whom the user follows like."""
 

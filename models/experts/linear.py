@@ -1,6 +1,6 @@
-"""Experts in closed form: ridge regression over the graph's rows, over sequences, and over what images contain.
+"""Experts in closed form: ridge regression over the graph, over sequences, over what images contain or users have.
 
-U users, I images, R rows, f columns of content, N places in the users' histories.
+U users, I images, R rows, f columns of content, A attributes of users, d dimensions, N places in the users' histories.
 """
 
 from dataclasses import dataclass
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 from scipy.sparse import csr_array, diags_array, hstack, vstack
+from sklearn.preprocessing import normalize
+from sklearn.utils.extmath import randomized_svd
 
 from models.community import Community
 from models.experts.base import MAX_FLOATS, MAX_ROWS, Expert, commonest, degrees, normalised, with_energy
@@ -134,6 +136,48 @@ class Content:
         if not parts:
             return None
         return csr_array(hstack([*parts, csr_array(np.ones((num_images, 1), np.float32))], format="csr"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attributes:
+    """What users of such tags, contacts and groups favor: ridge regression from what is known of users to favorites.
+
+    It needs no favorite of the user asked about. As LoCo (Sedhain et al., Low-rank linear cold-start recommendation
+    from social data, AAAI 2017), but with a user's followers beside whom the user follows, and an intercept.
+    """
+
+    dimensions: int = 128  # singular vectors of what is known of users that the regression starts from
+    strength: float = 3.0  # λ
+    rarity: float = 0.25  # how much less a tag, contact or group counts that many users have
+    most: int = 20_000  # of each kind, the commonest
+
+    def fit(self, community: Community, seed: int) -> Expert | None:
+        """None where nothing but favorites is known of users."""
+        known_UA = self._known(community)
+        if known_UA is None or not community.favorites_UI.nnz:
+            return None
+        _, _, right_dA = randomized_svd(known_UA, min(self.dimensions, *known_UA.shape), random_state=seed)
+        intercept_U1 = np.ones((community.num_users, 1), np.float32)
+        users_Ud = np.hstack([known_UA @ right_dA.T.astype(np.float32), intercept_U1])
+        has_favorites_U = np.diff(community.favorites_UI.indptr) > 0
+        learned_Ud = users_Ud[has_favorites_U]
+        gram_dd = learned_Ud.T @ learned_Ud
+        gram_dd[np.diag_indices_from(gram_dd)] += np.append(np.full(len(gram_dd) - 1, self.strength), 0.01)
+        liked_dI = np.asarray((community.favorites_UI[has_favorites_U].T @ learned_Ud).T, np.float32)
+        return Expert(users_Ud, linalg.solve(gram_dd, liked_dI, assume_a="pos"))
+
+    def _known(self, community: Community) -> csr_array | None:
+        """float32 (U, A): tags, contacts either way and groups side by side, each kind of unit length."""
+        used_UT = csr_array(community.user_tags_UT, copy=True)
+        used_UT.data = np.log1p(used_UT.data)
+        followers_UU = csr_array(community.contacts_UU.T)
+        parts = []
+        for kind in (used_UT, community.contacts_UU, followers_UU, community.memberships_UG):
+            chosen = csr_array(kind[:, commonest(kind, self.most, least=2)])
+            if chosen.nnz:
+                rare = csr_array(chosen @ diags_array(degrees(chosen, 0) ** -self.rarity))
+                parts.append(normalize(rare))
+        return csr_array(hstack(parts, format="csr"), dtype=np.float32) if parts else None
 
 
 def _solve(rows_RI: csr_array, strength: float) -> tuple[np.ndarray, np.ndarray]:

@@ -4,10 +4,11 @@ U users, I images, N users asked about, M images at hand, E experts, R an expert
 
 Each expert scores by one product of a matrix of users and one of images, so their weighted sum does too. The experts
 are fitted first without some favorites of each user (the latest, where times are told) and without some images
-altogether, to learn what each is worth for known and for new images, several times where users are few; then, those
-worth something, on everything.
+altogether, to learn what each is worth for known and for new images, several times where users are few; once more
+without all favorites of some users, to learn it for users without any; then, those worth something, on everything.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,14 +18,26 @@ from scipy.sparse import issparse
 from models.community import Community
 from models.experts.base import Expert, Matrix
 from models.experts.factors import Factors
-from models.experts.graph import Contacts, Groups, Neighbors, Owners, Tags
-from models.experts.linear import Content, Ridge, Sequence
+from models.experts.graph import Contacts, Groups, Neighbors, Owners, Popular, Tags
+from models.experts.linear import Attributes, Content, Ridge, Sequence
 from models.experts.towers import Towers
 from models.low_rank import singular_vectors
 from models.systems.base import System, Vectors, pack_sparse, unpack_sparse, vectors_of
 from models.systems.collaborative_dl import CollaborativeDL, CollaborativeDLConfig
-from models.weighing import Mixture, WeighingConfig, describes, num_weighings, pools_of, set_aside, weigh
+from models.weighing import (
+    Mixture,
+    WeighingConfig,
+    describes,
+    num_weighings,
+    pools_of,
+    set_aside,
+    set_newcomers_aside,
+    weigh,
+)
 
+# Experts that know something of users without favorites; and those that nobody else asks.
+NEWCOMERS_ALONE = ("attributes", "popular")
+FOR_NEWCOMERS = (*NEWCOMERS_ALONE, "tags", "contacts", "groups", "owners")
 SCALED_ON = 2048  # images on which an expert's spread for a user is measured
 
 
@@ -54,26 +67,29 @@ class TasteGraph(System[TasteGraphConfig]):
     Config = TasteGraphConfig
 
     def fit(self, community: Community) -> None:
-        names, weighed = self._weigh(community)
         makers = self._makers(self.config.factor_models)
-        rows = np.flatnonzero((weighed.warm_E > 0) | (weighed.cold_E > 0))
-        worth = {names[row]: makers[names[row]] for row in rows}
-        self.names = list(worth)
-        self.mixture = Mixture(weighed.warm_E[rows], weighed.cold_E[rows], weighed.newness)
-        self.experts = list(_fit_all(worth, community, self.seed).values())
         self.is_cold_I = community.popularity_I == 0
+        self.is_new_U = np.diff(community.favorites_UI.indptr) == 0
+        weighed = [self._weigh(community)]
+        if self.is_new_U.any() and not self.is_new_U.all():
+            weighed.append(self._weigh_newcomers(community))
+        useful = {name for worth in weighed for name, (warm, cold) in worth.weights.items() if warm > 0 or cold > 0}
+        self.names = [name for name in makers if name in useful]
+        self.experts = list(_fit_all({name: makers[name] for name in self.names}, community, self.seed).values())
+        self.mixtures = [worth.of(self.names) for worth in weighed]
         if self.config.dimensions:
             self.experts = [_compressed(self, community.num_users, self.config.dimensions)]
             self.names = ["compressed"]
-            self.mixture = Mixture(np.ones(1), np.ones(1), 1.0)
+            self.mixtures = [Mixture(np.ones(1), np.ones(1), 1.0)] * len(weighed)
 
-    def _weigh(self, community: Community) -> tuple[list[str], Mixture]:
-        """The experts that there are, and what they are worth on the favorites of all weighings."""
+    def _weigh(self, community: Community) -> "_Worth":
+        """What the experts are worth on the favorites of all weighings."""
         config, pools, names = self.config, [], []
+        makers = {name: maker for name, maker in self._makers(factor_models=1).items() if name not in NEWCOMERS_ALONE}
         for number in range(num_weighings(community, config)):
             seed = self.seed * config.weighings + number
             training, heldout_UI, new_I = set_aside(community, config, seed)
-            fitted = _fit_all(self._makers(factor_models=1), training, self.seed)
+            fitted = _fit_all(makers, training, self.seed)
             pools.append(pools_of(list(fitted.values()), training, heldout_UI, new_I, config, seed))
             names.append(list(fitted))
         common = [name for name in names[0] if all(name in others for others in names)]
@@ -81,7 +97,15 @@ class TasteGraph(System[TasteGraphConfig]):
             pool if there == common else pool.of([there.index(name) for name in common])
             for pool, there in zip(pools, names, strict=True)
         ]
-        return common, weigh(chosen, describes(community), config)
+        return _Worth.told(common, weigh(chosen, describes(community), config))
+
+    def _weigh_newcomers(self, community: Community) -> "_Worth":
+        """What the experts are worth to users without favorites, on users who lose all of theirs."""
+        makers = {name: maker for name, maker in self._makers(factor_models=1).items() if name in FOR_NEWCOMERS}
+        training, heldout_UI, new_I = set_newcomers_aside(community, self.config, self.seed)
+        fitted = _fit_all(makers, training, self.seed)
+        pools = pools_of(list(fitted.values()), training, heldout_UI, new_I, self.config, self.seed)
+        return _Worth.told(list(fitted), weigh([pools], describes(community), self.config))
 
     def _makers(self, factor_models: int) -> dict[str, Any]:
         config = self.config
@@ -108,31 +132,51 @@ class TasteGraph(System[TasteGraphConfig]):
             "contacts": Contacts(),
             "groups": Groups(),
             "owners": Owners(),
+            "attributes": Attributes(),
+            "popular": Popular(),
         }
         return {name: maker for name, maker in experts.items() if name not in config.leave_out}
 
     def score(self, users_N: np.ndarray) -> np.ndarray:
         scores_NI = np.zeros((len(users_N), len(self.is_cold_I)), np.float32)
-        for row, expert in enumerate(self.experts):
-            scores_NI += expert.scores(users_N) * self._weights(row)
+        for rows, parts in self._parts(self.is_new_U[users_N]):
+            for expert, weights_I in parts:
+                scores_NI[rows] += expert.scores(users_N[rows]) * weights_I
         return scores_NI
 
     def times(self, vectors_ID: np.ndarray) -> np.ndarray:
         """All users' scores, as a matrix, times vectors of images: float32 (U, D)."""
-        parts = [expert.times(self._weights(row)[:, None] * vectors_ID) for row, expert in enumerate(self.experts)]
-        return np.asarray(np.sum(parts, axis=0), np.float32)
+        product_UD = np.zeros((len(self.is_new_U), vectors_ID.shape[1]), np.float32)
+        for rows, parts in self._parts(self.is_new_U):
+            for expert, weights_I in parts:
+                product_UD[rows] += expert.asked_about(rows).times(weights_I[:, None] * vectors_ID)
+        return product_UD
 
     def times_transposed(self, vectors_UD: np.ndarray) -> np.ndarray:
         """The transposed scores times vectors of users: float32 (I, D)."""
-        parts = [
-            self._weights(row)[:, None] * expert.times_transposed(vectors_UD) for row, expert in enumerate(self.experts)
-        ]
-        return np.asarray(np.sum(parts, axis=0), np.float32)
+        product_ID = np.zeros((len(self.is_cold_I), vectors_UD.shape[1]), np.float32)
+        for rows, parts in self._parts(self.is_new_U):
+            for expert, weights_I in parts:
+                product_ID += weights_I[:, None] * expert.asked_about(rows).times_transposed(vectors_UD[rows])
+        return product_ID
 
-    def _weights(self, row: int) -> np.ndarray:
-        """float32 (I,): what an expert's scores are multiplied with, image by image."""
-        warm_E, cold_E, newness = self.mixture
-        return np.asarray(np.where(self.is_cold_I, cold_E[row] * newness, warm_E[row]), np.float32)
+    def _parts(self, is_new_N: np.ndarray) -> Iterator[tuple[Any, list[tuple[Expert, np.ndarray]]]]:
+        """Rows of users with one mixture, and its experts, each with what its scores are multiplied with, (I,)."""
+        for mixture, is_theirs_N in zip(self.mixtures, (~is_new_N, is_new_N), strict=False):
+            rows = slice(None) if is_theirs_N.all() or len(self.mixtures) == 1 else np.flatnonzero(is_theirs_N)
+            if isinstance(rows, slice) or len(rows):
+                weights_EI = (
+                    np.where(self.is_cold_I, cold * mixture.newness, warm)
+                    for warm, cold in zip(mixture.warm_E, mixture.cold_E, strict=True)
+                )
+                yield (
+                    rows,
+                    [
+                        (expert, weights_I.astype(np.float32))
+                        for expert, weights_I in zip(self.experts, weights_EI, strict=True)
+                        if weights_I.any()
+                    ],
+                )
 
     @property
     def vectors(self) -> Vectors | None:
@@ -144,10 +188,11 @@ class TasteGraph(System[TasteGraphConfig]):
     def state(self) -> dict[str, np.ndarray]:
         state = {
             "names": np.frombuffer("\n".join(self.names).encode(), np.uint8),
-            "warm": self.mixture.warm_E,
-            "cold": self.mixture.cold_E,
-            "newness": np.array(self.mixture.newness),
+            "warm": np.stack([mixture.warm_E for mixture in self.mixtures]),
+            "cold": np.stack([mixture.cold_E for mixture in self.mixtures]),
+            "newness": np.array([mixture.newness for mixture in self.mixtures]),
             "is_cold": self.is_cold_I,
+            "is_new": self.is_new_U,
         }
         for name, expert in zip(self.names, self.experts, strict=True):
             for number, part in enumerate(expert.products):
@@ -158,9 +203,28 @@ class TasteGraph(System[TasteGraphConfig]):
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         self.names = state["names"].tobytes().decode().split("\n") if state["names"].size else []
-        self.mixture = Mixture(state["warm"], state["cold"], float(state["newness"]))
-        self.is_cold_I = state["is_cold"]
+        weights = (state["warm"], state["cold"], state["newness"].tolist())
+        self.mixtures = [Mixture(*mixture) for mixture in zip(*weights, strict=True)]
+        self.is_cold_I, self.is_new_U = state["is_cold"], state["is_new"]
         self.experts = [_restored(name, state) for name in self.names]
+
+
+@dataclass(frozen=True)
+class _Worth:
+    """The mixture for users with favorites or for those without, by the names of the experts it was learned of."""
+
+    weights: dict[str, tuple[float, float]]  # on images with favorites, on images without
+    newness: float
+
+    @classmethod
+    def told(cls, names: list[str], mixture: Mixture) -> "_Worth":
+        pairs = zip(mixture.warm_E.tolist(), mixture.cold_E.tolist(), strict=True)
+        return cls(dict(zip(names, pairs, strict=True)), mixture.newness)
+
+    def of(self, names: list[str]) -> Mixture:
+        """Of these experts; others have no weight."""
+        weights_E2 = np.array([self.weights.get(name, (0.0, 0.0)) for name in names]).reshape(-1, 2)
+        return Mixture(weights_E2[:, 0], weights_E2[:, 1], self.newness)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from models.experts import factors, linear
 from models.experts.base import Expert
 from models.experts.factors import Factors
 from models.experts.graph import Contacts, Groups, Neighbors, Owners, Tags
-from models.experts.linear import Content, Ridge, Sequence
+from models.experts.linear import Attributes, Content, Ridge, Sequence
 from tests.models.systems.contract import NUM_IMAGES, NUM_USERS, two_tastes
 
 
@@ -134,9 +134,32 @@ def test_every_signal_tells_the_two_tastes_apart(expert: Tags | Contacts | Group
     assert scores[is_own].mean() > 3 * scores[~is_own].mean()
 
 
+def test_attributes_are_a_ridge_regression_over_users_with_favorites() -> None:
+    community = two_tastes()
+    kept = community.favorites_UI.toarray()
+    kept[[5, 20]] = 0
+    told = Community(csr_array(kept), memberships_UG=community.memberships_UG)
+    scores_UI = Attributes(strength=1e-6).fit(told, 0).scores(np.arange(NUM_USERS))
+    groups_UG = community.memberships_UG.toarray()
+    for user in (5, 20):
+        like_them_U = (groups_UG == groups_UG[user]).all(axis=1) & kept.any(axis=1)
+        np.testing.assert_allclose(scores_UI[user], kept[like_them_U].mean(axis=0), atol=1e-2)
+
+
 @pytest.mark.parametrize(
     "expert",
-    [Tags(), Contacts(), Groups(), Owners(), Content(), Sequence(), Ridge(), Factors(contacts=0.3), Factors(tags=1.0)],
+    [
+        Tags(),
+        Contacts(),
+        Groups(),
+        Owners(),
+        Attributes(),
+        Content(),
+        Sequence(),
+        Ridge(),
+        Factors(contacts=0.3),
+        Factors(tags=1.0),
+    ],
     ids=repr,
 )
 def test_an_expert_whose_signal_is_not_told_takes_no_part(expert: Tags, favorites_UI: csr_array) -> None:

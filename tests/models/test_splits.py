@@ -35,6 +35,7 @@ SPLITS = {
     "by time": lambda known: splits.by_time(known, times(known), CONFIG),
     "by one moment": lambda known: splits.by_time(known, times(known), SplitConfig(time_of="community")),
     "cold": lambda known: splits.cold(known, CONFIG),
+    "cold users": lambda known: splits.cold_users(known, CONFIG),
     "leave one out": lambda known: splits.leave_one_out(known, CONFIG),
 }
 
@@ -94,6 +95,16 @@ def test_cold_images_keep_no_favorite_and_are_the_only_candidates():
     assert not np.intersect1d(parts.test_candidates, parts.validation_candidates).size
     assert set(parts.test.indices) <= set(parts.test_candidates.tolist())
     assert not np.isin(parts.training.indices, np.union1d(parts.test_candidates, parts.validation_candidates)).any()
+
+
+def test_cold_users_keep_no_favorite():
+    known = favorites()
+    parts = splits.cold_users(known, CONFIG)
+    held = [np.flatnonzero(per_user(part)) for part in (parts.test, parts.validation)]
+
+    assert len(held[0]) == len(held[1]) == np.count_nonzero(per_user(known)) // 10
+    assert not np.intersect1d(*held).size
+    assert not per_user(parts.training)[np.concatenate(held)].any()
 
 
 def test_leave_one_out_takes_two_favorites_and_leaves_three():

@@ -31,6 +31,17 @@ def test_favorites_set_aside_are_the_latest_and_leave_the_rest(community: Commun
     assert (any_UI != heldout_UI).nnz
 
 
+def test_newcomers_lose_all_favorites_and_nobody_else_any_but_of_emptied_images(community: Community) -> None:
+    training, heldout_UI, new_I = weighing.set_newcomers_aside(community, WeighingConfig(newcomer_share=0.25), 0)
+    is_new_U = np.diff(heldout_UI.indptr) > 0
+    assert np.count_nonzero(is_new_U) == NUM_USERS // 4
+    assert not np.diff(training.favorites_UI.indptr)[is_new_U].any()
+    assert (heldout_UI[is_new_U] != community.favorites_UI[is_new_U]).nnz == 0
+    expected = community.favorites_UI.toarray()[~is_new_U]
+    expected[:, new_I] = 0
+    np.testing.assert_array_equal(training.favorites_UI[~is_new_U].toarray(), expected)
+
+
 def test_favorites_are_set_aside_as_often_as_users_are_few_but_once_where_the_latest_are(community: Community) -> None:
     timeless = replace(community, favorited_at_UI=None)
 

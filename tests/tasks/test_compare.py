@@ -136,7 +136,7 @@ def test_full_ranking_masks_what_was_learned_and_counts_what_was_held_out(table,
     assert 0 < measured["full", "all", "coverage", 20] <= 1
 
 
-@pytest.mark.parametrize("protocol", ["full", "cold", "auc", "paper"])
+@pytest.mark.parametrize("protocol", ["full", "cold", "cold_users", "auc", "paper"])
 def test_a_system_without_vectors_is_measured_as_one_with_them(table, root, popularity_without_vectors, protocol):
     round_ = final(table, root, protocol)
 
@@ -210,7 +210,7 @@ def timed(table: dict[str, Ref], root: Root) -> dict[str, Ref]:
     return table | {"favorites": parquet.write(tables.FAVORITES, favorites.with_columns(at), root)}
 
 
-@pytest.mark.parametrize("protocol", ["full", "cold", "auc", "paper", "time"])
+@pytest.mark.parametrize("protocol", ["full", "cold", "cold_users", "auc", "paper", "time"])
 def test_times_are_told_only_where_the_latest_favorites_are_held_out(table, root, protocol):
     known = timed(table, root)
     drawn = draw_split.fn(known, protocol, None, None, SplitConfig(), SMALL, root)

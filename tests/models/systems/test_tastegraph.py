@@ -11,6 +11,7 @@ from models.systems import tastegraph
 from models.systems.tastegraph import TasteGraph, TasteGraphConfig
 from tests.models.systems.contract import NUM_USERS, SystemContract, two_tastes
 
+NEWCOMERS = np.array([5, 20])  # red and blue
 SMALL = {"factor_dimensions": 8, "factor_models": 2, "tower_dimensions": 8, "tower_steps": 40}
 
 
@@ -54,6 +55,45 @@ def test_a_new_image_of_the_users_taste_stands_above_new_ones_of_the_other(commu
     scores = fitted(new).score(np.array([0, NUM_USERS - 1]))
     assert scores[0, 7] > scores[0, 40]
     assert scores[1, 40] > scores[1, 7]
+
+
+@pytest.fixture(scope="module")
+def joined(community: Community) -> Community:
+    """With a red user and a blue one who have no favorite yet."""
+    kept = community.favorites_UI.toarray()
+    kept[NEWCOMERS] = 0
+    return replace(community, favorites_UI=csr_array(kept), favorited_at_UI=None)
+
+
+@pytest.mark.parametrize("dimensions", [0, 16])
+def test_users_without_favorites_get_images_of_those_like_them(joined: Community, dimensions: int) -> None:
+    red, blue = fitted(joined, dimensions=dimensions).score(NEWCOMERS)
+    half = joined.num_images // 2
+    assert red[:half].mean() > red[half:].mean()
+    assert blue[half:].mean() > blue[:half].mean()
+
+
+def test_what_is_favored_most_comes_first_for_users_of_whom_nothing_is_known(joined: Community) -> None:
+    alone = Community(joined.favorites_UI)
+    newcomers_NI = fitted(alone).score(NEWCOMERS)
+    assert (np.argmax(newcomers_NI, axis=1) == np.argmax(alone.popularity_I)).all()
+
+
+def test_a_restored_mixture_knows_who_is_new(joined: Community) -> None:
+    system = fitted(joined)
+    restored = TasteGraph(system.config)
+    restored.restore(system.state())
+    everybody = np.arange(NUM_USERS)
+    np.testing.assert_array_equal(restored.score(everybody), system.score(everybody))
+    assert len(restored.mixtures) == 2
+
+
+def test_products_with_the_scores_are_those_of_the_scores(joined: Community) -> None:
+    system, rng = fitted(joined), np.random.default_rng(0)
+    scores_UI = system.score(np.arange(NUM_USERS))
+    for product, side in ((system.times, scores_UI), (system.times_transposed, scores_UI.T)):
+        vectors = rng.standard_normal((side.shape[1], 3)).astype(np.float32)
+        np.testing.assert_allclose(product(vectors), side @ vectors, rtol=1e-3, atol=1e-3)
 
 
 def test_nothing_is_coded_where_nothing_is_told_of_the_images(community: Community) -> None:
