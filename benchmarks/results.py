@@ -156,6 +156,10 @@ COMPARISONS = (
     Asked("camra-groups", "full", "the official test", test="official_test"),
     Asked("demo", "paper", "20 concealed favorites among 80 others (seed 000)"),
 )
+COMPARISONS += tuple(
+    Asked(name, "cold_users", "a tenth of the users with all their favorites")
+    for name in ("lastfm-friends", "flickr-social", "movielens-posters", "camra-groups", "demo")
+)
 METRICS = {"recall": "Recall", "ndcg": "NDCG", "precision": "Precision", "auc": "AUC"}
 
 
@@ -263,7 +267,7 @@ class Found:
     @property
     def is_full(self) -> bool:
         """Whether all images were ranked, so that the cold ones among themselves are another figure."""
-        return self.told["protocol"] in ("full", "time")
+        return self.told["protocol"] in ("full", "time", "cold_users")
 
 
 def _only(rows: list[Row], systems: Iterable[str]) -> list[Row]:
