@@ -369,8 +369,8 @@ def _page(found: list[tuple[Asked, list[Found]]]) -> str:
         "defaults among them, and chosen by the first figure, of the paper's protocol by the mean of both; the test "
         "chose nothing. Favorites learned from are not ranked. Equal scores are in a "
         "random order, images that a system cannot score behind the others: on cold images popularity, and whatever "
-        "learns from favorites alone, is at chance. Image features are made from the set's own pictures, as no "
-        "pretrained weights are downloaded "
+        "learns from favorites alone, is at chance, and for cold users whatever knows them by favorites alone. Image "
+        "features are made from the set's own pictures, as no pretrained weights are downloaded "
         "([settings.md](settings.md#features)).",
         _summary([(asked, items[0]) for asked, items in found if items]),
     ]
