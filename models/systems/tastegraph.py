@@ -69,9 +69,11 @@ class TasteGraph(System[TasteGraphConfig]):
     def fit(self, community: Community) -> None:
         makers = self._makers(self.config.factor_models)
         self.is_cold_I = community.popularity_I == 0
-        self.is_new_U = np.diff(community.favorites_UI.indptr) == 0
         weighed = [self._weigh(community)]
-        if self.is_new_U.any() and not self.is_new_U.all():
+        self.is_new_U = np.diff(community.favorites_UI.indptr) == 0
+        if self.is_new_U.all():
+            self.is_new_U[:] = False  # nobody to learn from what is worth something to them
+        if self.is_new_U.any():
             weighed.append(self._weigh_newcomers(community))
         useful = {name for worth in weighed for name, (warm, cold) in worth.weights.items() if warm > 0 or cold > 0}
         self.names = [name for name in makers if name in useful]
@@ -163,20 +165,14 @@ class TasteGraph(System[TasteGraphConfig]):
     def _parts(self, is_new_N: np.ndarray) -> Iterator[tuple[Any, list[tuple[Expert, np.ndarray]]]]:
         """Rows of users with one mixture, and its experts, each with what its scores are multiplied with, (I,)."""
         for mixture, is_theirs_N in zip(self.mixtures, (~is_new_N, is_new_N), strict=False):
-            rows = slice(None) if is_theirs_N.all() or len(self.mixtures) == 1 else np.flatnonzero(is_theirs_N)
-            if isinstance(rows, slice) or len(rows):
-                weights_EI = (
-                    np.where(self.is_cold_I, cold * mixture.newness, warm)
-                    for warm, cold in zip(mixture.warm_E, mixture.cold_E, strict=True)
-                )
-                yield (
-                    rows,
-                    [
-                        (expert, weights_I.astype(np.float32))
-                        for expert, weights_I in zip(self.experts, weights_EI, strict=True)
-                        if weights_I.any()
-                    ],
-                )
+            if not is_theirs_N.any():
+                continue
+            parts = []
+            for expert, warm, cold in zip(self.experts, mixture.warm_E, mixture.cold_E, strict=True):
+                weights_I = np.where(self.is_cold_I, cold * mixture.newness, warm).astype(np.float32)
+                if weights_I.any():
+                    parts.append((expert, weights_I))
+            yield slice(None) if is_theirs_N.all() else np.flatnonzero(is_theirs_N), parts
 
     @property
     def vectors(self) -> Vectors | None:
