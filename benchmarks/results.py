@@ -561,7 +561,7 @@ def _short(value: float) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("0.", ".", 1).replace("-", "−")
+    return f"{round(value, 4) or 0:+.4f}".replace("0.", ".", 1).replace("-", "−")  # no minus before nothing
 
 
 def _relative(value: float, other: float) -> str:
