@@ -29,6 +29,7 @@ import numpy as np
 from flows import cli
 from models import metrics
 from models.systems.tastegraph import TasteGraph, TasteGraphConfig
+from models.weighing import Mixture
 
 if TYPE_CHECKING:  # they import Prefect, which reads its settings then: `main` makes those ready first
     from tasks.community import Known
@@ -121,16 +122,9 @@ def _parts(whole: TasteGraph, known: "Known", asked: "Asked", seed: int) -> Iter
         community = known.community.without(signal) if signal else known.community
         return _fit(replace(known, community=community), asked, config, seed)[1:]
 
-    def as_if_known() -> tuple[float, Measured]:
+    def mixed(mixtures: list[Mixture]) -> tuple[float, Measured]:
         learned = whole.mixtures
-        whole.mixtures = [mixture._replace(newness=1.0) for mixture in learned]
-        measured = _measure(whole, asked)
-        whole.mixtures = learned
-        return 0.0, measured
-
-    def as_if_nobody_were_new() -> tuple[float, Measured]:
-        learned = whole.mixtures
-        whole.mixtures = learned[:1]
+        whole.mixtures = mixtures
         measured = _measure(whole, asked)
         whole.mixtures = learned
         return 0.0, measured
@@ -139,9 +133,9 @@ def _parts(whole: TasteGraph, known: "Known", asked: "Asked", seed: int) -> Iter
         yield f"expert:{name}", partial(refitted, replace(whole.config, leave_out=(name,)))
     for signal in filter(known.community.has, SIGNALS):
         yield f"signal:{signal}", partial(refitted, signal=signal)
-    yield "newness", as_if_known
+    yield "newness", partial(mixed, [mixture._replace(newness=1.0) for mixture in whole.mixtures])
     if len(whole.mixtures) > 1:
-        yield "newcomers", as_if_nobody_were_new
+        yield "newcomers", partial(mixed, whole.mixtures[:1] * 2)
     yield "factor_models=1", partial(refitted, replace(whole.config, factor_models=1))
     for size in DIMENSIONS:
         yield f"dimensions={size}", partial(refitted, replace(whole.config, dimensions=size))

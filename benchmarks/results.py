@@ -155,10 +155,10 @@ COMPARISONS = (
     Asked("movielens-posters", "paper", "20 concealed favorites among 80 others (seed 000)"),
     Asked("camra-groups", "full", "the official test", test="official_test"),
     Asked("demo", "paper", "20 concealed favorites among 80 others (seed 000)"),
-)
-COMPARISONS += tuple(
-    Asked(name, "cold_users", "a tenth of the users with all their favorites")
-    for name in ("lastfm-friends", "flickr-social", "movielens-posters", "camra-groups", "demo")
+    *(
+        Asked(name, "cold_users", "a tenth of the users with all their favorites")
+        for name in ("lastfm-friends", "flickr-social", "movielens-posters", "camra-groups", "demo")
+    ),
 )
 METRICS = {"recall": "Recall", "ndcg": "NDCG", "precision": "Precision", "auc": "AUC"}
 

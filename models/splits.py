@@ -21,9 +21,7 @@ class SplitConfig:
     """How `compare` and `tune` divide the favorites."""
 
     seed: int = 0  # of what is held out; the settings of a system have a seed of their own
-    heldout_share: float = (
-        0.1  # of a user's favorites, of the images (cold) or users (cold_users), to test and as many to validate
-    )
+    heldout_share: float = 0.1  # of a user's favorites, images (cold) or users (cold_users): to test, and to validate
     latest_share: float = 0.2  # of a user's favorites, or of all, that are tested in a split by time
     time_of: Literal["user", "community"] = "user"  # by each user's own time, or by one moment for everybody
     cold_below: int = 5  # leave one out: an image with fewer training favorites is cold (He and McAuley, VBPR, 2016)

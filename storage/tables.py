@@ -44,6 +44,11 @@ def _table(name: str, key: tuple[str, ...], doc: str, *columns: pa.Field) -> Tab
 _user_id = _column("user_id", pa.string(), "the source's id of the user")
 _image_id = _column("image_id", pa.string(), "the source's id of the image")
 _tag = _column("tag", pa.string(), "the tag as the source writes it")
+_protocol = _column(
+    "protocol",
+    pa.string(),
+    "paper, paper_matched, paper_both (the mean of the two), auc, full, time, cold or cold_users",
+)
 _model = _column("model", pa.string(), "the system that made the row, and the first digits of its state's digest")
 
 # -- the community, as ingested ----------------------------------------------------------------------------------------
@@ -240,11 +245,7 @@ USER_METRICS = _table(
     "user_metrics",
     ("protocol", "slice", "metric", "k", "user_id"),
     "A figure of one test user; the means are in `results`.",
-    _column(
-        "protocol",
-        pa.string(),
-        "paper, paper_matched, paper_both (the mean of the two), auc, full, time, cold or cold_users",
-    ),
+    _protocol,
     _column("slice", pa.string(), "all, warm or cold images"),
     _column("metric", pa.string(), "precision, recall, ndcg, hit_rate, map or auc"),
     _column("k", pa.int32(), "length of the list that is scored; 0 where all images are"),
@@ -256,11 +257,7 @@ RESULTS = _table(
     ("system", "protocol", "slice", "metric", "k", "seed"),
     "A figure of a comparison, with its bootstrap interval over users.",
     _column("system", pa.string(), "the system's name"),
-    _column(
-        "protocol",
-        pa.string(),
-        "paper, paper_matched, paper_both (the mean of the two), auc, full, time, cold or cold_users",
-    ),
+    _protocol,
     _column("slice", pa.string(), "all, warm or cold images"),
     _column(
         "metric",
@@ -281,11 +278,7 @@ COMPARISONS = _table(
     "comparisons",
     ("protocol", "slice", "metric", "k", "system"),
     "A system against the best of the others on the same users; each user's figure is the mean over seeds.",
-    _column(
-        "protocol",
-        pa.string(),
-        "paper, paper_matched, paper_both (the mean of the two), auc, full, time, cold or cold_users",
-    ),
+    _protocol,
     _column("slice", pa.string(), "all, warm or cold images"),
     _column("metric", pa.string(), "precision, ndcg or auc"),
     _column("k", pa.int32(), "length of the list that is scored; 0 where all images are"),

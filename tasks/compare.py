@@ -131,7 +131,7 @@ def measure(system: System[Any], asked: Asked) -> tuple[list[Figure], list[dict[
 
 
 def _mixtures(system: System[Any], asked: Asked) -> Iterator[Figure]:
-    """Precision and recall in mixtures of concealed images with others: drawn uniformly, as popular, the mean."""
+    """Precision and recall of concealed images among others (CDL, 6.1): drawn uniformly, as popular, the mean."""
     assert asked.round.thresholds
     num_users = asked.known.community.num_users
     rows_N = np.zeros(num_users, np.int64)
@@ -144,23 +144,18 @@ def _mixtures(system: System[Any], asked: Asked) -> Iterator[Figure]:
     split = protocols.Split(training_UI, concealed_UI, asked.tested_N.astype(np.int32), asked.round.thresholds)
     everything = np.ones(training_UI.shape[1], bool)
     favorites_UI = csr_array(training_UI + concealed_UI)
-    measured = []
+    versions = {}
     for protocol, matched in (("paper", False), ("paper_matched", True)):
         mixture_NM = protocols.mix(split, protocols.draw_others(favorites_UI, split, everything, matched=matched))
         scores_NM = score_mixtures(system, asked.tested_N, mixture_NM, training_UI.shape[1])
-        measured.append(
-            [
-                Figure(protocol, "all", metric, k, values_N)
-                for metric, values_NK in protocols.mixture_metrics(scores_NM, split)._asdict().items()
-                for k, values_N in enumerate(values_NK.T, start=1)
-            ]
-        )
-    for uniform, matched in zip(*measured, strict=True):
-        yield from (
-            uniform,
-            matched,
-            uniform._replace(protocol=BOTH, values_N=(uniform.values_N + matched.values_N) / 2),
-        )
+        versions[protocol] = protocols.mixture_metrics(scores_NM, split)
+    versions[BOTH] = protocols.MixtureMetrics(
+        *((one + other) / 2 for one, other in zip(*versions.values(), strict=True))
+    )
+    for protocol, measured in versions.items():
+        for metric, values_NK in measured._asdict().items():
+            for k, values_N in enumerate(values_NK.T, start=1):
+                yield Figure(protocol, "all", metric, k, values_N)
 
 
 def _auc(system: System[Any], asked: Asked) -> Iterator[Figure]:

@@ -136,9 +136,9 @@ def _sizes(parts: Parts) -> tuple[int, int, int]:
 
 
 def _is_next(heldout: pa.Table, learned: pa.Table) -> bool:
-    """Whether each user's held-out favorites are later than all those to learn from; not where a time is missing, nor
-    where nothing is learned from those who are tested.
+    """Whether each user's held-out favorites are later than all those to learn from.
 
+    Not where a time is missing, nor where nothing is learned from whoever is tested.
     Only then is a time worth telling: a system that takes a user's latest favorites for what the next will be like
     would be wrong about favorites held out from anywhere in a history.
     """

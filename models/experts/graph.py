@@ -79,11 +79,10 @@ class Tags:
         used_UT, carried_IT = community.user_tags_UT, community.image_tags_IT
         if not (used_UT.nnz and carried_IT.nnz):
             return None
-        used_UT = csr_array(used_UT, copy=True)
-        used_UT.data = np.log1p(used_UT.data)
         weights_T = degrees(carried_IT, 0) ** -self.rarity
         return Expert(
-            csr_array(used_UT @ diags_array(weights_T), dtype=np.float32), csr_array(carried_IT.T, dtype=np.float32)
+            csr_array(used_UT.log1p() @ diags_array(weights_T), dtype=np.float32),
+            csr_array(carried_IT.T, dtype=np.float32),
         )
 
 
@@ -98,6 +97,4 @@ class Owners:
         if not owned_IU.nnz:
             return None
         liked_UU = community.favorites_UI @ owned_IU + self.following * community.contacts_UU
-        liked_UU = csr_array(liked_UU, dtype=np.float32)
-        liked_UU.data = np.log1p(liked_UU.data)
-        return Expert(liked_UU, csr_array(owned_IU.T))
+        return Expert(csr_array(liked_UU, dtype=np.float32).log1p(), csr_array(owned_IU.T))

@@ -12,7 +12,7 @@ from sklearn.preprocessing import normalize
 from sklearn.utils.extmath import randomized_svd
 
 from models.community import Community
-from models.experts.base import MAX_FLOATS, MAX_ROWS, Expert, commonest, degrees, normalised, with_energy
+from models.experts.base import MAX_FLOATS, MAX_ROWS, Expert, commonest, normalised, with_energy
 from models.low_rank import singular_vectors
 
 MOST_LEVERAGE = 0.95  # that an approximation is believed: beyond, a small error would be a large factor
@@ -125,8 +125,7 @@ class Content:
         for words in (community.image_tags_IT, community.words_IW, community.owned_IU):
             chosen = csr_array(words[:, commonest(words, self.max_words, least=2)])
             if chosen.nnz:
-                rare = csr_array(chosen @ diags_array(degrees(chosen, 0) ** -self.rarity), dtype=np.float32)
-                parts.append(with_energy(rare, num_images))
+                parts.append(with_energy(normalised(chosen, 0, self.rarity), num_images))
         if community.image_tags_IT.nnz:
             said_I = np.log1p(np.diff(community.image_tags_IT.indptr))[:, None]
             parts.append(with_energy(csr_array(said_I.astype(np.float32)), num_images))
@@ -168,15 +167,12 @@ class Attributes:
 
     def _known(self, community: Community) -> csr_array | None:
         """float32 (U, A): tags, contacts either way and groups side by side, each kind of unit length."""
-        used_UT = csr_array(community.user_tags_UT, copy=True)
-        used_UT.data = np.log1p(used_UT.data)
-        followers_UU = csr_array(community.contacts_UU.T)
+        contacts_UU = community.contacts_UU
         parts = []
-        for kind in (used_UT, community.contacts_UU, followers_UU, community.memberships_UG):
+        for kind in (community.user_tags_UT.log1p(), contacts_UU, csr_array(contacts_UU.T), community.memberships_UG):
             chosen = csr_array(kind[:, commonest(kind, self.most, least=2)])
             if chosen.nnz:
-                rare = csr_array(chosen @ diags_array(degrees(chosen, 0) ** -self.rarity))
-                parts.append(normalize(rare))
+                parts.append(normalize(normalised(chosen, 0, self.rarity)))
         return csr_array(hstack(parts, format="csr"), dtype=np.float32) if parts else None
 
 
