@@ -100,7 +100,7 @@ def learn_any(
     if past.how == "keep" and past.base and past.table and past.favorites:
         known = Described.of(past.table, past.base.features.shards if past.base.features else [])
         maps = learn_fold_in(past.base.model, past.favorites, known, here)
-        told = (past.base.model, past.favorites, table["users"], Described.of(table, shards))
+        told = (past.base.model, past.favorites, known, Described.of(table, shards))
         return replace(past.base, tastes=tastes, model=fold_in(maps, *told, training, here), features=features)
     clustered = Clustered(tastes.profiles, tastes.clusters)
     given = CommunityTables(table, training, pixels, shards, clustered).restricted(signals)

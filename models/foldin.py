@@ -1,6 +1,6 @@
 """New and changed users and images in a kept model's vectors, by ridge regressions that the model itself taught.
 
-U users, I images, N at hand, d dimensions of the vectors, f columns of content.
+U users, I images, N at hand, d dimensions of the vectors, f columns of what is told.
 
 Any system that ends in one inner product can be kept so. What its vectors mean is not known here: a mixture's, cut to
 so many dimensions, are no factors of the favorites, and the solution of iALS from frozen images misses them (a cosine
@@ -19,7 +19,7 @@ from models import blocks
 Matrix: TypeAlias = np.ndarray | csr_array
 
 USER_STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # λ that are tried, in units of the mean squared row
-CONTENT_STRENGTHS = (3.0, 10.0, 30.0, 100.0, 300.0)
+CONTENT_STRENGTHS = (3.0, 10.0, 30.0, 100.0, 300.0)  # of images' content, and of what is told of users
 HELD_OUT = 5  # every so many-th row
 BLOCK = 64  # rows that are mapped at a time
 ROWS = 8192  # rows of content that are dense at a time
@@ -32,12 +32,18 @@ class Maps(NamedTuple):
     users_dd: np.ndarray  # the sum of favorites' vectors, over the root of their number, to the user's
     images_dd: np.ndarray  # the same of the users who favorited an image
     content_fd: np.ndarray  # an image's content to its vector
-    mean_user_d: np.ndarray  # for whoever has no favorites
+    mean_user_d: np.ndarray  # of those with favorites
+    told_fd: np.ndarray  # what is told of a user to how the user's vector differs from the mean
     newness: float  # how far content speaks for an image that nobody has favorited, as the model has it
 
 
 def learn(
-    favorites_UI: csr_array, users_Ud: np.ndarray, images_Id: np.ndarray, usable_I: np.ndarray, content_If: csr_array
+    favorites_UI: csr_array,
+    users_Ud: np.ndarray,
+    images_Id: np.ndarray,
+    usable_I: np.ndarray,
+    content_If: csr_array,
+    told_Uf: csr_array,
 ) -> Maps:
     """The maps of a model, on what it learned from. λ is what best reproduces vectors left out of the regression."""
     loved_IU = csr_array(favorites_UI.T)
@@ -47,20 +53,26 @@ def learn(
     content_fd = _ridge(csr_array(content_If[warm], dtype=np.float64), images_Id[warm], CONTENT_STRENGTHS)
     told_Nd = content_If[new] @ content_fd
     energy = np.square(told_Nd).sum()
+    mean_user_d = users_Ud[active].mean(axis=0)
     return Maps(
         _ridge(_summed(favorites_UI[active], images_Id), users_Ud[active], USER_STRENGTHS),
         _ridge(_summed(loved_IU[warm], users_Ud), images_Id[warm], USER_STRENGTHS),
         content_fd,
-        users_Ud[active].mean(axis=0),
+        mean_user_d,
+        _ridge(csr_array(told_Uf[active], dtype=np.float64), users_Ud[active] - mean_user_d, CONTENT_STRENGTHS),
         float((told_Nd * images_Id[new]).sum() / energy) if energy > 0 else 1.0,
     )
 
 
-def fold_users(maps: Maps, favorites_NI: csr_array, images_Id: np.ndarray) -> np.ndarray:
-    """float32 (N, d): the vectors of users with these favorites."""
+def fold_users(maps: Maps, favorites_NI: csr_array, images_Id: np.ndarray, told_Nf: csr_array) -> np.ndarray:
+    """float32 (N, d): the vectors of users with these favorites; of those without any, what else is told of them says.
+
+    As linear cold-start recommendation from social data (Sedhain et al., AAAI 2017), onto the vectors.
+    """
     folded_Nd = blocks.mapped(lambda rows_Bd: rows_Bd @ maps.users_dd, _summed(favorites_NI, images_Id), BLOCK)
-    has_none_N = np.diff(favorites_NI.indptr) == 0
-    return np.where(has_none_N[:, None], maps.mean_user_d, folded_Nd).astype(np.float32)
+    new = np.flatnonzero(np.diff(favorites_NI.indptr) == 0)
+    folded_Nd[new] = maps.mean_user_d + told_Nf[new] @ maps.told_fd
+    return np.asarray(folded_Nd, np.float32)
 
 
 def fold_images(maps: Maps, content_Nf: csr_array, loved_NU: csr_array, users_Ud: np.ndarray) -> np.ndarray:
@@ -84,7 +96,7 @@ def _summed(pairs_NM: csr_array, vectors_Md: np.ndarray) -> np.ndarray:
 def _ridge(inputs_Nf: Matrix, outputs_Nd: np.ndarray, strengths: tuple[float, ...]) -> np.ndarray:
     """float64 (f, d): the ridge regression, with the λ that best reproduces every fifth row from the others."""
     num_rows, width = inputs_Nf.shape
-    if not num_rows:
+    if not num_rows or not width:
         return np.zeros((width, outputs_Nd.shape[1]))
     outputs_Nd = outputs_Nd.astype(np.float64)
     is_held_N = np.arange(num_rows) % HELD_OUT == HELD_OUT - 1

@@ -20,6 +20,7 @@ from tasks import ledger
 from tasks.incremental import IncrementalConfig, Tonight, choose, memories_of
 from tasks.night import Start
 from tasks.word2vec import Word2VecConfig
+from tests import world
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -48,6 +49,10 @@ def run(source: Path, root: Path, system: str = "cdl", **incremental: Any) -> tu
 def exported(manifest: dict[str, Any]) -> dict[str, str]:
     """The digest of each exported file, by its place in the run."""
     return {file["path"].split("/", 3)[3]: file["sha256"] for file in manifest["files"] if file["table"]}
+
+
+def add_rows(file: Path, rows: list[dict[str, Any]]) -> None:
+    pl.concat([pl.read_csv(file), pl.DataFrame(rows)], how="diagonal").write_csv(file)
 
 
 def ids(source: Path, table: str) -> set[str]:
@@ -108,6 +113,34 @@ def test_any_system_with_embeddings_is_kept_and_new_users_and_images_are_folded_
     assert 0 < manifest["incremental"]["work"]["images embedded"] <= 3  # of one, nothing may be known
     shutil.copytree(first, tmp_path / "anew", ignore=shutil.ignore_patterns("cache"))
     assert exported(manifest) == exported(run(source, tmp_path / "anew", "ease", take_over=False)[0])
+
+
+def test_who_comes_to_a_kept_model_without_favorites_is_told_by_tags_contacts_and_groups(tmp_path):
+    source, root = world.write_source(tmp_path / "source"), tmp_path / "root"
+    users = [*(f"user{number:02d}" for number in range(world.NUM_USERS)), "quiet", "silent"]
+    pl.DataFrame({"user_id": users}).write_csv(source / "users.csv")
+    add_rows(
+        source / "contacts.csv", [{"user_id": f"user{number}", "contact_id": "user20"} for number in range(12, 18)]
+    )
+    run(source, root, "ease")
+    told = {
+        "user_tags": {"tag": "sea", "count": 1},
+        "contacts": {"contact_id": "user20"},
+        "memberships": {"group_id": "blue"},
+    }
+    new = ["tagged", "following", "member"]
+    pl.DataFrame({"user_id": [*users, *new]}).write_csv(source / "users.csv")
+    for (name, row), user in zip(told.items(), new, strict=True):
+        add_rows(source / f"{name}.csv", [row | {"user_id": user}])
+    add_rows(source / "user_tags.csv", [told["user_tags"] | {"user_id": "quiet"}])
+    manifest, _ = run(source, root, "ease")
+
+    assert manifest["incremental"]["how"] == "keep"
+    assert manifest["incremental"]["work"]["users embedded"] == 4  # those, and the quiet one
+    lists = pl.read_parquet(root / "exports" / "runs" / f"run_id={manifest['run_id']}" / "recommendations")
+    shares = dict(lists.group_by("user_id").agg((pl.col("image_id") >= "image30").mean()).iter_rows())
+    assert all(shares[user] == 1 for user in [*new, "quiet"])
+    assert shares["silent"] < 1
 
 
 def test_a_warm_night_trains_on_from_the_published_weights_and_decodes_nothing_again(growing, tmp_path):

@@ -11,7 +11,10 @@ NUM_USERS, NUM_IMAGES, WIDTH = 400, 120, 6
 
 @pytest.fixture(scope="module")
 def model():
-    """Favorites, and vectors that follow from them: users are their favorites' sum, images what is told of them."""
+    """Favorites, and vectors that follow from them: users are their favorites' sum, images what is told of them.
+
+    Of users the same is told as their favorites say.
+    """
     rng = np.random.default_rng(0)
     content_If = csr_array(random_array((NUM_IMAGES, 10), density=0.5, rng=rng))
     images_Id = (content_If @ rng.standard_normal((10, WIDTH))).astype(np.float32)
@@ -21,15 +24,22 @@ def model():
     favorites_UI.data[:] = 1
     sizes_U = np.sqrt(np.maximum(np.diff(favorites_UI.indptr), 1))[:, None]
     users_Ud = ((favorites_UI @ images_Id) / sizes_U @ rng.standard_normal((WIDTH, WIDTH))).astype(np.float32)
-    return favorites_UI, users_Ud, images_Id, content_If
+    told_Uf = csr_array((favorites_UI @ content_If) / sizes_U)
+    return favorites_UI, users_Ud, images_Id, content_If, told_Uf
 
 
 @pytest.fixture(scope="module")
 def maps(model):
     """Learned from all users and images but the first ten of each."""
-    favorites_UI, users_Ud, images_Id, content_If = model
+    favorites_UI, users_Ud, images_Id, content_If, told_Uf = model
     known = csr_array(favorites_UI[10:][:, 10:])
-    return foldin.learn(known, users_Ud[10:], images_Id[10:], np.ones(NUM_IMAGES - 10, bool), content_If[10:])
+    usable = np.ones(NUM_IMAGES - 10, bool)
+    return foldin.learn(known, users_Ud[10:], images_Id[10:], usable, content_If[10:], csr_array(told_Uf[10:]))
+
+
+def fold_users(model, maps, rows) -> np.ndarray:
+    favorites_UI, _, images_Id, _, told_Uf = model
+    return foldin.fold_users(maps, csr_array(favorites_UI[rows]), images_Id, csr_array(told_Uf[rows]))
 
 
 def cosines(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -38,21 +48,18 @@ def cosines(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def test_users_that_the_model_never_saw_get_the_vectors_that_their_favorites_say(model, maps):
-    favorites_UI, users_Ud, images_Id, _ = model
-    found = foldin.fold_users(maps, csr_array(favorites_UI[:10]), images_Id)
-
-    assert cosines(found, users_Ud[:10]).mean() > 0.95
+    assert cosines(fold_users(model, maps, slice(10)), model[1][:10]).mean() > 0.95
 
 
 def test_images_that_nobody_has_favorited_get_the_vectors_that_their_content_says(model, maps):
-    _, users_Ud, images_Id, content_If = model
+    _, users_Ud, images_Id, content_If, _ = model
     found = foldin.fold_images(maps, csr_array(content_If[:10]), csr_array((10, NUM_USERS)), users_Ud)
 
     assert cosines(found, images_Id[:10]).mean() > 0.95
 
 
 def test_the_more_favorites_an_image_has_the_less_its_content_counts(model, maps):
-    favorites_UI, users_Ud, _, content_If = model
+    favorites_UI, users_Ud, _, content_If, _ = model
     loved, nothing = csr_array(favorites_UI.T[:10].tocsr()), csr_array((10, NUM_USERS))
     alone = foldin.fold_images(maps, csr_array((10, content_If.shape[1])), loved, users_Ud)
     told = foldin.fold_images(maps, csr_array(content_If[:10]), loved, users_Ud) - alone
@@ -62,16 +69,31 @@ def test_the_more_favorites_an_image_has_the_less_its_content_counts(model, maps
     assert np.allclose(share, foldin.SHRINK / (np.diff(loved.indptr) + foldin.SHRINK), rtol=1e-4)
 
 
-def test_a_user_without_favorites_gets_the_mean_user(model, maps):
-    _, users_Ud, images_Id, _ = model
-    active = np.flatnonzero(np.diff(csr_array(model[0][10:][:, 10:]).indptr))
+def test_users_without_favorites_get_the_vectors_that_all_else_told_of_them_says(model, maps):
+    _, users_Ud, images_Id, _, told_Uf = model
+    found = foldin.fold_users(maps, csr_array((10, NUM_IMAGES)), images_Id, csr_array(told_Uf[:10]))
 
-    found = foldin.fold_users(maps, csr_array((1, NUM_IMAGES)), images_Id)
+    assert cosines(found, users_Ud[:10]).mean() > 0.95
+
+
+def test_a_user_of_whom_nothing_is_told_gets_the_mean_user(model, maps):
+    favorites_UI, users_Ud, images_Id, _, told_Uf = model
+    active = np.flatnonzero(np.diff(csr_array(favorites_UI[10:][:, 10:]).indptr))
+
+    found = foldin.fold_users(maps, csr_array((1, NUM_IMAGES)), images_Id, csr_array((1, told_Uf.shape[1])))
     assert np.allclose(found, users_Ud[10:][active].mean(axis=0), rtol=1e-4)
 
 
-def test_a_vector_does_not_hang_on_who_else_is_folded_in(model, maps):
-    favorites_UI, _, images_Id, _ = model
-    together = foldin.fold_users(maps, favorites_UI, images_Id)
+def test_a_community_that_tells_nothing_of_its_users_can_be_kept_too(model):
+    favorites_UI, users_Ud, images_Id, content_If, _ = model
+    nothing = csr_array((NUM_USERS, 0))
+    maps = foldin.learn(favorites_UI, users_Ud, images_Id, np.ones(NUM_IMAGES, bool), content_If, nothing)
 
-    assert foldin.fold_users(maps, csr_array(favorites_UI[7:8]), images_Id).tobytes() == together[7:8].tobytes()
+    found = foldin.fold_users(maps, csr_array((1, NUM_IMAGES)), images_Id, csr_array((1, 0)))
+    assert np.allclose(found, maps.mean_user_d)
+
+
+def test_a_vector_does_not_hang_on_who_else_is_folded_in(model, maps):
+    together = fold_users(model, maps, slice(None))
+
+    assert fold_users(model, maps, slice(7, 8)).tobytes() == together[7:8].tobytes()
