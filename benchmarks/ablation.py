@@ -22,12 +22,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import numpy as np
 
 from flows import cli
 from models import metrics
+from models.splits import Protocol
 from models.systems.tastegraph import TasteGraph, TasteGraphConfig
 from models.weighing import Mixture
 
@@ -169,7 +170,7 @@ def _of_cold(measured: Measured) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Leave out each part of tastegraph in turn, on validation.")
     parser.add_argument("set", help="a folder of TASTEGRAPH_DATA")
-    parser.add_argument("protocol", choices=("paper", "auc", "full", "cold", "cold_users", "time"))
+    parser.add_argument("protocol", choices=get_args(Protocol))
     parser.add_argument("--root", required=True, help="where everything made lies")
     parser.add_argument("--test", help="the set's table of held-out favorites for the protocol full: official_test")
     parser.add_argument("--validation", help="the set's table to validate on: official_val")

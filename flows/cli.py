@@ -38,7 +38,7 @@ RootOption = Annotated[str, typer.Option(help="Where everything made lies, local
 ConfigOption = Annotated[str | None, typer.Option(help="A YAML file of settings, or `paper`.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")]
 ProtocolOption = Annotated[
-    Literal["paper", "auc", "full", "cold", "cold_users", "time"],
+    Literal["paper", "auc", "full", "time", "cold", "cold_users"],  # models.splits.Protocol, not imported for --help
     typer.Option(help="Which split, and what is measured."),
 ]
 TestOption = Annotated[str | None, typer.Option(help="Held-out favorites for the protocol full; by default drawn.")]

@@ -12,6 +12,7 @@ from prefect import flow
 from flows.learn import describe_tastes, make_features, signals_of
 from flows.nightly import THREADS
 from flows.settings import NightlyConfig
+from models.splits import Protocol
 from models.systems import SYSTEMS
 from storage.refs import Ref
 from storage.roots import Root
@@ -20,7 +21,7 @@ from tasks.caching import code_version, digest, records_below
 from tasks.community import Clustered, CommunityTables
 from tasks.compare import score_system
 from tasks.comparison import Compared, Entry, describe, publish_comparison
-from tasks.draw import Drawn, Protocol, draw_split, take_pairs
+from tasks.draw import Drawn, draw_split, take_pairs
 from tasks.images import decode_all, plan_shards
 from tasks.ingest import content_of, ingest, open_source
 from tasks.night import Past

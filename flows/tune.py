@@ -6,11 +6,12 @@ from flows.compare import prepare, systems_named
 from flows.learn import signals_of
 from flows.nightly import THREADS
 from flows.settings import NightlyConfig
+from models.splits import Protocol
 from models.systems import SYSTEMS
 from storage.roots import Root
 from tasks import runs
 from tasks.caching import code_version, digest, records_below
-from tasks.draw import Protocol, draw_split, take_pairs
+from tasks.draw import draw_split, take_pairs
 from tasks.ingest import content_of, ingest, open_source
 from tasks.tune import Tuned, tune_system
 

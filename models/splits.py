@@ -14,6 +14,7 @@ from models.protocols import keep
 
 LEAST_TIMED = 5  # users with fewer favorites are not tested by time, nor leave one out: three are left to learn from
 TRAINING, VALIDATION, TEST = 0, 1, 2
+Protocol = Literal["paper", "auc", "full", "time", "cold", "cold_users"]  # what is held out; docs/running.md
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,6 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -12,7 +11,7 @@ from scipy.sparse import csr_array
 
 from models import protocols, splits
 from models.protocols import ProtocolConfig
-from models.splits import Parts, SplitConfig
+from models.splits import Parts, Protocol, SplitConfig
 from storage import matrices, parquet, tables, tombstones
 from storage.matrices import Ids
 from storage.refs import Ref
@@ -23,7 +22,6 @@ from tasks.evaluate import read_pairs
 log = logging.getLogger("tastegraph")
 
 HEADLINES = {"paper": ("precision", 20), "auc": ("auc", 0)}  # what counts most; in full rankings NDCG
-Protocol = Literal["paper", "auc", "full", "time", "cold", "cold_users"]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import pytest
 from typer.main import get_command
 
 from docs import generate
-from flows.cli import app
+from flows.cli import ProtocolOption, app
+from models.splits import Protocol
 from storage import images, matrices, parquet, snapshots, tables
 from storage.roots import Root
 from storage.snapshots import Pointer
@@ -156,6 +157,14 @@ def test_every_command_and_option_stands_in_the_readme_and_no_other() -> None:
     for name, command in commands.items():
         options = {option for item in command.params for option in item.opts if option.startswith("-")}
         assert set(re.findall(r"(?<=[ \[])--?[a-z-]+", usage[name])) == options - {"--help"}
+
+
+def test_every_protocol_is_offered_and_explained_and_no_other() -> None:
+    offered, *_ = get_args(ProtocolOption)
+
+    assert offered == Protocol
+    assert f"[--protocol {'|'.join(get_args(Protocol))}]" in README
+    assert all(f"\n| `{protocol}` |" in RUNNING for protocol in get_args(Protocol))
 
 
 def test_the_generated_pages_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
