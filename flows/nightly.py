@@ -51,7 +51,7 @@ def nightly(
         batches = plan_shards(table["images"], there, config.images, here)
         tonight = Tonight(there.address, lineage(config), decoding(config.images), digest(batches), table)
         start = choose(config.incremental, tonight, config.model.system, config.word2vec, here)
-        split = split_favorites(table["favorites"], start.split, config.evaluation, here)
+        split = split_favorites(table["favorites"], start.split, config.evaluation, config.concealment, here)
         shards = decode_all(batches, there, config.images, here, start.shards)
         quarantine = quarantine_pictures(community.quarantine, shards, config.ingest, here)
         pixels = [shard.pixels for shard in shards if shard.pixels]

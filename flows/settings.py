@@ -26,6 +26,7 @@ from tasks.incremental import IncrementalConfig
 from tasks.inputs import InputConfig
 from tasks.profiles import VocabularyConfig
 from tasks.recommend import RecommendConfig
+from tasks.split import ConcealmentConfig
 from tasks.tags import PretrainedConfig
 from tasks.triplets import TrainingUsersConfig
 from tasks.word2vec import Word2VecConfig
@@ -91,6 +92,7 @@ class NightlyConfig:
     ingest: IngestConfig = field(default_factory=IngestConfig)
     images: ImageConfig = field(default_factory=ImageConfig)
     evaluation: ProtocolConfig = field(default_factory=ProtocolConfig)
+    concealment: ConcealmentConfig = field(default_factory=ConcealmentConfig)
     pretrained: PretrainedConfig = field(default_factory=PretrainedConfig)
     word2vec: Word2VecConfig = field(default_factory=Word2VecConfig)
     clusters: ClusterConfig = field(default_factory=ClusterConfig)

@@ -54,8 +54,10 @@ class Split:
     thresholds: ProtocolConfig  # the numbers in effect: the given ones, or lowered ones
 
 
-def conceal(favorites_UI: csr_array, config: ProtocolConfig) -> Split:
+def conceal(favorites_UI: csr_array, config: ProtocolConfig, favorited_at_UI: csr_array | None = None) -> Split:
     """Conceal favorites of the users with min_favorites to max_favorites, drawn evenly from each user's own.
+
+    With `favorited_at_UI`, seconds in the pattern of the favorites, each user's latest; of equal times a random one.
 
     With `lower_to_community`, and while fewer than `min_users` qualify, min_favorites goes down the STEPS. Each step
     conceals at most half of the least number of favorites, keeps the ratio of others to concealed, so that random
@@ -71,8 +73,9 @@ def conceal(favorites_UI: csr_array, config: ProtocolConfig) -> Split:
                 test_users = _qualified(num_favorites_U, thresholds)
 
     users = np.repeat(np.arange(favorites_UI.shape[0]), num_favorites_U)
-    order = np.lexsort((_bits(config.seed, CONCEAL, users, favorites_UI.indices), users))
-    place = np.empty(len(users), np.int64)  # of each favorite in a random order of its user's
+    earliness = np.zeros(len(users)) if favorited_at_UI is None else -favorited_at_UI.data
+    order = np.lexsort((_bits(config.seed, CONCEAL, users, favorites_UI.indices), earliness, users))
+    place = np.empty(len(users), np.int64)  # of each favorite among its user's, the first to be concealed first
     place[order] = np.arange(len(users)) - favorites_UI.indptr[users]
     is_concealed = np.isin(users, test_users) & (place < thresholds.num_concealed)
     return Split(

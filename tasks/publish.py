@@ -50,7 +50,9 @@ def publish(
         log.info("nothing to do: run %s holds these very tables", same["run_id"])
         return Completed(name="Cached", data=_published(same, root, is_new=False))
     metrics = parquet.read(night.metrics, root).to_pylist()
-    comparable = {"source": night.source.address, "thresholds": canonical(night.split.thresholds, "thresholds")}
+    split = night.split
+    thresholds = canonical(split.thresholds, "thresholds")
+    comparable = {"source": night.source.address, "thresholds": thresholds, "concealed": split.order}
     system, tables = night.tested.model.system, night.community.tables
     outcomes = gate(system, metrics, night.exports, tables, manifest, comparable, config, root)
     generated_at = datetime.now(UTC).isoformat(timespec="seconds")

@@ -100,6 +100,7 @@ def _verdict(night: Night, stopped: list[Outcome]) -> str:
 def _readings(night: Night, root: Root) -> list[tuple[str, str]]:
     """Which of several possible readings of the data this night took."""
     thresholds, chain = night.split.thresholds, night.tested.cdl
+    which = {"latest": "the latest", "random": "drawn at random"}[night.split.order]
     learned_from = "the favorites that were not concealed"
     if night.published != night.tested.model:
         learned_from = "all favorites; the figures are of the same system, fitted without those concealed"
@@ -111,7 +112,7 @@ def _readings(night: Night, root: Root) -> list[tuple[str, str]]:
         (
             "Test",
             f"users with {thresholds.min_favorites} to {thresholds.max_favorites} favorites; "
-            f"{thresholds.num_concealed} of each concealed before anything was learned, mixed with "
+            f"{thresholds.num_concealed} of each, {which}, concealed before anything was learned, mixed with "
             f"{thresholds.num_others} others: {night.split.concealed.rows:,} concealed favorites in all",
         ),
         *(_readings_of_cdl(chain, root) if chain else [("Image input", night.tested.image_input or "none")]),

@@ -16,7 +16,7 @@ from storage.refs import Ref
 from storage.roots import Root
 from tasks import caching
 from tasks.caching import Records, StageKey
-from tasks.split import conceal_favorites
+from tasks.split import ConcealmentConfig, conceal_favorites
 
 STAGE = "import numpy\nfrom painting import model\n\n\ndef run():\n    return model.one()\n"
 FAVORITES = Ref("favorites", "tables/favorites/1.parquet", "1" * 64, 10, 100)
@@ -99,7 +99,7 @@ def test_content_and_settings_are_part_of_the_key_and_the_root_is_not():
 
 def test_an_input_without_stable_content_is_refused_and_named():
     with pytest.raises(TypeError, match=r"conceal_favorites\(favorites_table\): ndarray"):
-        conceal_favorites.fn(np.zeros(3), ProtocolConfig(), Root("here"))
+        conceal_favorites.fn(np.zeros(3), ProtocolConfig(), ConcealmentConfig(), Root("here"))
 
 
 def test_a_record_counts_only_while_its_files_are_there_and_whole(tmp_path):
