@@ -49,7 +49,7 @@ class ModelConfig:
     """Which system learns and is published. Its own settings stand beside these."""
 
     system: str  # its name
-    refit: bool = False  # publish what has learned from the concealed favorites too, after measuring what had not
+    refit: bool = True  # publish what has learned from the concealed favorites too, after measuring what had not
 
     @property
     def own(self) -> dict[str, Any]:
