@@ -43,8 +43,13 @@ def incidence(
     return matrix
 
 
-def seconds_of(favorites: pa.Table, users: Ids, images: Ids) -> csr_array:
-    """CSR float64 (users, images) of favorited_at in seconds since 1970, at least 1; none of them may be missing."""
+def seconds_of(favorites: pa.Table, users: Ids, images: Ids) -> csr_array | None:
+    """CSR float64 (users, images) of favorited_at in seconds since 1970, at least 1.
+
+    None where there is no favorite, or one whose time is missing: half a history tells no order.
+    """
+    if not len(favorites) or favorites["favorited_at"].null_count:
+        return None
     row, column = rows_of(favorites["user_id"], users), rows_of(favorites["image_id"], images)
     seconds = np.maximum(favorites["favorited_at"].cast(pa.int64()).to_numpy(), 1).astype(np.float64)
     matrix = csr_array((seconds, (row, column)), shape=(len(users), len(images)))

@@ -74,11 +74,9 @@ def read_community(given: CommunityTables, root: Root) -> Known:
     owner_I[matrices.rows_of(table["images"]["image_id"], images)] = matrices.rows_of(
         table["images"]["owner_id"], users
     )
-    knows_times = len(training) > 0 and not training["favorited_at"].null_count
     known = Community(
         favorites_UI=matrices.incidence(training["user_id"], training["image_id"], users, images),
-        # Half a history tells no order.
-        favorited_at_UI=matrices.seconds_of(training, users, images) if knows_times else None,
+        favorited_at_UI=matrices.seconds_of(training, users, images),
         user_tags_UT=matrices.incidence(user_tags["user_id"], user_tags["tag"], users, tags, user_tags["count"]),
         image_tags_IT=matrices.incidence(image_tags["image_id"], image_tags["tag"], images, tags),
         words_IW=_words(table["images"], images),

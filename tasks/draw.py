@@ -82,11 +82,13 @@ def draw_split(
     elif protocol == "auc":
         parts = splits.leave_one_out(known_UI, config)
     elif protocol == "time":
-        if missing := favorites["favorited_at"].null_count:
+        times_UI = matrices.seconds_of(favorites, users, images)
+        if times_UI is None:
+            missing = favorites["favorited_at"].null_count
             raise ValueError(
                 f"protocol time: {missing} of {len(favorites)} favorites have no favorited_at; choose the protocol full"
             )
-        parts = splits.by_time(known_UI, matrices.seconds_of(favorites, users, images), config)
+        parts = splits.by_time(known_UI, times_UI, config)
     elif protocol == "cold":
         parts = splits.cold(known_UI, config)
     elif protocol == "cold_users":

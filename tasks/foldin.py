@@ -55,11 +55,12 @@ def learn_fold_in(model: Model, favorites: Ref, described: Described, root: Root
     assert scorer.vectors, "a model without vectors is not kept"
     pairs = parquet.read(favorites, root)
     favorites_UI = matrices.incidence(pairs["user_id"], pairs["image_id"], scorer.users, scorer.images)
-    columns = _columns(_of_images(described, root), scorer.images) | _columns(_of_users(described, root), scorer.users)
+    of_images, of_users = list(_of_images(described, root)), list(_of_users(described, root))
     features_If = read_features(described.features, scorer.images, root)
+    columns = _columns(of_images, scorer.images) | _columns(of_users, scorer.users)
     columns["features"] = 0 if features_If is None else int(features_If.shape[1])
-    content_If = _content(described, scorer.images, columns, root)
-    told_Uf = _told_of_users(described, scorer.users, columns, root)
+    content_If = _content(of_images, features_If, scorer.images, columns)
+    told_Uf = _told_of_users(of_users, scorer.users, columns)
     maps = foldin.learn(favorites_UI, *scorer.vectors, content_If, told_Uf)
     tensors = {name: torch.from_numpy(np.asarray(value)) for name, value in maps._asdict().items()}
     return checkpoints.store({"maps": tensors, "columns": columns}, "foldin", root)
@@ -92,7 +93,7 @@ def fold_in(
     is_there_K = matrices.rows_of(pa.array(known, pa.string()), image_ids) >= 0
     before_UI = csr_array(before_UI @ diags_array(is_there_K.astype(np.float32)))  # to lose an image is no change
     row_U = matrices.rows_of(pa.array(user_ids, pa.string()), then_users)
-    told_Uf, before_Uf = (_told_of_users(told, user_ids, state["columns"], root) for told in (now, then))
+    told_Uf, before_Uf = (_told_of_users(_of_users(told, root), user_ids, state["columns"]) for told in (now, then))
     is_told_anew_U = (np.diff(now_UI.indptr) == 0) & delta.changed_rows(told_Uf, before_Uf)
     changed = np.flatnonzero((row_U < 0) | delta.changed_rows(now_UI, before_UI) | is_told_anew_U)
     users_Ud = users_Vd[np.maximum(row_U, 0)]
@@ -126,7 +127,8 @@ def _new_images(
     user_ids, users_Ud = users
     pairs = parquet.read(favorites, root)
     loved_NU = matrices.incidence(pairs["image_id"], pairs["user_id"], new, user_ids)
-    content_Nf = _content(described, new, columns, root)
+    features_Nf = read_features(described.features, new, root)
+    content_Nf = _content(_of_images(described, root), features_Nf, new, columns)
     is_known_N = (np.diff(loved_NU.indptr) > 0) | (np.diff(content_Nf.indptr) > 0)
     rows = np.flatnonzero(is_known_N)
     return new[rows], foldin.fold_images(maps, csr_array(content_Nf[rows]), csr_array(loved_NU[rows]), users_Ud)
@@ -147,18 +149,17 @@ def _columns(told: Told, ids: Ids) -> dict[str, Any]:
     return columns
 
 
-def _told_of_users(described: Described, users: Ids, columns: dict[str, Any], root: Root) -> csr_array:
+def _told_of_users(told: Told, users: Ids, columns: dict[str, Any]) -> csr_array:
     """float64 (U, f): what is told of these users; each kind of unit length, however much of it there is."""
-    parts = [part for part in _parts(_of_users(described, root), users, columns) if part.shape[1]]
+    parts = [part for part in _parts(told, users, columns) if part.shape[1]]
     empty = csr_array((len(users), 0))
     return csr_array(hstack([normalize(part) for part in parts], format="csr")) if parts else empty
 
 
-def _content(described: Described, images: Ids, columns: dict[str, Any], root: Root) -> csr_array:
+def _content(told: Told, features_If: np.ndarray | None, images: Ids, columns: dict[str, Any]) -> csr_array:
     """float64 (I, f): what is told of these images, and what their features show."""
-    parts = _parts(_of_images(described, root), images, columns)
+    parts = _parts(told, images, columns)
     if columns["features"]:
-        features_If = read_features(described.features, images, root)
         parts.append(csr_array((len(images), columns["features"])) if features_If is None else csr_array(features_If))
     return csr_array(hstack(parts, format="csr"))
 

@@ -55,8 +55,7 @@ def conceal_favorites(
     users = matrices.ids_of(favorites["user_id"])
     images = matrices.ids_of(favorites["image_id"])
     favorites_UI = matrices.incidence(favorites["user_id"], favorites["image_id"], users, images)
-    by_time = concealment.order == "latest" and not favorites["favorited_at"].null_count
-    times_UI = matrices.seconds_of(favorites, users, images) if by_time else None
+    times_UI = matrices.seconds_of(favorites, users, images) if concealment.order == "latest" else None
     split = protocols.conceal(favorites_UI, config, times_UI)
     concealed = _keys(split.concealed)
     row = matrices.rows_of(favorites["user_id"], users) * len(images) + matrices.rows_of(favorites["image_id"], images)
@@ -69,7 +68,7 @@ def conceal_favorites(
             root,
         ),
         split.thresholds,
-        "latest" if by_time else "random",
+        "random" if times_UI is None else "latest",
     )
 
 

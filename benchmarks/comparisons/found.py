@@ -18,6 +18,11 @@ PAPER = {
     "paper_matched": "others as popular",
 }
 WITH_TEST, WITHOUT_TEST = 20, 10  # lists of the protocol full, by which a given test is told from a drawn one
+FILES, ROUND = (
+    ("training", "heldout"),
+    ("protocol", "metric", "k", "thresholds"),
+)  # what two have in common of one split
+CONFIG = ("splits", "evaluation")  # and the settings that drew it
 ENTRY = ("system", "settings", "trials", "lacking", "error")  # what the page tells of a system
 Row = dict[str, Any]
 METRICS = {"recall": "Recall", "ndcg": "NDCG", "precision": "Precision", "auc": "AUC"}
@@ -75,12 +80,11 @@ class Found:
     def record(self) -> str:
         """A line of JSON: what the page shows of it, numbers to six digits, two more than there."""
         final = self.told["split"]["final"]
-        split = {key: {"rows": final[key]["rows"]} for key in ("training", "heldout")}
-        split |= {key: final[key] for key in ("protocol", "metric", "k", "thresholds")}
+        split = {key: {"rows": final[key]["rows"]} for key in FILES} | {key: final[key] for key in ROUND}
         told = {key: self.told[key] for key in ("protocol", "seeds", "budget")}
         told["systems"] = [{key: row[key] for key in ENTRY} for row in self.told["systems"]]
         told["source"] = Path(self.told["source"]).name
-        told["config"] = {key: self.told["config"][key] for key in ("splits", "evaluation")}
+        told["config"] = {key: self.told["config"][key] for key in CONFIG}
         told["split"] = {"final": split}
         cold = [replace(self.columns[0], slice="cold")] if self.is_full else []
         kept = {
@@ -95,9 +99,8 @@ class Found:
     def split(self) -> Row:
         """What says that two comparisons asked for the same; files of equal rows differ by the library's version."""
         final = self.told["split"]["final"]
-        rows = {key: final[key]["rows"] for key in ("training", "heldout")}
-        asked = {key: self.told["config"][key] for key in ("splits", "evaluation")}
-        return {**asked, **rows, **{key: final[key] for key in ("protocol", "metric", "k", "thresholds")}}
+        rows = {key: final[key]["rows"] for key in FILES}
+        return {key: self.told["config"][key] for key in CONFIG} | rows | {key: final[key] for key in ROUND}
 
     def joined(self, others: "Sequence[Found]") -> "Found":
         """With the systems of others of the same split, budget and seeds, each as last measured, compared anew."""
