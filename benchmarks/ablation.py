@@ -27,14 +27,14 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 import numpy as np
 
 from flows import cli
-from models import metrics
-from models.splits import Protocol
+from models.ensemble.weights import Mixture
+from models.evaluation import metrics
+from models.evaluation.splits import Protocol
 from models.systems.tastegraph import TasteGraph, TasteGraphConfig
-from models.weighing import Mixture
 
 if TYPE_CHECKING:  # they import Prefect, which reads its settings then: `main` makes those ready first
-    from tasks.community import Known
-    from tasks.compare import Asked
+    from tasks.data.community import Known
+    from tasks.evaluation.measure import Asked
 
 SIGNALS = ("tags", "titles", "contacts", "groups", "times", "features", "owners")
 DIMENSIONS = (256, 512, 1024)
@@ -69,11 +69,11 @@ def _round(options: argparse.Namespace) -> "tuple[Known, Asked]":
     from flows.nightly import THREADS
     from flows.settings import NightlyConfig
     from storage.roots import Root
-    from tasks.caching import records_below
-    from tasks.community import read_community
-    from tasks.compare import read_heldout
-    from tasks.draw import draw_split, take_pairs
-    from tasks.ingest import content_of, ingest
+    from tasks.data.community import read_community
+    from tasks.data.ingest import content_of, ingest
+    from tasks.evaluation.measure import read_heldout
+    from tasks.evaluation.splits import draw_split, take_pairs
+    from tasks.runtime.caching import records_below
 
     there, here = Root(str(Path(os.environ["TASTEGRAPH_DATA"]) / options.set)), Root(options.root)
     config = NightlyConfig()
@@ -151,7 +151,7 @@ def _fit(known: "Known", asked: "Asked", config: TasteGraphConfig, seed: int) ->
 
 
 def _measure(system: TasteGraph, asked: "Asked") -> Measured:
-    from tasks.compare import measure
+    from tasks.evaluation.measure import measure
 
     figures, _ = measure(system, asked)
     found = {

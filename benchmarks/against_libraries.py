@@ -10,8 +10,8 @@ bpr      `bpr_mf` and implicit's BPR. Not alike: implicit draws a negative as of
          takes plain steps (at its default rate), ours draws evenly and takes Adam's.
 vbpr     `vbpr` and Cornac's VBPR on one set of features: a thumbnail and histograms of gradients.
 vbpr_cold  The same where a tenth of the images is held out, ranked among themselves: means of three seeds.
-metrics  `models.metrics` and ir-measures (trec_eval) on the lists of `ease`.
-auc      `models.metrics.auc` and scikit-learn's roc_auc_score on leave one out, scores of `ease`.
+metrics  `models.evaluation.metrics` and ir-measures (trec_eval) on the lists of `ease`.
+auc      `models.evaluation.metrics.auc` and scikit-learn's roc_auc_score on leave one out, scores of `ease`.
 """
 
 import contextlib
@@ -30,9 +30,10 @@ from PIL import Image
 from scipy.sparse import csr_array
 from sklearn.metrics import roc_auc_score
 
-from models import features, metrics, splits
 from models.community import Community
-from models.splits import Parts, SplitConfig
+from models.content import features
+from models.evaluation import metrics, splits
+from models.evaluation.splits import Parts, SplitConfig
 from models.systems import SYSTEMS, System
 from storage import matrices
 

@@ -50,12 +50,12 @@ def main() -> None:
     """Print the table of the nights."""
     options = _options()
     cli.prepare_prefect(str(options.folder))
-    from storage.sources import demo
-    from storage.sources.demo_growth import Growth, GrowthConfig
+    from storage.sources.demo.community import DemoConfig, write_demo
+    from storage.sources.demo.growth import Growth, GrowthConfig
 
     whole, live, kept, first = (options.folder / name for name in ("whole", "live", "kept", "first"))
     if not (whole / "images.parquet").exists():
-        demo.write(demo.DemoConfig(users=options.users, images=options.images), whole)
+        write_demo(DemoConfig(users=options.users, images=options.images), whole)
     growth = Growth(whole, GrowthConfig(nights=options.nights))
     print(
         "night how   images: embedded compared  users: embedded listed  cpu s  of full   bytes  figures "
@@ -103,10 +103,10 @@ def _retrained(root: Path, manifest: dict[str, Any], options: argparse.Namespace
     from flows.nightly import THREADS
     from storage import parquet
     from storage.roots import Root
-    from tasks.caching import records_below
-    from tasks.evaluate import evaluate
-    from tasks.incremental import memories_of
-    from tasks.night import Past
+    from tasks.evaluation.evaluate import evaluate
+    from tasks.night.records import Past
+    from tasks.night.start import memories_of
+    from tasks.runtime.caching import records_below
 
     here, memories = Root(str(root)), memories_of(manifest)
     assert memories, "a night that this version published has a memory"

@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.sparse import csr_array
 
-from models import metrics, ranking
+from models.devices import choose_device
+from models.evaluation import metrics
+from models.retrieval import ranking
 from models.systems.lightgcn import LightGCNConfig, train
-from models.training import choose_device
 
 PUBLISHED_RECALL, PUBLISHED_NDCG, TOLERANCE, K = 0.1830, 0.1554, 0.01, 20
 

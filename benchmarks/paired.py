@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pyarrow.parquet as pq
 
-from models import metrics
+from models.evaluation import metrics
 
 KEY = ("protocol", "slice", "metric", "k")
 Figures = dict[tuple[str | int, ...], dict[str, float]]

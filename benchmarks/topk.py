@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from models.ranking import Candidates, top_k
+from models.retrieval.ranking import Candidates, top_k
 
 PLAIN_BLOCK = 512  # users: numpy's argpartition returns int64 for every pair
 

@@ -1,4 +1,4 @@
-"""Write the pages that are made from the code: docs/tables.md from the schemas, docs/settings.md from the settings.
+"""Write the pages that are generated from the code: tables, settings, and the list of files with the first line of each.
 
 `python docs/generate.py --check` only says whether they are up to date; a test runs it.
 """
@@ -6,6 +6,7 @@
 import ast
 import inspect
 import io
+import re
 import sys
 import tokenize
 from dataclasses import fields, is_dataclass
@@ -21,6 +22,8 @@ from storage.sources.flickr.crawl import FlickrConfig
 from storage.tables import Table
 
 DOCS = Path(__file__).parent
+PROJECT = DOCS.parent
+FOLDERS = ("flows", "tasks", "models", "storage")  # in the order of who imports whom
 
 
 def tables_page() -> str:
@@ -66,6 +69,41 @@ def settings_page() -> str:
     for section in fields(FlickrConfig):
         parts += _section(section.name, FlickrConfig())
     return "\n\n".join(parts) + "\n"
+
+
+def files_page() -> str:
+    """Every file of the four folders with the first line of its docstring or comment; a package has a heading."""
+    parts = [
+        "# Files",
+        "Generated from the first line of each file by `make docs`. `flows -> tasks -> models, storage`; no import "
+        "points back. Read `flows/nightly.py` first. `tests/` mirrors the four folders; `tests/world.py` is a tiny "
+        "community with two tastes.",
+    ]
+    for package in sorted(
+        (file.parent for folder in FOLDERS for file in (PROJECT / folder).rglob("__init__.py")),
+        key=lambda path: (FOLDERS.index(path.relative_to(PROJECT).parts[0]), path),
+    ):
+        files = sorted(
+            file
+            for pattern in ("*.py", "*.yaml", "templates/*.jinja")
+            for file in package.glob(pattern)
+            if file.name != "__init__.py"
+        )
+        parts += [f"## {package.relative_to(PROJECT).as_posix()}/", first_line(package / "__init__.py")]
+        rows = [f"| `{file.relative_to(PROJECT).as_posix()}` | {first_line(file)} |" for file in files]
+        if rows:
+            parts.append("\n".join(["| file | holds |", "|---|---|", *rows]))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def first_line(file: Path) -> str:
+    """The first sentence or line of a file's docstring, or of its first comment where it is not Python."""
+    text = file.read_text()
+    if file.suffix == ".py":
+        said = ast.get_docstring(ast.parse(text)) or ""
+        return " ".join(said.split("\n\n")[0].split())
+    found = re.match(r"\{#-?\s*(.*?)\s*-?#\}|#\s*(.*)", text)
+    return (found[1] or found[2]).strip() if found else ""
 
 
 def owners() -> dict[str, list[type]]:
@@ -121,7 +159,7 @@ def _comments_in(owner: type) -> dict[str, str]:
     return found
 
 
-PAGES = {"tables.md": tables_page, "settings.md": settings_page}
+PAGES = {"tables.md": tables_page, "settings.md": settings_page, "files.md": files_page}
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 from rich.table import Table
 
-from flows.answers import (
+from flows.output import (
     figure,
     out,
     print_comparison,
@@ -38,7 +38,7 @@ RootOption = Annotated[str, typer.Option(help="Where everything made lies, local
 ConfigOption = Annotated[str | None, typer.Option(help="A YAML file of settings, or `paper`.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")]
 ProtocolOption = Annotated[
-    Literal["paper", "auc", "full", "time", "cold", "cold_users"],  # models.splits.Protocol, not imported for --help
+    Literal["paper", "auc", "full", "time", "cold", "cold_users"],  # as models.evaluation.splits.Protocol
     typer.Option(help="Which split, and what is measured."),
 ]
 TestOption = Annotated[str | None, typer.Option(help="Held-out favorites for the protocol full; by default drawn.")]
@@ -80,7 +80,7 @@ def validate(
     """The ingest report alone, pictures included; exit 1 where the nightly run would refuse the source."""
     from flows.settings import load
     from storage.roots import Root
-    from tasks.validate import validate as report_on
+    from tasks.data.validate import validate as report_on
 
     settings = load(config, set_)
     report = report_on(Root(source), settings.ingest, settings.images)
@@ -128,7 +128,7 @@ def evaluate(
 ) -> None:
     """Score the current export's model on held-out favorites, ranking all images but the known favorites."""
     from storage.roots import Root
-    from tasks.evaluate import score_file
+    from tasks.evaluation.evaluate import score_file
 
     figures = score_file(test, Root(root))
     if as_json:
@@ -247,8 +247,8 @@ def show(root: RootOption, as_json: JsonOption = False) -> None:
     """The current and earlier runs: when, from what, metrics, gate, sizes."""
     from storage import snapshots
     from storage.roots import Root
-    from tasks.gate import GATED
-    from tasks.scoring import system_of
+    from tasks.night.gate import GATED
+    from tasks.systems.scoring import system_of
 
     place = Root(root)
     runs, current = snapshots.runs(place), snapshots.current(place)
@@ -291,7 +291,7 @@ def forget(
         raise typer.BadParameter("name at least one --user, --image or --source")
     from storage.roots import Root
     from storage.sources import directory
-    from tasks.forget import forget as forget_in
+    from tasks.upkeep.forget import forget as forget_in
 
     named = {"user": frozenset(user or ()), "image": frozenset(image or ())}
     told = directory.tombstones_of(Root(source)) if source else {}
@@ -314,7 +314,7 @@ def gc(
 ) -> None:
     """Delete old runs, and all that neither a published run, nor a run that has not ended, refers to."""
     from storage.roots import Root
-    from tasks.retention import collect
+    from tasks.upkeep.retention import collect
 
     done = collect(Root(root), keep, dry_run=dry_run)
     if as_json:

@@ -12,21 +12,21 @@ from prefect import flow
 from flows.learn import describe_tastes, make_features, signals_of
 from flows.nightly import THREADS
 from flows.settings import NightlyConfig
-from models.splits import Protocol
+from models.evaluation.splits import Protocol
 from models.systems import SYSTEMS
 from storage.refs import Ref
 from storage.roots import Root
-from tasks import runs
-from tasks.caching import code_version, digest, records_below
-from tasks.community import Clustered, CommunityTables
-from tasks.compare import score_system
-from tasks.comparison import Compared, Entry, describe, publish_comparison
-from tasks.draw import Drawn, draw_split, take_pairs
-from tasks.images import decode_all, plan_shards
-from tasks.ingest import content_of, ingest, open_source
-from tasks.night import Past
-from tasks.standings import gather
-from tasks.tune import tune_system
+from tasks.data.community import Clustered, CommunityTables
+from tasks.data.ingest import content_of, ingest, open_source
+from tasks.data.pixels import decode_all, plan_shards
+from tasks.evaluation.comparison import Compared, Entry, describe, publish_comparison
+from tasks.evaluation.leaderboard import gather
+from tasks.evaluation.measure import score_system
+from tasks.evaluation.splits import Drawn, draw_split, take_pairs
+from tasks.evaluation.tune import tune_system
+from tasks.night.records import Past
+from tasks.runtime import runs
+from tasks.runtime.caching import code_version, digest, records_below
 
 log = logging.getLogger("tastegraph")
 

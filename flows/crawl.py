@@ -9,7 +9,7 @@ from prefect import flow
 
 from storage.sources.flickr.crawl import FlickrConfig, begin, locked
 from storage.sources.flickr.walk import Asked, seeds_in
-from tasks.crawl import Crawled, api_key, fetch_pictures, read_lists, write_source
+from tasks.data.crawl import Crawled, api_key, fetch_pictures, read_lists, write_source
 
 
 @flow(name="crawl-flickr", persist_result=False)

@@ -3,7 +3,7 @@
 from prefect import flow
 
 from storage.roots import Root
-from tasks.retention import collect
+from tasks.upkeep.retention import collect
 
 
 @flow(name="gc", persist_result=False)

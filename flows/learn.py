@@ -7,25 +7,25 @@ trains on from one, goes the same way and leaves out what it need not do again.
 from dataclasses import replace
 
 from flows.settings import NightlyConfig
-from models.cdl import CDLConfig
+from models.cdl.network import CDLConfig
 from models.systems import SYSTEMS
 from storage.refs import Ref
 from storage.roots import Root
-from tasks import carry
-from tasks.caching import code_version, digest
-from tasks.community import Clustered, CommunityTables
-from tasks.embed import embed_all
-from tasks.features import Features, extract_features
-from tasks.fit import embed_system, fit_system
-from tasks.foldin import Described, fold_in, learn_fold_in
-from tasks.inputs import pack_features, prepare_inputs
-from tasks.negatives import assign_negatives
-from tasks.night import CDLChain, Learned, Past, Tastes
-from tasks.profiles import ProfileTables, build_profiles
-from tasks.signals import SignalTables
-from tasks.tags import Clusters, cluster_vectors, keep_numbers, make_vectors, place_tokens, sentences_of
-from tasks.train import train_cdl
-from tasks.triplets import sample_triplets
+from tasks.cdl.embed import embed_all
+from tasks.cdl.inputs import pack_features, prepare_inputs
+from tasks.cdl.negatives import assign_negatives
+from tasks.cdl.signals import SignalTables
+from tasks.cdl.train import train_cdl
+from tasks.cdl.triplets import sample_triplets
+from tasks.data import reuse
+from tasks.data.community import Clustered, CommunityTables
+from tasks.data.features import Features, extract_features
+from tasks.data.profiles import ProfileTables, build_profiles
+from tasks.data.tags import Clusters, cluster_vectors, keep_numbers, make_vectors, place_tokens, sentences_of
+from tasks.night.records import CDLChain, Learned, Past, Tastes
+from tasks.runtime.caching import code_version, digest
+from tasks.systems.fit import embed_system, fit_system
+from tasks.systems.fold_in import Described, fold_in, learn_fold_in
 
 # Sections that no model hangs on: what came in is told by its content, what goes out is made of the model.
 WITHOUT_MODEL = {"demo", "ingest", "recommend", "gate", "splits", "incremental"}
@@ -35,7 +35,7 @@ def lineage(config: NightlyConfig) -> str:
     """A digest of the code and the settings that a model hangs on; a night keeps no model of another."""
     settings = {name: section for name, section in vars(config).items() if name not in WITHOUT_MODEL}
     system = SYSTEMS[config.model.system].__module__
-    return digest([code_version(__name__), code_version("tasks.recommend"), code_version(system), settings])
+    return digest([code_version(__name__), code_version("tasks.systems.recommend"), code_version(system), settings])
 
 
 def learn(
@@ -144,5 +144,5 @@ def make_features(table: dict[str, Ref], pixels: list[Ref], past: Past, config: 
         return Features(pack_features(table["image_features"], config.inputs.shard_images, here), None, [])
     network = past.base.features.network if past.base and past.base.features else None
     last = past.last.features if past.last else None
-    made = carry.pairs_of(last.of, last.shards) if last and last.network == network else []
+    made = reuse.pairs_of(last.of, last.shards) if last and last.network == network else []
     return extract_features(pixels, config.features, here, network, made)

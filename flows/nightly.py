@@ -15,16 +15,16 @@ from flows.learn import learn, lineage
 from flows.settings import NightlyConfig
 from storage import snapshots
 from storage.roots import Root
-from tasks import ledger, runs
-from tasks.caching import canonical, digest, records_below
-from tasks.evaluate import evaluate
-from tasks.images import decode_all, decoding, plan_shards, quarantine_pictures
-from tasks.incremental import Tonight, choose, remember
-from tasks.ingest import content_of, ingest, open_source
-from tasks.night import Night
-from tasks.publish import Published, publish
-from tasks.recommend import ask, make_lists
-from tasks.split import split_favorites
+from tasks.data.concealment import split_favorites
+from tasks.data.ingest import content_of, ingest, open_source
+from tasks.data.pixels import decode_all, decoding, plan_shards, quarantine_pictures
+from tasks.evaluation.evaluate import evaluate
+from tasks.night.publish import Published, publish
+from tasks.night.records import Night
+from tasks.night.start import Tonight, choose, remember
+from tasks.runtime import ledger, runs
+from tasks.runtime.caching import canonical, digest, records_below
+from tasks.systems.recommend import ask, make_lists
 
 THREADS = ThreadPoolTaskRunner[Any](max_workers=os.cpu_count() or 1)
 

@@ -8,28 +8,28 @@ import yaml
 from pydantic import ConfigDict, Discriminator, GetCoreSchemaHandler, Tag, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema
 
-from models.cdl import CDLConfig
-from models.clusters import ClusterConfig
-from models.features import FeatureConfig
-from models.negatives import NegativeConfig
-from models.profiles import InterestConfig
-from models.protocols import ProtocolConfig
-from models.splits import SplitConfig
+from models.cdl.negatives import NegativeConfig
+from models.cdl.network import CDLConfig
+from models.cdl.training import TrainingConfig
+from models.cdl.triplets import TripletConfig
+from models.content.clusters import ClusterConfig
+from models.content.features import FeatureConfig
+from models.content.profiles import InterestConfig
+from models.evaluation.protocols import ProtocolConfig
+from models.evaluation.splits import SplitConfig
 from models.systems import SYSTEMS
-from models.training import TrainingConfig
-from models.triplets import TripletConfig
 from storage.images import ImageConfig
-from storage.sources.demo import DemoConfig
+from storage.sources.demo.community import DemoConfig
 from storage.sources.directory import IngestConfig
-from tasks.gate import GateConfig
-from tasks.incremental import IncrementalConfig
-from tasks.inputs import InputConfig
-from tasks.profiles import VocabularyConfig
-from tasks.recommend import RecommendConfig
-from tasks.split import ConcealmentConfig
-from tasks.tags import PretrainedConfig
-from tasks.triplets import TrainingUsersConfig
-from tasks.word2vec import Word2VecConfig
+from tasks.cdl.inputs import InputConfig
+from tasks.cdl.triplets import TrainingUsersConfig
+from tasks.data.concealment import ConcealmentConfig
+from tasks.data.profiles import VocabularyConfig
+from tasks.data.tags import PretrainedConfig
+from tasks.data.word2vec import Word2VecConfig
+from tasks.night.gate import GateConfig
+from tasks.night.start import IncrementalConfig
+from tasks.systems.recommend import RecommendConfig
 
 DEFAULT_SYSTEM = "tastegraph"
 # Where a published system's defaults differ from those it is compared with: readers of an export want embeddings.

@@ -6,14 +6,14 @@ from flows.compare import prepare, systems_named
 from flows.learn import signals_of
 from flows.nightly import THREADS
 from flows.settings import NightlyConfig
-from models.splits import Protocol
+from models.evaluation.splits import Protocol
 from models.systems import SYSTEMS
 from storage.roots import Root
-from tasks import runs
-from tasks.caching import code_version, digest, records_below
-from tasks.draw import draw_split, take_pairs
-from tasks.ingest import content_of, ingest, open_source
-from tasks.tune import Tuned, tune_system
+from tasks.data.ingest import content_of, ingest, open_source
+from tasks.evaluation.splits import draw_split, take_pairs
+from tasks.evaluation.tune import Tuned, tune_system
+from tasks.runtime import runs
+from tasks.runtime.caching import code_version, digest, records_below
 
 
 @flow(name="tune", task_runner=THREADS, persist_result=False)  # type: ignore[arg-type]  # invariant futures

@@ -14,8 +14,8 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.others import Others
-from models.training import choose_device
+from models.devices import choose_device
+from models.uniform_negatives import Others
 
 EMBEDDED = 1024  # images embedded at a time once training is over
 

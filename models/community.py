@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from models.negatives import Signals
+from models.cdl.negatives import Signals
 
 UNTOLD = csr_array((0, 0), dtype=np.float32)
 

@@ -19,7 +19,7 @@ SYSTEM, TEST, REGISTRY = SYSTEM_WALK = (
 )
 IMPORTER, IMPORTER_TEST, IMPORTERS = IMPORTER_WALK = (
     "storage/sources/importers/pinboard.py",
-    "tests/storage/importers/test_pinboard.py",
+    "tests/storage/sources/importers/test_pinboard.py",
     "storage/sources/importers/__init__.py",
 )
 
@@ -79,7 +79,7 @@ def test_the_commands_know_the_system_of_the_walk_with_its_settings_and_grid(fol
         "-c",
         "from flows.compare import systems_named\n"
         "from flows.settings import load\n"
-        "from tasks.tune import grid_of\n"
+        "from tasks.evaluation.tune import grid_of\n"
         "print(systems_named('popularity, tag_cosine'), grid_of('tag_cosine'))\n"
         "print(load(assignments=['model.system=tag_cosine', 'model.tags=300']).model.own)",
     )

@@ -17,7 +17,7 @@ from typer.main import get_command
 
 from docs import generate
 from flows.cli import ProtocolOption, app
-from models.splits import Protocol
+from models.evaluation.splits import Protocol
 from storage import images, matrices, parquet, snapshots, tables
 from storage.roots import Root
 from storage.snapshots import Pointer
@@ -26,9 +26,16 @@ from storage.sources.importers import IMPORTERS
 PROJECT = Path(__file__).parents[1]
 PAGES = [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")]
 FOLDERS = ("flows", "tasks", "models", "storage")
-README, PIPELINE, SOURCES, RUNNING, CONTRIBUTING = (
+README, PIPELINE, SOURCES, RUNNING, CONTRIBUTING, FILES = (
     (PROJECT / name).read_text()
-    for name in ("README.md", "docs/pipeline.md", "docs/sources.md", "docs/running.md", "CONTRIBUTING.md")
+    for name in (
+        "README.md",
+        "docs/pipeline.md",
+        "docs/sources.md",
+        "docs/running.md",
+        "CONTRIBUTING.md",
+        "docs/files.md",
+    )
 )
 SETTINGS = generate.owners()  # each section's classes; `model` has one for each system
 USER = "u000004"  # the user that the README's queries ask about
@@ -40,26 +47,12 @@ def code(name: str) -> str:
 
 def decorated(folder: str, decorators: set[str]) -> Iterator[ast.FunctionDef]:
     """Functions of a folder that carry one of the decorators."""
-    for file in (PROJECT / folder).glob("*.py"):
+    for file in (PROJECT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.FunctionDef):
                 made_by = (item.func if isinstance(item, ast.Call) else item for item in node.decorator_list)
                 if any(isinstance(item, ast.Name) and item.id in decorators for item in made_by):
                     yield node
-
-
-def tree() -> dict[str, str]:
-    """The files of the four folders in the README's tree, each with its phrase."""
-    block = re.search(r"```\n(flows/.*?)```", README, re.DOTALL)
-    assert block
-    found, folder = {}, ""
-    for line in block[1].splitlines():
-        name, _, phrase = line.strip().partition(" ")
-        if line.startswith(" "):
-            found[folder + name] = phrase.strip()
-        else:
-            folder = name
-    return found
 
 
 def first_cells(page: str) -> set[str]:
@@ -135,16 +128,16 @@ def test_the_readme_has_a_query_for_duckdb_and_one_for_polars() -> None:
     assert queries("python")
 
 
-def test_the_readmes_tree_lists_every_file_of_the_four_folders_with_a_phrase() -> None:
-    files = {
-        file.relative_to(PROJECT).as_posix()
+def test_every_file_of_the_four_folders_says_in_one_line_what_it_holds() -> None:
+    files = [
+        file
         for folder in FOLDERS
         for file in (PROJECT / folder).rglob("*")
         if file.suffix in (".py", ".yaml", ".jinja") and file.name != "__init__.py"
-    }
+    ]
 
-    assert set(tree()) == files
-    assert all(tree().values())
+    assert [file for file in files if not generate.first_line(file)] == []
+    assert all(f"| `{file.relative_to(PROJECT).as_posix()}` |" in FILES for file in files)
 
 
 def test_every_command_and_option_stands_in_the_readme_and_no_other() -> None:
@@ -192,7 +185,7 @@ def test_every_flow_stage_and_settings_section_stands_on_the_pages() -> None:
     rows = PIPELINE.split("\n\n")[2]
 
     assert flows
-    assert all(f"`{flow}`" in PIPELINE and f"flows/{flow}.py" in README for flow in flows)
+    assert all(f"`{flow}`" in PIPELINE and f"| `flows/{flow}.py` |" in FILES for flow in flows)
     assert first_cells(rows) == stages
     assert all(re.search(rf"`{section}[`.]", rows) for section in SETTINGS)
     assert all(f"## {section}\n" in code("docs/settings.md") for section in SETTINGS)

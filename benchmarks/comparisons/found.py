@@ -145,7 +145,9 @@ def _only(rows: list[Row], systems: Iterable[str]) -> list[Row]:
 
 def _compared(users: dict[str, Path]) -> list[Row]:
     """The table COMPARISONS of systems that several comparisons measured."""
-    from tasks.standings import against_the_best  # imports Prefect, which a page of one comparison each does without
+    from tasks.evaluation.leaderboard import (
+        against_the_best,  # imports Prefect, which a page of one comparison each does without
+    )
 
     means = [pl.read_parquet(file).with_columns(system=pl.lit(name)) for name, file in users.items()]
     return against_the_best(pl.concat(means)).to_dicts()

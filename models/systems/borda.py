@@ -12,12 +12,12 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from models import metric_learning, visual_words
 from models.community import Community
-from models.metric_learning import MapConfig, Margins
+from models.content import metric_learning, visual_words
+from models.content.metric_learning import MapConfig, Margins
+from models.content.visual_words import WordsConfig
+from models.devices import choose_device
 from models.systems.base import ConfigT, System, pack_sparse, unpack_sparse
-from models.training import choose_device
-from models.visual_words import WordsConfig
 
 BLOCK_CELLS = 2**20  # pairs of a favorite and an image ranked at once, at some 40 bytes each
 LARGEST = 2**15 - 1  # of the integers in which images are kept

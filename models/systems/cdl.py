@@ -14,13 +14,15 @@ from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 from torch.nn import functional
 
-from models import bpr, cdl, negatives, training, triplets
-from models.cdl import CDL, CDLConfig
+from models import bpr
+from models.cdl import negatives, training, triplets
+from models.cdl.negatives import NegativeConfig, Signals
+from models.cdl.network import CDL, CDLConfig, embed, score_vectors
+from models.cdl.training import Gather, TrainingConfig
+from models.cdl.triplets import TripletConfig, Triplets
 from models.community import Community
-from models.negatives import NegativeConfig, Signals
+from models.devices import choose_device
 from models.systems.base import InnerProduct, Vectors, vectors_of
-from models.training import Gather, TrainingConfig
-from models.triplets import TripletConfig, Triplets
 
 SINGULAR_VECTORS = 64  # dimensions of an image of which nothing but favorites is known
 TOWERS_GRID = {
@@ -92,7 +94,7 @@ class TwoTowers(InnerProduct[ConfigT]):
         pools_N = drawn.pool if drawn.pool.any() else None  # a single pool is cut into batches
         how = TrainingConfig(epochs=config.epochs, learning_rate=config.learning_rate, seed=self.seed)
         with bpr.seeded(self.seed):
-            network = self.network(inputs.shape, community.profiles_UC.shape[1]).to(training.choose_device("auto"))
+            network = self.network(inputs.shape, community.profiles_UC.shape[1]).to(choose_device("auto"))
             if len(triplets_N3):  # else nobody has a favorite, and the first weights stay
                 for _ in training.train(network, triplets_N3, pools_N, community.profiles_UC, inputs.gather, how):
                     pass
@@ -235,10 +237,10 @@ def _vectors(network: CDL, profiles_UC: csr_array, inputs: Inputs) -> Vectors:
     users_Ud = np.zeros((profiles_UC.shape[0], dimensions), np.float32)
     for first in range(0, len(users_Ud), EMBEDDED_USERS):
         block = slice(first, first + EMBEDDED_USERS)
-        users_Ud[block] = cdl.embed(network.user_tower, profiles_UC[block].toarray(), 4096)
+        users_Ud[block] = embed(network.user_tower, profiles_UC[block].toarray(), 4096)
     usable = np.flatnonzero(inputs.has_I)
     images_Id = np.zeros((len(inputs.has_I), dimensions), np.float32)
     for first in range(0, len(usable), EMBEDDED_IMAGES):
         rows = usable[first : first + EMBEDDED_IMAGES]
-        images_Id[rows] = cdl.embed(network.image_tower, inputs.gather(rows))
-    return vectors_of(*cdl.score_vectors(network, users_Ud, images_Id), inputs.has_I)
+        images_Id[rows] = embed(network.image_tower, inputs.gather(rows))
+    return vectors_of(*score_vectors(network, users_Ud, images_Id), inputs.has_I)

@@ -13,9 +13,9 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from models.community import Community
+from models.devices import choose_device
 from models.systems.base import InnerProduct, vectors_of
 from models.systems.content import Content, content_of
-from models.training import choose_device
 
 GATHERED_FLOATS = 2**24  # of the vectors of favorites, and of the systems solved, at once: 64 MiB each
 

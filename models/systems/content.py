@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array, hstack
 
 from models.community import Community
-from models.experts.base import commonest
+from models.ensemble.experts.base import commonest
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.sparse import csr_array
 from sklearn.feature_extraction.text import TfidfTransformer
 
-from models import protocols
 from models.community import Community
+from models.evaluation import protocols
 from models.systems.base import InnerProduct, System, pack_sparse, unpack_sparse, vectors_of
 
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.community import Community
+from models.devices import choose_device
 from models.propagation import Graph
 from models.systems.base import InnerProduct, vectors_of
-from models.training import choose_device
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ import torch
 from scipy.sparse import csr_array, diags_array
 
 from models.community import Community
+from models.devices import choose_device
 from models.systems.base import System, Vectors, pack_sparse, unpack_sparse, vectors_of
-from models.training import choose_device
 
 BLOCK_CELLS = 1 << 24  # numbers in a dense block while fitting: 128 MiB of float64
 VECTOR_CELLS = 1 << 28  # numbers in all vectors together up to which they are written out: 1 GiB

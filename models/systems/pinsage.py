@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.community import Community
+from models.devices import choose_device
 from models.systems.base import InnerProduct, vectors_of
 from models.systems.content import content_of
-from models.training import choose_device
 
 WALKERS = 2**20  # at once: 8 MiB for each of the arrays that follow them
 

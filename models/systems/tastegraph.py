@@ -16,15 +16,13 @@ import numpy as np
 from scipy.sparse import issparse
 
 from models.community import Community
-from models.experts.base import Expert, Matrix
-from models.experts.factors import Factors
-from models.experts.graph import Contacts, Groups, Neighbors, Owners, Popular, Tags
-from models.experts.linear import Attributes, Content, Ridge, Sequence
-from models.experts.towers import Towers
-from models.low_rank import singular_vectors
-from models.systems.base import System, Vectors, pack_sparse, unpack_sparse, vectors_of
-from models.systems.collaborative_dl import CollaborativeDL, CollaborativeDLConfig
-from models.weighing import (
+from models.ensemble.experts.base import Expert, Matrix
+from models.ensemble.experts.factors import Factors
+from models.ensemble.experts.graph import Contacts, Groups, Neighbors, Owners, Popular, Tags
+from models.ensemble.experts.linear import Attributes, Content, Ridge, Sequence
+from models.ensemble.experts.towers import Towers
+from models.ensemble.low_rank import singular_vectors
+from models.ensemble.weights import (
     Mixture,
     WeighingConfig,
     describes,
@@ -34,6 +32,8 @@ from models.weighing import (
     set_newcomers_aside,
     weigh,
 )
+from models.systems.base import System, Vectors, pack_sparse, unpack_sparse, vectors_of
+from models.systems.collaborative_dl import CollaborativeDL, CollaborativeDLConfig
 
 # Experts that know something of users without favorites; and those that nobody else asks.
 NEWCOMERS_ALONE = ("attributes", "popular")

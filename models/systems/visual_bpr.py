@@ -16,10 +16,11 @@ from torch.nn import functional
 
 from models import bpr
 from models.bpr import BPRConfig, Ranker
+from models.cdl.training import Gather
 from models.community import Community, Pixels
-from models.features import convolutions, scaled
+from models.content.features import convolutions, scaled
+from models.devices import choose_device
 from models.systems.base import InnerProduct, System, Vectors, pack_sparse, unpack_sparse, vectors_of
-from models.training import Gather, choose_device
 
 # Standard deviation of the first vectors; the tastes over fixed looks have nothing else to learn from and start larger.
 FIRST_SCALE, FIRST_TASTE = 0.01, 0.1

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.community import Community
-from models.experts.base import commonest
-from models.others import Others
-from models.profiles import tag_counts
+from models.content.profiles import tag_counts
+from models.devices import choose_device
+from models.ensemble.experts.base import commonest
 from models.systems.base import System, pack_sparse, unpack_sparse
 from models.systems.content import content_of, unit_rows
-from models.training import choose_device
+from models.uniform_negatives import Others
 
 HIDDEN_FLOATS = 2**22  # of the first hidden layer of a block of pairs: 16 MiB, what a CPU's cache still helps with
 

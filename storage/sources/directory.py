@@ -13,8 +13,8 @@ import pyarrow as pa
 from polars.exceptions import PanicException, PolarsError
 
 from storage.roots import Entry, Root
-from storage.sources import reading, rules, withdrawn
-from storage.sources.withdrawn import Struck
+from storage.sources import reading, redacted, rules
+from storage.sources.redacted import Struck
 from storage.tables import (
     COMMUNITY,
     FAVORITES,
@@ -90,7 +90,7 @@ def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -
     ingested: dict[str, _Ingested] = {}
     if TOMBSTONES.name in files:
         ingested[TOMBSTONES.name] = _ingest_table(source, files[TOMBSTONES.name], TOMBSTONES, {}, forgotten)
-        forgotten = forgotten.with_(withdrawn.listed(ingested[TOMBSTONES.name].kept))
+        forgotten = forgotten.with_(redacted.listed(ingested[TOMBSTONES.name].kept))
     ids: dict[str, pl.Series] = {}
     for table in sorted(COMMUNITY, key=lambda table: table not in REFERRED):
         if table.name in files:
@@ -139,7 +139,7 @@ def tombstones_of(source: Root) -> Gone:
     entry = table_files(source).get(TOMBSTONES.name)
     if entry is None:
         raise SourceError(f"{source.address}: no table {TOMBSTONES.name}; name whom to forget, or add the table")
-    return withdrawn.listed(_ingest_table(source, entry, TOMBSTONES, {}, NOBODY).kept)
+    return redacted.listed(_ingest_table(source, entry, TOMBSTONES, {}, NOBODY).kept)
 
 
 def _listing(source: Root) -> tuple[dict[str, Entry], list[str]]:
@@ -185,7 +185,7 @@ def _ingest_table(
                     f"{source.url(entry.path)}: no column {', '.join(missing)} (found {', '.join(found.columns)}); "
                     f"{table.name} needs {', '.join(needed)}"
                 )
-            struck = withdrawn.strike(found.rows, table, forgotten)
+            struck = redacted.strike(found.rows, table, forgotten)
             checked, broken = rules.check(struck.rows, table, ids)
         except SourceError:
             raise

@@ -13,7 +13,7 @@ import pytest
 from flows import settings
 from flows.compare import compare
 from models.systems.base import SYSTEMS, InnerProduct, vectors_of
-from tasks import ledger
+from tasks.runtime import ledger
 from tests import world
 from tests.flows.processes import environment, tastegraph
 

@@ -14,11 +14,11 @@ from flows.nightly import nightly
 from storage import snapshots
 from storage.roots import Root
 from storage.sources.flickr.crawl import FlickrConfig
-from tasks.crawl import api_key
+from tasks.data.crawl import api_key
 from tests import world
 from tests.flows.processes import environment, tastegraph
-from tests.storage.flickr.community import make
-from tests.storage.flickr.server import KEY, served
+from tests.storage.sources.flickr.community import make
+from tests.storage.sources.flickr.server import KEY, served
 
 LOOPBACK = {"pictures.allow_private": True, "budget.requests_per_hour": 10**8, "budget.burst": 10**6}
 TASKS = ["read-lists", "fetch-pictures", "write-source"]

@@ -21,10 +21,9 @@ from flows.settings import NightlyConfig
 from storage import checkpoints, leases, snapshots, tombstones
 from storage.leases import BusyError
 from storage.roots import Root
-from storage.sources import demo
-from storage.sources.demo import DemoConfig
-from tasks import ledger
-from tasks.forget import Forgotten, forget
+from storage.sources.demo.community import DemoConfig, write_demo
+from tasks.runtime import ledger
+from tasks.upkeep.forget import Forgotten, forget
 from tests.storage.servers import moto_server
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -82,7 +81,7 @@ def run(source: Path, root: object, config: NightlyConfig = NIGHT, run_id: str |
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, prefect_server) -> Home:
     source, root = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("root")
-    demo.write(DemoConfig(users=30, images=60, picture_px=16), source)
+    write_demo(DemoConfig(users=30, images=60, picture_px=16), source)
     run(source, root, night_of("itemknn"), "older")
     published, _ = run(source, root, run_id="newest")
     assert published.is_current, published.reasons
@@ -236,7 +235,7 @@ def command(*arguments: object) -> Result:
 
 def test_a_forgetting_that_was_killed_is_finished_when_it_is_called_again(home, monkeypatch):
     with monkeypatch.context() as killed:
-        killed.setattr("tasks.forget._sweep", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        killed.setattr("tasks.upkeep.forget._sweep", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             home.forget(user=home.user)
     current = snapshots.current(home.place)

@@ -18,7 +18,7 @@ from flows.gc import gc
 from flows.nightly import nightly
 from storage import leases, snapshots
 from storage.roots import Root
-from tasks import ledger
+from tasks.runtime import ledger
 from tests import world
 from tests.flows.processes import BIN, environment, started, wait_until
 

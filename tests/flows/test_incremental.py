@@ -13,13 +13,12 @@ from flows import settings
 from flows.nightly import nightly
 from storage import snapshots
 from storage.roots import Root
-from storage.sources import demo
-from storage.sources.demo import DemoConfig
-from storage.sources.demo_growth import Growth, GrowthConfig
-from tasks import ledger
-from tasks.incremental import IncrementalConfig, Tonight, choose, memories_of
-from tasks.night import Start
-from tasks.word2vec import Word2VecConfig
+from storage.sources.demo.community import DemoConfig, write_demo
+from storage.sources.demo.growth import Growth, GrowthConfig
+from tasks.data.word2vec import Word2VecConfig
+from tasks.night.records import Start
+from tasks.night.start import IncrementalConfig, Tonight, choose, memories_of
+from tasks.runtime import ledger
 from tests import world
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -65,7 +64,7 @@ def ids(source: Path, table: str) -> set[str]:
 def growing(tmp_path_factory) -> tuple[Growth, Path, Path]:
     """A community that can be shown as of any night, the source directory to show it in, and a root with night 0."""
     folder = tmp_path_factory.mktemp("growing")
-    demo.write(DemoConfig(users=100, images=150, picture_px=16), folder / "whole")
+    write_demo(DemoConfig(users=100, images=150, picture_px=16), folder / "whole")
     growth = Growth(folder / "whole", GROWTH)
     growth.write(0, folder / "source")
     run(folder / "source", folder / "root")

@@ -10,8 +10,8 @@ from flows import settings
 from flows.nightly import nightly
 from storage import snapshots
 from storage.roots import Root
-from tasks import ledger
-from tasks.evaluate import score_file
+from tasks.evaluation.evaluate import score_file
+from tasks.runtime import ledger
 from tests import world
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -176,12 +176,14 @@ def test_a_changed_setting_runs_its_stage_and_what_hangs_on_it_and_nothing_else(
 
 
 def test_a_changed_stage_runs_again_and_what_hangs_on_it_and_nothing_else(first_night, source, tmp_path, monkeypatch):
-    from tasks import caching
+    from tasks.runtime import caching
 
     root = tmp_path / "root"
     shutil.copytree(first_night[0], root)
     version = caching.code_version
-    monkeypatch.setattr(caching, "code_version", lambda module: version(module) + "x" * (module == "tasks.evaluate"))
+    monkeypatch.setattr(
+        caching, "code_version", lambda module: version(module) + "x" * (module == "tasks.evaluation.evaluate")
+    )
     _, ran = run(source, root)
 
     assert ran == {"evaluate"}  # its result is what it was, so what hangs on it has nothing to do
@@ -238,11 +240,11 @@ def test_a_source_of_images_and_favorites_alone_is_enough(source, tmp_path):
 
 
 def test_a_run_that_broke_off_goes_on_under_its_own_id(source, tmp_path, monkeypatch):
-    from models import delta
+    from models.retrieval import incremental_topk
 
     root = tmp_path / "root"
     with monkeypatch.context() as broken:
-        broken.setattr(delta, "unit", lambda *args: (_ for _ in ()).throw(RuntimeError("the disk is full")))
+        broken.setattr(incremental_topk, "unit", lambda *args: (_ for _ in ()).throw(RuntimeError("the disk is full")))
         with pytest.raises(RuntimeError, match="the disk is full"):
             run(source, root)
     started = next((root / "runs").iterdir()).stem

@@ -8,8 +8,8 @@ import pytest
 
 from storage import tombstones
 from storage.roots import Root
-from storage.sources import demo, directory
-from storage.sources.demo import DemoConfig
+from storage.sources import directory
+from storage.sources.demo.community import DemoConfig, write_demo
 from storage.sources.directory import Community, IngestConfig, SourceError
 from storage.tombstones import Tombstones
 
@@ -140,7 +140,7 @@ def test_the_demo_is_written_without_the_forgotten_and_the_others_stay_who_they_
     gone = Tombstones().with_({"user": frozenset({"u000004"}), "image": frozenset({"i000010"})})
     folders = [tmp_path / "whole", tmp_path / "struck"]
     for folder, forgotten in zip(folders, (Tombstones(), gone), strict=True):
-        demo.write(config, folder, forgotten=forgotten)
+        write_demo(config, folder, forgotten=forgotten)
     whole, struck = (directory.ingest(Root(str(folder)), IngestConfig(), gone) for folder in folders)
 
     assert all(table.equals(struck.tables[name]) for name, table in whole.tables.items())

@@ -8,9 +8,9 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from models import metric_learning
 from models.community import Community
-from models.metric_learning import MapConfig
+from models.content import metric_learning
+from models.content.metric_learning import MapConfig
 from models.systems.base import SYSTEMS
 from models.systems.borda import borda_points, share_nothing
 from tests.models.systems.contract import NUM_USERS, SystemContract, two_tastes

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from models.cdl import CDLConfig, comparison_loss
+from models.cdl.network import CDLConfig, comparison_loss
 from models.community import Community
 from models.systems.base import SYSTEMS
 from models.systems.cdl import CDLSystemConfig, Doublets, doublet_loss, draw, image_inputs, softmax_loss

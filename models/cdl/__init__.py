@@ -1,0 +1,1 @@
+"""Comparative Deep Learning: network, training, negatives, triplets."""

@@ -1,0 +1,175 @@
+"""The training loop: steps over triplets, resumable to the bit, yielding its state for somebody else to keep.
+
+Shapes: N triplets, S steps.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor, nn
+
+from models.devices import choose_device
+
+State = dict[str, Any]
+Gather = Callable[[np.ndarray], np.ndarray]  # row numbers (B,) -> the images' inputs (B, ...)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How to train. The defaults train the small network; flows/paper.yaml holds the paper's (6.1.3)."""
+
+    epochs: int = 30  # passes over the triplets
+    batch_triplets: int = 128  # triplets a step, where they are in the paper's plain order; else a step is a pool
+    optimizer: Literal["sgd", "adamw"] = "adamw"  # sgd is the paper's
+    learning_rate: float = 0.002  # at its highest; the schedule says how it falls
+    momentum: float = 0.9  # of sgd
+    weight_decay: float = 0.01  # of either optimizer; the paper: 0.0005
+    schedule: Literal["constant", "cosine"] = "cosine"  # cosine: warm up over a twentieth, then down to nothing
+    checkpoint_steps: int = 100  # steps between two saved states
+    device: str = "auto"  # auto: CUDA where there is one, else the CPU
+    seed: int = 0  # of the first weights, the order of the steps and dropout
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in ("sgd", "adamw"):
+            raise ValueError(f"training.optimizer is {self.optimizer!r}; choose sgd or adamw")
+        if self.schedule not in ("constant", "cosine"):
+            raise ValueError(f"training.schedule is {self.schedule!r}; choose constant or cosine")
+        if min(self.epochs, self.batch_triplets, self.checkpoint_steps) < 1:
+            raise ValueError("training.epochs, batch_triplets and checkpoint_steps must be at least 1")
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """Where the training stands. `state` is all that is needed to go on; the losses are those since the last one."""
+
+    step: int
+    num_steps: int
+    losses: list[float]
+    state: State
+
+
+def train(
+    model: nn.Module,
+    triplets_N3: np.ndarray,
+    pools_N: np.ndarray | None,
+    profiles_UC: csr_array,
+    gather_images: Gather,
+    config: TrainingConfig,
+    state: State | None = None,
+) -> Iterator[TrainState]:
+    """Train `model` in place, yielding its state every `checkpoint_steps` steps and at the end.
+
+    Args:
+        model: called with (images, profiles, triplets) and returns the mean loss; see `models.cdl.network.CDL.forward`.
+        triplets_N3: row numbers of user, positive and negative.
+        pools_N: the pool of each triplet, or None for the paper's plain order.
+        profiles_UC: float32; a user's input.
+        gather_images: the inputs of images by row number.
+        state: of an earlier, broken off training; going on from it ends in the very weights of an unbroken one (on one
+            kind of device and number of threads).
+    """
+    device = choose_device(config.device)
+    model.to(device).train()
+    steps = _steps(triplets_N3, pools_N, config)
+    num_steps = len(steps) * config.epochs
+    optimizer = _optimizer(model, config)
+    first = 0
+    if state is None:
+        torch.manual_seed(config.seed)
+    else:
+        first = int(state["step"])
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        _restore_randomness(state["randomness"], device)
+    losses: list[Tensor] = []
+    for step in range(first, num_steps):
+        epoch, row = divmod(step, len(steps))
+        order = np.random.default_rng([config.seed, epoch]).permutation(len(steps))
+        chosen = triplets_N3[steps[order[row]]]
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * _schedule(step / num_steps, config)
+        loss = _loss(model, chosen, profiles_UC, gather_images, device)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(loss.detach())  # read only at the next checkpoint: reading makes the device wait
+        if (step + 1) % config.checkpoint_steps == 0 or step + 1 == num_steps:
+            values = torch.stack(losses).tolist()
+            if not np.isfinite(values).all():
+                raise FloatingPointError(
+                    f"the loss is not finite between steps {step + 1 - len(values)} and {step + 1} of {num_steps}; "
+                    f"lower training.learning_rate (now {config.learning_rate})"
+                )
+            yield TrainState(step + 1, num_steps, values, _state(step + 1, model, optimizer, device))
+            losses = []
+
+
+def _steps(triplets_N3: np.ndarray, pools_N: np.ndarray | None, config: TrainingConfig) -> list[np.ndarray]:
+    """The triplets' row numbers of each step: a pool, or a batch in an order drawn once."""
+    if pools_N is None:
+        order = np.random.default_rng(config.seed).permutation(len(triplets_N3))
+        return np.array_split(order, max(1, -(-len(order) // config.batch_triplets)))
+    order = np.argsort(pools_N, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(pools_N[order])) + 1)
+
+
+def _loss(
+    model: nn.Module, triplets_N3: np.ndarray, profiles_UC: csr_array, gather_images: Gather, device: torch.device
+) -> Tensor:
+    users, user_row = np.unique(triplets_N3[:, 0], return_inverse=True)
+    images, image_row = np.unique(triplets_N3[:, 1:], return_inverse=True)
+    rows = torch.from_numpy(np.column_stack([user_row, image_row.reshape(-1, 2)]))
+    inputs = torch.from_numpy(gather_images(images)).to(device, non_blocking=True)
+    profiles = torch.from_numpy(profiles_UC[users].toarray()).to(device, non_blocking=True)
+    with torch.autocast(device.type, torch.bfloat16, enabled=_is_fast_in_bfloat16(device)):
+        loss: Tensor = model(inputs, profiles, rows.to(device, non_blocking=True))
+    return loss
+
+
+@cache
+def _is_fast_in_bfloat16(device: torch.device) -> bool:
+    """On a GPU, and on a CPU that has instructions for it, where a step of CDL on pixels takes half as long by it."""
+    if device.type != "cpu":
+        return device.type == "cuda"
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 may not have it
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Fused: one pass over all weights, on a CPU too, where it is a fourth of a step's time by the plain loops."""
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(
+            model.parameters(),
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+    return torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+
+def _schedule(progress: float, config: TrainingConfig) -> float:
+    if config.schedule == "constant":
+        return 1.0
+    warm_up = 0.05
+    if progress < warm_up:
+        return (progress + 1e-3) / (warm_up + 1e-3)
+    return float(0.5 * (1 + np.cos(np.pi * (progress - warm_up) / (1 - warm_up))))
+
+
+def _state(step: int, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> State:
+    randomness = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        randomness["cuda"] = torch.cuda.get_rng_state(device)
+    return {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "randomness": randomness}
+
+
+def _restore_randomness(randomness: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(randomness["cpu"].cpu())
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(randomness["cuda"].cpu(), device)

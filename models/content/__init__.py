@@ -1,0 +1,1 @@
+"""What images and users are like: features, visual words, learned metrics, clusters, profiles."""

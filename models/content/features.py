@@ -1,0 +1,367 @@
+"""Image features: by a frozen network that is named, or made from the community's own pictures.
+
+B pictures, S their side in pixels, I images, f features, N = 2B augmented views.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from threading import Lock
+from types import ModuleType
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.cdl.training import Gather
+from models.devices import choose_device
+from models.retrieval.fixed_blocks import mapped
+
+THUMBNAIL, CELLS, ORIENTATIONS = 8, 8, 9  # 8 x 8 colours; 8 x 8 cells of 8 x 8 pixels, nine orientations in each
+COUNTED = 256  # pictures at a time, while means and deviations are counted
+BLOCK = 3  # modules for each width of `convolutions`: convolution, normalisation, ReLU
+
+_one_imports = Lock()  # shards are extracted in threads, and the operators can be declared only once
+_declared: list[torch.library.Library] = []  # kept: a library that is collected takes its operators with it
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningConfig:
+    """SimCLR (Chen et al. 2020), small enough for one CPU core: about three minutes for 8,600 pictures."""
+
+    epochs: int = 10  # passes over the pictures
+    max_images: int = 20_000  # pictures learned from, drawn at random where there are more
+    batch_images: int = 256  # pictures a step; the other ones of the step are the negatives
+    learning_rate: float = 0.002  # of AdamW, after a short warm-up, falling to nothing
+    temperature: float = 0.2  # of the similarities
+    size_px: int = 32  # side of the augmented views
+    channels: tuple[int, ...] = (32, 64, 128, 256)  # of the convolutions, each of which halves the side
+    projection: int = 128  # dimensions in which views are compared
+    min_area: float = 0.4  # least share of a picture that a crop shows; the paper's is 0.08, of far larger pictures
+    jitter: float = 0.3  # strength of the changes in brightness, contrast and saturation; the paper: 0.5 to 1
+    seed: int = 0  # of the first weights, the order and the augmentations
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureConfig:
+    """Which features images get where their source brings none.
+
+    Measured on movielens-posters by a ridge regression from features to favorites, popularity apart, that ranks the
+    863 cold images of the validation part: NDCG@20 .031 descriptors, .034 learned, .036 both; .018 random.
+    """
+
+    kind: Literal["auto", "learned", "descriptors", "both"] = "auto"  # auto: the backbone if one is named, else both
+    backbone: str = ""  # a timm model by name, such as resnet50.a1_in1k, used as it is
+    weights: str = ""  # a file with its state dict (.safetensors, .pth); without one timm downloads those of the name
+    batch_images: int = 64  # pictures that a network sees at a time
+    learning: LearningConfig = LearningConfig()  # how features are learned, where no backbone is named
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("auto", "learned", "descriptors", "both"):
+            raise ValueError(f"features.kind is {self.kind!r}; choose auto, learned, descriptors or both")
+        if self.backbone and self.kind != "auto":
+            raise ValueError(
+                f"features.backbone is {self.backbone!r}, which features.kind {self.kind!r} makes no use of; "
+                f"leave kind at auto, or name no backbone"
+            )
+        if self.weights and not self.backbone:
+            raise ValueError("features.weights names a file, but features.backbone no network that it belongs to")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What is made from the community's own pictures; nothing where a backbone is named."""
+        if self.backbone:
+            return ()
+        return {"learned": ("learned",), "descriptors": ("descriptors",)}.get(self.kind, ("learned", "descriptors"))
+
+
+class Backbone(nn.Module):
+    """A frozen network of timm. uint8 (B, S, S, 3) to pooled float32 (B, f).
+
+    The picture is resized as a tensor, whole: the crop of timm's own transform would cut off its border.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, transform: dict[str, object]):
+        super().__init__()
+        self.network = network
+        self.size = tuple(transform["input_size"][1:])  # type: ignore[index]
+        self.interpolation = str(transform["interpolation"])
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.tensor(transform[name]).view(3, 1, 1), persistent=False)
+
+    def forward(self, pixels_BSS3: Tensor) -> Tensor:
+        pictures = pixels_BSS3.permute(0, 3, 1, 2).float() / 255
+        if pictures.shape[2:] != self.size:
+            pictures = functional.interpolate(pictures, self.size, mode=self.interpolation, antialias=True).clamp(0, 1)
+        features: Tensor = self.network((pictures - self.mean) / self.std)
+        return features
+
+
+def load_backbone(name: str, weights: dict[str, Tensor] | None) -> Backbone:
+    """The network of that name with these weights, or, without any, with those that timm has for the name.
+
+    Raises:
+        ValueError: timm knows no such network, or the weights are of another one.
+        RuntimeError: timm's weights cannot be had.
+    """
+    timm = import_timm()
+    if not timm.is_model(name.split(".")[0]):
+        similar = timm.list_models(f"*{name.split('.')[0][:6]}*")[:5]
+        raise ValueError(f"features.backbone {name!r}: timm {timm.__version__} has no such model; similar: {similar}")
+    try:
+        network = timm.create_model(name, pretrained=weights is None, num_classes=0)
+    except Exception as error:  # no connection, no such file on the hub, no weights under that name
+        raise RuntimeError(
+            f"the pretrained weights of {name!r} cannot be had ({error}); go online once, so that they are kept in the "
+            f"cache, or put a file with its state dict here and name it as features.weights, or leave "
+            f"features.backbone empty for features made from the pictures themselves"
+        ) from error
+    if weights is not None:
+        _load(network, weights, name)
+    return Backbone(network, timm.data.resolve_model_data_config(network)).eval().requires_grad_(False)
+
+
+def _load(network: nn.Module, weights: dict[str, Tensor], name: str) -> None:
+    classifier = network.pretrained_cfg.get("classifier") or ()  # type: ignore[operator, union-attr]
+    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    body = {key: value for key, value in weights.items() if not key.startswith(tuple(f"{head}." for head in heads))}
+    try:
+        network.load_state_dict(body)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the state dict given is not one of {name!r}: {str(error)[:400]} ...; name the backbone it was saved from"
+        ) from error
+
+
+@lru_cache(maxsize=1)
+def import_timm() -> ModuleType:
+    """timm, imported when it is first needed: it takes seconds.
+
+    torchvision, which it imports, registers shapes for its detection operators, and fails where its compiled operators
+    do not fit the torch at hand, as on CPU-only builds. We use none of them, so declaring their names is enough.
+    """
+    with _one_imports:
+        try:
+            import torchvision  # noqa: F401
+        except RuntimeError:
+            library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+            for operator in ("nms", "qnms"):
+                library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
+            _declared.append(library)
+        import timm
+
+    module: ModuleType = timm
+    return module
+
+
+class OwnFeatures(nn.Module):
+    """Features made from the community's own pictures. uint8 (B, S, S, 3) to float32 (B, f) of unit norm.
+
+    Each block (what a network learned; a thumbnail; oriented gradients) is z-scored, and weighted so that what is
+    learned and what is described count alike in a distance.
+    """
+
+    mean: Tensor
+    std: Tensor
+    weight: Tensor
+
+    def __init__(self, config: FeatureConfig):
+        super().__init__()
+        learning, self.parts = config.learning, config.parts
+        self.encoder = Encoder(learning) if "learned" in self.parts else None
+        widths = [sum(learning.channels[-2:])] if "learned" in self.parts else []
+        shares = [1.0] * len(widths)
+        if "descriptors" in self.parts:
+            widths += [3 * THUMBNAIL**2, ORIENTATIONS * CELLS**2]
+            shares += [0.5, 0.5]
+        weights = [torch.full((width,), math.sqrt(share / width)) for width, share in zip(widths, shares, strict=True)]
+        self.register_buffer("weight", torch.cat(weights), persistent=False)
+        self.register_buffer("mean", torch.zeros(sum(widths)))
+        self.register_buffer("std", torch.ones(sum(widths)))
+
+    def blocks(self, pixels_BSS3: Tensor) -> Tensor:
+        """float32 (B, f): the blocks side by side, as they come."""
+        blocks = [self.encoder.represent(scaled(pixels_BSS3, self.encoder.represented_px))] if self.encoder else []
+        if "descriptors" in self.parts:
+            blocks += [thumbnail(pixels_BSS3), gradients(pixels_BSS3)]
+        return torch.cat(blocks, 1)
+
+    def forward(self, pixels_BSS3: Tensor) -> Tensor:
+        standard = (self.blocks(pixels_BSS3) - self.mean) / self.std
+        return functional.normalize(standard * self.weight, dim=1)
+
+
+class Encoder(nn.Module):
+    """The network that is learned, and the head in which its views are compared."""
+
+    def __init__(self, config: LearningConfig):
+        super().__init__()
+        self.represented_px = 2 * config.size_px  # larger than the views, whose crops show things enlarged
+        self.convolutions = convolutions(config.channels)
+        width = config.channels[-1]
+        self.head = nn.Sequential(
+            nn.Linear(width, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, config.projection)
+        )
+
+    def forward(self, views_N: Tensor) -> Tensor:
+        """(N, 3, S, S) to unit vectors (N, projection)."""
+        return functional.normalize(self.head(self.convolutions(views_N).mean((2, 3))), dim=1)
+
+    def represent(self, pictures: Tensor) -> Tensor:
+        """(B, 3, S, S) to (B, f): the last two convolutions, averaged over places."""
+        before = self.convolutions[:-BLOCK](pictures)
+        return torch.cat([before.mean((2, 3)), self.convolutions[-BLOCK:](before).mean((2, 3))], 1)
+
+
+def learn(gather: Gather, num_images: int, config: FeatureConfig) -> Iterator[tuple[OwnFeatures, float]]:
+    """Learn features from I pictures (uint8, by row), yielding them with the mean loss after each epoch, and finished.
+
+    Without anything to learn they are finished at once; their loss is then nan.
+    """
+    learning, device = config.learning, choose_device("auto")
+    rng = np.random.default_rng(learning.seed)
+    chosen = np.sort(rng.permutation(num_images)[: learning.max_images])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(learning.seed)
+        features = OwnFeatures(config).to(device)
+    loss = math.nan
+    if features.encoder:
+        for loss in _contrast(features.encoder, gather, chosen, learning, rng, device):
+            yield features, loss
+    _standardise(features.eval().requires_grad_(False), gather, chosen, device)
+    yield features, loss
+
+
+def _contrast(
+    encoder: Encoder,
+    gather: Gather,
+    chosen: np.ndarray,
+    config: LearningConfig,
+    rng: np.random.Generator,
+    device: torch.device,
+) -> Iterator[float]:
+    """SimCLR's training (its Algorithm 1), yielding each epoch's mean loss."""
+    encoder.train()
+    generator = torch.Generator(device).manual_seed(config.seed)
+    optimizer = torch.optim.AdamW(encoder.parameters(), config.learning_rate, weight_decay=1e-4)
+    num_batches = max(1, len(chosen) // config.batch_images)
+    num_steps, warm_up = config.epochs * num_batches, 50
+    for epoch in range(config.epochs):
+        losses = []
+        for row, batch in enumerate(np.array_split(rng.permutation(chosen), num_batches)):
+            step = epoch * num_batches + row
+            rate = min(1, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / num_steps))
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * rate
+            pixels = torch.from_numpy(gather(batch)).to(device)
+            views = torch.cat([augment(pixels, config, generator) for _ in range(2)])
+            loss = contrastive_loss(encoder(views), config.temperature)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            losses.append(loss.detach())
+        yield float(torch.stack(losses).mean())
+
+
+def contrastive_loss(views_Nd: Tensor, temperature: float) -> Tensor:
+    """NT-Xent (SimCLR, equation 1): each unit vector must find the other view of its picture, half the rows away."""
+    similar_NN = views_Nd @ views_Nd.T / temperature
+    similar_NN = similar_NN.masked_fill(torch.eye(len(similar_NN), dtype=torch.bool, device=similar_NN.device), -1e4)
+    other = torch.arange(len(similar_NN), device=similar_NN.device).roll(len(similar_NN) // 2)
+    return functional.cross_entropy(similar_NN, other)
+
+
+def augment(pixels_BSS3: Tensor, config: LearningConfig, generator: torch.Generator) -> Tensor:
+    """One view of each picture, float32 (B, 3, size_px, size_px): crop, flip, colours, one in five without colour."""
+    pictures = pixels_BSS3.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(len(pictures), generator=generator, device=pictures.device)
+
+    area, aspect = uniform(config.min_area, 1), uniform(-1, 1).mul(math.log(4 / 3)).exp()
+    width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+    crop_B23 = pictures.new_zeros(len(pictures), 2, 3)
+    crop_B23[:, 0, 0], crop_B23[:, 1, 1] = width * uniform(-1, 1).sign(), height
+    crop_B23[:, 0, 2], crop_B23[:, 1, 2] = uniform(-1, 1) * (1 - width), uniform(-1, 1) * (1 - height)
+    places = functional.affine_grid(crop_B23, [len(pictures), 3, config.size_px, config.size_px], align_corners=False)
+    views = functional.grid_sample(pictures, places, padding_mode="border", align_corners=False)
+
+    brightness, contrast, saturation = (
+        uniform(1 - 0.8 * config.jitter, 1 + 0.8 * config.jitter).view(-1, 1, 1, 1) for _ in range(3)
+    )
+    views = views * brightness
+    mean = views.mean((1, 2, 3), keepdim=True)
+    views = mean + contrast * (views - mean)
+    grey = views.mean(1, keepdim=True)
+    return grey + torch.where(uniform(0, 1).view(-1, 1, 1, 1) < 0.2, 0, saturation) * (views - grey)
+
+
+def _standardise(features: OwnFeatures, gather: Gather, chosen: np.ndarray, device: torch.device) -> None:
+    """Count the means and deviations, in float64, of at most max_images pictures."""
+    total = torch.zeros(2, len(features.mean), dtype=torch.float64)
+    with torch.inference_mode():
+        for first in range(0, len(chosen), COUNTED):
+            pixels = torch.from_numpy(gather(chosen[first : first + COUNTED])).to(device)
+            blocks = features.blocks(pixels).double().cpu()
+            total += torch.stack([blocks.sum(0), blocks.square().sum(0)])
+    mean, square = total / max(1, len(chosen))
+    std = (square - mean.square()).clamp(min=0).sqrt()
+    features.mean.copy_(mean)
+    features.std.copy_(torch.where(std > 1e-6, std, 1))
+
+
+def embed(network: nn.Module, pixels_BSS3: np.ndarray, batch_images: int) -> np.ndarray:
+    """float32 (B, f) of unit norm: what a backbone or own features make of pictures, uint8."""
+    device = choose_device("auto")
+    network.to(device).eval()
+
+    def embedded(block_BSS3: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return functional.normalize(network(torch.from_numpy(block_BSS3).to(device)), dim=1).cpu().numpy()
+
+    return mapped(embedded, pixels_BSS3, batch_images).astype(np.float32)
+
+
+def thumbnail(pixels_BSS3: Tensor) -> Tensor:
+    """float32 (B, 192): the colours of 8 x 8 places."""
+    return scaled(pixels_BSS3, THUMBNAIL).flatten(1)
+
+
+def gradients(pixels_BSS3: Tensor) -> Tensor:
+    """float32 (B, 576): histograms of oriented gradients (Dalal & Triggs 2005), each cell of unit norm.
+
+    Unsigned orientations; a gradient's length is shared between its two nearest ones. Normalising by a cell's
+    neighbours too, as the paper does, made no difference for cold images on movielens-posters.
+    """
+    grey = scaled(pixels_BSS3, CELLS * CELLS).mean(1, keepdim=True)
+    padded = functional.pad(grey, (1, 1, 1, 1), mode="replicate")
+    down, right = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1], padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
+    angle = torch.atan2(down, right).remainder(math.pi) * (ORIENTATIONS / math.pi)
+    centres = torch.arange(ORIENTATIONS, device=angle.device).view(1, -1, 1, 1)
+    apart = (angle - centres).abs()
+    apart = torch.minimum(apart, ORIENTATIONS - apart)
+    histograms = functional.avg_pool2d((1 - apart).clamp(min=0) * torch.hypot(down, right), CELLS)
+    energy = histograms.square().sum(1, keepdim=True)
+    return (histograms / (energy + 1e-4).sqrt()).flatten(1)  # the constant keeps noise in an even cell from counting
+
+
+def convolutions(channels: tuple[int, ...]) -> nn.Sequential:
+    """(B, 3, S, S) to (B, channels[-1], S / 2 ** len(channels), ...): BLOCK modules for each width."""
+    layers: list[nn.Module] = []
+    for width_in, width_out in pairwise((3, *channels)):
+        convolution = nn.Conv2d(width_in, width_out, 3, stride=2, padding=1, bias=False)  # the norm has a bias
+        layers += [convolution, nn.BatchNorm2d(width_out), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def scaled(pixels_BSS3: Tensor, size_px: int) -> Tensor:
+    """uint8 (B, S, S, 3) to float32 (B, 3, size_px, size_px) within -1 and 1; areas are averaged."""
+    pictures = pixels_BSS3.permute(0, 3, 1, 2).float() / 127.5 - 1  # a permuted view is channels-last already
+    return pictures if pictures.shape[2:] == (size_px, size_px) else functional.adaptive_avg_pool2d(pictures, size_px)

@@ -1,0 +1,1 @@
+"""Our own weighted linear ensemble: experts and the weights learned for them."""

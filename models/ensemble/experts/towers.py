@@ -1,0 +1,205 @@
+"""The expert that is trained on ranking: two towers that end in one inner product, by sampled softmax.
+
+U users, I images, V = U + I nodes of the graph, S signals, d dimensions, n favorites, B of them in a step, M negatives.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import block_diag, csr_array, csr_matrix, hstack
+from sklearn.preprocessing import normalize
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.community import Community
+from models.devices import choose_device
+from models.ensemble.experts.base import Expert, commonest
+from models.propagation import Fixed, Graph
+
+LEAST_BATCH, BATCHES = 512, 8  # a small community's favorites make so many steps a pass, if they suffice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Towers:
+    """A node is its id and its signals, averaged over ever wider neighbourhoods of the favorites (LightGCN).
+
+    A user's signals are tags, contacts and groups, an image's tags, title words, uploader and visual features. An image
+    without favorites has no id: its signals alone place it, and it is no negative. Training compares directions, and
+    ranking takes the inner product, where the length of an image's vector says how popular it is (Wu et al., On the
+    effectiveness of sampled softmax loss for item recommendation, TOIS 2024).
+    """
+
+    dimensions: int = 64
+    layers: int = 2  # how far the neighbourhoods reach
+    steps: int = 300  # of the optimizer
+    batch_pairs: int = 16_384  # favorites in a step, fewer in a small community
+    negatives: int = 512  # of a step, shared by its favorites
+    popular_share: float = 0.5  # of the negatives that come from favorites, hence hard ones; let in from none to all
+    correction: float = 0.0  # of the scores, by so many times ln q, q being how often an image is drawn as a negative
+    temperature: float = 0.1  # of the softmax
+    learns_temperature: bool = False  # learned, it falls to .025 on gowalla-scale and NDCG@20 from .089 to .064
+    learning_rate: float = 0.05  # of Adam, falling to a twentieth along a cosine
+    signals: float = 1.0  # length of a node's signals beside its id; 0: ids alone
+    guard: bool = True  # what a user's contacts favor is no negative, as a user's own favorites are none
+    max_words: int = 4096  # of each kind of signal, the commonest
+
+    def fit(self, community: Community, seed: int) -> Expert | None:
+        """None where nobody has a favorite."""
+        if not community.favorites_UI.nnz:
+            return None
+        *_, last = train(community, self, seed)
+        with torch.no_grad():
+            users_Ud, images_Id = (part.cpu().numpy() for part in last.vectors())
+        return Expert(users_Ud, np.ascontiguousarray(images_Id.T))
+
+
+def train(community: Community, config: Towers, seed: int) -> Iterator["TwoTowers"]:
+    """The towers after each step."""
+    device = choose_device("auto")
+    random = torch.Generator(device).manual_seed(seed)
+    towers = TwoTowers(community, config, random)
+    pairs = _Pairs(community, config, random)
+    optimizer = torch.optim.Adam(towers.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
+    falling = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: 0.05 + 0.95 * (1 + np.cos(np.pi * step / config.steps)) / 2
+    )
+    for step in range(config.steps):
+        users_B, positives_B = pairs.draw()
+        negatives_M, log_q_M = pairs.draw_negatives(config.popular_share * step / config.steps)
+        users_Vd, images_Vd = towers.vectors()
+        loss = softmax_loss(
+            functional.embedding(users_B, users_Vd),
+            functional.embedding(positives_B, images_Vd),
+            functional.embedding(negatives_M, images_Vd),
+            towers.scale,
+            config.correction * log_q_M,
+            pairs.forbidden(users_B, negatives_M),
+        )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        falling.step()
+        yield towers
+
+
+def softmax_loss(
+    users_Bd: Tensor,
+    positives_Bd: Tensor,
+    negatives_Md: Tensor,
+    scale: Tensor,
+    correction_M: Tensor,
+    forbidden: tuple[Tensor, Tensor],
+) -> Tensor:
+    """The mean of -ln softmax of the positive among itself and the negatives, of cosines times `scale`.
+
+    Args:
+        correction_M: taken from the scores of the negatives (logQ correction: Bengio and Senecal, 2008).
+        forbidden: rows and columns of (B, M) that are no negatives.
+    """
+    users_Bd, positives_Bd, negatives_Md = (
+        functional.normalize(vectors, dim=1) for vectors in (users_Bd, positives_Bd, negatives_Md)
+    )
+    positive_B = (users_Bd * positives_Bd).sum(1) * scale
+    scores_BM = torch.addmm(-correction_M, users_Bd * scale, negatives_Md.T)
+    scores_BM[forbidden] = -torch.inf
+    return (torch.logaddexp(positive_B, scores_BM.logsumexp(1)) - positive_B).mean()
+
+
+class TwoTowers(nn.Module):
+    """Ids and weights of signals, and the graph that their sum is spread over."""
+
+    def __init__(self, community: Community, config: Towers, random: torch.Generator):
+        super().__init__()
+        device, self.num_users = random.device, community.num_users
+        self.graph = Graph(community.favorites_UI, config.layers, device)
+        has_id_V = np.concatenate([np.ones(self.num_users), community.popularity_I > 0]).astype(np.float32)
+        self.has_id_V = torch.from_numpy(has_id_V).to(device)
+        signals_VS = _signals(community, config)
+        self.signals = Fixed(signals_VS, device) if signals_VS.shape[1] else None
+        self.ids_Vd, self.weights_Sd = (
+            nn.Parameter(torch.empty(rows, config.dimensions, device=device).normal_(0, 0.1, generator=random))
+            for rows in signals_VS.shape
+        )
+        self.log_scale = nn.Parameter(
+            torch.tensor(-np.log(config.temperature), dtype=torch.float32, device=device), config.learns_temperature
+        )
+
+    @property
+    def scale(self) -> Tensor:
+        """One over the temperature."""
+        return self.log_scale.exp()
+
+    def vectors(self) -> tuple[Tensor, Tensor]:
+        """float32 (U, d) and (I, d)."""
+        ego_Vd = self.ids_Vd * self.has_id_V[:, None]
+        if self.signals is not None:
+            ego_Vd = ego_Vd + self.signals @ self.weights_Sd
+        final_Vd = self.graph.spread(ego_Vd)
+        return final_Vd[: self.num_users], final_Vd[self.num_users :]
+
+
+def _signals(community: Community, config: Towers) -> csr_array:
+    """float32 (V, S): what is told of each node beside its favorites; each kind of it has rows of one length."""
+    looks_If = csr_array(community.centred_features_If)
+    of_users = (community.user_tags_UT, community.contacts_UU, community.memberships_UG)
+    of_images = (community.image_tags_IT, community.words_IW, community.owned_IU, looks_If)
+    bags = [_of_one_length(kinds, config) for kinds in (of_users, of_images)]
+    return csr_array(block_diag(bags, format="csr"), dtype=np.float32)
+
+
+def _of_one_length(kinds: tuple[csr_array, ...], config: Towers) -> csr_array:
+    """The commonest columns of each kind side by side, with damped counts and rows of length `signals`."""
+    bags = [csr_array((kinds[0].shape[0], 0), dtype=np.float32)]
+    for kind in kinds:
+        chosen = csr_array(kind[:, commonest(kind, config.max_words, least=2)])
+        chosen.data = np.sign(chosen.data) * np.log1p(np.abs(chosen.data))
+        if chosen.shape[1]:
+            bags.append(config.signals * normalize(chosen))
+    return csr_array(hstack(bags, format="csr"))
+
+
+class _Pairs:
+    """Draws of favorites, and of images that are none of the user's."""
+
+    def __init__(self, community: Community, config: Towers, random: torch.Generator):
+        favorites_UI = community.favorites_UI
+        self.random, self.num_negatives = random, config.negatives
+        self.size = min(config.batch_pairs, max(LEAST_BATCH, favorites_UI.nnz // BATCHES))
+        counts_U = np.diff(favorites_UI.indptr)
+        self.users_n, self.images_n, self.warm_W = (
+            torch.from_numpy(rows.astype(np.int64)).to(random.device)
+            for rows in (
+                np.repeat(np.arange(len(counts_U)), counts_U),
+                favorites_UI.indices,
+                np.flatnonzero(community.popularity_I),
+            )
+        )
+        share_I = (community.popularity_I / favorites_UI.nnz).astype(np.float32)
+        self.share_I = torch.from_numpy(share_I).to(random.device)
+        liked_UI = favorites_UI + community.contacts_UU @ favorites_UI if config.guard else favorites_UI
+        self.liked_UI = csr_matrix(liked_UI).tocsc()  # csc_array picks columns at a tenth of the speed
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """int64 (B,) each: users, and a favorite of each."""
+        chosen_B = self._integers(len(self.users_n), self.size)
+        return self.users_n[chosen_B], self.images_n[chosen_B]
+
+    def draw_negatives(self, popular_share: float) -> tuple[Tensor, Tensor]:
+        """int64 (M,): so large a share from favorites, the others evenly. float32 (M,): ln q, but for a constant."""
+        num_popular = round(popular_share * self.num_negatives)
+        popular = self.images_n[self._integers(len(self.images_n), num_popular)]
+        even = self.warm_W[self._integers(len(self.warm_W), self.num_negatives - num_popular)]
+        negatives_M = torch.cat([popular, even])
+        share_M = self.share_I[negatives_M]
+        return negatives_M, (popular_share * share_M * len(self.warm_W) + (1 - popular_share)).log()
+
+    def forbidden(self, users_B: Tensor, negatives_M: Tensor) -> tuple[Tensor, Tensor]:
+        """Where in (B, M) a negative is liked by the user, or may be."""
+        picked_UM = self.liked_UI[:, negatives_M.cpu().numpy()].tocsr()
+        row, column = picked_UM[users_B.cpu().numpy()].nonzero()
+        return torch.from_numpy(row.astype(np.int64)), torch.from_numpy(column.astype(np.int64))
+
+    def _integers(self, below: int, size: int) -> Tensor:
+        return torch.randint(below, (size,), device=self.random.device, generator=self.random)

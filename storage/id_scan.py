@@ -1,0 +1,180 @@
+"""Whether a file still names somebody: every kind of file that lies below a root, read as what it is.
+
+Tables, shards and JSON are read cell by cell, so that user 7 is told from image 7, and from the figure 7. In running
+text a short id cannot be told from a number or a word, so there only ids of six bytes and more are looked for.
+"""
+
+import html
+import json
+import mmap
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from storage.tombstones import CLEARED_IN, NAMED_IN, Gone
+
+SPELLED_OUT_BYTES = 6  # an id of as many bytes is looked for in running text too
+DATABASES = (".db", ".db-wal", ".db-shm", ".db-journal")  # any id, anywhere: what is lost with one is no result
+COMMON_TO_IMAGES = ("tag", "token", "tokens")  # words, or in a community without tags its images
+NO_IDS = ("group_id", "model")
+
+Found = frozenset[tuple[str, str]]  # kind and id
+
+
+class Traces:
+    """Looks for some users and images; compiled once, asked of many files."""
+
+    def __init__(self, gone: Gone) -> None:
+        self.gone = gone
+        self.named = frozenset((kind, id_) for kind, ids in gone.items() for id_ in ids)
+        self._kinds: dict[str, list[tuple[str, str]]] = {}
+        for kind, id_ in sorted(self.named):
+            self._kinds.setdefault(id_, []).append((kind, id_))
+        spellings = {spelling: id_ for id_ in self._kinds for spelling in _spellings(id_)}
+        self._id_of = {spelling.encode(): id_ for spelling, id_ in spellings.items()}
+        longest_first = sorted(self._id_of, key=lambda spelling: (-len(spelling), spelling))
+        long = [text for text in longest_first if len(self._id_of[text].encode()) >= SPELLED_OUT_BYTES]
+        self._words = _any_of(long, rb"(?<![0-9A-Za-z])%s(?![0-9A-Za-z])")
+        self._bytes = _any_of(longest_first, b"%s")
+
+    def in_file(self, file: Path, path: str) -> Found:
+        """Who is named by the bytes of a local file, or by `path`, its place below the root.
+
+        Raises ValueError for a damaged table or shard.
+        """
+        try:
+            return self._in_bytes_of(file, path) | self.in_text(path)
+        except pa.ArrowException as error:
+            raise ValueError(
+                f"{path}: damaged, so nobody can tell whom it names ({error}); delete it, and the next run that needs "
+                f"it makes it again"
+            ) from error
+
+    def _in_bytes_of(self, file: Path, path: str) -> Found:
+        suffix = PurePosixPath(path).suffix
+        if suffix == ".parquet":
+            return self._in_parquet(file)
+        if suffix == ".arrow":
+            return self._in_shard(file)
+        if suffix in DATABASES:
+            return self._in_bytes(file, self._bytes)
+        if suffix == ".safetensors":
+            return frozenset()  # numbers only, by row; tasks/upkeep/forget.py deletes those that have a row of anybody
+        if path.startswith("exports/") and suffix == ".json":
+            return self._in_manifest(file)
+        if suffix == ".json" or path.startswith("cache/"):
+            return self._in_json(file)
+        return self._in_bytes(file, self._words)
+
+    def in_text(self, text: str) -> Found:
+        """Who is named by a text, as a whole or, where the id is long enough, as a word of it."""
+        found = [named for id_ in (text, PurePosixPath(text).stem) for named in self._kinds.get(id_, ())]
+        return frozenset(found) | self._matched(self._words, text.encode(errors="replace"))
+
+    def in_value(self, value: Any) -> Found:
+        """Who is named in a JSON value by one of its texts; a text that is itself JSON is read as such."""
+        return frozenset().union(*(self.in_text(text) for text in _texts_of(value)))
+
+    def _in_parquet(self, file: Path) -> Found:
+        found: Found = frozenset()
+        with pq.ParquetFile(file, memory_map=True) as parquet:
+            names = [field.name for field in parquet.schema_arrow if _is_text(field.type)]
+            for batch in parquet.iter_batches(columns=names):
+                for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                    found |= self._in_column(name, column)
+        return found
+
+    def _in_column(self, name: str, column: pa.Array) -> Found:
+        if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
+            column = column.flatten()
+        values = pc.unique(column).drop_null()
+        kinds, is_id = _kinds_in(name)
+        if is_id:
+            return self._equal(values, kinds)
+        return frozenset(named for text in values.to_pylist() for named in self.in_text(text) if named[0] in kinds)
+
+    def _equal(self, values: pa.Array, kinds: Iterable[str]) -> Found:
+        found = set()
+        for kind in kinds:
+            wanted = pa.array(sorted(self.gone.get(kind, ())), values.type)
+            found |= {(kind, id_) for id_ in values.filter(pc.is_in(values, wanted)).to_pylist()}
+        return frozenset(found)
+
+    def _in_shard(self, file: Path) -> Found:
+        with pa.memory_map(str(file)) as source:
+            return self._equal(pa.ipc.open_file(source).get_batch(0)["image_id"], ["image"])
+
+    def _in_json(self, file: Path) -> Found:
+        try:
+            return self.in_value(json.loads(file.read_bytes()))
+        except ValueError:
+            return self._in_bytes(file, self._words)
+
+    def _in_manifest(self, file: Path) -> Found:
+        """Only its ingest report holds words of the source; the others are ours, and a user may be called `images`."""
+        ingest = json.loads(file.read_bytes()).get("ingest", {})
+        named = [
+            ingest.get("unknown_files", []),
+            *(table["unknown_columns"] for table in ingest.get("tables", {}).values()),
+        ]
+        return self.in_value(named)
+
+    def _in_bytes(self, file: Path, pattern: re.Pattern[bytes] | None) -> Found:
+        if pattern is None or not file.stat().st_size:
+            return frozenset()
+        with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return self._matched(pattern, content)
+
+    def _matched(self, pattern: re.Pattern[bytes] | None, content: Any) -> Found:
+        if pattern is None:
+            return frozenset()
+        ids = {self._id_of[match[0]] for match in pattern.finditer(content)}
+        return frozenset(named for id_ in ids for named in self._kinds[id_])
+
+
+def _spellings(id_: str) -> set[str]:
+    """An id as plain text, JSON (in JSON), HTML and addresses write it."""
+    once = json.dumps(id_)[1:-1]
+    escaped = html.escape(id_, quote=False)
+    quoted = {html.escape(id_), escaped, escaped.replace("'", "&#39;").replace('"', "&#34;")}
+    return {id_, once, json.dumps(once)[1:-1], quote(id_), *quoted}
+
+
+def _any_of(texts: list[bytes], around: bytes) -> re.Pattern[bytes] | None:
+    return re.compile(around % (b"(?:" + b"|".join(map(re.escape, texts)) + b")")) if texts else None
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    inner = type_.value_type if pa.types.is_list(type_) or pa.types.is_large_list(type_) else type_
+    return bool(pa.types.is_string(inner) or pa.types.is_large_string(inner))
+
+
+def _kinds_in(column: str) -> tuple[list[str], bool]:
+    """Whom a column may name, and whether its cells are ids and nothing else."""
+    for kind in NAMED_IN:
+        if column in (*NAMED_IN[kind], *CLEARED_IN[kind]):
+            return [kind], True
+    if column in COMMON_TO_IMAGES:
+        return ["image"], True
+    return ([], True) if column in NO_IDS else (list(NAMED_IN), False)
+
+
+def _texts_of(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _texts_of(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts_of(item)
+    elif isinstance(value, str):
+        yield value
+        if value[:1] in ("{", "["):
+            with suppress(ValueError):
+                yield from _texts_of(json.loads(value))

@@ -1,0 +1,1 @@
+"""The demo community: users of several tastes, drawn pictures, growth night by night."""

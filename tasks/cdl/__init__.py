@@ -1,0 +1,1 @@
+"""CDL's audited chain: inputs, signals, negatives, triplets, training, embeddings."""

@@ -1,0 +1,45 @@
+"""Which images may be a user's negatives, counted for audit."""
+
+import numpy as np
+
+from models.cdl import negatives
+from models.cdl.negatives import Assignment, NegativeConfig
+from storage import parquet, tables
+from storage.refs import Ref
+from storage.roots import Root
+from tasks.cdl.signals import SignalTables, read_signals
+from tasks.runtime.caching import stage
+
+
+@stage
+def assign_negatives(given: SignalTables, config: NegativeConfig, root: Root) -> Ref:
+    """The audit table of the negative assignment (CDL, section 5)."""
+    known = read_signals(given, root)
+    assignment = negatives.assign(known.signals, config)
+    return parquet.write(
+        tables.NEGATIVES,
+        {
+            "user_id": known.users,
+            "num_favorites": assignment.num_favorites,
+            "num_tagged": assignment.num_tagged,
+            "num_contacts": assignment.num_contacts,
+            "num_groups": assignment.num_groups,
+            "num_negatives": assignment.num_negatives,
+            "dropped": assignment.dropped_names(),
+            "reason": assignment.reason,
+        },
+        root,
+    )
+
+
+def read_assignment(audit: Ref, config: NegativeConfig, root: Root) -> Assignment:
+    """The assignment that the audit table holds, users in the order of their ids."""
+    rows = parquet.read(audit, root)
+    sizes = {
+        name: rows[name].to_numpy()
+        for name in ("num_favorites", "num_tagged", "num_contacts", "num_groups", "num_negatives")
+    }
+    fallen = [0 if name == "none" else name.count("+") + 1 for name in rows["dropped"].to_pylist()]
+    return Assignment(
+        **sizes, dropped=np.array(fallen, np.int8), reason=rows["reason"].to_numpy(), drop_order=config.drop_order
+    )

@@ -1,0 +1,145 @@
+"""All that a community's tables tell a system, as matrices over one numbering of users and images."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from scipy.sparse import csr_array, eye_array
+
+from models.community import Community, Pixels
+from models.content.profiles import bag_of_clusters
+from storage import matrices, parquet
+from storage.matrices import Ids
+from storage.refs import Ref
+from storage.roots import Root
+from storage.shards import Shards
+from tasks.data.profiles import Profiles, read_profiles
+from tasks.data.tags import labels_of
+
+TABLES = ("users", "images", "image_tags", "user_tags", "contacts", "memberships")
+LEAST_IMAGES = 2  # a word of one title alone tells nothing of another image
+YEAR = r"\(((?:1[89]|20)\d\d)\)"  # a title such as "Alien (1979)": years near it are words too
+NEAR_YEARS = 4  # so that titles share the more of them the closer they are
+
+
+@dataclass(frozen=True)
+class Clustered:
+    """Profiles, and the tag clusters that they are bags of."""
+
+    profiles: Profiles
+    clusters: Ref
+
+
+@dataclass(frozen=True)
+class CommunityTables:
+    """What a community is read from. A signal that no system at hand asks for is left out: no shards, or None."""
+
+    table: dict[str, Ref]  # as ingested
+    training: Ref  # the favorites that are not held out
+    pixels: list[Ref] = field(default_factory=list)
+    features: list[Ref] = field(default_factory=list)
+    clustered: Clustered | None = None
+
+    def restricted(self, signals: set[str]) -> "CommunityTables":
+        """Without what only other systems asked for, so that those do not decide whether this one runs again."""
+        return replace(
+            self,
+            table={name: self.table[name] for name in TABLES},
+            pixels=self.pixels if "pixels" in signals else [],
+            features=self.features if "features" in signals else [],
+            clustered=self.clustered if "profiles" in signals else None,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """The community, and the ids that its rows and columns stand for."""
+
+    users: Ids
+    images: Ids
+    community: Community
+
+
+def read_community(given: CommunityTables, root: Root) -> Known:
+    """All users and all images, the training favorites, and whatever else the source tells."""
+    table = {name: parquet.read(given.table[name], root) for name in TABLES}
+    training = parquet.read(given.training, root)
+    users, images = matrices.ids_of(table["users"]["user_id"]), matrices.ids_of(table["images"]["image_id"])
+    image_tags, user_tags, contacts, memberships = (
+        table[name] for name in ("image_tags", "user_tags", "contacts", "memberships")
+    )
+    tags, groups = matrices.ids_of(image_tags["tag"], user_tags["tag"]), matrices.ids_of(memberships["group_id"])
+    owner_I = np.full(len(images), -1, np.int64)
+    owner_I[matrices.rows_of(table["images"]["image_id"], images)] = matrices.rows_of(
+        table["images"]["owner_id"], users
+    )
+    known = Community(
+        favorites_UI=matrices.incidence(training["user_id"], training["image_id"], users, images),
+        favorited_at_UI=matrices.seconds_of(training, users, images),
+        user_tags_UT=matrices.incidence(user_tags["user_id"], user_tags["tag"], users, tags, user_tags["count"]),
+        image_tags_IT=matrices.incidence(image_tags["image_id"], image_tags["tag"], images, tags),
+        words_IW=_words(table["images"], images),
+        contacts_UU=matrices.incidence(contacts["user_id"], contacts["contact_id"], users, users),
+        memberships_UG=matrices.incidence(memberships["user_id"], memberships["group_id"], users, groups),
+        owner_I=owner_I,
+        features_If=read_features(given.features, images, root),
+        pixels=_pixels(given.pixels, images, root),
+        **(_profiles(given.clustered, users, images, image_tags, root) if given.clustered else {}),
+    )
+    return Known(users, images, known)
+
+
+def title_words(images_table: pa.Table) -> pa.Table:
+    """The lowercase words of the titles, and the years near one in brackets: columns image_id and word."""
+    titles = pl.DataFrame({"image_id": images_table["image_id"], "title": images_table["title"]}).drop_nulls()
+    title = pl.col("title").str.to_lowercase()
+    year = pl.col("title").str.extract(YEAR).cast(pl.Int32)
+    near = [pl.format("near {}", year + step) for step in range(-NEAR_YEARS, NEAR_YEARS + 1)]
+    words = titles.select("image_id", word=pl.concat_list(title.str.extract_all(r"[\p{L}\p{N}]+"), *near))
+    return words.explode("word").drop_nulls().unique().to_arrow()
+
+
+def _words(images_table: pa.Table, images: Ids) -> csr_array:
+    """The words of the titles that several images share."""
+    every = pl.DataFrame(title_words(images_table))
+    words = every.filter(pl.len().over("word") >= LEAST_IMAGES).to_arrow()
+    return matrices.incidence(words["image_id"], words["word"], images, matrices.ids_of(words["word"]))
+
+
+def read_features(packed: list[Ref], images: Ids, root: Root) -> np.ndarray | None:
+    """float32 (I, f); a row of zeros for an image without a feature."""
+    if not packed:
+        return None
+    shards = Shards.open(packed, root)
+    row = matrices.rows_of(pa.array(shards.ids, pa.string()), images)
+    features_If = np.zeros((len(images), *shards.shape), np.float32)
+    features_If[row[row >= 0]] = shards.gather(np.flatnonzero(row >= 0))
+    return features_If
+
+
+def _pixels(packed: list[Ref], images: Ids, root: Root) -> Pixels | None:
+    if not packed:
+        return None
+    shards = Shards.open(packed, root)
+    place_I = matrices.rows_of(pa.array(images, pa.string()), shards.ids)
+    return Pixels(shards.shape[0], place_I >= 0, lambda rows: shards.gather(place_I[rows]))
+
+
+def _profiles(clustered: Clustered, users: Ids, images: Ids, image_tags: pa.Table, root: Root) -> dict[str, csr_array]:
+    """The users' bags of clusters, those of the images, and what negatives go by."""
+    profiles, num_clusters = clustered.profiles, clustered.profiles.num_clusters
+    ids, profiles_PC = read_profiles(profiles.profiles, num_clusters, root)
+    interests, carried = parquet.read(profiles.interests, root), parquet.read(profiles.carried, root)
+    names = matrices.ids_of(interests["tag"], carried["tag"])
+    if profiles.of == "tags":
+        tokens = matrices.ids_of(image_tags["tag"])
+        counts_IT = matrices.incidence(image_tags["image_id"], image_tags["tag"], images, tokens)
+    else:
+        tokens, counts_IT = images, csr_array(eye_array(len(images), dtype=np.float32, format="csr"))
+    return {
+        "profiles_UC": csr_array(profiles_PC[matrices.rows_of(pa.array(users, pa.string()), ids)]),
+        "image_bags_IC": bag_of_clusters(counts_IT, labels_of(clustered.clusters, tokens, root), num_clusters),
+        "interests_UT": matrices.incidence(interests["user_id"], interests["tag"], users, names, interests["count"]),
+        "carried_IT": matrices.incidence(carried["image_id"], carried["tag"], images, names),
+    }

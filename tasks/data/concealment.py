@@ -1,0 +1,95 @@
+"""Favorites concealed before anything is learned, for the evaluation."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from models.evaluation import protocols
+from models.evaluation.protocols import ProtocolConfig
+from storage import matrices, parquet, tables
+from storage.refs import Ref
+from storage.roots import Root
+from tasks.runtime.caching import stage
+
+Order = Literal["latest", "random"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConcealmentConfig:
+    """Which of a test user's favorites the night conceals.
+
+    Lists are for what comes next, and `tastegraph` learns what comes next where times are told: measured on favorites
+    from anywhere in a history it would look a third worse than it is.
+    """
+
+    order: Order = "latest"  # latest: where the source tells every time, else random; random: as in the paper
+
+
+@dataclass(frozen=True)
+class Split:
+    """The favorites to learn from, those concealed, and how they were chosen."""
+
+    training: Ref
+    concealed: Ref
+    thresholds: ProtocolConfig  # as given, or lowered to the community's size
+    order: Order = "random"  # as given, or random for want of times; runs of earlier versions do not tell
+
+
+def split_favorites(
+    favorites_table: Ref, kept: Split | None, config: ProtocolConfig, concealment: ConcealmentConfig, root: Root
+) -> Split:
+    """The split that a kept model was measured on, where there is one, else one that is drawn."""
+    if kept is None:
+        return conceal_favorites(favorites_table, config, concealment, root)
+    return keep_concealed(favorites_table, kept, root)
+
+
+@stage
+def conceal_favorites(
+    favorites_table: Ref, config: ProtocolConfig, concealment: ConcealmentConfig, root: Root
+) -> Split:
+    """Set favorites of the test users aside (CDL, section 6.1.1)."""
+    favorites = parquet.read(favorites_table, root)
+    users = matrices.ids_of(favorites["user_id"])
+    images = matrices.ids_of(favorites["image_id"])
+    favorites_UI = matrices.incidence(favorites["user_id"], favorites["image_id"], users, images)
+    times_UI = matrices.seconds_of(favorites, users, images) if concealment.order == "latest" else None
+    split = protocols.conceal(favorites_UI, config, times_UI)
+    concealed = _keys(split.concealed)
+    row = matrices.rows_of(favorites["user_id"], users) * len(images) + matrices.rows_of(favorites["image_id"], images)
+    training = favorites.filter(~np.isin(row, concealed))
+    return Split(
+        parquet.write(tables.FAVORITES, training, root),
+        parquet.write(
+            tables.CONCEALED,
+            {"user_id": users[concealed // len(images)], "image_id": images[concealed % len(images)]},
+            root,
+        ),
+        split.thresholds,
+        "random" if times_UI is None else "latest",
+    )
+
+
+@stage
+def keep_concealed(favorites_table: Ref, kept: Split, root: Root) -> Split:
+    """The split of an earlier night on tonight's favorites: what its model has not seen stays concealed.
+
+    Drawn anew, the test would ask for favorites that the model has learned from. The protocols ask for equally many of
+    each user, so whoever lost one, or left, is not tested any more.
+    """
+    favorites, before = parquet.read(favorites_table, root), parquet.read(kept.concealed, root)
+    users, images = matrices.ids_of(favorites["user_id"]), matrices.ids_of(favorites["image_id"])
+    row = matrices.rows_of(favorites["user_id"], users) * len(images) + matrices.rows_of(favorites["image_id"], images)
+    still = np.intersect1d(_keys(matrices.incidence(before["user_id"], before["image_id"], users, images)), row)
+    has_all_U = np.bincount(still // len(images), minlength=len(users)) == kept.thresholds.num_concealed
+    is_concealed = np.isin(row, still[has_all_U[still // len(images)]])
+    pairs = favorites.filter(is_concealed).select(["user_id", "image_id"])
+    training = parquet.write(tables.FAVORITES, favorites.filter(~is_concealed), root)
+    return replace(kept, training=training, concealed=parquet.write(tables.CONCEALED, pairs, root))
+
+
+def _keys(pairs_UI: csr_array) -> np.ndarray:
+    pairs = pairs_UI.tocoo()
+    return np.asarray(pairs.coords[0].astype(np.int64) * pairs_UI.shape[1] + pairs.coords[1])

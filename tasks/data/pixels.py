@@ -1,0 +1,142 @@
+"""Pictures to packed shards of pixels."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from prefect import unmapped
+
+from storage import images, matrices, parquet, shards, tables
+from storage.images import ImageConfig
+from storage.refs import Ref
+from storage.roots import Root
+from storage.shards import Shards
+from storage.sources.directory import IngestConfig, SourceError
+from tasks.runtime import ledger
+from tasks.runtime.caching import code_version, digest, stage, unsearched
+from tasks.runtime.progress import Progress
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The pictures of one shard; a version changes whenever the bytes of its picture do."""
+
+    ids: list[str]
+    paths: list[str]
+    versions: list[str]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A shard of pixels, and the files that it was made of."""
+
+    pixels: Ref | None  # None where no picture could be decoded
+    pictures: Ref
+
+
+@dataclass(frozen=True)
+class Shard(Packed):
+    """The same, and the pictures that could not be decoded."""
+
+    rejected: list[dict[str, Any]]
+
+
+def decoding(config: ImageConfig) -> str:
+    """A digest of all that a picture's pixels hang on, but its bytes."""
+    return digest([code_version(images.__name__), config])
+
+
+def plan_shards(images_table: Ref, source: Root, config: ImageConfig, root: Root) -> list[Batch]:
+    """Which pictures go into which shard. Looks at every file's version, so it is no cached stage."""
+    rows = parquet.read(images_table, root, ["image_id", "path"])
+    rows = rows.filter(rows["path"].is_valid())
+    ids, paths = rows["image_id"].to_pylist(), rows["path"].to_pylist()
+    versions = images.versions(source, paths)
+    return [
+        Batch(ids[part], paths[part], [versions[path] for path in paths[part]])
+        for part in shards.cut(ids, config.shard_images)
+    ]
+
+
+def decode_all(
+    batches: Sequence[Batch], source: Root, config: ImageConfig, root: Root, last: Sequence[Packed] = ()
+) -> list[Shard]:
+    """Every shard of the community's pictures, each a cached task run of its own.
+
+    Args:
+        last: shards that an earlier night made by the same settings; what stands in one is not decoded again.
+    """
+    spans = [parquet.read(shard.pictures, root, ["image_id"])["image_id"] for shard in last]
+    ends = [(ids[0].as_py(), ids[len(ids) - 1].as_py()) for ids in spans]
+    near = [
+        [
+            shard
+            for shard, (first, end) in zip(last, ends, strict=True)
+            if first <= batch.ids[-1] and batch.ids[0] <= end
+        ]
+        for batch in batches
+    ]
+    fixed = [unmapped(item) for item in (source, config, root)]
+    each, close = ([unsearched(item) for item in items] for items in (batches, near))
+    return list(decode_images.map(each, *fixed, close).result())
+
+
+@stage
+def quarantine_pictures(quarantine: Ref, shards: list[Shard], config: IngestConfig, root: Root) -> Ref:
+    """QUARANTINE with the pictures that could not be decoded. Raises SourceError where they are too many."""
+    rejected = [item for shard in shards for item in shard.rejected]
+    num_pictures = len(rejected) + sum(shard.pixels.rows for shard in shards if shard.pixels)
+    if len(rejected) > config.max_quarantined_share * num_pictures:
+        reasons = ", ".join(
+            f"{count} {reason}" for reason, count in Counter(i["reason"] for i in rejected).most_common()
+        )
+        raise SourceError(
+            f"{len(rejected)} of {num_pictures} pictures cannot be decoded ({reasons}), more than the share of "
+            f"{config.max_quarantined_share} that is allowed; correct the source, or raise ingest.max_quarantined_share"
+        )
+    rows = [{"table": "images", "row": None, "reason": item["reason"], "value": item["value"]} for item in rejected]
+    pictures = parquet.conform(tables.QUARANTINE, pa.Table.from_pylist(rows, tables.QUARANTINE.schema))
+    together = pa.concat_tables([parquet.read(quarantine, root).cast(pictures.schema), pictures])
+    return parquet.write(tables.QUARANTINE, together, root)
+
+
+@stage
+def decode_images(batch: Batch, source: Root, config: ImageConfig, root: Root, last: list[Packed]) -> Shard:
+    """Decode and resize a batch of pictures once."""
+    known, refused = _known(batch, last, root)
+    progress = Progress("decode-images", len(batch.ids), "pictures of the shard")
+    progress.advance(len(refused))
+    rows = [row for row, image_id in enumerate(batch.ids) if image_id not in refused]
+    ids, paths = [batch.ids[row] for row in rows], [batch.paths[row] for row in rows]
+    pixels, rejected = images.pack(ids, paths, source, config, root, progress.advance, known)
+    num_fetched = len(ids) - len(known)
+    ledger.count("images fetched", num_fetched)
+    ledger.count("images decoded", num_fetched - len(rejected))
+    rejected = sorted([*refused.values(), *rejected], key=lambda item: item["image_id"])
+    reason_of = {item["image_id"]: item["reason"] for item in rejected}
+    reasons = pa.array([reason_of.get(image_id) for image_id in batch.ids], pa.string())
+    columns = {"image_id": batch.ids, "path": batch.paths, "version": batch.versions, "reason": reasons}
+    return Shard(pixels, parquet.write(tables.PICTURES, columns, root), rejected)
+
+
+def _known(batch: Batch, last: list[Packed], root: Root) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Of the pictures whose file has not changed: the pixels by id, and the quarantine rows of those that have none."""
+    wanted = pl.LazyFrame({"image_id": batch.ids, "path": batch.paths, "version": batch.versions})
+    pixels: dict[str, np.ndarray] = {}
+    refused: dict[str, Any] = {}
+    for shard in last:
+        seen = parquet.scan(shard.pictures, root)
+        same = seen.join(wanted, on=["image_id", "path", "version"], how="semi").collect()
+        for row in same.filter(pl.col("reason").is_not_null()).to_dicts():
+            told = {"table": "images", "image_id": row["image_id"], "reason": row["reason"], "value": row["path"]}
+            refused[row["image_id"]] = told
+        if shard.pixels:
+            packed = Shards.open([shard.pixels], root)
+            wanted_ids = same.filter(pl.col("reason").is_null())["image_id"].sort().to_numpy()
+            rows = np.flatnonzero(matrices.rows_of(pa.array(packed.ids), wanted_ids) >= 0)
+            pixels |= dict(zip(packed.ids[rows], packed.gather(rows), strict=True))
+    return pixels, refused

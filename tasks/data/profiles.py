@@ -1,0 +1,154 @@
+"""User profiles and interests, and the images' inputs that are made of the same clusters."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from scipy.sparse import csr_array
+
+from models.content import profiles
+from models.content.profiles import InterestConfig
+from storage import matrices, parquet, tables
+from storage.matrices import Ids
+from storage.refs import Ref
+from storage.roots import Root
+from tasks.data.tags import Vectors, Vocabulary, labels_of
+from tasks.runtime.caching import stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabularyConfig:
+    """What an interest names."""
+
+    interests_of: Literal["tags", "clusters"] = "tags"  # raw tags are the paper's wording
+
+    def __post_init__(self) -> None:
+        if self.interests_of not in ("tags", "clusters"):
+            raise ValueError(f"vocabulary.interests_of is {self.interests_of!r}; choose tags or clusters")
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """Profiles, interests, and which image carries what an interest names."""
+
+    of: Vocabulary
+    profiles: Ref
+    interests: Ref
+    carried: Ref  # rows of IMAGE_TAGS: raw tags, or "cluster n"
+    num_clusters: int
+    num_from_own_tags: int
+    num_from_favorites: int
+
+
+@dataclass(frozen=True)
+class ProfileTables:
+    """What profiles are made of."""
+
+    users: Ref
+    image_tags: Ref
+    user_tags: Ref
+    training: Ref  # the favorites that are not concealed
+
+    @classmethod
+    def of(cls, table: dict[str, Ref], training: Ref) -> "ProfileTables":
+        """These among the tables of a community."""
+        return cls(table["users"], table["image_tags"], table["user_tags"], training)
+
+
+@stage
+def build_profiles(
+    vectors: Vectors,
+    clusters: Ref,
+    given: ProfileTables,
+    vocabulary: VocabularyConfig,
+    config: InterestConfig,
+    root: Root,
+) -> Profiles:
+    """Bag of clusters and interests of every user (CDL, section 5).
+
+    A user without tags of their own has those of the images they favorited; in a community without tags, the
+    favorited images themselves take the tags' place, and an interest is a cluster of them.
+    """
+    users = matrices.ids_of(parquet.read(given.users, root, ["user_id"])["user_id"])
+    favorites, image_tags = parquet.read(given.training, root), parquet.read(given.image_tags, root)
+    if vectors.of == "tags":
+        user_tags = parquet.read(given.user_tags, root)
+        tokens = matrices.ids_of(image_tags["tag"], user_tags["tag"])
+        images = matrices.ids_of(image_tags["image_id"], favorites["image_id"])
+        counts_UT, is_own = profiles.tag_counts(
+            matrices.incidence(user_tags["user_id"], user_tags["tag"], users, tokens, user_tags["count"]),
+            matrices.incidence(favorites["user_id"], favorites["image_id"], users, images),
+            matrices.incidence(image_tags["image_id"], image_tags["tag"], images, tokens),
+        )
+    else:
+        tokens = matrices.ids_of(favorites["image_id"])
+        counts_UT = matrices.incidence(favorites["user_id"], favorites["image_id"], users, tokens)
+        is_own = np.zeros(len(users), bool)
+    labels = labels_of(clusters, tokens, root)
+    bags_UC = profiles.bag_of_clusters(counts_UT, labels, clusters.rows)
+    if vectors.of == "tags" and vocabulary.interests_of == "tags":
+        interest_counts, names, carried = counts_UT, tokens, given.image_tags
+    else:
+        names = np.array([f"cluster {cluster}" for cluster in range(clusters.rows)], object)
+        interest_counts = counts_UT @ _one_hot(labels, clusters.rows)
+        carried = _carried(vectors, image_tags, tokens, labels, names, root)
+    has_profile = np.diff(bags_UC.indptr) > 0
+    return Profiles(
+        vectors.of,
+        _write_profiles(users, bags_UC, root),
+        _write_interests(users, names, csr_array(interest_counts), config, root),
+        carried,
+        clusters.rows,
+        int((is_own & has_profile).sum()),
+        int((~is_own & has_profile).sum()),
+    )
+
+
+def read_profiles(profiles_table: Ref, num_clusters: int, root: Root) -> tuple[Ids, csr_array]:
+    """The users' ids and their profiles, float32 (U, C)."""
+    rows = parquet.read(profiles_table, root).combine_chunks()
+    clusters, weights = rows["clusters"].combine_chunks(), rows["weights"].combine_chunks()
+    matrix = csr_array(
+        (weights.flatten().to_numpy(), clusters.flatten().to_numpy(), clusters.offsets.to_numpy()),
+        shape=(len(rows), num_clusters),
+    )
+    return rows["user_id"].to_numpy(), matrix
+
+
+def _write_profiles(users: Ids, bags_UC: csr_array, root: Root) -> Ref:
+    offsets = pa.array(bags_UC.indptr.astype(np.int32))
+    columns = {
+        "user_id": users,
+        "clusters": pa.ListArray.from_arrays(offsets, pa.array(bags_UC.indices.astype(np.int32))),
+        "weights": pa.ListArray.from_arrays(offsets, pa.array(bags_UC.data.astype(np.float32))),
+    }
+    return parquet.write(tables.PROFILES, columns, root)
+
+
+def _write_interests(users: Ids, names: Ids, counts_UT: csr_array, config: InterestConfig, root: Root) -> Ref:
+    counts, lift = profiles.interests(counts_UT, config)
+    pairs = counts.tocoo()
+    columns = {
+        "user_id": users[pairs.coords[0]],
+        "tag": names[pairs.coords[1]],
+        "count": pairs.data.astype(np.int64),
+        "lift": lift.tocoo().data,
+    }
+    return parquet.write(tables.INTERESTS, columns, root)
+
+
+def _carried(vectors: Vectors, image_tags: pa.Table, tokens: Ids, labels: np.ndarray, names: Ids, root: Root) -> Ref:
+    """Which image carries which cluster: by its tags, or as itself where images are the vocabulary."""
+    if vectors.of == "tags":
+        label = labels[matrices.rows_of(image_tags["tag"], tokens)]
+        image = image_tags["image_id"].to_numpy()
+    else:
+        label, image = labels, tokens
+    pairs = pa.table({"image_id": image[label >= 0], "tag": names[label[label >= 0]]})
+    return parquet.write(tables.IMAGE_TAGS, pairs.group_by(["image_id", "tag"]).aggregate([]), root)
+
+
+def _one_hot(labels: np.ndarray, num_clusters: int) -> csr_array:
+    known = np.flatnonzero(labels >= 0)
+    return csr_array((np.ones(len(known), np.float32), (known, labels[known])), shape=(len(labels), num_clusters))

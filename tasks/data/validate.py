@@ -1,0 +1,32 @@
+"""What the nightly run would make of a source, without keeping anything."""
+
+import tempfile
+from collections import Counter
+from typing import Any
+
+from storage import parquet, tables
+from storage.images import ImageConfig
+from storage.roots import Root
+from storage.sources import directory
+from storage.sources.directory import IngestConfig
+from tasks.data.pixels import decode_images, plan_shards, quarantine_pictures
+
+
+def validate(source: Root, ingest: IngestConfig, images: ImageConfig) -> dict[str, Any]:
+    """The ingest report, pictures that cannot be decoded included. Raises SourceError where the night would refuse."""
+    community = directory.ingest(source, ingest)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Root(folder)
+        table = parquet.write(tables.IMAGES, community.tables["images"], root)
+        quarantine = parquet.write(tables.QUARANTINE, community.quarantine, root)
+        shards = [
+            decode_images.fn(batch, source, images, root, []) for batch in plan_shards(table, source, images, root)
+        ]
+        quarantine_pictures.fn(quarantine, shards, ingest, root)
+    pictures = Counter(item["reason"] for shard in shards for item in shard.rejected)
+    report = community.report
+    report["pictures"] = {
+        "decoded": sum(shard.pixels.rows for shard in shards if shard.pixels),
+        "quarantined": dict(sorted(pictures.items())),
+    }
+    return report

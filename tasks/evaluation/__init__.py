@@ -1,0 +1,1 @@
+"""Splits, figures of one system, comparisons of many, and tuning."""

@@ -1,0 +1,96 @@
+"""The systems of a comparison side by side: all figures in one table, and each system against the best other one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from models.evaluation import metrics
+from storage import parquet, tables
+from storage.refs import Ref
+from storage.roots import Root
+from tasks.evaluation.measure import Scored
+from tasks.evaluation.splits import Round
+from tasks.runtime.caching import stage
+
+FIGURE = ["protocol", "slice", "metric", "k"]
+
+
+@dataclass(frozen=True)
+class Standings:
+    """RESULTS and COMPARISONS of all systems; and USER_METRICS of each, the figures that were compared."""
+
+    results: Ref
+    comparisons: Ref
+    users: dict[str, Ref]
+
+
+@stage
+def gather(scored: list[Scored], round_: Round, root: Root) -> Standings:
+    """All figures, and paired tests over users on the figures that count most: each user's mean over the seeds."""
+    measured = [item for item in scored if item.figures and item.per_user]
+    if not measured:
+        raise ValueError("no system could be measured: each failed or lacks a signal, as the lines above say")
+    results = [parquet.scan(item.figures, root) for item in measured if item.figures]
+    per_user = pl.concat(
+        [
+            parquet.scan(item.per_user, root)
+            .filter(pl.col("metric").is_in(_counting(round_)) & (pl.col("k") == round_.k))
+            .with_columns(system=pl.lit(item.system))
+            for item in measured
+            if item.per_user
+        ]
+    )
+    means = per_user.group_by([*FIGURE, "system", "user_id"]).agg(pl.col("value").mean()).collect()
+    return Standings(
+        parquet.write(tables.RESULTS, pl.concat(results).collect(), root),
+        parquet.write(tables.COMPARISONS, against_the_best(means), root),
+        {str(name): parquet.write(tables.USER_METRICS, of_one, root) for (name,), of_one in means.group_by("system")},
+    )
+
+
+def _counting(round_: Round) -> list[str]:
+    return ["ndcg", "recall"] if round_.metric == "ndcg" else [round_.metric]
+
+
+def against_the_best(means: pl.DataFrame) -> pl.DataFrame:
+    """COMPARISONS: each system against the best of the others, on each figure of USER_METRICS and `system`.
+
+    Raises ValueError where a system lacks a user that another has: then they were not asked for the same.
+    """
+    rows = [
+        {**dict(zip(FIGURE, place, strict=True)), **row}
+        for place, figure in means.sort("user_id", "system").group_by(FIGURE, maintain_order=True)
+        for row in _of_figure(figure)
+    ]
+    return pl.DataFrame(rows, schema=pl.Schema(tables.COMPARISONS.schema))
+
+
+def _of_figure(figure: pl.DataFrame) -> list[dict[str, Any]]:
+    wide = figure.pivot(on="system", index="user_id", values="value").drop("user_id")
+    if lacking := [name for name in wide.columns if wide[name].null_count()]:
+        raise ValueError(
+            f"{', '.join(lacking)}: without a figure of users whom other systems have one of, among {len(wide)} users; "
+            f"compare systems on one split"
+        )
+    leaders = sorted(sorted(wide.columns), key=lambda name: -float(wide[name].to_numpy().mean()))
+    if len(leaders) < 2:
+        return []
+    values_US = wide.select(leaders).to_numpy()
+    other = np.where(np.arange(len(leaders)) == 0, 1, 0)  # the leader's best other is the second
+    intervals = metrics.bootstrap_columns(values_US)
+    tests = metrics.paired_tests(values_US - values_US[:, other])
+    return [
+        {
+            "system": leaders[place],
+            **intervals[place]._asdict(),
+            "other": leaders[other[place]],
+            "other_value": intervals[other[place]].value,
+            "difference": test.difference.value,
+            "difference_low": test.difference.low,
+            "difference_high": test.difference.high,
+            "p_value": test.p_value,
+        }
+        for place, test in enumerate(tests)
+    ]

@@ -1,0 +1,128 @@
+"""Whether a run may become current: table checks, metrics against chance, popularity and the last published run."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from storage import parquet, tables
+from storage.refs import Ref
+from storage.roots import Root
+from tasks.systems.scoring import system_of
+
+GATED = (("paper", "precision"), ("paper_matched", "precision"), ("full", "ndcg"))  # at the longest list measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateConfig:
+    """How strict the gate is."""
+
+    tolerance: float = 0.1  # how far, relatively, a metric may fall below the last published run's
+    below_popularity_stops: bool = False  # else it is a loud warning
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One check: `passed`, or what is wrong; a warning does not stop the run."""
+
+    name: str
+    passed: bool
+    is_warning: bool
+    message: str
+
+
+def gate(
+    system: str,
+    metrics: list[dict[str, Any]],
+    exports: dict[str, list[Ref]],
+    table: dict[str, Ref],
+    last: dict[str, Any] | None,
+    comparable: dict[str, Any],
+    config: GateConfig,
+    root: Root,
+) -> list[Outcome]:
+    """All outcomes. `last` is the manifest of the current run; it is compared where its `comparable` is equal.
+
+    What was published last is compared whatever system it was: another one may not do worse either.
+    """
+    outcomes = _check_tables(exports, table["favorites"], table["images"], root)
+    figures = {
+        (row["protocol"], row["metric"], row["k"], row["system"]): row["value"]
+        for row in metrics
+        if row["slice"] == "all"
+    }
+    if not figures:
+        outcomes.append(
+            Outcome("tested", False, True, "no user has enough favorites to be tested, so nothing is known")
+        )
+    for protocol, metric in GATED:
+        ks = [key[2] for key in figures if key[:2] == (protocol, metric)]
+        if not ks:
+            continue
+        k = max(ks)  # below 20 where the protocol was lowered to a small community
+        ours = figures[protocol, metric, k, system]
+        name = f"{protocol} {metric}@{k}"
+        chance, popularity = (figures[protocol, metric, k, floor] for floor in ("random", "popularity"))
+        outcomes.append(_at_least(f"{name} above random", ours, chance, is_warning=False))
+        outcomes.append(
+            _at_least(f"{name} above popularity", ours, popularity, is_warning=not config.below_popularity_stops)
+        )
+        if last and last["comparable"] == comparable:
+            before = [
+                row["value"]
+                for row in last["metrics"]
+                if (row["protocol"], row["metric"], row["k"], row["system"], row["slice"])
+                == (protocol, metric, k, system_of(last), "all")
+            ]
+            for value in before:
+                floor = value * (1 - config.tolerance)
+                outcomes.append(_at_least(f"{name} near run {last['run_id']}", ours, floor, is_warning=False))
+    return outcomes
+
+
+def _at_least(name: str, ours: float, floor: float, *, is_warning: bool) -> Outcome:
+    relation = "is not below" if ours >= floor else "is below"
+    return Outcome(name, ours >= floor, is_warning, f"{ours:.4f} {relation} {floor:.4f}")
+
+
+def _check_tables(exports: dict[str, list[Ref]], favorites: Ref, images: Ref, root: Root) -> list[Outcome]:
+    scanned = {name: pl.concat([parquet.scan(ref, root) for ref in refs]) for name, refs in exports.items() if refs}
+    lists = scanned["recommendations"]
+    known = parquet.scan(images, root).select("image_id")
+    outcomes = []
+    for table in tables.EXPORTS:
+        rows = scanned[table.name]
+        repeated = rows.group_by(table.key).len().filter(pl.col("len") > 1).select(pl.len())
+        outcomes.append(_none(f"{table.name}: one row per {', '.join(table.key)}", repeated))
+        name = "score" if "score" in table.schema.names else "embedding"
+        finite = (
+            pl.col(name).is_finite()
+            if name == "score"
+            else pl.col(name).arr.to_list().list.eval(pl.element().is_finite()).list.all()
+        )
+        outcomes.append(_none(f"{table.name}: every {name} is finite", rows.filter(~finite).select(pl.len())))
+    outcomes += [
+        _none(
+            "recommendations: one row per user_id, image_id",
+            lists.group_by("user_id", "image_id").len().filter(pl.col("len") > 1).select(pl.len()),
+        ),
+        _none(
+            "recommendations: no favorite is recommended",
+            lists.join(parquet.scan(favorites, root), on=["user_id", "image_id"], how="semi").select(pl.len()),
+        ),
+        _none("recommendations: every image exists", lists.join(known, on="image_id", how="anti").select(pl.len())),
+        _none(
+            "recommendations: ranks count from 1 without a gap",
+            lists.group_by("user_id")
+            .agg(pl.col("rank").max().alias("last"), pl.len().alias("rows"))
+            .filter(pl.col("last") != pl.col("rows"))
+            .select(pl.len()),
+        ),
+    ]
+    empty = lists.select(pl.len()).collect().item() == 0
+    return [*outcomes, Outcome("recommendations: not empty", not empty, False, "no row" if empty else "has rows")]
+
+
+def _none(name: str, counted: pl.LazyFrame) -> Outcome:
+    count = counted.collect().item()
+    return Outcome(name, count == 0, False, "holds" if count == 0 else f"{count} rows break it")

@@ -1,0 +1,294 @@
+"""What the report's page shows of a night: read the tables, choose, count."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from models.systems import SYSTEMS
+from storage import images, matrices, parquet
+from storage.refs import Ref
+from storage.roots import Root
+from storage.shards import Shards
+from tasks.night.gate import Outcome
+from tasks.night.records import CDLChain, Night, Tastes
+from tasks.pages.night import (
+    Cluster,
+    Distributions,
+    Gate,
+    Ingested,
+    Metric,
+    NegativesAudit,
+    Person,
+    Picture,
+    Recommendation,
+    Report,
+    Stage,
+    Training,
+    render,
+)
+from tasks.runtime.ledger import Line
+from tasks.systems.scoring import best_images, read_scorer
+
+NUM_PEOPLE = 12
+NUM_LIKES = 10
+NUM_GOT = 20
+NUM_CLUSTERS = 40
+THUMBNAIL_PX = 96
+
+
+def build(
+    night: Night,
+    metrics: list[dict[str, Any]],
+    outcomes: list[Outcome],
+    settings: dict[str, Any],
+    generated_at: str,
+    stages: Sequence[Line],
+    root: Root,
+) -> bytes:
+    """The page of one night."""
+    stopped = [outcome for outcome in outcomes if not outcome.passed and not outcome.is_warning]
+    warnings = [outcome for outcome in outcomes if not outcome.passed and outcome.is_warning]
+    name, chain = night.source.address.rstrip("/").rpartition("/")[2], night.tested.cdl
+    return render(
+        Report(
+            title=f"{name}, run {night.run.id}",
+            run_id=night.run.id,
+            source=night.source.address,
+            generated_at=datetime.fromisoformat(generated_at),
+            published=not stopped,
+            system=night.tested.model.system,
+            verdict=_verdict(night, stopped),
+            warnings=[f"{outcome.name}: {outcome.message}" for outcome in warnings],
+            gates=[
+                Gate(name=item.name, passed=item.passed, is_warning=item.is_warning, message=item.message)
+                for item in outcomes
+            ],
+            metrics=[Metric(**row) for row in metrics],
+            readings=_readings(night, root),
+            community=_community(night),
+            distributions=_distributions(night, root),
+            clusters=_clusters(night.tested.tastes.clusters, root),
+            negatives=_negatives(chain.audit, root) if chain else None,
+            training=Training(
+                loss=chain.trained.losses if chain else [],
+                settings=[
+                    (f"{section}.{key}", str(value))
+                    for section in (("model", "training", "triplets", "images") if chain else ("model", "images"))
+                    for key, value in settings[section].items()
+                    if key != "class"
+                ],
+            ),
+            stages=[Stage(name=line.stage, ran=line.ran, reused=line.reused, seconds=line.seconds) for line in stages],
+            people=_people(night, root),
+        )
+    )
+
+
+def _verdict(night: Night, stopped: list[Outcome]) -> str:
+    if stopped:
+        return f"{'; '.join(f'{outcome.name}: {outcome.message}' for outcome in stopped)}."
+    lists = sum(ref.rows for ref in night.exports["recommendations"])
+    return f"{lists:,} recommendations for {night.published.users.rows:,} users are current."
+
+
+def _readings(night: Night, root: Root) -> list[tuple[str, str]]:
+    """Which of several possible readings of the data this night took."""
+    thresholds, chain = night.split.thresholds, night.tested.cdl
+    which = {"latest": "the latest", "random": "drawn at random"}[night.split.order]
+    learned_from = "the favorites that were not concealed"
+    if night.published != night.tested.model:
+        learned_from = "all favorites; the figures are of the same system, fitted without those concealed"
+    return [
+        ("System", _system(night)),
+        ("Score", night.published.score_meaning),
+        ("Learned from", learned_from),
+        *_readings_of_tastes(night.tested.tastes),
+        (
+            "Test",
+            f"users with {thresholds.min_favorites} to {thresholds.max_favorites} favorites; "
+            f"{thresholds.num_concealed} of each, {which}, concealed before anything was learned, mixed with "
+            f"{thresholds.num_others} others: {night.split.concealed.rows:,} concealed favorites in all",
+        ),
+        *(_readings_of_cdl(chain, root) if chain else [("Image input", night.tested.image_input or "none")]),
+    ]
+
+
+def _system(night: Night) -> str:
+    name = night.published.system
+    source = "CDL (Lei et al., CVPR 2016)" if night.tested.cdl else SYSTEMS[name].source
+    return f"{name}: {source}"
+
+
+def _readings_of_tastes(tastes: Tastes) -> list[tuple[str, str]]:
+    vectors, profiles = tastes.vectors, tastes.profiles
+    vocabulary = (
+        "the community's tags"
+        if vectors.of == "tags"
+        else "the images themselves: there are no tags, so a user's training favorites form a sentence"
+    )
+    made_of = f"{profiles.num_from_favorites:,} users from their training favorites"
+    if vectors.of == "tags":
+        made_of = (
+            f"{profiles.num_from_own_tags:,} users from their own tags, "
+            f"{profiles.num_from_favorites:,} from the tags of the images they favorited"
+        )
+    unknown = f"; {vectors.out_of_vocabulary:,} out of vocabulary" if vectors.out_of_vocabulary else ""
+    return [
+        ("Clusters", f"{tastes.clusters.rows:,} clusters of {vectors.vectors.rows:,} vectors of {vocabulary}{unknown}"),
+        ("Profiles", made_of),
+    ]
+
+
+def _readings_of_cdl(chain: CDLChain, root: Root) -> list[tuple[str, str]]:
+    inputs = chain.inputs
+    usable = sum(shard.rows for shard in inputs.shards)
+    dropped = Counter(parquet.read(chain.audit, root, ["dropped"])["dropped"].to_pylist())
+    return [
+        (
+            "Image input",
+            f"{inputs.kind}; {usable:,} of {inputs.num_images:,} images have it, the others are left out "
+            f"(coverage: {', '.join(f'{kind} {count:,}' for kind, count in inputs.coverage.items())})",
+        ),
+        (
+            "Negatives",
+            "; ".join(
+                f"{count:,} users with every exclusion" if name == "none" else f"{count:,} users without {name}"
+                for name, count in sorted(dropped.items())
+            ),
+        ),
+        ("Triplets", f"{chain.triplets.rows:,}"),
+        ("Device", chain.trained.device),
+    ]
+
+
+def _community(night: Night) -> list[Ingested]:
+    rejected = Counter(item["reason"] for shard in night.shards for item in shard.rejected)
+    ingested = []
+    for name, ref in night.community.tables.items():
+        reasons = Counter(night.community.report["tables"][name]["quarantined"])
+        if name == "images":
+            reasons += rejected
+        ingested.append(Ingested(table=name, rows=ref.rows, quarantined=sorted(reasons.items())))
+    return ingested
+
+
+def _distributions(night: Night, root: Root) -> Distributions:
+    table = night.community.tables
+    profiles = night.tested.tastes.profiles
+    clusters = parquet.read(profiles.profiles, root, ["clusters"])["clusters"].combine_chunks().flatten().to_numpy()
+    users = parquet.scan(table["users"], root).select("user_id")
+
+    def per_user(ref: Ref) -> np.ndarray:
+        counts = parquet.scan(ref, root).group_by("user_id").len()
+        joined = users.join(counts, on="user_id", how="left").select(pl.col("len").fill_null(0)).collect()
+        return joined["len"].to_numpy().astype(np.int64)
+
+    return Distributions(
+        users_per_cluster=np.bincount(clusters, minlength=profiles.num_clusters),
+        favorites_per_user=per_user(table["favorites"]),
+        tags_per_user=per_user(table["user_tags"]) if table["user_tags"].rows else np.zeros(0, np.int64),
+    )
+
+
+def _clusters(clusters: Ref, root: Root) -> list[Cluster]:
+    rows = parquet.scan(clusters, root).select("cluster", "size", pl.col("tokens").list.head(12))
+    return [
+        Cluster(**row)
+        for row in rows.sort("size", "cluster", descending=[True, False]).head(NUM_CLUSTERS).collect().to_dicts()
+    ]
+
+
+def _negatives(audit: Ref, root: Root) -> NegativesAudit:
+    rows = parquet.read(audit, root)
+    sizes = {
+        item.name: rows[f"num_{item.name}" if item.name != "left" else "num_negatives"].to_numpy()
+        for item in fields(NegativesAudit)
+        if item.name in ("tagged", "contacts", "groups", "left")
+    }
+    dropped, without = Counter(rows["dropped"].to_pylist()), Counter(rows["reason"].drop_null().to_pylist())
+    return NegativesAudit(
+        **sizes,
+        dropped=sorted((name, count) for name, count in dropped.items() if name != "none"),
+        without=sorted(without.items()),
+    )
+
+
+def _people(night: Night, root: Root) -> list[Person]:
+    """Users who were tested, evenly spaced by id, with a list that may hold what was concealed from training."""
+    concealed, training = parquet.read(night.split.concealed, root), parquet.read(night.split.training, root)
+    tested = matrices.ids_of(concealed["user_id"])
+    tested = tested[np.unique(np.linspace(0, len(tested) - 1, NUM_PEOPLE).astype(int))] if len(tested) else tested
+    if not len(tested):
+        return []
+    scorer = read_scorer(night.tested.model, root)
+    image_ids = scorer.images
+    likes_UI = matrices.incidence(training["user_id"], training["image_id"], tested, image_ids)
+    concealed_UI = matrices.incidence(concealed["user_id"], concealed["image_id"], tested, image_ids)
+    rows, everything = matrices.rows_of(pa.array(tested, pa.string()), scorer.users), np.arange(len(image_ids))
+    best = best_images(scorer, rows, {"all": everything}, min(NUM_GOT, len(image_ids)), likes_UI)["all"]
+    likes = [likes_UI[[row]].indices[:NUM_LIKES] for row in range(len(tested))]
+    shown = np.unique(np.concatenate([*likes, best.rows[best.rows >= 0]]))
+    pictures = dict(zip(shown.tolist(), _pictures(image_ids[shown], night, root), strict=True))
+    interests = (
+        parquet.scan(night.tested.tastes.profiles.interests, root)
+        .filter(pl.col("user_id").is_in(tested.tolist()))
+        .sort("count", "lift", "tag", descending=[True, True, False])
+        .group_by("user_id", maintain_order=True)
+        .agg(pl.col("tag").head(12))
+        .collect()
+    )
+    interests_of = dict(zip(interests["user_id"], interests["tag"].to_list(), strict=True))
+    return [
+        Person(
+            user_id=user,
+            interests=interests_of.get(user, []),
+            likes=[pictures[image] for image in likes[row].tolist()],
+            got=[
+                Recommendation(
+                    picture=pictures[image], rank=rank + 1, score=float(score), concealed=bool(concealed_UI[row, image])
+                )
+                for rank, (image, score) in enumerate(zip(best.rows[row].tolist(), best.scores[row], strict=True))
+                if image >= 0
+            ],
+            num_concealed=concealed_UI[[row]].nnz,
+        )
+        for row, user in enumerate(tested)
+    ]
+
+
+def _pictures(ids: np.ndarray, night: Night, root: Root) -> list[Picture]:
+    wanted = pl.LazyFrame({"image_id": ids.tolist()})
+    tags = (
+        parquet.scan(night.community.tables["image_tags"], root).group_by("image_id").agg(pl.col("tag").sort().head(8))
+    )
+    rows = (
+        wanted.join(
+            parquet.scan(night.community.tables["images"], root).select("image_id", "title"), on="image_id", how="left"
+        )
+        .join(tags, on="image_id", how="left", maintain_order="left")
+        .collect()
+        .to_dicts()
+    )
+    jpegs: dict[str, bytes] = {}
+    pixels = [shard.pixels for shard in night.shards if shard.pixels]
+    if pixels:
+        shards = Shards.open(pixels, root)
+        found = np.flatnonzero(matrices.rows_of(pa.array(shards.ids), ids) >= 0)
+        for image_id, value in zip(shards.ids[found], shards.gather(found), strict=True):
+            jpegs[image_id] = images.thumbnail(value, THUMBNAIL_PX)
+    by_id = {row["image_id"]: row for row in rows}
+    return [
+        Picture(
+            image_id=image_id,
+            title=by_id[image_id]["title"],
+            tags=by_id[image_id]["tag"] or [],
+            jpeg=jpegs.get(image_id),
+        )
+        for image_id in ids
+    ]

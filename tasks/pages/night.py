@@ -1,0 +1,409 @@
+"""The run's report: one HTML page that an operator and a researcher open first, with nothing fetched from outside."""
+
+import hashlib
+import math
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tasks.pages import charts
+
+Counts = npt.NDArray[np.integer[Any]]
+
+PROTOCOLS = {
+    "paper_both": "Paper’s protocol, the mean of both versions",
+    "paper": "Paper’s protocol, others drawn uniformly",
+    "paper_matched": "Paper’s protocol, others matched in popularity",
+    "full": "Full ranking",
+    "time": "Full ranking of what came later",
+    "cold": "Images held out entirely, ranked among themselves",
+    "cold_users": "Full ranking for users held out entirely",
+    "auc": "One favorite left out, over all unobserved images",
+}
+METRICS = {
+    "precision": "Precision",
+    "recall": "Recall",
+    "ndcg": "NDCG",
+    "hit_rate": "HitRate",
+    "map": "MAP",
+    "auc": "AUC",
+}
+SYSTEMS = {"cdl": "CDL", "popularity": "Popularity", "random": "Random"}  # others go by their own name
+HEADLINES = (("paper", "precision"), ("paper_matched", "precision"), ("full", "ndcg"))  # at the longest list measured
+CURVES = (("paper", "precision"), ("paper", "recall"), ("paper_matched", "precision"), ("paper_matched", "recall"))
+TABLE_KS = (1, 5, 10, 20)  # lengths in the tables; the curves' own tables hold every other
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A row of the METRICS table."""
+
+    protocol: str
+    slice: str
+    system: str
+    metric: str
+    k: int
+    value: float
+    low: float
+    high: float
+    users: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """A gate's outcome."""
+
+    name: str
+    passed: bool
+    message: str
+    is_warning: bool = False  # not passing is loud, but stops nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingested:
+    """What one table brought in, and the rows that were kept out, by reason."""
+
+    table: str
+    rows: int
+    quarantined: Sequence[tuple[str, int]] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Distributions:
+    """The community's long tails (CDL, Figs. 3 and 4). An empty array: the community has none of it."""
+
+    users_per_cluster: Counts  # one per cluster: users with an interest in it
+    favorites_per_user: Counts  # one per user
+    tags_per_user: Counts  # one per user
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """A cluster, with its most frequent tokens first."""
+
+    cluster: int
+    size: int
+    tokens: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NegativesAudit:
+    """The negative assignment in figures (CDL, section 5); every array holds one image count per user."""
+
+    tagged: Counts
+    contacts: Counts
+    groups: Counts
+    left: Counts
+    dropped: Sequence[tuple[str, int]] = ()  # exclusions that fell away, e.g. ("tags+groups", 3 users)
+    without: Sequence[tuple[str, int]] = ()  # why no negative is left, e.g. ("favorited every image", 1 user)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How training went: the loss at the steps where it was noted, and the settings used."""
+
+    loss: Sequence[tuple[int, float]] = ()
+    settings: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage of the run: how many of its task runs ran or were reused, and how long they took together."""
+
+    name: str
+    ran: int
+    reused: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An image to show: a thumbnail (JPEG, at most some 160 px), or None where the community has no pixels."""
+
+    image_id: str
+    title: str | None = None
+    tags: Sequence[str] = ()
+    jpeg: bytes | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """A picture that a user got."""
+
+    picture: Picture
+    rank: int
+    score: float
+    concealed: bool  # a favorite kept from everything that learns: a correct one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """A user of the gallery: what they care for, what they like, what they got."""
+
+    user_id: str
+    interests: Sequence[str]
+    likes: Sequence[Picture]
+    got: Sequence[Recommendation]
+    num_concealed: int  # how many of the user's favorites were concealed
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Report:
+    """All that the page shows. A part left out is named as missing in a sentence, so that every run has its page."""
+
+    title: str
+    run_id: str
+    source: str
+    generated_at: datetime
+    published: bool
+    system: str  # that is exported; the others stand beside it
+    verdict: str  # one sentence after the badge "Published" or "Not current": since when, or why not
+    warnings: Sequence[str] = ()  # what must not be overlooked, e.g. below popularity
+    gates: Sequence[Gate] = ()
+    metrics: Sequence[Metric] = ()
+    readings: Sequence[tuple[str, str]] = ()  # (what, how this run read it)
+    community: Sequence[Ingested] = ()
+    distributions: Distributions | None = None
+    clusters: Sequence[Cluster] = ()
+    negatives: NegativesAudit | None = None
+    training: Training | None = None
+    stages: Sequence[Stage] = ()
+    people: Sequence[Person] = ()
+
+
+def minute(at: datetime) -> str:
+    """A time as the page writes it."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def render(report: Report) -> bytes:
+    """The page as UTF-8 HTML. Equal reports give equal bytes; every string in them is data, never markup."""
+    systems = sorted(
+        {row.system for row in report.metrics}, key=lambda name: (name != report.system, place_among(SYSTEMS, name))
+    )
+    template = environment().get_template("night.html.jinja")
+    html = template.render(
+        report=report,
+        generated_at=minute(report.generated_at),
+        systems=systems,
+        headlines=[_headline(report, systems, *which) for which in HEADLINES],
+        curves=[figure for which in CURVES if (figure := _curves(report, systems, *which))],
+        tables=list(_tables(report.metrics, systems)),
+        distributions=list(_distributions(report.distributions)),
+        exclusions=list(_exclusions(report.negatives)),
+        loss=_loss(report.training),
+    )
+    return html.encode()
+
+
+def environment() -> Environment:
+    """Where pages' templates lie, and how they write figures."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "count": lambda number: f"{number:,}",
+        "figure": _figure,
+        "duration": _duration,
+        "data_uri": lambda jpeg: f"data:image/jpeg;base64,{b64encode(jpeg).decode()}",
+        "hue": lambda image_id: int(hashlib.sha256(image_id.encode()).hexdigest(), 16) % 360,
+        "system": lambda name: SYSTEMS.get(name, name),
+        "protocol": lambda name: PROTOCOLS.get(name, name),
+        "metric": lambda name: METRICS.get(name, name),
+    }
+    return environment
+
+
+def _headline(report: Report, systems: Sequence[str], protocol: str, metric: str) -> dict[str, Any]:
+    """A figure of every system on one scale, and whether the exported system stands clear of the others."""
+    measured = list(_select(report.metrics, protocol, metric))
+    k = max((row.k for row in measured), default=20)
+    rows = [row for row in measured if row.k == k]
+    rows.sort(key=lambda row: systems.index(row.system))
+    ours = next((row for row in rows if row.system == report.system), None)
+    standings = [] if ours is None else [(_standing(ours, row), row.system) for row in rows if row is not ours]
+    top = _round_up(max((row.high for row in rows), default=0.0))
+    return {"protocol": protocol, "metric": metric, "k": k, "rows": rows, "standings": standings, "top": top}
+
+
+def _round_up(value: float) -> float:
+    """The next number of one significant digit: where the value's scale ends."""
+    unit = 10.0 ** math.floor(math.log10(value)) if value > 0 else 1.0
+    return math.ceil(value / unit) * unit or unit
+
+
+def _standing(ours: Metric, other: Metric) -> str:
+    if ours.low > other.high:
+        return "above"
+    return "below" if ours.high < other.low else "not apart from"
+
+
+def _curves(report: Report, systems: Sequence[str], protocol: str, metric: str) -> dict[str, Any] | None:
+    """Metric@K of every system with its chart, or None where there is nothing to draw."""
+    rows = {(row.system, row.k): row for row in _select(report.metrics, protocol, metric)}
+    if not rows:
+        return None
+    shown = [system for system in systems if any(system == name for name, _ in rows)]
+    ks = sorted({k for _, k in rows})
+    lines = []
+    for system in shown:
+        line = [rows[system, k] for k in ks if (system, k) in rows]
+        lines.append(
+            charts.Curve(
+                x=[row.k for row in line],
+                value=[row.value for row in line],
+                low=[row.low for row in line],
+                high=[row.high for row in line],
+                series=systems.index(system),
+            )
+        )
+    chart = charts.curves(
+        lines,
+        name=f"{protocol}-{metric}",
+        label=f"{METRICS[metric]}@K by K, {PROTOCOLS[protocol]}; one line per system with its interval",
+        x_label="K",
+        y_label=f"{METRICS[metric]}@K",
+    )
+    return {"protocol": protocol, "metric": metric, "chart": Markup(chart), "systems": shown, "ks": ks, "rows": rows}
+
+
+def _select(metrics: Iterable[Metric], protocol: str, metric: str) -> list[Metric]:
+    return [
+        row
+        for row in metrics
+        if (row.protocol, row.metric, row.slice) == (protocol, metric, "all")
+        and math.isfinite(row.low + row.value + row.high)
+    ]
+
+
+def _tables(metrics: Sequence[Metric], systems: Sequence[str]) -> Iterable[dict[str, Any]]:
+    """One table per protocol: a row per slice and system, a column per metric and length."""
+    for protocol in sorted({row.protocol for row in metrics}, key=lambda name: place_among(PROTOCOLS, name)):
+        rows = [row for row in metrics if row.protocol == protocol]
+        pairs = {(row.metric, row.k) for row in rows}
+        columns = sorted(
+            {(metric, k) for metric, k in pairs if k in TABLE_KS} or pairs,
+            key=lambda column: (place_among(METRICS, column[0]), column[1]),
+        )
+        slices = sorted({row.slice for row in rows}, key=lambda name: (name != "all", name != "warm", name))
+        cells = {(row.slice, row.system, row.metric, row.k): row for row in rows}
+        best = {
+            (name, *column): max(
+                (
+                    row.value
+                    for row in rows
+                    if (row.slice, row.metric, row.k) == (name, *column) and math.isfinite(row.value)
+                ),
+                default=None,
+            )
+            for name in slices
+            for column in columns
+        }
+        users = {(row.slice, row.system): row.users for row in rows}
+        shown = {name: [system for system in systems if (name, system) in users] for name in slices}
+        yield {"protocol": protocol, "columns": columns, "slices": shown, "cells": cells, "best": best, "users": users}
+
+
+def _distributions(found: Distributions | None) -> Iterable[dict[str, Any]]:
+    """The paper's Figs. 3 and 4: title, a sentence of figures, chart (None where the community has none of it)."""
+    if found is None:
+        return
+    clusters = found.users_per_cluster
+    yield {
+        "title": "Users per cluster (Fig. 3)",
+        "summary": f"{clusters.size:,} clusters and who cares for them; {np.sum(clusters == 0):,} interest nobody.",
+        "chart": clusters.any()
+        and Markup(
+            charts.ordered(
+                clusters,
+                name="clusters",
+                label="Number of users with an interest in each cluster, clusters in falling order",
+                x_label="clusters, most popular first",
+                y_label="users",
+            )
+        ),
+    }
+    for what, amounts in (("favorites", found.favorites_per_user), ("tags", found.tags_per_user)):
+        width = charts.bin_width(amounts)
+        yield {
+            "title": f"{what.capitalize()} per user (Fig. 4)",
+            "summary": f"{_spread(amounts)} Logarithmic y axis." if amounts.any() else "",
+            "chart": amounts.any()
+            and Markup(
+                charts.histogram(
+                    amounts,
+                    name=what,
+                    label=f"Number of users by their amount of {what}, logarithmic y axis",
+                    x_label=f"{what} of a user" + (f" (bars of {width})" if width > 1 else ""),
+                    y_label="users",
+                    y_scale="log",
+                )
+            ),
+        }
+
+
+def _exclusions(audit: NegativesAudit | None) -> Iterable[dict[str, Any]]:
+    """The spread over users of the excluded sets and of what is left, each with its histogram."""
+    if audit is None or not audit.left.size:
+        return
+    sets = {
+        "carry a tag of interest": audit.tagged,
+        "a contact favorited": audit.contacts,
+        "a group member favorited": audit.groups,
+        "are left as negatives": audit.left,
+    }
+    for place, (title, amounts) in enumerate(sets.items()):
+        chart = charts.histogram(
+            amounts,
+            name=f"negatives-{place}",
+            label=f"Number of users by their number of images that {title}",
+            x_label="images",
+            y_label="users",
+            most_bins=40,
+        )
+        quantiles = [int(value) for value in np.quantile(amounts, (0, 0.25, 0.5, 0.75, 1), method="lower")]
+        yield {"title": title, "quantiles": quantiles, "chart": amounts.any() and Markup(chart)}
+
+
+def _loss(training: Training | None) -> Markup | None:
+    if training is None or not training.loss:
+        return None
+    steps, losses = zip(*training.loss, strict=True)
+    return Markup(charts.loss(steps, losses, name="loss", label="Training loss by step"))
+
+
+def _spread(amounts: Counts) -> str:
+    return (
+        f"{amounts.size:,} users; median {np.median(amounts):,.0f}, mean {amounts.mean():,.1f}, most {amounts.max():,}."
+    )
+
+
+def _figure(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def place_among(known: Iterable[str], name: str) -> tuple[int, str]:
+    """Sorts known names as listed, others after them by name."""
+    names = list(known)
+    return (names.index(name) if name in names else len(names), name)

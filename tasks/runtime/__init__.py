@@ -1,0 +1,1 @@
+"""What makes a function a stage: cache keys, records, the ledger, progress, run ids."""

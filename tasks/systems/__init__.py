@@ -1,0 +1,1 @@
+"""A system fitted, its model, and the lists made from it."""

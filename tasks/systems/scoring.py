@@ -1,0 +1,296 @@
+"""What a night publishes, and how it is asked: a system as embeddings, or where it cannot be written so, as its state.
+
+N users asked about, I images, M images of each user's mixture, k places in a list.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import torch
+from pydantic import TypeAdapter
+from scipy.sparse import csr_array
+
+from models.retrieval import ranking
+from models.retrieval.ranking import Candidates, TopK
+from models.systems import SYSTEMS, System, Vectors
+from storage import checkpoints, matrices, parquet, tables
+from storage.matrices import Ids
+from storage.refs import Ref
+from storage.roots import Root
+from storage.tables import Table
+
+BLOCK_SCORES = 1 << 24  # scores in memory at once: 64 MiB, several times over while they are ranked
+ORDERS = 32  # of images with equal scores: with one for everybody, a popular image at its head would lift all users
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What is exported: vectors whose inner product is the score; no rows where it is not."""
+
+    users: Ref
+    images: list[Ref]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A system that can be restored. `version` stands for its code, which no import here tells."""
+
+    system: str
+    version: str
+    settings: dict[str, Any]
+    state: Ref
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is published: everybody's scores of everything. Its rows and columns are the sorted ids of two tables."""
+
+    system: str  # the name that metrics, gate and report call it by
+    label: str  # what the column `model` says: the name, and the first digits of what was learned
+    users: Ref
+    images: Ref
+    embeddings: Embeddings
+    fitted: Fitted | None  # what scores where the embeddings have no rows
+
+    @property
+    def score_meaning(self) -> str:
+        """How a score follows from what is exported, in words."""
+        if self.fitted:
+            return f"score is not an inner product: as fitted, {self.system} has no embeddings, so none are exported"
+        return "inner product of the exported embeddings"
+
+
+class Scores(Protocol):
+    """A fitted system, or one that was read back."""
+
+    @property
+    def vectors(self) -> Vectors | None:
+        """Vectors whose inner product is the score; None where `score` alone tells it."""
+
+    def score(self, users_N: np.ndarray) -> np.ndarray:
+        """float32 (N, I); -inf for images that cannot be scored."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """A model that was read back, ready to be asked."""
+
+    users: Ids
+    images: Ids
+    vectors: Vectors | None
+    restored: System[Any] | None = None
+
+    def score(self, users_N: np.ndarray) -> np.ndarray:
+        """As the system said it."""
+        assert self.restored, "what has vectors is asked by its vectors"
+        return self.restored.score(users_N)
+
+
+def restore(fitted: Fitted, root: Root) -> System[Any]:
+    """The system that was fitted."""
+    system = make_system(fitted.system, fitted.settings)
+    tensors: dict[str, torch.Tensor] = checkpoints.load(root, fitted.state.path)["state"]
+    system.restore({name: tensor.numpy() for name, tensor in tensors.items()})
+    return system
+
+
+def make_system(name: str, settings: Mapping[str, Any], seed: int = 0) -> System[Any]:
+    """The system with these settings, the others at their defaults."""
+    made = SYSTEMS[name]
+    # A setting comes back from JSON as a list where it was a tuple.
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    return made(made.Config(**given), seed=seed)
+
+
+def read_scorer(model: Model, root: Root) -> Scorer:
+    """The model over all users and all images; those without an embedding are not usable."""
+    users, images = (
+        matrices.ids_of(parquet.read(ref, root, [key])[key])
+        for ref, key in ((model.users, "user_id"), (model.images, "image_id"))
+    )
+    if model.fitted:
+        return Scorer(users, images, None, restore(model.fitted, root))
+    (users_Ud, _), (images_Id, usable_I) = (
+        _spread(*read_embeddings(refs, root), ids)
+        for refs, ids in (([model.embeddings.users], users), (model.embeddings.images, images))
+    )
+    return Scorer(users, images, Vectors(users_Ud, images_Id, usable_I))
+
+
+def model_of(manifest: dict[str, Any]) -> Model:
+    """The model that a run published, from its manifest."""
+    users, images = (ref_of_input(manifest, name) for name in ("users", "images"))
+    exported = {
+        name: [
+            Ref(name, file["path"], file["sha256"], file["rows"], file["bytes"])
+            for file in manifest["files"]
+            if file["table"] == name
+        ]
+        for name in (tables.USER_EMBEDDINGS.name, tables.IMAGE_EMBEDDINGS.name)
+    }
+    (user_embeddings,), image_embeddings = exported.values()
+    fitted = TypeAdapter(Fitted | None).validate_python(manifest.get("fitted"))
+    embeddings = Embeddings(user_embeddings, image_embeddings)
+    return Model(system_of(manifest), manifest.get("model", ""), users, images, embeddings, fitted)
+
+
+def system_of(manifest: dict[str, Any]) -> str:
+    """The name of the system that a run published."""
+    return str(manifest.get("system", "cdl"))  # in 0.1.0 there was no other, and manifests did not say
+
+
+def ref_of_input(manifest: dict[str, Any], name: str) -> Ref:
+    """A table of the community as the run ingested it."""
+    return Ref(**{item.name: manifest["inputs"][name][item.name] for item in fields(Ref)})
+
+
+def read_embeddings(refs: list[Ref], root: Root) -> tuple[Ids, np.ndarray]:
+    """Ids, sorted, and embeddings, float32 (len(ids), d); both read-only."""
+    return _read_embeddings(tuple(refs), root)
+
+
+@lru_cache(maxsize=4)  # a stage's: users and images, of tonight and of the last night; the next stage asks for the same
+def _read_embeddings(refs: tuple[Ref, ...], root: Root) -> tuple[Ids, np.ndarray]:
+    rows = pa.concat_tables([parquet.read(ref, root) for ref in refs])
+    name = rows.column_names[0]
+    rows = parquet.in_order(rows, [name])
+    ids, vectors = rows[name].to_numpy(), matrices.vectors_of(rows["embedding"])
+    ids.flags.writeable = vectors.flags.writeable = False
+    return ids, vectors
+
+
+def write_embeddings(table: Table, ids: Ids, vectors: np.ndarray, label: str, root: Root) -> Ref:
+    """USER_EMBEDDINGS or IMAGE_EMBEDDINGS; `label` is what the column `model` says."""
+    columns = {table.key[0]: ids, "embedding": matrices.lists_of(vectors), "model": pa.repeat(label, len(ids))}
+    return parquet.write(table.with_dimensions(vectors.shape[1]), columns, root)
+
+
+def best_images(
+    asked: Scores,
+    users_N: np.ndarray,
+    allowed: Mapping[str, np.ndarray],
+    k: int,
+    seen_NI: csr_array,
+    candidates: Candidates | None = None,
+) -> dict[str, TopK]:
+    """For each of several sets of image rows, every user's best of them but those seen: rows of all images, -1 at ends.
+
+    `candidates` are of the users asked about and of all images.
+    """
+    vectors = asked.vectors
+    if vectors is not None:
+        usable = {name: rows[vectors.usable_I[rows]] for name, rows in allowed.items()}
+        return {
+            name: _among(
+                rows,
+                ranking.top_k(
+                    vectors.users_Ud[users_N],
+                    vectors.images_Id[rows],
+                    k,
+                    seen_UI=seen_NI[:, rows],
+                    candidates=candidates and Candidates(candidates.interests, candidates.image_tags[rows]),
+                ),
+            )
+            for name, rows in usable.items()
+        }
+    lists: dict[str, list[TopK]] = {name: [_nothing(k)] for name in allowed}
+    for block, scores_bI in _scored(asked, users_N, seen_NI.shape[1]):
+        if candidates is not None:
+            _hide_others(scores_bI, candidates, block)
+        for name, rows in allowed.items():
+            lists[name].append(_among(rows, ranking.top_of(scores_bI[:, rows], k, seen_NI[block][:, rows])))
+    return {name: TopK(*map(np.concatenate, zip(*blocks, strict=True))) for name, blocks in lists.items()}
+
+
+def fair_lists(
+    asked: Scores, users_N: np.ndarray, allowed: Mapping[str, np.ndarray], k: int, seen_NI: csr_array, seed: int
+) -> dict[str, np.ndarray]:
+    """As `best_images`, rows alone, int32 (N, k), for comparisons: no system gains or loses by the order of image ids.
+
+    Equal scores are in a random order, and after them, where a list is not full, images that cannot be scored: whoever
+    knows nothing of some images is at chance among them. Each of ORDERS groups of users has an order of its own.
+    """
+    rng = np.random.default_rng(seed)
+    lists: dict[str, list[np.ndarray]] = {name: [np.empty((0, k), np.int32)] for name in allowed}
+    for group in np.array_split(np.arange(len(users_N)), ORDERS):
+        shuffled = {name: rng.permutation(rows) for name, rows in allowed.items()}
+        for name, best in best_images(asked, users_N[group], shuffled, k, seen_NI[group]).items():
+            lists[name].append(_filled(best.rows, shuffled[name], seen_NI[group]))
+    return {name: np.concatenate(groups) for name, groups in lists.items()}
+
+
+def _filled(rows_NK: np.ndarray, order: np.ndarray, seen_NI: csr_array) -> np.ndarray:
+    """The lists, whose ends of -1 give way to the first of `order` that are neither listed nor seen."""
+    filled_NK = rows_NK.copy()
+    for row in np.flatnonzero((rows_NK < 0).any(axis=1)):
+        taken = np.append(rows_NK[row], seen_NI[[row]].indices)
+        is_empty = rows_NK[row] < 0
+        others = order[~np.isin(order, taken)][: is_empty.sum()]
+        filled_NK[row, np.flatnonzero(is_empty)[: len(others)]] = others
+    return filled_NK
+
+
+def score_mixtures(asked: Scores, users_N: np.ndarray, images_NM: np.ndarray, num_images: int) -> np.ndarray:
+    """float32 (N, M): each user's scores of the images in their row; -inf where an image cannot be scored."""
+    if asked.vectors is not None:
+        users_Ud, images_Id, usable_I = asked.vectors
+        return np.where(usable_I[images_NM], ranking.score_pairs(users_Ud[users_N], images_Id, images_NM), -np.inf)
+    blocks = [
+        np.take_along_axis(scores_bI, images_NM[block], axis=1)
+        for block, scores_bI in _scored(asked, users_N, num_images)
+    ]
+    return np.concatenate([np.empty((0, images_NM.shape[1]), np.float32), *blocks])
+
+
+def usable_images(asked: Scores, users_N: np.ndarray, num_images: int) -> np.ndarray:
+    """bool (I,): images that the system can score, for one of the first of these users at least."""
+    if asked.vectors is not None:
+        return asked.vectors.usable_I
+    for _, scores_bI in _scored(asked, users_N, num_images):
+        return np.asarray(np.isfinite(scores_bI).any(axis=0))
+    return np.ones(num_images, bool)
+
+
+def user_blocks(num_users: int, num_images: int) -> Iterator[slice]:
+    """Consecutive users whose scores of all images fit into memory."""
+    step = max(1, BLOCK_SCORES // max(1, num_images))
+    return (slice(first, first + step) for first in range(0, num_users, step))
+
+
+def _scored(asked: Scores, users_N: np.ndarray, num_images: int) -> Iterator[tuple[slice, np.ndarray]]:
+    for block in user_blocks(len(users_N), num_images):
+        scores_bI = asked.score(users_N[block])
+        if np.isnan(scores_bI).any():
+            raise ValueError("a score is nan; a system gives -inf where it cannot score an image")
+        yield block, scores_bI
+
+
+def _hide_others(scores_bI: np.ndarray, candidates: Candidates, block: slice) -> None:
+    """Set the scores of images without a tag of the user's interests to -inf; without interests all may be shown."""
+    interests_bT = candidates.interests[block]
+    is_candidate_bI = (interests_bT @ candidates.image_tags.T).toarray() > 0
+    is_candidate_bI[np.diff(interests_bT.indptr) == 0] = True
+    scores_bI[~is_candidate_bI] = -np.inf
+
+
+def _among(rows: np.ndarray, found: TopK) -> TopK:
+    # A -1 finds the -1 at the end, even where no image is allowed at all.
+    return TopK(np.append(rows, -1)[found.rows].astype(np.int32), found.scores)
+
+
+def _nothing(k: int) -> TopK:
+    return TopK(np.empty((0, k), np.int32), np.empty((0, k), np.float32))
+
+
+def _spread(known: Ids, vectors_Kd: np.ndarray, ids: Ids) -> tuple[np.ndarray, np.ndarray]:
+    """The vectors over all ids, zeros where there is none, and which have one."""
+    if len(known) == len(ids):
+        return vectors_Kd, np.ones(len(ids), bool)
+    row = matrices.rows_of(pa.array(known, pa.string()), ids)
+    vectors, has_one = np.zeros((len(ids), vectors_Kd.shape[1]), np.float32), np.zeros(len(ids), bool)
+    vectors[row], has_one[row] = vectors_Kd, True
+    return vectors, has_one

@@ -1,0 +1,1 @@
+"""Forgetting people and images, redaction, retention."""

@@ -1,0 +1,126 @@
+"""The current run once more, without some users and images: same model, same figures, their rows gone."""
+
+import re
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+from markupsafe import escape
+
+from storage import parquet, snapshots, tables, tombstones
+from storage.id_scan import Traces
+from storage.refs import Ref
+from storage.roots import Root
+from storage.tables import QUARANTINE, RECOMMENDATIONS, SIMILAR_IMAGES, Table
+from storage.tombstones import Gone
+from tasks.pages.night import minute
+from tasks.runtime import runs
+from tasks.runtime.caching import digest
+
+RANKED_BY = {RECOMMENDATIONS.name: "user_id", SIMILAR_IMAGES.name: "image_id"}
+INPUTS = {table.name: table for table in tables.COMMUNITY}
+
+
+def republish(manifest: dict[str, Any], traces: Traces, root: Root) -> str:
+    """Publish a run again without those who are looked for, make that current, and return its id.
+
+    The pointer moves last. The tables that the run was made from are written anew too, and its note is carried on, so
+    that whoever asks the model, and whoever deletes what nobody needs, finds what belongs to the run.
+    """
+    run = runs.Run(runs.new_id(root), True, f"{manifest['run_id']} without some")
+    told, place = dict(manifest), snapshots.folder(manifest["run_id"])
+    told["ingest"] = _scrubbed(manifest["ingest"], traces)
+    exports: dict[str, list[Ref]] = {name: [] for name in manifest["rows"]}
+    for file in manifest["files"]:
+        if file["table"]:
+            ref = Ref(file["table"], file["path"], file["sha256"], file["rows"], file["bytes"])
+            exports[file["table"]].append(_without(ref, _exported(file["table"]), traces.gone, root))
+    told["inputs"] = {name: _input_without(ref, traces.gone, root) for name, ref in manifest["inputs"].items()}
+    told["quarantine"] = _quarantine_without(_ref(manifest["quarantine"]), traces, root)
+    now = datetime.now(UTC)
+    told["generated_at"] = now.isoformat(timespec="seconds")
+    told["night"] = digest([manifest["night"], *exports.values()])
+    told["is_current"] = True
+    told["memory"] = None  # the files that it names are those that name the forgotten
+    told["withdrawn"] = {"from": manifest["run_id"], **{f"{kind}s": len(ids) for kind, ids in traces.gone.items()}}
+    page = page_without(root.read(f"{place}/report/index.html").decode(), traces)
+    made = minute(datetime.fromisoformat(manifest["generated_at"]))
+    page = page.replace(manifest["run_id"], run.id).replace(made, minute(now))
+    snapshots.publish(root, run.id, exports, page.encode(), told, current=True)
+    records = {record for note in runs.notes(root) if note.made == place for record in runs.records_of(note, root)}
+    runs.finish(run, root, snapshots.folder(run.id), records)
+    return run.id
+
+
+def page_without(page: str, traces: Traces) -> str:
+    """A report without the people and the pictures that go; where that is not enough, a page that says so."""
+    if traces.gone.get("image") and '<figure class="picture' in page and "data-image=" not in page:
+        return _withdrawn_page()  # of a version that did not say which image a picture is
+    for kind, id_ in sorted(traces.named):
+        element, word = {"user": "article", "image": "figure"}[kind], str(escape(id_))
+        page = re.sub(rf'<{element} [^>]*data-{kind}="{re.escape(word)}".*?</{element}>\s*', "", page, flags=re.DOTALL)
+        if kind == "image":  # where a community has no tags, clusters and interests are of images
+            page = page.replace(f"<li>{word}</li>", "")
+    return _withdrawn_page() if traces.in_text(page) else page
+
+
+def _withdrawn_page() -> str:
+    return (
+        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Report withdrawn</title>\n'
+        "<p>The report of this run named somebody who was forgotten, and was withdrawn. The figures are in "
+        "manifest.json; the next night has a report of its own.</p></html>\n"
+    )
+
+
+def _exported(name: str) -> Table:
+    return next(table for table in tables.EXPORTS if table.name == name)
+
+
+def _without(ref: Ref, table: Table, gone: Gone, root: Root) -> Ref:
+    """The table without the rows that name them; ranks close up. The very same where none does."""
+    rows = parquet.read(ref, root)
+    left = tombstones.strike(pl.DataFrame(rows), gone)
+    if group := RANKED_BY.get(ref.name):
+        left = left.sort(group, "rank").with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over(group))
+    for field in rows.schema:
+        if field.name in ("embedding", "feature"):
+            table = table.with_dimensions(field.type.list_size)
+    return parquet.write(table, left, root)
+
+
+def _input_without(told: dict[str, Any], gone: Gone, root: Root) -> dict[str, Any]:
+    """One of the tables that the run was made from, as a manifest tells of it; one that is lost stays lost."""
+    ref = _ref(told)
+    if not root.exists(ref.path):
+        return told
+    return _told(_without(ref, INPUTS[ref.name], gone, root))
+
+
+def _quarantine_without(ref: Ref, traces: Traces, root: Root) -> dict[str, Any]:
+    """The quarantine, a value that names one of them not shown."""
+    if not root.exists(ref.path):
+        return _told(ref)
+    rows = pl.DataFrame(parquet.read(ref, root))
+    shown = [value if value is None or not traces.in_text(value) else None for value in rows["value"]]
+    return _told(parquet.write(QUARANTINE, rows.with_columns(pl.Series("value", shown, pl.String)), root))
+
+
+def _ref(told: dict[str, Any]) -> Ref:
+    return Ref(**{item.name: told[item.name] for item in fields(Ref)})
+
+
+def _told(ref: Ref) -> dict[str, Any]:
+    return {"class": "Ref", **{item.name: getattr(ref, item.name) for item in fields(Ref)}}
+
+
+def _scrubbed(ingest: dict[str, Any], traces: Traces) -> dict[str, Any]:
+    """An ingest report that names none of them: of what the source says it holds names of files and columns."""
+
+    def others(names: list[str]) -> list[str]:
+        return [name for name in names if not traces.in_text(name)]
+
+    read = {
+        name: {**table, "unknown_columns": others(table["unknown_columns"])} for name, table in ingest["tables"].items()
+    }
+    return {**ingest, "tables": read, "unknown_files": others(ingest["unknown_files"])}

@@ -1,0 +1,143 @@
+"""What nobody needs any more, deleted: old runs, and the tables, shards, models and records nothing kept refers to.
+
+Kept is what can be reached from something that counts:
+
+- the current run and the last N published ones, with what their manifests refer to;
+- comparisons, all of them;
+- what the runs used that made one of these: each notes its records when it ends (tasks/runtime/runs.py), a record names
+  its files;
+- what was written since a run began that has not ended and may go on, unless a later run of the same flow has ended.
+
+While a flow is at work, only published runs go: it may be about to use any record, hence any file.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from storage import leases, snapshots
+from storage.roots import Entry, Root
+from tasks.runtime import runs
+from tasks.runtime.caching import refs_of
+from tasks.runtime.runs import Note
+
+MADE_AGAIN = ("cache", "checkpoints", "shards", "sources", "studies", "tables")  # folders whose files come back
+CLOCK_S = 2.0  # a store may tell times in whole seconds
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was deleted, or would be."""
+
+    kept_runs: list[str]
+    deleted: list[Entry]
+    waiting_for: list[str]  # flows at work, because of which only published runs were looked at
+
+    @property
+    def bytes(self) -> int:
+        return sum(entry.size for entry in self.deleted)
+
+    @property
+    def by_folder(self) -> dict[str, tuple[int, int]]:
+        """Files and bytes, by what they are."""
+        found: dict[str, tuple[int, int]] = {}
+        for entry in self.deleted:
+            folder = PurePosixPath(entry.path).parts[0]
+            files, size = found.get(folder, (0, 0))
+            found[folder] = (files + 1, size + entry.size)
+        return dict(sorted(found.items()))
+
+
+def collect(root: Root, keep: int, *, dry_run: bool = False) -> Collected:
+    """Delete what nobody needs, with the last `keep` published runs kept. Raises BusyError during another deletion."""
+    with leases.alone(root, "gc") as holders:
+        kept, notes = _kept_runs(root, keep), runs.notes(root)
+        deleted = list(_old_runs(kept, notes, root, is_idle=not holders))
+        if not holders:
+            deleted += _unreachable(kept, notes, root)
+        if not dry_run:
+            for entry in deleted:
+                root.delete(entry.path)
+            for folder in {_run_folder(entry.path) for entry in deleted} - {""}:
+                root.prune(folder)
+    return Collected([manifest["run_id"] for manifest in kept], deleted, [str(lease) for lease in holders])
+
+
+def _kept_runs(root: Root, keep: int) -> list[dict[str, Any]]:
+    """The manifests of the runs to keep."""
+    pointer = snapshots.current(root)
+    return [
+        manifest
+        for place, manifest in enumerate(snapshots.runs(root))
+        if place < keep or (pointer and manifest["run_id"] == pointer.run_id)
+    ]
+
+
+def _old_runs(kept: list[dict[str, Any]], notes: list[Note], root: Root, *, is_idle: bool) -> Iterator[Entry]:
+    """The files of the other published runs, each one's manifest first: without it the rest is no run.
+
+    What a killed run left of its publication goes too, where nobody may be about to complete it.
+    """
+    going_on = {snapshots.folder(note.id) for note in _going_on(notes)}
+    spared = {snapshots.folder(manifest["run_id"]) for manifest in kept} | going_on
+    entries = [entry for entry in root.entries(snapshots.RUNS) if _run_folder(entry.path) not in spared]
+    published = {_run_folder(entry.path) for entry in entries if entry.path.endswith("/manifest.json")}
+    for entry in sorted(entries, key=lambda entry: not entry.path.endswith("/manifest.json")):
+        if is_idle or _run_folder(entry.path) in published:
+            yield entry
+
+
+def _unreachable(kept: list[dict[str, Any]], notes: list[Note], root: Root) -> Iterator[Entry]:
+    """Files that nothing kept refers to; notes of runs that are gone; the leases and workspaces of the dead."""
+    made = {snapshots.folder(manifest["run_id"]) for manifest in kept}
+    made |= {str(PurePosixPath(entry.path).parent) for entry in root.entries("comparisons")}
+    ended, going_on = [note for note in notes if note.made in made], _going_on(notes)
+    entries = [entry for folder in MADE_AGAIN for entry in root.entries(folder)]
+    needed = _needed(kept, ended, going_on, entries, root)
+    sources = {_source_folder(path) for path in needed} - {""}
+    for entry in entries:
+        if entry.path not in needed and _source_folder(entry.path) not in sources:
+            yield entry
+    wanted = {place(note.id) for note in (*ended, *going_on) for place in (runs.note_path, runs.records_path)}
+    yield from (entry for entry in root.entries("runs") if entry.path not in wanted)
+    held = {path for path, lease in leases.all_of(root) if lease.is_held()}
+    yield from (entry for entry in root.entries(leases.FOLDER) if entry.path not in held)
+    yield from root.debris()
+
+
+def _needed(
+    kept: list[dict[str, Any]], ended: list[Note], going_on: list[Note], entries: list[Entry], root: Root
+) -> set[str]:
+    """What can be reached from manifests and from what ended runs used, and all that is newer than a broken-off one."""
+    since_s = min((note.written_s for note in going_on), default=float("inf")) - CLOCK_S
+    recent = {entry.path for entry in entries if entry.modified_s >= since_s}
+    used = recent.union(*(runs.records_of(note, root) for note in ended))
+    records = [entry.path for entry in entries if entry.path in used and entry.path.startswith("cache/")]
+    return used.union(_files_of(kept, records, root))
+
+
+def _going_on(notes: list[Note]) -> list[Note]:
+    """Runs that have not ended and may be started again: no later one of the same flow has ended."""
+    ended_s = {note.flow: note.written_s for note in sorted(notes, key=lambda note: note.written_s) if note.finished}
+    return [note for note in notes if not note.finished and note.written_s >= ended_s.get(note.flow, 0.0)]
+
+
+def _files_of(manifests: list[dict[str, Any]], records: Iterable[str], root: Root) -> Iterator[str]:
+    """The paths that manifests and records refer to."""
+    for manifest in manifests:
+        yield from (ref["path"] for ref in refs_of(manifest))
+    for record in records:
+        result = json.loads(json.loads(root.read(record))["result"])
+        yield from (ref["path"] for ref in refs_of(result))
+
+
+def _run_folder(path: str) -> str:
+    """The folder of the published run that a file belongs to; empty for any other file."""
+    return "/".join(PurePosixPath(path).parts[:3]) if path.startswith(f"{snapshots.RUNS}/") else ""
+
+
+def _source_folder(path: str) -> str:
+    """The generated source that a file belongs to: of use as a whole only."""
+    return "/".join(PurePosixPath(path).parts[:2]) if path.startswith("sources/") else ""

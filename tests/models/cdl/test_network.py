@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+import torch
+
+from models.cdl.network import CDL, SIZES, CDLConfig, comparison_loss, embed, restore, score_vectors
+
+
+def test_the_cross_entropy_is_that_of_the_paper():
+    o = np.array([-2.0, 0.0, 1.5])
+    probability = np.exp(o) / (1 + np.exp(o))  # Eq. 3; the label of (positive, negative) is 0 (Eq. 4)
+    expected = -np.log(1 - probability).mean()  # Eq. 5
+
+    assert comparison_loss(torch.from_numpy(o), CDLConfig()).item() == pytest.approx(expected)
+
+
+def test_the_hinge_asks_for_a_margin():
+    o = torch.tensor([-2.0, 0.0, 1.5])
+
+    assert comparison_loss(o, CDLConfig(loss="hinge", margin=0.5)).item() == pytest.approx((0 + 0.5 + 2.0) / 3)
+
+
+def test_inner_products_of_score_vectors_rank_as_the_weighted_distance_does_even_with_negative_weights():
+    torch.manual_seed(0)
+    model = CDL(CDLConfig(), (8,), 5).eval()
+    with torch.no_grad():
+        model.weight_d.copy_(torch.randn_like(model.weight_d))
+    users_Ud, images_Id = (np.random.default_rng(seed).standard_normal((4, 128), np.float32) for seed in (1, 2))
+    users, images = score_vectors(model, users_Ud, images_Id)
+
+    pairs = torch.cartesian_prod(torch.arange(4), torch.arange(4))
+    with torch.no_grad():
+        distance = model.distance(torch.tensor(users_Ud)[pairs[:, 0]], torch.tensor(images_Id)[pairs[:, 1]])
+    distance_UI = distance.reshape(4, 4).numpy()
+    of_user_alone = users_Ud**2 @ model.weight_d.detach().numpy()
+    np.testing.assert_allclose(users @ images.T, -distance_UI + of_user_alone[:, None], atol=2e-4)
+
+
+def test_distances_are_compared_in_full_precision_where_the_towers_compute_in_half():
+    torch.manual_seed(0)
+    model = CDL(CDLConfig(), (8,), 5).eval()
+    users_Nd, images_Nd = torch.randn(2, 50, 128)
+    exact_N = model.distance(users_Nd, images_Nd)
+    with torch.autocast("cpu", torch.bfloat16):
+        distance_N = model.distance(users_Nd, images_Nd)
+
+    torch.testing.assert_close(distance_N, exact_N)
+
+
+def test_the_papers_image_tower_has_five_convolutions_three_pools_and_three_full_connections():
+    with torch.device("meta"):
+        model = CDL(CDLConfig(size="paper"), (256, 256, 3), 1024)
+        kinds = [type(layer).__name__ for layer in model.image_tower.modules()]
+        images = model.image_tower(torch.zeros(2, 256, 256, 3, dtype=torch.uint8))
+        users = model.user_tower(torch.zeros(2, 1024))
+
+    assert [kinds.count(kind) for kind in ("Conv2d", "MaxPool2d", "Linear")] == [5, 3, 3]
+    assert sum(isinstance(layer, torch.nn.Linear) for layer in model.user_tower.modules()) == 4
+    assert images.shape == users.shape == (2, 1024)
+
+
+@pytest.mark.parametrize("image_shape", [(32, 32, 3), (7,)])
+def test_embedding_in_batches_equals_embedding_at_once(image_shape):
+    torch.manual_seed(0)
+    model = CDL(CDLConfig(), image_shape, 5).eval()
+    inputs = np.random.default_rng(0).integers(0, 256, (9, *image_shape)).astype(np.uint8)
+
+    np.testing.assert_allclose(
+        embed(model.image_tower, inputs, 4), embed(model.image_tower, inputs, 9), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("image_shape", [(32, 32, 3), (7,)])
+def test_a_network_is_restored_whole_without_drawing_random_numbers(image_shape):
+    model = CDL(CDLConfig(), image_shape, 5)
+    before = torch.get_rng_state()
+    restored = restore(model.state_dict(), CDLConfig(), image_shape, 5)
+
+    assert torch.equal(torch.get_rng_state(), before)
+    assert restored.state_dict().keys() == model.state_dict().keys()
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in restored.state_dict().items())
+
+
+def test_an_unknown_size_or_loss_is_refused_with_the_choices():
+    with pytest.raises(ValueError, match="choose one of paper, small"):
+        CDLConfig(size="huge")
+    with pytest.raises(ValueError, match="choose cross_entropy or hinge"):
+        CDLConfig(loss="softmax")
+
+
+def test_every_size_ends_in_equal_widths_of_both_towers():
+    for name, size in SIZES.items():
+        with torch.device("meta"):
+            model = CDL(CDLConfig(size=name), (64,), 10)
+            assert model.user_tower(torch.zeros(1, 10)).shape == model.image_tower(torch.zeros(1, 64)).shape
+        assert model.weight_d.shape == (size.dimensions,)

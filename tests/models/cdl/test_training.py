@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_array
+
+from models.cdl.network import CDL, CDLConfig, embed, score_vectors
+from models.cdl.training import TrainingConfig, TrainState, train
+
+# Two communities of taste: users 0-9 like images 0-19, users 10-19 like images 20-39; each image's vector, and each
+# user's profile, is noise around its community's.
+RNG = np.random.default_rng(0)
+TASTE_U, TASTE_I = np.repeat([0, 1], 10), np.repeat([0, 1], 20)
+PROFILES = csr_array((np.eye(2)[TASTE_U] + 0.1 * RNG.random((20, 2))).astype(np.float32))
+VECTORS = (np.eye(2)[TASTE_I] @ RNG.standard_normal((2, 6)) + 0.3 * RNG.standard_normal((40, 6))).astype(np.float32)
+
+
+def _triplets(num_triplets: int = 600) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    user = rng.integers(0, 20, num_triplets)
+    draws = rng.integers(0, 19, (num_triplets, 2))  # images 19 and 39 are nobody's triplet
+    return np.column_stack([user, 20 * TASTE_U[user] + draws[:, 0], 20 * (1 - TASTE_U[user]) + draws[:, 1]])
+
+
+def _train(config: TrainingConfig, stop_at: int | None = None, state=None, pools=None) -> tuple[CDL, TrainState]:
+    torch.manual_seed(7)
+    model = CDL(CDLConfig(), (6,), 2)
+    for reached in train(model, _triplets(), pools, PROFILES, lambda rows: VECTORS[rows], config, state):
+        last = reached
+        if reached.step == stop_at:
+            break
+    return model, last
+
+
+def _config(**settings) -> TrainingConfig:
+    return TrainingConfig(epochs=4, checkpoint_steps=5, **settings)
+
+
+@pytest.mark.parametrize("settings", [{"optimizer": "sgd", "learning_rate": 0.01}, {"optimizer": "adamw"}])
+def test_a_broken_off_training_goes_on_to_the_very_weights_of_an_unbroken_one(settings):
+    config = _config(**settings)
+    unbroken, _ = _train(config)
+    _, broken = _train(config, stop_at=10)
+    torch.manual_seed(99)  # whatever happened to the generator in between
+    resumed, _ = _train(config, state=broken.state)
+
+    for ours, theirs in zip(resumed.state_dict().values(), unbroken.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+    first, _ = _train(_config())
+    second, _ = _train(_config())
+    other, _ = _train(_config(seed=1))
+
+    assert torch.equal(first.weight_d, second.weight_d)
+    assert not torch.equal(first.weight_d, other.weight_d)
+
+
+@pytest.mark.parametrize("pools", [None, np.arange(600) % 6])
+@pytest.mark.parametrize("loss", ["cross_entropy", "hinge"])
+def test_an_image_of_the_users_community_that_no_triplet_held_comes_first(pools, loss):
+    torch.manual_seed(7)
+    model = CDL(CDLConfig(loss=loss), (6,), 2)
+    config = TrainingConfig(epochs=30)
+    for _ in train(model, _triplets(), pools, PROFILES, lambda rows: VECTORS[rows], config):
+        pass
+    model.eval()
+    users, images = score_vectors(
+        model, embed(model.user_tower, PROFILES.toarray()), embed(model.image_tower, VECTORS[[19, 39]])
+    )
+
+    assert ((users @ images.T).argmax(axis=1) == TASTE_U).all()
+
+
+def test_a_step_reads_each_of_its_images_once():
+    read = []
+
+    def gather(rows):
+        read.append(rows)
+        return VECTORS[rows]
+
+    model = CDL(CDLConfig(), (6,), 2)
+    config = TrainingConfig(epochs=1)
+    for _ in train(model, _triplets(), np.zeros(600, int), PROFILES, gather, config):
+        pass
+
+    assert [len(rows) for rows in read] == [38]
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_learning_rate_to_lower():
+    with pytest.raises(FloatingPointError, match=r"lower training.learning_rate \(now 1e\+30\)"):
+        _train(_config(optimizer="sgd", learning_rate=1e30, schedule="constant"))
+
+
+def test_settings_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="choose sgd or adamw"):
+        TrainingConfig(optimizer="lion")
+    with pytest.raises(ValueError, match="choose constant or cosine"):
+        TrainingConfig(schedule="linear")
+    with pytest.raises(ValueError, match="at least 1"):
+        TrainingConfig(epochs=0)

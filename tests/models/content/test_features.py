@@ -1,0 +1,208 @@
+"""Image features: what a named network gives, and what is learned from the pictures themselves."""
+
+import math
+import sys
+from dataclasses import replace
+
+import huggingface_hub
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from models.content import features
+from models.content.features import FeatureConfig, LearningConfig, OwnFeatures
+
+LEARNING = LearningConfig(epochs=3, batch_images=16, size_px=16, channels=(8, 16), projection=8)
+LEARNED, DESCRIBED, BOTH = (FeatureConfig(kind=kind, learning=LEARNING) for kind in ("learned", "descriptors", "both"))
+
+
+def pictures(num_images: int = 48, size_px: int = 32) -> np.ndarray:
+    """Noise; one half reddish, the other bluish."""
+    pixels = np.random.default_rng(0).integers(0, 90, (num_images, size_px, size_px, 3), dtype=np.uint8)
+    pixels[: num_images // 2, ..., 0] += 150
+    pixels[num_images // 2 :, ..., 2] += 150
+    return pixels
+
+
+def learned(config: FeatureConfig, pixels: np.ndarray) -> OwnFeatures:
+    *_, (made, _) = features.learn(lambda rows: pixels[rows], len(pixels), config)
+    return made
+
+
+@pytest.fixture(scope="module")
+def state_dict() -> dict[str, torch.Tensor]:
+    """Weights of a tiny network with its classifier, as a file of timm would bring them."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return features.import_timm().create_model("test_resnet", pretrained=False).state_dict()
+
+
+def test_a_backbone_gives_what_its_own_network_gives_for_the_picture_it_expects(state_dict):
+    timm = features.import_timm()
+    network = timm.create_model("test_resnet", pretrained=False)
+    network.load_state_dict(state_dict)
+    settings = timm.data.resolve_model_data_config(network)
+    pixels = pictures(3, settings["input_size"][1])
+    transform = timm.data.create_transform(**{**settings, "crop_pct": 1.0})
+    with torch.inference_mode():
+        seen = torch.stack([transform(Image.fromarray(picture)) for picture in pixels])
+        pooled = network.eval().forward_head(network.forward_features(seen), pre_logits=True)
+    given = features.embed(features.load_backbone("test_resnet", state_dict), pixels, batch_images=2)
+    np.testing.assert_allclose(given, functional.normalize(pooled, dim=1).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_pictures_of_any_size_are_resized_as_timm_would_resize_them(state_dict):
+    timm = features.import_timm()
+    backbone = features.load_backbone("test_resnet", state_dict)
+    pixels = pictures(2, 32)
+    smooth = functional.interpolate(torch.from_numpy(pixels).permute(0, 3, 1, 2).float(), 64, mode="bilinear")
+    pixels = smooth.permute(0, 2, 3, 1).round().to(torch.uint8).numpy()
+    settings = timm.data.resolve_model_data_config(backbone.network)
+    transform = timm.data.create_transform(**{**settings, "crop_pct": 1.0})
+    seen = torch.stack([transform(Image.fromarray(picture)) for picture in pixels])
+    given = []
+    backbone.network.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    backbone(torch.from_numpy(pixels))
+    torch.testing.assert_close(given[0], seen, rtol=0, atol=0.02)  # Pillow rounds to 1 / 255
+
+
+def test_weights_of_another_network_are_refused(state_dict):
+    wrong = {name: value for name, value in state_dict.items() if not name.startswith("layer4")}
+    with pytest.raises(ValueError, match=r"(?s)not one of 'test_resnet'.*layer4"):
+        features.load_backbone("test_resnet", wrong)
+
+
+def test_an_unknown_backbone_is_refused_and_similar_ones_are_named():
+    with pytest.raises(ValueError, match=r"'resnet51'.*similar: \[.*resnet"):
+        features.load_backbone("resnet51", None)
+
+
+def test_weights_that_cannot_be_downloaded_are_an_error_that_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(RuntimeError, match=r"'test_resnet'.*features\.weights.*features\.backbone empty"):
+        features.load_backbone("test_resnet", None)
+
+
+def test_timm_imports_here_whether_or_not_torchvision_can_load_its_operators():
+    assert features.import_timm().is_model("resnet50")
+    assert "torchvision" in sys.modules
+
+
+@pytest.mark.parametrize(("config", "width"), [(LEARNED, 24), (DESCRIBED, 768), (BOTH, 792)])
+def test_own_features_have_unit_norm_and_tell_red_from_blue(config, width):
+    pixels = pictures()
+    made = features.embed(learned(config, pixels), pixels, batch_images=7)
+    assert made.shape == (48, width)
+    np.testing.assert_allclose(np.linalg.norm(made, axis=1), 1, rtol=1e-5)
+    similar = made @ made.T
+    assert similar[:24, :24].mean() > similar[:24, 24:].mean() + 0.1
+
+
+def test_features_of_a_picture_do_not_depend_on_those_beside_it():
+    pixels = pictures()
+    made = learned(BOTH, pixels)
+    together = features.embed(made, pixels, batch_images=48)
+    np.testing.assert_allclose(features.embed(made, pixels[[5]], batch_images=1)[0], together[5], atol=1e-5)
+
+
+def test_the_same_seed_learns_the_same_and_leaves_torchs_own_randomness_alone():
+    pixels = pictures()
+    before = torch.get_rng_state()
+    first, again = (features.embed(learned(LEARNED, pixels), pixels, 16) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert torch.equal(torch.get_rng_state(), before)
+    other = replace(LEARNED, learning=replace(LEARNING, seed=1))
+    assert not np.array_equal(first, features.embed(learned(other, pixels), pixels, 16))
+
+
+def test_learning_lowers_the_loss_and_says_so_after_each_epoch():
+    pixels = pictures()
+    config = replace(LEARNED, learning=replace(LEARNING, epochs=12))
+    losses = [loss for _, loss in features.learn(lambda rows: pixels[rows], len(pixels), config)]
+    assert len(losses) == 13
+    assert losses[-1] < losses[0]
+
+
+def test_no_more_pictures_than_allowed_are_looked_at():
+    pixels, asked = pictures(), set()
+
+    def gather(rows: np.ndarray) -> np.ndarray:
+        asked.update(rows.tolist())
+        return pixels[rows]
+
+    list(features.learn(gather, len(pixels), replace(BOTH, learning=replace(LEARNING, max_images=20))))
+    assert len(asked) == 20
+
+
+def test_learned_and_described_halves_count_alike():
+    pixels = pictures()
+    made = learned(BOTH, pixels)
+    with torch.inference_mode():
+        standard = (made.blocks(torch.from_numpy(pixels)) - made.mean) / made.std * made.weight
+    varying = made.std.numpy() != 1  # a cell whose gradients never change tells nothing
+    squares = standard.square().sum(0).numpy() / len(pixels)
+    assert squares[:24].sum() == pytest.approx(1, rel=0.1)
+    assert squares[24:].sum() == pytest.approx(1, rel=0.1)
+    assert varying.mean() > 0.9
+
+
+def test_the_contrastive_loss_is_simclrs_equation_1():
+    views = functional.normalize(torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), dim=1)
+    expected = 0.0
+    for row in range(6):
+        others = [math.exp(float(views[row] @ views[k]) / 0.3) for k in range(6) if k != row]
+        expected -= math.log(math.exp(float(views[row] @ views[(row + 3) % 6]) / 0.3) / sum(others)) / 6
+    assert float(features.contrastive_loss(views, 0.3)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_views_keep_the_colours_of_a_picture_but_for_one_in_five_that_is_grey():
+    colours = np.random.default_rng(0).integers(0, 256, (500, 1, 1, 3), dtype=np.uint8)
+    pixels = torch.from_numpy(np.broadcast_to(colours, (500, 8, 8, 3)).copy())
+    views = features.augment(pixels, replace(LEARNING, jitter=0.0), torch.Generator().manual_seed(0))
+    assert views.shape == (500, 3, 16, 16)
+    expected = features.scaled(pixels, 16)
+    is_kept = (views - expected).abs().amax((1, 2, 3)) < 1e-5
+    is_grey = (views - expected.mean(1, keepdim=True)).abs().amax((1, 2, 3)) < 1e-5
+    assert (is_kept | is_grey).all()
+    assert 0.15 < float(is_grey.float().mean()) < 0.25
+
+
+def test_crops_show_a_part_of_the_picture_and_half_of_them_mirrored():
+    ramp = np.broadcast_to(np.arange(64, dtype=np.uint8)[:, None] * 4, (400, 64, 64, 3))  # brighter to the right
+    config = replace(LEARNING, jitter=0.0, min_area=0.2)
+    views = features.augment(torch.from_numpy(ramp.copy()), config, torch.Generator().manual_seed(0)).mean((1, 2))
+    rise = views[:, -1] - views[:, 0]
+    assert 0.4 < float((rise < 0).float().mean()) < 0.6
+    share = rise.abs() / (2 * 63 * 4 / 255)  # of the picture's width
+    assert 0.3 < float(share.min()) < 0.55
+    assert float(share.max()) <= 1
+
+
+def test_gradients_follow_the_edges_of_a_picture():
+    stripes = np.zeros((2, 64, 64, 3), np.uint8)
+    stripes[0, :, (np.arange(64) // 4) % 2 == 0] = 255  # upright: the gradient points right, orientation 0
+    stripes[1, (np.arange(64) // 4) % 2 == 0] = 255  # lying: it points down, between orientations 4 and 5
+    histograms = features.gradients(torch.from_numpy(stripes)).view(2, 9, 64)
+    assert histograms[0].mean(1).argmax() == 0
+    assert torch.allclose(histograms[1, 4], histograms[1, 5])
+    assert histograms[1].mean(1).argsort(descending=True)[:2].sort().values.tolist() == [4, 5]
+
+
+def test_an_even_picture_has_no_gradients():
+    assert not features.gradients(torch.full((1, 40, 40, 3), 77, dtype=torch.uint8)).any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "colour"}, "choose auto, learned, descriptors or both"),
+        ({"kind": "learned", "backbone": "resnet50"}, "makes no use of"),
+        ({"weights": "resnet50.pth"}, "no network that it belongs to"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        FeatureConfig(**settings)

@@ -1,0 +1,97 @@
+"""The two towers and their sampled softmax."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_array
+
+from models.community import Community
+from models.ensemble.experts.towers import Towers, TwoTowers, _Pairs, softmax_loss, train
+from tests.models.systems.contract import NUM_IMAGES, NUM_USERS, two_tastes
+
+SMALL = Towers(dimensions=16, steps=60, negatives=32)
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_the_loss_is_the_cross_entropy_of_the_positive_among_the_negatives_that_count() -> None:
+    users, positives, negatives = (torch.randn(rows, 5, generator=generator()) for rows in (3, 3, 4))
+    correction = torch.tensor([0.0, 0.5, 1.0, 1.5])
+    forbidden = (torch.tensor([0, 2]), torch.tensor([1, 3]))
+    loss = softmax_loss(users, positives, negatives, torch.tensor(4.0), correction, forbidden).item()
+
+    def cosine(one: torch.Tensor, other: torch.Tensor) -> float:
+        return float(one @ other / (one.norm() * other.norm()))
+
+    expected = []
+    for row in range(3):
+        positive = np.exp(4 * cosine(users[row], positives[row]))
+        others = [
+            np.exp(4 * cosine(users[row], negatives[column]) - float(correction[column]))
+            for column in range(4)
+            if (row, column) not in {(0, 1), (2, 3)}
+        ]
+        expected.append(-np.log(positive / (positive + sum(others))))
+    assert loss == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize("guard", [True, False])
+def test_what_the_user_favors_is_no_negative_nor_what_contacts_favor_under_the_guard(guard: bool) -> None:
+    favorites = np.zeros((3, 6), np.float32)
+    favorites[0, 0], favorites[1, 1], favorites[2, 2] = 1, 1, 1
+    contacts = csr_array(np.array([[0, 1, 0], [0, 0, 0], [0, 0, 0]], np.float32))
+    pairs = _Pairs(Community(csr_array(favorites), contacts_UU=contacts), replace(SMALL, guard=guard), generator())
+    rows, columns = pairs.forbidden(torch.tensor([0, 2]), torch.tensor([2, 1, 0]))
+    expected = {(0, 2), (1, 0)} | ({(0, 1)} if guard else set())
+    assert set(zip(rows.tolist(), columns.tolist(), strict=True)) == expected
+
+
+def test_negatives_have_a_favorite_and_come_as_often_as_they_are_said_to() -> None:
+    favorites = np.zeros((40, 5), np.float32)
+    favorites[:30, 0], favorites[30:, 1] = 1, 1
+    pairs = _Pairs(Community(csr_array(favorites)), replace(SMALL, negatives=20_000), generator())
+    drawn, log_q = pairs.draw_negatives(0.5)
+    assert set(drawn.tolist()) == {0, 1}
+    share = float((drawn == 0).float().mean())
+    assert share == pytest.approx(0.5 * 0.75 + 0.5 * 0.5, abs=0.02)
+    by_image = dict(zip(drawn.tolist(), log_q.exp().tolist(), strict=True))
+    assert by_image[0] / by_image[1] == pytest.approx(share / (1 - share), rel=0.1)
+
+
+def test_a_new_image_has_no_id_and_its_signals_place_it_with_its_like() -> None:
+    community = two_tastes()
+    kept = community.favorites_UI.toarray()
+    kept[:, [7, 40]] = 0  # red 7 and blue 40 become new
+    community = replace(community, favorites_UI=csr_array(kept))
+    towers = TwoTowers(community, SMALL, generator())
+    assert towers.has_id_V[NUM_USERS + 7] == 0
+    assert towers.has_id_V.sum() == NUM_USERS + NUM_IMAGES - int((kept.sum(0) == 0).sum())
+    expert = SMALL.fit(community, 0)
+    assert expert is not None
+    scores = expert.scores(np.array([3, NUM_USERS - 1]))
+    assert scores[0, 7] > scores[0, 40]
+    assert scores[1, 40] > scores[1, 7]
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_the_same_seed_trains_the_same_towers_and_only_a_learned_temperature_moves(learns: bool) -> None:
+    config = replace(SMALL, learns_temperature=learns)
+    one, other = (list(train(two_tastes(), config, 3))[-1] for _ in range(2))
+    assert torch.equal(one.ids_Vd, other.ids_Vd)
+    assert (one.scale.item() != pytest.approx(10, abs=1e-3)) == learns
+
+
+def test_favorites_alone_are_enough() -> None:
+    expert = SMALL.fit(Community(two_tastes().favorites_UI), 0)
+    assert expert is not None
+    scores = expert.scores(np.arange(NUM_USERS))
+    is_own = (np.arange(NUM_USERS) < NUM_USERS // 2)[:, None] == (np.arange(NUM_IMAGES) < NUM_IMAGES // 2)
+    assert scores[is_own].mean() > scores[~is_own].mean() + scores.std()
+
+
+def test_nobody_with_a_favorite_means_no_towers() -> None:
+    assert SMALL.fit(Community(csr_array((3, 4), dtype=np.float32)), 0) is None

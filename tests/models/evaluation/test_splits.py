@@ -1,0 +1,167 @@
+"""Splits: nothing is lost, nothing is learned and tested, and the reference rows come out."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scipy.sparse import csr_array
+
+from models.evaluation import splits
+from models.evaluation.splits import Parts, SplitConfig
+
+CONFIG = SplitConfig()
+
+
+def favorites(num_users: int = 30, num_images: int = 50, seed: int = 0) -> csr_array:
+    likes = np.random.default_rng(seed).random((num_users, num_images)) < 0.25
+    likes[0], likes[1] = False, np.arange(num_images) < 2  # nobody is tested on nothing, or left with nothing
+    return csr_array(likes.astype(np.float32))
+
+
+def times(of: csr_array, seed: int = 1) -> csr_array:
+    drawn = of.astype(np.float64)
+    drawn.data = np.random.default_rng(seed).integers(1, 1000, of.nnz).astype(np.float64)
+    return drawn
+
+
+def per_user(part: csr_array) -> np.ndarray:
+    return np.diff(part.indptr)
+
+
+SPLITS = {
+    "random": lambda known: splits.random(known, CONFIG),
+    "by time": lambda known: splits.by_time(known, times(known), CONFIG),
+    "by one moment": lambda known: splits.by_time(known, times(known), SplitConfig(time_of="community")),
+    "cold": lambda known: splits.cold(known, CONFIG),
+    "cold users": lambda known: splits.cold_users(known, CONFIG),
+    "leave one out": lambda known: splits.leave_one_out(known, CONFIG),
+}
+
+
+@pytest.mark.parametrize("draw", SPLITS.values(), ids=SPLITS)
+def test_every_favorite_is_in_one_part_and_the_seed_decides_which(draw):
+    known = favorites()
+    parts: Parts = draw(known)
+    together = parts.training + parts.validation + parts.test
+
+    assert np.array_equal(together.toarray(), known.toarray())
+    assert all(part.nnz for part in (parts.training, parts.validation, parts.test))
+    assert np.array_equal(draw(known).test.toarray(), parts.test.toarray())
+
+
+def test_a_random_split_holds_out_a_tenth_and_leaves_small_users_alone():
+    known = favorites()
+    parts = splits.random(known, CONFIG)
+    expected = np.where(per_user(known) >= 3, np.maximum(1, per_user(known) // 10), 0)
+
+    assert np.array_equal(per_user(parts.test), expected)
+    assert np.array_equal(per_user(parts.validation), expected)
+    other = splits.random(known, SplitConfig(seed=1))
+    assert not np.array_equal(other.test.toarray(), parts.test.toarray())
+
+
+def test_a_split_by_time_tests_each_user_on_the_latest():
+    known = favorites()
+    at = times(known).toarray()
+    parts = splits.by_time(known, times(known), CONFIG)
+    for user in np.flatnonzero(per_user(parts.test)):
+        learned, validated, tested = (
+            at[user][part[[user]].indices] for part in (parts.training, parts.validation, parts.test)
+        )
+        assert learned.max() <= validated.min() <= validated.max() <= tested.min()
+        assert len(tested) == max(1, int(0.2 * per_user(known)[user]))
+    assert not per_user(parts.test)[:2].any()
+
+
+def test_a_split_by_one_moment_tests_what_came_after_it():
+    known = favorites()
+    parts = splits.by_time(known, times(known), SplitConfig(time_of="community"))
+    at = times(known)
+    learned, validated, tested = (
+        at.multiply(part).tocsr().data for part in (parts.training, parts.validation, parts.test)
+    )
+
+    assert learned.max() < validated.min()
+    assert validated.max() < tested.min()
+    assert abs(parts.test.nnz / known.nnz - 0.2) < 0.02
+
+
+def test_cold_images_keep_no_favorite_and_are_the_only_candidates():
+    parts = splits.cold(favorites(), CONFIG)
+
+    assert len(parts.test_candidates) == len(parts.validation_candidates) == 5
+    assert not np.intersect1d(parts.test_candidates, parts.validation_candidates).size
+    assert set(parts.test.indices) <= set(parts.test_candidates.tolist())
+    assert not np.isin(parts.training.indices, np.union1d(parts.test_candidates, parts.validation_candidates)).any()
+
+
+def test_cold_users_keep_no_favorite():
+    known = favorites()
+    parts = splits.cold_users(known, CONFIG)
+    held = [np.flatnonzero(per_user(part)) for part in (parts.test, parts.validation)]
+
+    assert len(held[0]) == len(held[1]) == np.count_nonzero(per_user(known)) // 10
+    assert not np.intersect1d(*held).size
+    assert not per_user(parts.training)[np.concatenate(held)].any()
+
+
+def test_leave_one_out_takes_two_favorites_and_leaves_three():
+    known = favorites()
+    parts = splits.leave_one_out(known, CONFIG)
+    is_tested = per_user(known) >= 5
+
+    assert np.array_equal(per_user(parts.test), is_tested)
+    assert np.array_equal(per_user(parts.validation), is_tested)
+
+
+def test_an_official_test_is_taken_as_given_and_never_learned_from():
+    known = favorites()
+    test = csr_array((np.ones(2, np.float32), ([3, 4], [known[[3]].indices[0], 51])), shape=(30, 52))
+    validation = csr_array((np.ones(1, np.float32), ([5], [known[[5]].indices[0]])), shape=(30, 50))
+    given, drawn = (splits.official(known, test, rows, CONFIG) for rows in (validation, None))
+
+    assert given.training.nnz == known.nnz - 2
+    assert given.test is test
+    assert given.validation is validation
+    assert drawn.training.nnz + drawn.validation.nnz == known.nnz - 1
+    assert per_user(drawn.validation)[2:].all()
+
+
+def test_shares_that_leave_nothing_are_refused():
+    with pytest.raises(ValueError, match="leave nothing"):
+        SplitConfig(heldout_share=0.4, latest_share=0.7)
+
+
+def real(name: str) -> tuple[csr_array, csr_array | None]:
+    """Favorites of a real community, numbered by sorted ids, and their times."""
+    data = os.environ.get("TASTEGRAPH_DATA")
+    if not data or not (Path(data) / name).is_dir():
+        pytest.skip(f"TASTEGRAPH_DATA names no folder that holds {name}")
+    table = pq.read_table(Path(data) / name / "favorites.parquet")
+    images = np.sort(pq.read_table(Path(data) / name / "images.parquet")["image_id"].to_numpy().astype(str))
+    users, user = np.unique(table["user_id"].to_numpy().astype(str), return_inverse=True)
+    image = np.searchsorted(images, table["image_id"].to_numpy().astype(str))
+    shape = (len(users), len(images))
+    known = csr_array((np.ones(len(user), np.float32), (user, image)), shape=shape)
+    known.sort_indices()
+    if "favorited_at" not in table.column_names:
+        return known, None
+    at = csr_array((table["favorited_at"].to_numpy().astype(np.float64), (user, image)), shape=shape)
+    at.sort_indices()
+    return known, at
+
+
+def test_the_reference_rows_of_lastfm_friends_are_drawn():
+    parts = splits.random(real("lastfm-friends")[0], CONFIG)
+
+    assert [part.nnz for part in (parts.training, parts.validation, parts.test)] == [74_296, 9_269, 9_269]
+    assert np.count_nonzero(per_user(parts.test)) == 1_883
+
+
+def test_the_reference_users_of_movielens_posters_are_tested():
+    known, at = real("movielens-posters")
+
+    assert np.count_nonzero(per_user(splits.by_time(known, at, CONFIG).test)) == 603
+    assert np.count_nonzero(per_user(splits.cold(known, CONFIG).test)) == 559

@@ -1,0 +1,31 @@
+"""Which input the image tower takes."""
+
+import pytest
+
+from tasks.cdl.inputs import InputConfig, choose
+
+NONE = {"pixels": 0, "features": 0, "tags": 0, "favorites": 0}
+
+
+@pytest.mark.parametrize(
+    ("coverage", "chosen"),
+    [
+        ({"pixels": 50, "features": 100, "tags": 100}, "pixels"),
+        ({"pixels": 49, "features": 50, "tags": 100}, "features"),
+        ({"pixels": 10, "tags": 90, "favorites": 100}, "tags"),
+        ({"favorites": 60}, "favorites"),
+        ({"pixels": 10, "tags": 30, "favorites": 20}, "tags"),  # none has half: the one that most images have
+        ({"pixels": 10, "tags": 10}, "pixels"),
+    ],
+)
+def test_the_first_input_that_half_the_images_have_is_taken_else_the_most_common(coverage, chosen):
+    assert choose(NONE | coverage, 100, InputConfig()) == chosen
+
+
+def test_an_input_that_is_asked_for_is_taken_however_few_have_it():
+    assert choose(NONE | {"pixels": 100, "tags": 1}, 100, InputConfig(kind="tags")) == "tags"
+
+
+def test_an_input_that_no_image_has_is_refused_and_the_others_are_named():
+    with pytest.raises(ValueError, match=r"'features'.*'pixels': 7"):
+        choose(NONE | {"pixels": 7}, 10, InputConfig(kind="features"))

@@ -1,0 +1,116 @@
+"""What may become current: sound tables, and figures above chance and near the last run's."""
+
+import numpy as np
+import pytest
+
+from storage import matrices, parquet, tables
+from storage.roots import Root
+from tasks.night.gate import GateConfig, gate
+
+FAVORITES = {"user_id": ["u1", "u2"], "image_id": ["i1", "i1"], "favorited_at": [None, None]}
+LISTS = {"user_id": ["u1", "u1", "u2"], "rank": [1, 2, 1], "image_id": ["i2", "i3", "i2"], "score": [2.0, 1.0, 2.0]}
+SOURCE = {"source": "here"}
+
+
+@pytest.fixture
+def root(tmp_path) -> Root:
+    return Root(str(tmp_path))
+
+
+def figures(ours: float, popularity: float = 0.3, chance: float = 0.2, system: str = "ease") -> list[dict]:
+    """The metrics of a night in which every protocol came out the same."""
+    systems = {"popularity": popularity, "random": chance, system: ours}
+    return [
+        {"protocol": protocol, "slice": "all", "system": system, "metric": metric, "k": k, "value": value}
+        for protocol, metric in (("paper", "precision"), ("paper_matched", "precision"), ("full", "ndcg"))
+        for system, value in systems.items()
+        for k in (10, 20)
+    ]
+
+
+def failed(root: Root, metrics: list[dict], *, last=None, config=None, **changed) -> dict[str, bool]:
+    """The checks that failed by name, and whether each only warns; `changed` are columns of the lists."""
+    images = {"image_id": ["i1", "i2", "i3"]} | {name: [None] * 3 for name in tables.IMAGES.schema.names[1:]}
+    lists = {**LISTS, **changed}
+    vectors = matrices.lists_of(np.ones((2, 4), np.float32))
+    exports = {
+        "recommendations": [
+            parquet.write(tables.RECOMMENDATIONS, lists | {"model": ["ease-0"] * len(lists["rank"])}, root)
+        ],
+        "similar_images": [
+            parquet.write(
+                tables.SIMILAR_IMAGES,
+                {"image_id": ["i1"], "rank": [1], "similar_image_id": ["i2"], "score": [0.5]},
+                root,
+            )
+        ],
+    }
+    for table, key in (tables.USER_EMBEDDINGS, "user_id"), (tables.IMAGE_EMBEDDINGS, "image_id"):
+        columns = {key: [f"{key[0]}1", f"{key[0]}2"], "embedding": vectors, "model": ["ease-0"] * 2}
+        exports[table.name] = [parquet.write(table.with_dimensions(4), columns, root)]
+    community = {
+        "favorites": parquet.write(tables.FAVORITES, FAVORITES, root),
+        "images": parquet.write(tables.IMAGES, images, root),
+    }
+    outcomes = gate("ease", metrics, exports, community, last, SOURCE, config or GateConfig(), root)
+    return {outcome.name: outcome.is_warning for outcome in outcomes if not outcome.passed}
+
+
+def test_sound_tables_and_good_figures_pass(root):
+    assert failed(root, figures(0.5)) == {}
+
+
+def test_below_random_stops(root):
+    assert not all(failed(root, figures(0.1)).values())
+
+
+def test_below_popularity_warns_and_stops_where_a_setting_says_so(root):
+    warned = failed(root, figures(0.25))
+    stopped = failed(root, figures(0.25), config=GateConfig(below_popularity_stops=True))
+
+    assert warned.keys() == stopped.keys()
+    assert len(warned) == 3
+    assert all(warned.values())
+    assert not any(stopped.values())
+
+
+@pytest.mark.parametrize(("now", "stops"), [(0.46, False), (0.44, True)])
+def test_a_run_may_be_a_tenth_below_the_last_one_and_no_more(root, now, stops):
+    last = {"run_id": "before", "system": "ease", "comparable": SOURCE, "metrics": figures(0.5)}
+
+    assert bool(failed(root, figures(now), last=last)) == stops
+
+
+@pytest.mark.parametrize(("now", "stops"), [(0.46, False), (0.44, True)])
+def test_another_system_may_not_do_worse_than_the_one_it_replaces(root, now, stops):
+    last = {"run_id": "before", "system": "als", "comparable": SOURCE, "metrics": figures(0.5, system="als")}
+
+    assert bool(failed(root, figures(now), last=last)) == stops
+
+
+def test_a_run_of_another_source_is_not_compared(root):
+    last = {"run_id": "before", "system": "ease", "comparable": {"source": "elsewhere"}, "metrics": figures(0.9)}
+
+    assert failed(root, figures(0.5), last=last) == {}
+
+
+def test_nothing_measured_is_a_warning(root):
+    assert failed(root, []) == {"tested": True}
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"image_id": ["i1", "i3", "i2"]}, "no favorite is recommended"),
+        ({"image_id": ["i2", "i9", "i2"]}, "every image exists"),
+        ({"image_id": ["i2", "i2", "i2"]}, "one row per user_id, image_id"),
+        ({"rank": [1, 1, 1]}, "one row per user_id, rank"),
+        ({"rank": [1, 3, 1]}, "ranks count from 1 without a gap"),
+        ({"score": [2.0, float("nan"), 2.0]}, "every score is finite"),
+        ({name: [] for name in LISTS}, "not empty"),
+    ],
+)
+def test_a_table_that_breaks_a_promise_stops(root, changed, named):
+    broken = failed(root, figures(0.5), **changed)
+
+    assert any(named in name and not is_warning for name, is_warning in broken.items())

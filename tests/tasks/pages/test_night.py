@@ -1,0 +1,290 @@
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from tasks.pages import charts
+from tasks.pages.night import (
+    Cluster,
+    Distributions,
+    Gate,
+    Ingested,
+    Metric,
+    NegativesAudit,
+    Person,
+    Picture,
+    Recommendation,
+    Report,
+    Stage,
+    Training,
+    render,
+)
+
+JPEG = b"\xff\xd8\xff\xe0 not looked at: the page carries the bytes as they are \xff\xd9"
+HOSTILE = '<script>alert(\'x\')</script>"><img src="https://outside.example/a.png" onerror=alert(1)>&amp; $\\frac12$'
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+def test_the_page_asks_for_nothing_outside(full_html: str) -> None:
+    for html in (full_html, render(bare()).decode()):
+        page = parsed(html)
+        links = [value for _, attributes in page.elements for name, value in attributes if name in LINKS]
+        assert links
+        assert all(re.match("#|data:", link) for link in links)
+        styles = page.styles + [
+            value for _, attributes in page.elements for name, value in attributes if name == "style"
+        ]
+        addresses = [address for style in styles for address in re.findall(r"url\(([^)]*)", style)]
+        assert all(address.startswith(("#", "data:")) for address in addresses)
+        assert not any("@import" in style for style in styles)
+        assert "script" not in {tag for tag, _ in page.elements}
+        assert "default-src 'none'" in html
+
+
+LINKS = {"src", "href", "xlink:href", "srcset", "action", "data", "poster"}
+
+
+def test_the_page_is_well_formed(full_html: str) -> None:
+    for html in (full_html, render(bare()).decode()):
+        page = parsed(html)
+        assert page.open == []
+        assert page.problems == []
+        ids = [value for _, attributes in page.elements for name, value in attributes if name == "id"]
+        assert len(ids) == len(set(ids))
+        pointed_at = {
+            value[1:] for _, a in page.elements for name, value in a if name == "href" and value.startswith("#")
+        }
+        assert pointed_at <= set(ids)
+
+
+def test_every_chart_and_picture_says_in_words_what_it_shows(full_html: str) -> None:
+    page = parsed(full_html)
+    drawn = [dict(attributes) for tag, attributes in page.elements if tag == "svg"]
+    assert all(svg.get("aria-label") or svg.get("aria-hidden") for svg in drawn)
+    assert all(dict(attributes).get("alt") for tag, attributes in page.elements if tag == "img")
+    assert sum(tag == "table" for tag, _ in page.elements) == sum(tag == "thead" for tag, _ in page.elements)
+
+
+def test_hostile_strings_are_shown_and_not_obeyed(full: Report, full_html: str) -> None:
+    calm = parsed(full_html)
+    hostile = Picture(image_id=HOSTILE, title=HOSTILE, tags=[HOSTILE], jpeg=JPEG)
+    person = replace(
+        full.people[0],
+        user_id=HOSTILE,
+        interests=[HOSTILE],
+        likes=[hostile, replace(hostile, jpeg=None)],
+        got=[Recommendation(picture=hostile, rank=1, score=1.0, concealed=True)],
+    )
+    report = replace(
+        full,
+        title=HOSTILE,
+        run_id=HOSTILE,
+        source=HOSTILE,
+        verdict=HOSTILE,
+        warnings=[HOSTILE],
+        gates=[Gate(name=HOSTILE, passed=False, message=HOSTILE)],
+        metrics=[*full.metrics, *(replace(row, system=HOSTILE) for row in full.metrics if row.system == "cdl")],
+        readings=[(HOSTILE, HOSTILE)],
+        community=[Ingested(table=HOSTILE, rows=1, quarantined=[(HOSTILE, 2)])],
+        clusters=[Cluster(cluster=0, size=1, tokens=[HOSTILE])],
+        training=Training(settings=[(HOSTILE, HOSTILE)]),
+        stages=[Stage(name=HOSTILE, ran=1, reused=0, seconds=1.0)],
+        people=[person],
+    )
+    page = parsed(render(report).decode())
+    assert page.open == []
+    assert page.problems == []
+    assert {tag for tag, _ in page.elements} <= {tag for tag, _ in calm.elements}
+    assert not any(name.startswith("on") for _, attributes in page.elements for name, _ in attributes)
+    assert page.text.count("<script>alert('x')</script>") >= 15
+
+
+def test_equal_reports_give_equal_bytes(full: Report, full_html: str) -> None:
+    assert render(replace(full)).decode() == full_html
+
+
+def test_equal_figures_give_equal_charts() -> None:
+    losses = np.random.default_rng(0).random(2000)
+    once, again = (charts.loss(range(2000), losses, name="loss", label="loss") for _ in range(2))
+    assert once == again
+    assert "currentColor" in once
+    assert not re.search("#0[0-9]0[0-9]0[0-9]|<metadata|DOCTYPE|http", once)
+    assert ">step</text>" in once
+
+
+def test_a_chart_stays_small_however_much_it_shows() -> None:
+    amounts = np.random.default_rng(0).zipf(1.3, 200_000).clip(0, 50_000)
+    drawn = (
+        charts.histogram(amounts, name="c", label="c", x_label="x", y_label="y", y_scale="log"),
+        charts.ordered(amounts, name="c", label="c", x_label="x", y_label="y"),
+        charts.loss(range(200_000), amounts, name="c", label="c"),
+    )
+    assert max(map(len, drawn)) < 30_000
+
+
+def test_every_missing_part_is_named_in_its_section(full_html: str) -> None:
+    sections = re.findall('<section id="([a-z]+)">(.*?)</section>', render(bare()).decode(), re.DOTALL)
+    assert len(sections) == 12
+    assert all('class="missing"' in content for _, content in sections)
+    assert 'class="missing"' not in full_html
+
+
+def test_a_community_that_lacks_tags_contacts_and_pixels_has_its_page() -> None:
+    none = np.zeros(0, np.int64)
+    report = replace(
+        bare(),
+        distributions=Distributions(users_per_cluster=none, favorites_per_user=np.array([1, 1]), tags_per_user=none),
+        negatives=NegativesAudit(
+            tagged=np.zeros(2, int), contacts=np.zeros(2, int), groups=np.zeros(2, int), left=np.ones(2, int)
+        ),
+        training=Training(loss=[(1, 0.7)]),
+    )
+    text = parsed(render(report).decode()).text
+    assert text.count("This community has none.") == 2
+    assert text.count("No user has any.") == 3
+
+
+def test_a_figure_that_nobody_was_there_to_measure_is_a_dash(full: Report) -> None:
+    nobody = [
+        replace(row, value=np.nan, low=np.nan, high=np.nan, users=0) for row in full.metrics if row.slice == "cold"
+    ]
+    html = render(replace(bare(), metrics=[metric("cdl", 0.5, 0.4, 0.6), *nobody])).decode()
+    assert ">nan" not in html
+    assert 'number">–</td>' in html
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"), [(0.5, 0.6, "above"), (0.1, 0.2, "below"), (0.25, 0.45, "not apart from")]
+)
+def test_a_system_stands_above_another_only_with_its_whole_interval(low: float, high: float, said: str) -> None:
+    rows = [metric("cdl", (low + high) / 2, low, high), metric("random", 0.35, 0.3, 0.4)]
+    text = parsed(render(replace(bare(), metrics=rows)).decode()).text
+    assert f"CDL is {said} random." in text
+
+
+def test_a_gate_that_only_warns_is_not_called_failed() -> None:
+    gate = Gate(name="popularity", passed=False, message="below it", is_warning=True)
+    text = parsed(render(replace(bare(), gates=[gate, replace(gate, is_warning=False)])).decode()).text
+    assert (text.count("! warning"), text.count("✗ failed")) == (1, 1)
+
+
+def test_a_concealed_favorite_among_the_recommendations_is_marked(full_html: str) -> None:
+    assert full_html.count('class="picture concealed"') == 1
+    assert "1 of 20 concealed favorites among the first 2" in full_html
+
+
+@pytest.fixture(scope="module")
+def full_html(full: Report) -> str:
+    return render(full).decode()
+
+
+@pytest.fixture(scope="module")
+def full() -> Report:
+    """A small report with every part."""
+    curve = [
+        metric(system, value, value - 0.02, value + 0.02, protocol=protocol, name=name, k=k)
+        for protocol in ("paper", "paper_matched")
+        for name in ("precision", "recall")
+        for system, value in (("cdl", 0.5), ("popularity", 0.6), ("random", 0.2))
+        for k in range(1, 21)
+    ]
+    ranking = [
+        replace(metric("cdl", 0.01, 0.008, 0.012, protocol="full", name="ndcg"), slice=part)
+        for part in ("all", "warm", "cold")
+    ]
+    plate, pixels = Picture(image_id="7"), Picture(image_id="8", title="A lake", tags=["blue"], jpeg=JPEG)
+    counts = np.array([0, 1, 1, 3, 400])
+    return Report(
+        title="Nightly run",
+        run_id="r1",
+        source="demo",
+        generated_at=datetime(2030, 1, 2, 3, 4, tzinfo=UTC),
+        published=True,
+        system="cdl",
+        verdict="This run is current.",
+        warnings=["Below popularity."],
+        gates=[Gate(name="tables", passed=True, message="every check held")],
+        metrics=[*curve, *ranking],
+        readings=[("Image input", "pixels")],
+        community=[Ingested(table="favorites", rows=12_345, quarantined=[("unknown image_id", 2)])],
+        distributions=Distributions(users_per_cluster=counts, favorites_per_user=counts, tags_per_user=counts),
+        clusters=[Cluster(cluster=3, size=2, tokens=["lake", "sea"])],
+        negatives=NegativesAudit(tagged=counts, contacts=counts, groups=counts, left=counts, dropped=[("tags", 2)]),
+        training=Training(loss=[(1, 0.7), (2, 0.6)], settings=[("batch", "128")]),
+        stages=[Stage(name="train", ran=1, reused=0, seconds=75.0), Stage(name="embed", ran=0, reused=4, seconds=0.0)],
+        people=[
+            Person(
+                user_id="u1",
+                interests=["blue"],
+                likes=[pixels],
+                got=[
+                    Recommendation(picture=pixels, rank=1, score=2.5, concealed=True),
+                    Recommendation(picture=plate, rank=2, score=1.5, concealed=False),
+                ],
+                num_concealed=20,
+            )
+        ],
+    )
+
+
+def bare() -> Report:
+    """A report of a run that had nothing to report."""
+    return Report(
+        title="Nightly run",
+        run_id="r0",
+        source="demo",
+        generated_at=datetime(2030, 1, 2, tzinfo=UTC),
+        published=False,
+        system="cdl",
+        verdict="It measured nothing.",
+    )
+
+
+def metric(
+    system: str, value: float, low: float, high: float, *, protocol: str = "paper", name: str = "precision", k: int = 20
+) -> Metric:
+    return Metric(
+        protocol=protocol, slice="all", system=system, metric=name, k=k, value=value, low=low, high=high, users=30
+    )
+
+
+class Page(HTMLParser):
+    """The elements of a page, its text, and what is not closed as it was opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, list[tuple[str, str]]]] = []
+        self.open: list[str] = []
+        self.problems: list[str] = []
+        self.styles: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, [(name, value or "") for name, value in attrs]))
+        if len({name for name, _ in attrs}) < len(attrs):
+            self.problems.append(f"<{tag}> has an attribute twice")
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.problems.append(f"</{tag}> closes nothing")
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "style":
+            self.styles.append(data)
+        else:
+            self.text += data
+
+
+def parsed(html: str) -> Page:
+    page = Page()
+    page.feed(html)
+    page.close()
+    return page
