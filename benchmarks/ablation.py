@@ -7,7 +7,7 @@ value of a paired test over users, the same figure on cold images among themselv
 
     expert:NAME      an expert; those that the whole gives no weight to are not listed
     signal:NAME      everything that the set tells of tags, titles, contacts, groups, times, features or owners
-    newness          how new images stand beside known ones: equal, in place of a learned factor
+    cold_item_scale          how new images stand beside known ones: equal, in place of a learned factor
     factor_models=1  one factorisation of a kind, in place of several whose scores are added
     dimensions=N     the best inner product of so many dimensions, in place of the exact mixture
 
@@ -27,14 +27,14 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 import numpy as np
 
 from flows import cli
-from models.ensemble.weights import Mixture
+from models.ensemble.weights import EnsembleWeights
 from models.evaluation import metrics
 from models.evaluation.splits import Protocol
 from models.systems.tastegraph import TasteGraph, TasteGraphConfig
 
 if TYPE_CHECKING:  # they import Prefect, which reads its settings then: `main` makes those ready first
-    from tasks.data.community import Known
-    from tasks.evaluation.measure import Asked
+    from tasks.data.community import IndexedCommunity
+    from tasks.evaluation.measure import HeldOut
 
 SIGNALS = ("tags", "titles", "contacts", "groups", "times", "features", "owners")
 DIMENSIONS = (256, 512, 1024)
@@ -60,7 +60,7 @@ def main() -> None:
     _ablate(*_round(options), options.parts, options.seed)
 
 
-def _round(options: argparse.Namespace) -> "tuple[Known, Asked]":
+def _round(options: argparse.Namespace) -> "tuple[IndexedCommunity, HeldOut]":
     """The community without validation and test, and what is asked of systems fitted on it."""
     from prefect import flow
 
@@ -79,7 +79,7 @@ def _round(options: argparse.Namespace) -> "tuple[Known, Asked]":
     config = NightlyConfig()
 
     @flow(name="ablation", task_runner=THREADS, persist_result=False)
-    def read() -> "tuple[Known, Asked]":
+    def read() -> "tuple[IndexedCommunity, HeldOut]":
         with records_below(here):
             table = ingest(there, content_of(there, here), config.ingest, here).tables
             files = [name and there.url(f"{name}.parquet") for name in (options.test, options.validation)]
@@ -92,12 +92,12 @@ def _round(options: argparse.Namespace) -> "tuple[Known, Asked]":
     return read()
 
 
-def _ablate(known: "Known", asked: "Asked", parts: list[str], seed: int) -> None:
+def _ablate(known: "IndexedCommunity", asked: "HeldOut", parts: list[str], seed: int) -> None:
     system, seconds, whole = _fit(known, asked, TasteGraphConfig(), seed)
     width = max(16, *(len(f"expert:{name}") for name in system.names))
     figure = f"{asked.round.metric}@{asked.round.k}" if asked.round.k else asked.round.metric
     users = np.count_nonzero(~np.isnan(whole.all_U))
-    print(f"{users:,} users; experts {', '.join(system.names)}; newness {system.mixtures[0].newness:g}")
+    print(f"{users:,} users; experts {', '.join(system.names)}; cold_item_scale {system.mixtures[0].cold_item_scale:g}")
     print(
         f"{'without':{width}} {figure:>8} {'to the whole':>13} {'95 % interval':>18} {'p':>7} {'cold':>7} {'fit s':>6}"
     )
@@ -116,14 +116,14 @@ def _ablate(known: "Known", asked: "Asked", parts: list[str], seed: int) -> None
         )
 
 
-def _parts(whole: TasteGraph, known: "Known", asked: "Asked", seed: int) -> Iterator[tuple[str, LeaveOut]]:
+def _parts(whole: TasteGraph, known: "IndexedCommunity", asked: "HeldOut", seed: int) -> Iterator[tuple[str, LeaveOut]]:
     """Each part that can be left out, and what does it."""
 
     def refitted(config: TasteGraphConfig = whole.config, signal: str | None = None) -> tuple[float, Measured]:
         community = known.community.without(signal) if signal else known.community
         return _fit(replace(known, community=community), asked, config, seed)[1:]
 
-    def mixed(mixtures: list[Mixture]) -> tuple[float, Measured]:
+    def mixed(mixtures: list[EnsembleWeights]) -> tuple[float, Measured]:
         learned = whole.mixtures
         whole.mixtures = mixtures
         measured = _measure(whole, asked)
@@ -134,7 +134,7 @@ def _parts(whole: TasteGraph, known: "Known", asked: "Asked", seed: int) -> Iter
         yield f"expert:{name}", partial(refitted, replace(whole.config, leave_out=(name,)))
     for signal in filter(known.community.has, SIGNALS):
         yield f"signal:{signal}", partial(refitted, signal=signal)
-    yield "newness", partial(mixed, [mixture._replace(newness=1.0) for mixture in whole.mixtures])
+    yield "newness", partial(mixed, [mixture._replace(cold_item_scale=1.0) for mixture in whole.mixtures])
     if len(whole.mixtures) > 1:
         yield "newcomers", partial(mixed, whole.mixtures[:1] * 2)
     yield "factor_models=1", partial(refitted, replace(whole.config, factor_models=1))
@@ -142,7 +142,9 @@ def _parts(whole: TasteGraph, known: "Known", asked: "Asked", seed: int) -> Iter
         yield f"dimensions={size}", partial(refitted, replace(whole.config, dimensions=size))
 
 
-def _fit(known: "Known", asked: "Asked", config: TasteGraphConfig, seed: int) -> tuple[TasteGraph, float, Measured]:
+def _fit(
+    known: "IndexedCommunity", asked: "HeldOut", config: TasteGraphConfig, seed: int
+) -> tuple[TasteGraph, float, Measured]:
     """The fitted system, the seconds that it took, and its figures."""
     system, start = TasteGraph(config, seed=seed), time.perf_counter()
     system.fit(known.community)
@@ -150,7 +152,7 @@ def _fit(known: "Known", asked: "Asked", config: TasteGraphConfig, seed: int) ->
     return system, seconds, _measure(system, asked)
 
 
-def _measure(system: TasteGraph, asked: "Asked") -> Measured:
+def _measure(system: TasteGraph, asked: "HeldOut") -> Measured:
     from tasks.evaluation.measure import measure
 
     figures, _ = measure(system, asked)

@@ -104,7 +104,7 @@ def _retrained(root: Path, manifest: dict[str, Any], options: argparse.Namespace
     from storage import parquet
     from storage.roots import Root
     from tasks.evaluation.evaluate import evaluate
-    from tasks.night.records import Past
+    from tasks.night.records import ModelStart
     from tasks.night.start import memories_of
     from tasks.runtime.caching import records_below
 
@@ -116,7 +116,7 @@ def _retrained(root: Path, manifest: dict[str, Any], options: argparse.Namespace
     def retrained() -> list[dict[str, Any]]:
         with records_below(here):
             pixels = [shard.pixels for shard in night.shards if shard.pixels]
-            learned = learn(night.table, night.split.training, pixels, Past(), _settings(options), here)
+            learned = learn(night.table, night.split.training, pixels, ModelStart(), _settings(options), here)
             return parquet.read(evaluate(night.split, night.table["favorites"], learned.model, here), here).to_pylist()
 
     return retrained()

@@ -1,4 +1,4 @@
-"""Write the pages that are generated from the code: tables, settings, and the list of files with the first line of each.
+"""Write the pages generated from the code: tables, settings, and the list of files with the first line of each.
 
 `python docs/generate.py --check` only says whether they are up to date; a test runs it.
 """

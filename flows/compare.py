@@ -22,9 +22,9 @@ from tasks.data.pixels import decode_all, plan_shards
 from tasks.evaluation.comparison import Compared, Entry, describe, publish_comparison
 from tasks.evaluation.leaderboard import gather
 from tasks.evaluation.measure import score_system
-from tasks.evaluation.splits import Drawn, draw_split, take_pairs
+from tasks.evaluation.splits import ComparisonSplit, draw_split, take_pairs
 from tasks.evaluation.tune import tune_system
-from tasks.night.records import Past
+from tasks.night.records import ModelStart
 from tasks.runtime import runs
 from tasks.runtime.caching import code_version, digest, records_below
 
@@ -90,9 +90,9 @@ def prepare(
         shards = decode_all(plan_shards(table["images"], there, config.images, here), there, config.images, here)
         pixels = [shard.pixels for shard in shards if shard.pixels]
     if "features" in signals:
-        features = make_features(table, pixels, Past(), config, here).shards
+        features = make_features(table, pixels, ModelStart(), config, here).shards
     if "profiles" in signals:
-        tastes = describe_tastes(table, training, Past(), config, here)
+        tastes = describe_tastes(table, training, ModelStart(), config, here)
         clustered = Clustered(tastes.profiles, tastes.clusters)
     return CommunityTables(table, training, pixels, features, clustered)
 
@@ -101,7 +101,7 @@ def _enter(
     name: str,
     learned: CommunityTables | None,
     known: CommunityTables,
-    drawn: Drawn,
+    drawn: ComparisonSplit,
     seeds: int,
     budget: int,
     here: Root,

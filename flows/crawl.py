@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect import flow
 
 from storage.sources.flickr.crawl import FlickrConfig, begin, locked
-from storage.sources.flickr.walk import Asked, seeds_in
+from storage.sources.flickr.walk import CrawlRequest, seeds_in
 from tasks.data.crawl import Crawled, api_key, fetch_pictures, read_lists, write_source
 
 
@@ -41,7 +41,7 @@ def crawl(
     users, groups = [*(users or []), *more_users], [*(groups or []), *more_groups]
     api_key()  # without one, nothing is begun
     with locked(folder):
-        begin(folder, Asked(users=tuple(users), groups=tuple(groups), max_users=max_users, depth=depth), resume)
+        begin(folder, CrawlRequest(users=tuple(users), groups=tuple(groups), max_users=max_users, depth=depth), resume)
         listed = read_lists(str(folder), config)
         fetched = fetch_pictures(str(folder), config)
         return write_source(str(folder), [listed, fetched])

@@ -22,10 +22,10 @@ from tasks.data.community import Clustered, CommunityTables
 from tasks.data.features import Features, extract_features
 from tasks.data.profiles import ProfileTables, build_profiles
 from tasks.data.tags import Clusters, cluster_vectors, keep_numbers, make_vectors, place_tokens, sentences_of
-from tasks.night.records import CDLChain, Learned, Past, Tastes
+from tasks.night.records import CDLChain, Learned, ModelStart, Tastes
 from tasks.runtime.caching import code_version, digest
 from tasks.systems.fit import embed_system, fit_system
-from tasks.systems.fold_in import Described, fold_in, learn_fold_in
+from tasks.systems.fold_in import SideInformation, fold_in, learn_fold_in
 
 # Sections that no model hangs on: what came in is told by its content, what goes out is made of the model.
 WITHOUT_MODEL = {"demo", "ingest", "recommend", "gate", "splits", "incremental"}
@@ -39,7 +39,7 @@ def lineage(config: NightlyConfig) -> str:
 
 
 def learn(
-    table: dict[str, Ref], training: Ref, pixels: list[Ref], past: Past, config: NightlyConfig, here: Root
+    table: dict[str, Ref], training: Ref, pixels: list[Ref], past: ModelStart, config: NightlyConfig, here: Root
 ) -> Learned:
     """The system of the settings, fitted on these favorites and no others, or the one that is kept.
 
@@ -57,7 +57,7 @@ def learn_cdl(
     training: Ref,
     pixels: list[Ref],
     tastes: Tastes,
-    past: Past,
+    past: ModelStart,
     config: NightlyConfig,
     here: Root,
 ) -> Learned:
@@ -88,7 +88,7 @@ def learn_any(
     training: Ref,
     pixels: list[Ref],
     tastes: Tastes,
-    past: Past,
+    past: ModelStart,
     config: NightlyConfig,
     here: Root,
 ) -> Learned:
@@ -98,9 +98,9 @@ def learn_any(
     features = make_features(table, pixels, past, config, here) if "features" in signals else None
     shards = features.shards if features else []
     if past.how == "keep" and past.base and past.table and past.favorites:
-        known = Described.of(past.table, past.base.features.shards if past.base.features else [])
+        known = SideInformation.of(past.table, past.base.features.shards if past.base.features else [])
         maps = learn_fold_in(past.base.model, past.favorites, known, here)
-        told = (past.base.model, past.favorites, known, Described.of(table, shards))
+        told = (past.base.model, past.favorites, known, SideInformation.of(table, shards))
         return replace(past.base, tastes=tastes, model=fold_in(maps, *told, training, here), features=features)
     clustered = Clustered(tastes.profiles, tastes.clusters)
     given = CommunityTables(table, training, pixels, shards, clustered).restricted(signals)
@@ -115,7 +115,9 @@ def signals_of(names: list[str]) -> set[str]:
     return {signal for name in names for signal in (*SYSTEMS[name].needs, *SYSTEMS[name].wants)}
 
 
-def describe_tastes(table: dict[str, Ref], training: Ref, past: Past, config: NightlyConfig, here: Root) -> Tastes:
+def describe_tastes(
+    table: dict[str, Ref], training: Ref, past: ModelStart, config: NightlyConfig, here: Root
+) -> Tastes:
     """Everybody's profile: a bag of clusters of the community's words."""
     if past.keeps_tags and past.base:
         vectors, known = past.base.tastes.vectors, past.base.tastes.known
@@ -135,7 +137,9 @@ def describe_tastes(table: dict[str, Ref], training: Ref, past: Past, config: Ni
     return Tastes(vectors, known, clusters, profiles)
 
 
-def make_features(table: dict[str, Ref], pixels: list[Ref], past: Past, config: NightlyConfig, here: Root) -> Features:
+def make_features(
+    table: dict[str, Ref], pixels: list[Ref], past: ModelStart, config: NightlyConfig, here: Root
+) -> Features:
     """The source's own image features where it has them, else those that are made from its pictures.
 
     What an earlier night learned makes features of new pictures until the next night from nothing.

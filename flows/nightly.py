@@ -21,10 +21,10 @@ from tasks.data.pixels import decode_all, decoding, plan_shards, quarantine_pict
 from tasks.evaluation.evaluate import evaluate
 from tasks.night.publish import Published, publish
 from tasks.night.records import Night
-from tasks.night.start import Tonight, choose, remember
+from tasks.night.start import InputFingerprint, choose, remember
 from tasks.runtime import ledger, runs
 from tasks.runtime.caching import canonical, digest, records_below
-from tasks.systems.recommend import ask, make_lists
+from tasks.systems.recommend import make_lists, request_lists
 
 THREADS = ThreadPoolTaskRunner[Any](max_workers=os.cpu_count() or 1)
 
@@ -49,7 +49,7 @@ def nightly(
         community = ingest(there, content, config.ingest, here)
         table = community.tables
         batches = plan_shards(table["images"], there, config.images, here)
-        tonight = Tonight(there.address, lineage(config), decoding(config.images), digest(batches), table)
+        tonight = InputFingerprint(there.address, lineage(config), decoding(config.images), digest(batches), table)
         start = choose(config.incremental, tonight, config.model.system, config.word2vec, here)
         split = split_favorites(table["favorites"], start.split, config.evaluation, config.concealment, here)
         shards = decode_all(batches, there, config.images, here, start.shards)
@@ -63,7 +63,7 @@ def nightly(
         final = tested
         if config.model.refit:
             final = learn(table, table["favorites"], pixels, start.of("published"), config, here)
-        asked = ask(final.model, table["favorites"], final.tastes.profiles, config.recommend)
+        asked = request_lists(final.model, table["favorites"], final.tastes.profiles, config.recommend)
         lists = make_lists(asked, config.recommend, here, start.looks, start.lists)
 
         memory = remember(run, tonight, start, split, shards, tested, final, metrics, lists)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.devices import choose_device
-from models.uniform_negatives import Others
+from models.uniform_negatives import UniformNegatives
 
 EMBEDDED = 1024  # images embedded at a time once training is over
 
@@ -65,7 +65,7 @@ def draw(favorites_UP: csr_array, rng: np.random.Generator) -> tuple[np.ndarray,
     num_users, num_columns = favorites_UP.shape
     num_favorites_U = np.diff(favorites_UP.indptr)
     users_N, positives_N = np.repeat(np.arange(num_users), num_favorites_U), favorites_UP.indices.astype(np.int64)
-    negatives_N = Others(favorites_UP).draw(users_N, 1, rng)[:, 0]
+    negatives_N = UniformNegatives(favorites_UP).draw(users_N, 1, rng)[:, 0]
     has_others_N = num_favorites_U[users_N] < num_columns
     return users_N[has_others_N], positives_N[has_others_N], negatives_N[has_others_N]
 

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from models.cdl.negatives import Signals
 
-UNTOLD = csr_array((0, 0), dtype=np.float32)
+EMPTY = csr_array((0, 0), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -36,20 +36,20 @@ class Community:
     favorited_at_UI: csr_array | None = (
         None  # float64, the pattern of the favorites: epoch seconds, from 1; None: untold
     )
-    user_tags_UT: csr_array = field(default_factory=lambda: UNTOLD)  # how often; the tags of both in one numbering
-    image_tags_IT: csr_array = field(default_factory=lambda: UNTOLD)
-    words_IW: csr_array = field(default_factory=lambda: UNTOLD)  # 1 for each word of an image's title
-    contacts_UU: csr_array = field(default_factory=lambda: UNTOLD)  # row u marks those that u follows
-    memberships_UG: csr_array = field(default_factory=lambda: UNTOLD)
+    user_tags_UT: csr_array = field(default_factory=lambda: EMPTY)  # how often; the tags of both in one numbering
+    image_tags_IT: csr_array = field(default_factory=lambda: EMPTY)
+    words_IW: csr_array = field(default_factory=lambda: EMPTY)  # 1 for each word of an image's title
+    contacts_UU: csr_array = field(default_factory=lambda: EMPTY)  # row u marks those that u follows
+    memberships_UG: csr_array = field(default_factory=lambda: EMPTY)
     owner_I: np.ndarray = field(
         default_factory=lambda: np.empty(0, np.int64)
     )  # int64, the uploader's user row; -1 where unknown
     features_If: np.ndarray | None = None  # float32, of a frozen network or the source's own; rows of zeros: has none
     pixels: Pixels | None = None
-    profiles_UC: csr_array = field(default_factory=lambda: UNTOLD)  # bags of tag clusters
-    image_bags_IC: csr_array = field(default_factory=lambda: UNTOLD)  # those of the images
-    interests_UT: csr_array = field(default_factory=lambda: UNTOLD)  # with carried_IT: what negatives go by
-    carried_IT: csr_array = field(default_factory=lambda: UNTOLD)
+    profiles_UC: csr_array = field(default_factory=lambda: EMPTY)  # bags of tag clusters
+    image_bags_IC: csr_array = field(default_factory=lambda: EMPTY)  # those of the images
+    interests_UT: csr_array = field(default_factory=lambda: EMPTY)  # with image_labels_IT: what negatives go by
+    image_labels_IT: csr_array = field(default_factory=lambda: EMPTY)
 
     def __post_init__(self) -> None:
         num_users, num_images = self.favorites_UI.shape
@@ -62,10 +62,10 @@ class Community:
             "profiles_UC": (num_users, 0),
             "image_bags_IC": (num_images, 0),
             "interests_UT": (num_users, 0),
-            "carried_IT": (num_images, 0),
+            "image_labels_IT": (num_images, 0),
         }.items():
             given = getattr(self, name)
-            if given is UNTOLD:
+            if given is EMPTY:
                 object.__setattr__(self, name, csr_array(shape, dtype=np.float32))
             elif given.shape[0] != shape[0]:
                 raise ValueError(f"{name} has {given.shape[0]} rows, but favorites_UI says {shape[0]}")
@@ -110,7 +110,9 @@ class Community:
     @property
     def signals(self) -> Signals:
         """What negatives are assigned from (CDL, section 5)."""
-        return Signals(self.favorites_UI, self.interests_UT, self.carried_IT, self.contacts_UU, self.memberships_UG)
+        return Signals(
+            self.favorites_UI, self.interests_UT, self.image_labels_IT, self.contacts_UU, self.memberships_UG
+        )
 
     def has(self, signal: str) -> bool:
         """Whether the source tells a signal at all: one of `SIGNALS`."""
@@ -118,7 +120,7 @@ class Community:
 
     def without(self, *signals: str) -> "Community":
         """The same community, as if it lacked these signals; for ablations."""
-        return replace(self, **{name: UNTOLD_AS.get(name, UNTOLD) for signal in signals for name in FIELDS[signal]})
+        return replace(self, **{name: EMPTY_AS.get(name, EMPTY) for signal in signals for name in FIELDS[signal]})
 
 
 SIGNALS: dict[str, Callable[[Community], bool]] = {
@@ -143,8 +145,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "times": ("favorited_at_UI",),
     "profiles": ("profiles_UC", "image_bags_IC"),
 }
-# What a field holds that its source does not tell; any other is UNTOLD.
-UNTOLD_AS: dict[str, Any] = {
+# What a field holds that its source does not tell; any other is EMPTY.
+EMPTY_AS: dict[str, Any] = {
     "pixels": None,
     "features_If": None,
     "favorited_at_UI": None,

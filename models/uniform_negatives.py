@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 
-class Others:
+class UniformNegatives:
     """Images that are no favorite of a user, all equally likely, drawn without a rejection.
 
     The r-th of them follows as many favorites as have at most r others before them: one search each. The columns of

@@ -28,7 +28,7 @@ NO_IDS = ("group_id", "model")
 Found = frozenset[tuple[str, str]]  # kind and id
 
 
-class Traces:
+class IdScan:
     """Looks for some users and images; compiled once, asked of many files."""
 
     def __init__(self, gone: Gone) -> None:

@@ -55,7 +55,7 @@ def social_keys(community: Community) -> csr_array:
     """float32 (I, K), rows of length 1 at most, whose inner products are the images' social similarities, 0 to 1.
 
     The mean of the cosines over each signal that the source tells: the favoriters; they and those they follow; the
-    groups they joined; the image's tags. Rare keys weigh more in each, by their inverse frequency.
+    groups they joined; the image's tags. Rare keys learn_weights more in each, by their inverse frequency.
     """
     favoriters_IU = csr_array(community.favorites_UI.T)
     signals = [favoriters_IU]

@@ -16,7 +16,7 @@ from models.community import Pixels
 from models.content import clusters
 
 CELLS, ORIENTATIONS, STRIDE_CELLS = 4, 8, 2  # Lowe's 4 x 4 cells of 8 orientations; patches overlap by half
-LARGEST_ENTRY = 0.2  # of a unit descriptor: Lowe's bound on what one strong edge may weigh
+LARGEST_ENTRY = 0.2  # of a unit descriptor: Lowe's bound on what one strong edge may learn_weights
 FLAT = 0.05  # gradient of a patch, of 1 for black beside white, below which it is noise and not scaled up to length 1
 BLOCK_PIXELS = 2**18  # of the pictures described at once, at some 100 bytes each: twice as fast as blocks of 2**21
 SAMPLE_PER_WORD = 64  # descriptors that the words are learned from

@@ -15,14 +15,14 @@ from models.evaluation import metrics
 from models.evaluation.protocols import keep
 
 LEAST_GAIN = 0.001  # relative; less is noise, and every expert costs time
-WEIGHED_AT_ONCE = 64  # users whose scores of all images by all experts are in memory at a time
-LEAST_NEW = 20  # images that are taken out even of a small community, though never more than a fifth
+USERS_AT_ONCE = 64  # users whose scores of all images by all experts are in memory at a time
+MIN_COLD_ITEMS = 20  # images that are taken out even of a small community, though never more than a fifth
 STEPS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.5)  # weights that are tried, beside the first expert's 1
-NEWNESS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # factors that are tried for new images
+COLD_ITEM_SCALES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # factors that are tried for new images
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeighingConfig:
+class WeightsConfig:
     """What is set aside, and on which figure of it weights are searched."""
 
     heldout_share: float = 0.1  # of a user's favorites, set aside to learn the weights
@@ -40,15 +40,17 @@ class WeighingConfig:
             raise ValueError(f"weighed_on is {self.weighed_on!r}; choose lists or mixtures")
 
 
-class Mixture(NamedTuple):
+class EnsembleWeights(NamedTuple):
     """What experts are worth: weights for images with favorites, for images without, and how the two compare."""
 
     warm_E: np.ndarray
     cold_E: np.ndarray
-    newness: float
+    cold_item_scale: float
 
 
-def set_aside(community: Community, config: WeighingConfig, seed: int) -> tuple[Community, csr_array, np.ndarray]:
+def hold_out_favorites(
+    community: Community, config: WeightsConfig, seed: int
+) -> tuple[Community, csr_array, np.ndarray]:
     """The community without some favorites; those favorites; and bool (I,), the images that lost all of theirs.
 
     What lists are for comes after what was learned, so the latest are set aside, where times are told.
@@ -69,10 +71,8 @@ def set_aside(community: Community, config: WeighingConfig, seed: int) -> tuple[
     return _without(community, is_heldout), keep(favorites_UI, is_heldout), new_I
 
 
-def set_newcomers_aside(
-    community: Community, config: WeighingConfig, seed: int
-) -> tuple[Community, csr_array, np.ndarray]:
-    """The same for a share of the users, who lose all their favorites: as `set_aside`, of whom no favorite is known."""
+def hold_out_users(community: Community, config: WeightsConfig, seed: int) -> tuple[Community, csr_array, np.ndarray]:
+    """As `hold_out_favorites`, for cold users: a share of the users lose all their favorites."""
     rng = np.random.default_rng(seed)
     favorites_UI = community.favorites_UI
     counts_U = np.diff(favorites_UI.indptr)
@@ -85,12 +85,12 @@ def set_newcomers_aside(
     return training, keep(favorites_UI, is_theirs), new_I
 
 
-def _emptied(community: Community, config: WeighingConfig, rng: np.random.Generator) -> np.ndarray:
+def _emptied(community: Community, config: WeightsConfig, rng: np.random.Generator) -> np.ndarray:
     """bool (I,): images that are to lose all favorites; none where nothing else tells of them."""
     new_I = np.zeros(community.num_images, bool)
     if describes(community):
         warm = np.flatnonzero(community.popularity_I)
-        num_new = max(int(config.new_share * len(warm)), min(LEAST_NEW, len(warm) // 5))
+        num_new = max(int(config.new_share * len(warm)), min(MIN_COLD_ITEMS, len(warm) // 5))
         new_I[rng.permutation(warm)[:num_new]] = True
     return new_I
 
@@ -109,7 +109,7 @@ def describes(community: Community) -> bool:
     return any(community.has(signal) for signal in ("tags", "titles", "features", "owners"))
 
 
-def num_weighings(community: Community, config: WeighingConfig) -> int:
+def num_holdouts(community: Community, config: WeightsConfig) -> int:
     """As many as `weighing_users` allows; one where the latest favorites are set aside, as they stay the same."""
     if config.weighed_on == "lists" and community.favorited_at_UI is not None:
         return 1
@@ -143,7 +143,7 @@ def pools_of(
     training: Community,
     heldout_UI: csr_array,
     new_I: np.ndarray,
-    config: WeighingConfig,
+    config: WeightsConfig,
     seed: int,
 ) -> Pools:
     """What the experts, fitted without what is set aside, make of the images for at most `weighing_users` users."""
@@ -157,24 +157,24 @@ def pools_of(
     return Pools(among(warm_I), among(new_I), among(~warm_I & ~new_I))
 
 
-def weigh(weighings: list[Pools], are_described: bool, config: WeighingConfig) -> Mixture:
+def learn_weights(weighings: list[Pools], are_described: bool, config: WeightsConfig) -> EnsembleWeights:
     """The weights with the best NDCG on the favorites set aside: known images, new ones, then both together."""
     warm, made_new, new = (together(pools) for pools in zip(*weighings, strict=True))
     if not len(warm.num_held_N):
         num_experts = len(warm.scores_ENP)
-        return Mixture(np.ones(num_experts), np.ones(num_experts), 1.0)
+        return EnsembleWeights(np.ones(num_experts), np.ones(num_experts), 1.0)
     warm_E = _search(warm, config)
     if not are_described:
-        return Mixture(warm_E, warm_E, 1.0)
+        return EnsembleWeights(warm_E, warm_E, 1.0)
     cold_E = _search(made_new, config) if made_new.num_held_N.any() else warm_E
     # Images taken out are as popular as any. How high new images ought to stand is told by those that are new as it is.
     warm_NP, new_NP = _mixed(warm_E, warm), _mixed(cold_E, new)
     is_held_NP = np.concatenate([warm.is_held_NP, new.is_held_NP], axis=1)
     values = [
         ndcg(np.concatenate([warm_NP, factor * new_NP], axis=1), is_held_NP, warm.num_held_N + new.num_held_N, config.k)
-        for factor in NEWNESS
+        for factor in COLD_ITEM_SCALES
     ]
-    return Mixture(warm_E, cold_E, NEWNESS[int(np.argmax(values))])
+    return EnsembleWeights(warm_E, cold_E, COLD_ITEM_SCALES[int(np.argmax(values))])
 
 
 def together(pools: tuple[Pool, ...]) -> Pool:
@@ -202,7 +202,7 @@ def _pool(
     training: Community,
     heldout_UI: csr_array,
     allowed_I: np.ndarray,
-    config: WeighingConfig,
+    config: WeightsConfig,
     seed: int,
 ) -> Pool:
     """The experts' best allowed images of each user or, for mixtures, drawn ones; but no favorite known already."""
@@ -217,8 +217,8 @@ def _pool(
     scores_ENP = np.zeros((len(experts), len(users), num_places), np.float32)
     floor_NP = np.zeros(scores_ENP.shape[1:], np.float32)
     is_held_NP = np.zeros(scores_ENP.shape[1:], bool)
-    for first in range(0, len(users) if depth else 0, WEIGHED_AT_ONCE):
-        block = slice(first, min(first + WEIGHED_AT_ONCE, len(users)))
+    for first in range(0, len(users) if depth else 0, USERS_AT_ONCE):
+        block = slice(first, min(first + USERS_AT_ONCE, len(users)))
         seen_nI, held_nI = seen_NI[block].toarray() > 0, held_NI[block].toarray() > 0
         scores_EnI = np.stack([expert.scores(users[block]) for expert in experts])
         scores_EnI[:, seen_nI] = -np.inf
@@ -256,7 +256,7 @@ def draw_mixtures(held_NI: csr_array, popularity_I: np.ndarray, depth: int, rng:
     return np.sort(np.concatenate([held, even, popular], axis=1), axis=1)
 
 
-def _search(pool: Pool, config: WeighingConfig) -> np.ndarray:
+def _search(pool: Pool, config: WeightsConfig) -> np.ndarray:
     """float64 (E,): weights by coordinate ascent on NDCG, from the best expert alone."""
     num_experts = len(pool.scores_ENP)
     alone = [

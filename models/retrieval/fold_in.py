@@ -34,7 +34,7 @@ class Maps(NamedTuple):
     content_fd: np.ndarray  # an image's content to its vector
     mean_user_d: np.ndarray  # of those with favorites
     told_fd: np.ndarray  # what is told of a user to how the user's vector differs from the mean
-    newness: float  # how far content speaks for an image that nobody has favorited, as the model has it
+    cold_item_scale: float  # how far content speaks for an image that nobody has favorited, as the model has it
 
 
 def learn_maps(
@@ -78,7 +78,7 @@ def fold_users(maps: Maps, favorites_NI: csr_array, images_Id: np.ndarray, told_
 def fold_images(maps: Maps, content_Nf: csr_array, loved_NU: csr_array, users_Ud: np.ndarray) -> np.ndarray:
     """float32 (N, d): the vectors of new images, from their content and from the users who favorited them."""
     num_N1 = np.diff(loved_NU.indptr)[:, None]
-    told_Nd = content_Nf @ maps.content_fd * np.where(num_N1 > 0, 1.0, maps.newness)
+    told_Nd = content_Nf @ maps.content_fd * np.where(num_N1 > 0, 1.0, maps.cold_item_scale)
     share_N1 = num_N1 / (num_N1 + SHRINK)
     loved_Nd = fixed_blocks.mapped(lambda rows_Bd: rows_Bd @ maps.images_dd, _summed(loved_NU, users_Ud), BLOCK)
     return np.asarray((1 - share_N1) * told_Nd + share_N1 * loved_Nd, np.float32)

@@ -57,11 +57,11 @@ class TagProfile(System[FloorConfig]):
     images_IT: csr_array
 
     def fit(self, community: Community) -> None:
-        carried_IT = community.image_tags_IT.astype(bool).astype(np.float64)
-        used_UT = community.favorites_UI @ carried_IT + community.user_tags_UT
-        weights = TfidfTransformer(sublinear_tf=True).fit(carried_IT)
+        image_labels_IT = community.image_tags_IT.astype(bool).astype(np.float64)
+        used_UT = community.favorites_UI @ image_labels_IT + community.user_tags_UT
+        weights = TfidfTransformer(sublinear_tf=True).fit(image_labels_IT)
         self.users_UT, self.images_IT = (
-            csr_array(weights.transform(counts), dtype=np.float32) for counts in (used_UT, carried_IT)
+            csr_array(weights.transform(counts), dtype=np.float32) for counts in (used_UT, image_labels_IT)
         )
 
     def score(self, users_N: np.ndarray) -> np.ndarray:

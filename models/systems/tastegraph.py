@@ -23,26 +23,26 @@ from models.ensemble.experts.linear import Attributes, Content, Ridge, Sequence
 from models.ensemble.experts.towers import Towers
 from models.ensemble.low_rank import singular_vectors
 from models.ensemble.weights import (
-    Mixture,
-    WeighingConfig,
+    EnsembleWeights,
+    WeightsConfig,
     describes,
-    num_weighings,
+    hold_out_favorites,
+    hold_out_users,
+    learn_weights,
+    num_holdouts,
     pools_of,
-    set_aside,
-    set_newcomers_aside,
-    weigh,
 )
 from models.systems.base import System, Vectors, pack_sparse, unpack_sparse, vectors_of
 from models.systems.collaborative_dl import CollaborativeDL, CollaborativeDLConfig
 
 # Experts that know something of users without favorites; and those that nobody else asks.
-NEWCOMERS_ALONE = ("attributes", "popular")
-FOR_NEWCOMERS = (*NEWCOMERS_ALONE, "tags", "contacts", "groups", "owners")
+COLD_USER_ONLY = ("attributes", "popular")
+FOR_COLD_USERS = (*COLD_USER_ONLY, "tags", "contacts", "groups", "owners")
 SCALED_ON = 2048  # images on which an expert's spread for a user is measured
 
 
 @dataclass(frozen=True, kw_only=True)
-class TasteGraphConfig(WeighingConfig):
+class TasteGraphConfig(WeightsConfig):
     """Which experts there are; the rest is how their weights are learned."""
 
     leave_out: tuple[str, ...] = ()  # experts that take no part, for ablations; docs/systems.md names them
@@ -69,12 +69,12 @@ class TasteGraph(System[TasteGraphConfig]):
     def fit(self, community: Community) -> None:
         makers = self._makers(self.config.factor_models)
         self.is_cold_I = community.popularity_I == 0
-        weighed = [self._weigh(community)]
+        weighed = [self._learn_weights(community)]
         self.is_new_U = np.diff(community.favorites_UI.indptr) == 0
         if self.is_new_U.all():
             self.is_new_U[:] = False  # nobody to learn from what is worth something to them
         if self.is_new_U.any():
-            weighed.append(self._weigh_newcomers(community))
+            weighed.append(self._learn_cold_user_weights(community))
         useful = {name for worth in weighed for name, (warm, cold) in worth.weights.items() if warm > 0 or cold > 0}
         self.names = [name for name in makers if name in useful]
         self.experts = list(_fit_all({name: makers[name] for name in self.names}, community, self.seed).values())
@@ -82,15 +82,15 @@ class TasteGraph(System[TasteGraphConfig]):
         if self.config.dimensions:
             self.experts = [_compressed(self, community.num_users, self.config.dimensions)]
             self.names = ["compressed"]
-            self.mixtures = [Mixture(np.ones(1), np.ones(1), 1.0)] * len(weighed)
+            self.mixtures = [EnsembleWeights(np.ones(1), np.ones(1), 1.0)] * len(weighed)
 
-    def _weigh(self, community: Community) -> "_Worth":
+    def _learn_weights(self, community: Community) -> "_NamedWeights":
         """What the experts are worth on the favorites of all weighings."""
         config, pools, names = self.config, [], []
-        makers = {name: maker for name, maker in self._makers(factor_models=1).items() if name not in NEWCOMERS_ALONE}
-        for number in range(num_weighings(community, config)):
+        makers = {name: maker for name, maker in self._makers(factor_models=1).items() if name not in COLD_USER_ONLY}
+        for number in range(num_holdouts(community, config)):
             seed = self.seed * config.weighings + number
-            training, heldout_UI, new_I = set_aside(community, config, seed)
+            training, heldout_UI, new_I = hold_out_favorites(community, config, seed)
             fitted = _fit_all(makers, training, self.seed)
             pools.append(pools_of(list(fitted.values()), training, heldout_UI, new_I, config, seed))
             names.append(list(fitted))
@@ -99,15 +99,15 @@ class TasteGraph(System[TasteGraphConfig]):
             pool if there == common else pool.of([there.index(name) for name in common])
             for pool, there in zip(pools, names, strict=True)
         ]
-        return _Worth.told(common, weigh(chosen, describes(community), config))
+        return _NamedWeights.told(common, learn_weights(chosen, describes(community), config))
 
-    def _weigh_newcomers(self, community: Community) -> "_Worth":
+    def _learn_cold_user_weights(self, community: Community) -> "_NamedWeights":
         """What the experts are worth to users without favorites, on users who lose all of theirs."""
-        makers = {name: maker for name, maker in self._makers(factor_models=1).items() if name in FOR_NEWCOMERS}
-        training, heldout_UI, new_I = set_newcomers_aside(community, self.config, self.seed)
+        makers = {name: maker for name, maker in self._makers(factor_models=1).items() if name in FOR_COLD_USERS}
+        training, heldout_UI, new_I = hold_out_users(community, self.config, self.seed)
         fitted = _fit_all(makers, training, self.seed)
         pools = pools_of(list(fitted.values()), training, heldout_UI, new_I, self.config, self.seed)
-        return _Worth.told(list(fitted), weigh([pools], describes(community), self.config))
+        return _NamedWeights.told(list(fitted), learn_weights([pools], describes(community), self.config))
 
     def _makers(self, factor_models: int) -> dict[str, Any]:
         config = self.config
@@ -169,7 +169,7 @@ class TasteGraph(System[TasteGraphConfig]):
                 continue
             parts = []
             for expert, warm, cold in zip(self.experts, mixture.warm_E, mixture.cold_E, strict=True):
-                weights_I = np.where(self.is_cold_I, cold * mixture.newness, warm).astype(np.float32)
+                weights_I = np.where(self.is_cold_I, cold * mixture.cold_item_scale, warm).astype(np.float32)
                 if weights_I.any():
                     parts.append((expert, weights_I))
             yield slice(None) if is_theirs_N.all() else np.flatnonzero(is_theirs_N), parts
@@ -186,7 +186,7 @@ class TasteGraph(System[TasteGraphConfig]):
             "names": np.frombuffer("\n".join(self.names).encode(), np.uint8),
             "warm": np.stack([mixture.warm_E for mixture in self.mixtures]),
             "cold": np.stack([mixture.cold_E for mixture in self.mixtures]),
-            "newness": np.array([mixture.newness for mixture in self.mixtures]),
+            "newness": np.array([mixture.cold_item_scale for mixture in self.mixtures]),
             "is_cold": self.is_cold_I,
             "is_new": self.is_new_U,
         }
@@ -200,27 +200,27 @@ class TasteGraph(System[TasteGraphConfig]):
     def restore(self, state: dict[str, np.ndarray]) -> None:
         self.names = state["names"].tobytes().decode().split("\n") if state["names"].size else []
         weights = (state["warm"], state["cold"], state["newness"].tolist())
-        self.mixtures = [Mixture(*mixture) for mixture in zip(*weights, strict=True)]
+        self.mixtures = [EnsembleWeights(*mixture) for mixture in zip(*weights, strict=True)]
         self.is_cold_I, self.is_new_U = state["is_cold"], state["is_new"]
         self.experts = [_restored(name, state) for name in self.names]
 
 
 @dataclass(frozen=True)
-class _Worth:
+class _NamedWeights:
     """The mixture for users with favorites or for those without, by the names of the experts it was learned of."""
 
     weights: dict[str, tuple[float, float]]  # on images with favorites, on images without
-    newness: float
+    cold_item_scale: float
 
     @classmethod
-    def told(cls, names: list[str], mixture: Mixture) -> "_Worth":
+    def told(cls, names: list[str], mixture: EnsembleWeights) -> "_NamedWeights":
         pairs = zip(mixture.warm_E.tolist(), mixture.cold_E.tolist(), strict=True)
-        return cls(dict(zip(names, pairs, strict=True)), mixture.newness)
+        return cls(dict(zip(names, pairs, strict=True)), mixture.cold_item_scale)
 
-    def of(self, names: list[str]) -> Mixture:
+    def of(self, names: list[str]) -> EnsembleWeights:
         """Of these experts; others have no weight."""
         weights_E2 = np.array([self.weights.get(name, (0.0, 0.0)) for name in names]).reshape(-1, 2)
-        return Mixture(weights_E2[:, 0], weights_E2[:, 1], self.newness)
+        return EnsembleWeights(weights_E2[:, 0], weights_E2[:, 1], self.cold_item_scale)
 
 
 @dataclass(frozen=True)

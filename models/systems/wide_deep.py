@@ -18,7 +18,7 @@ from models.devices import choose_device
 from models.ensemble.experts.base import commonest
 from models.systems.base import System, pack_sparse, unpack_sparse
 from models.systems.content import content_of, unit_rows
-from models.uniform_negatives import Others
+from models.uniform_negatives import UniformNegatives
 
 HIDDEN_FLOATS = 2**22  # of the first hidden layer of a block of pairs: 16 MiB, what a CPU's cache still helps with
 
@@ -61,7 +61,7 @@ class WideDeep(System[WideDeepConfig]):
         )
         rng = np.random.default_rng(self.seed)
         favorites_UI = community.favorites_UI
-        others = Others(favorites_UI)
+        others = UniformNegatives(favorites_UI)
         user_of_favorite = np.repeat(np.arange(community.num_users), np.diff(favorites_UI.indptr))
         is_favorite_S = functional.one_hot(torch.tensor(0), 1 + config.negatives).float().to(device)
         for _ in range(config.epochs):

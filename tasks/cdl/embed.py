@@ -13,7 +13,7 @@ from storage.roots import Root
 from tasks.cdl.train import Trained, load_cdl
 from tasks.data import reuse
 from tasks.data.profiles import read_profiles
-from tasks.data.reuse import Made
+from tasks.data.reuse import ShardOutput
 from tasks.night.records import Learned
 from tasks.runtime import ledger
 from tasks.runtime.caching import stage, unsearched
@@ -40,7 +40,7 @@ def embed_all(
     images, users = [], None
     if last and last.cdl and last.cdl.trained == trained:
         images = reuse.pairs_of(last.cdl.inputs.shards, last.model.embeddings.images)
-        users = Made(last.tastes.profiles.profiles, last.model.embeddings.users)
+        users = ShardOutput(last.tastes.profiles.profiles, last.model.embeddings.users)
     fixed = [unmapped(item) for item in (trained, model, device, root, unsearched(images))]
     embedded = list(embed_images.map(inputs, *fixed).result())
     embeddings = Embeddings(embed_users(profiles, trained, model, device, root, unsearched(users)), embedded)
@@ -48,7 +48,9 @@ def embed_all(
 
 
 @stage
-def embed_images(shard: Ref, trained: Trained, model: CDLConfig, device: str, root: Root, last: list[Made]) -> Ref:
+def embed_images(
+    shard: Ref, trained: Trained, model: CDLConfig, device: str, root: Root, last: list[ShardOutput]
+) -> Ref:
     """IMAGE_EMBEDDINGS of one shard."""
 
     def embed_rows(values: np.ndarray) -> np.ndarray:
@@ -62,7 +64,9 @@ def embed_images(shard: Ref, trained: Trained, model: CDLConfig, device: str, ro
 
 
 @stage
-def embed_users(profiles: Ref, trained: Trained, model: CDLConfig, device: str, root: Root, last: Made | None) -> Ref:
+def embed_users(
+    profiles: Ref, trained: Trained, model: CDLConfig, device: str, root: Root, last: ShardOutput | None
+) -> Ref:
     """USER_EMBEDDINGS of everybody."""
     network = load_cdl(trained, model, root, choose_device(device))
     users, profiles_UC = read_profiles(profiles, trained.num_clusters, root)

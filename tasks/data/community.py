@@ -53,7 +53,7 @@ class CommunityTables:
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class IndexedCommunity:
     """The community, and the ids that its rows and columns stand for."""
 
     users: Ids
@@ -61,7 +61,7 @@ class Known:
     community: Community
 
 
-def read_community(given: CommunityTables, root: Root) -> Known:
+def read_community(given: CommunityTables, root: Root) -> IndexedCommunity:
     """All users and all images, the training favorites, and whatever else the source tells."""
     table = {name: parquet.read(given.table[name], root) for name in TABLES}
     training = parquet.read(given.training, root)
@@ -87,7 +87,7 @@ def read_community(given: CommunityTables, root: Root) -> Known:
         pixels=_pixels(given.pixels, images, root),
         **(_profiles(given.clustered, users, images, image_tags, root) if given.clustered else {}),
     )
-    return Known(users, images, known)
+    return IndexedCommunity(users, images, known)
 
 
 def title_words(images_table: pa.Table) -> pa.Table:
@@ -141,5 +141,5 @@ def _profiles(clustered: Clustered, users: Ids, images: Ids, image_tags: pa.Tabl
         "profiles_UC": csr_array(profiles_PC[matrices.rows_of(pa.array(users, pa.string()), ids)]),
         "image_bags_IC": bag_of_clusters(counts_IT, labels_of(clustered.clusters, tokens, root), num_clusters),
         "interests_UT": matrices.incidence(interests["user_id"], interests["tag"], users, names, interests["count"]),
-        "carried_IT": matrices.incidence(carried["image_id"], carried["tag"], images, names),
+        "image_labels_IT": matrices.incidence(carried["image_id"], carried["tag"], images, names),
     }

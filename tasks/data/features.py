@@ -17,7 +17,7 @@ from storage.refs import Ref, store
 from storage.roots import Root
 from storage.shards import Shards
 from tasks.data import reuse
-from tasks.data.reuse import Made
+from tasks.data.reuse import ShardOutput
 from tasks.runtime import ledger
 from tasks.runtime.caching import stage, unsearched
 from tasks.runtime.progress import Progress
@@ -33,7 +33,7 @@ class Features:
 
 
 def extract_features(
-    pixels: list[Ref], config: FeatureConfig, root: Root, network: Ref | None = None, last: Sequence[Made] = ()
+    pixels: list[Ref], config: FeatureConfig, root: Root, network: Ref | None = None, last: Sequence[ShardOutput] = ()
 ) -> Features:
     """A shard of features for each shard of pixels, each a cached task run of its own.
 
@@ -67,7 +67,7 @@ def keep_weights(path: str, root: Root) -> Ref:
 
 
 @stage
-def apply_backbone(shard: Ref, weights: Ref | None, config: FeatureConfig, root: Root, last: list[Made]) -> Ref:
+def apply_backbone(shard: Ref, weights: Ref | None, config: FeatureConfig, root: Root, last: list[ShardOutput]) -> Ref:
     """Features of one shard by the frozen network."""
     backbone = features.load_backbone(config.backbone, _state_dict(weights.local(root)) if weights else None)
     return _extract(shard, backbone, config, root, last)
@@ -85,14 +85,14 @@ def learn_features(pixels: list[Ref], config: FeatureConfig, root: Root) -> Ref:
 
 
 @stage
-def apply_learned(shard: Ref, learned: Ref, config: FeatureConfig, root: Root, last: list[Made]) -> Ref:
+def apply_learned(shard: Ref, learned: Ref, config: FeatureConfig, root: Root, last: list[ShardOutput]) -> Ref:
     """Features of one shard by what was learned from all."""
     made = OwnFeatures(config)
     made.load_state_dict(checkpoints.load(root, learned.path)["model"])
     return _extract(shard, made, config, root, last)
 
 
-def _extract(shard: Ref, network: nn.Module, config: FeatureConfig, root: Root, last: list[Made]) -> Ref:
+def _extract(shard: Ref, network: nn.Module, config: FeatureConfig, root: Root, last: list[ShardOutput]) -> Ref:
     pictures, vectors_If, num_new = reuse.fill(
         shard,
         last,

@@ -14,21 +14,21 @@ from storage.shards import Shards
 
 
 @dataclass(frozen=True)
-class Made:
+class ShardOutput:
     """A shard of input, and what was made of it, row by row, by the very network at hand."""
 
     of: Ref
     made: Ref
 
 
-def pairs_of(inputs: list[Ref], outputs: list[Ref]) -> list[Made]:
+def pairs_of(inputs: list[Ref], outputs: list[Ref]) -> list[ShardOutput]:
     """The shards of a night, and what it made of each."""
-    return [Made(of, made) for of, made in zip(inputs, outputs, strict=True)]
+    return [ShardOutput(of, made) for of, made in zip(inputs, outputs, strict=True)]
 
 
 def fill(
     shard: Ref,
-    last: list[Made],
+    last: list[ShardOutput],
     read: Callable[[Ref], np.ndarray],
     make: Callable[[np.ndarray], np.ndarray],
     root: Root,
@@ -52,7 +52,7 @@ def fill(
 
 
 def _same(
-    inputs: Shards, last: list[Made], read: Callable[[Ref], np.ndarray], root: Root
+    inputs: Shards, last: list[ShardOutput], read: Callable[[Ref], np.ndarray], root: Root
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows whose input, byte for byte, some earlier shard had; and what was made of them."""
     for earlier in last:

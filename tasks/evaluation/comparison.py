@@ -14,7 +14,7 @@ from storage.refs import Ref
 from storage.roots import Root
 from tasks.evaluation.leaderboard import Standings
 from tasks.evaluation.measure import Scored
-from tasks.evaluation.splits import Drawn
+from tasks.evaluation.splits import ComparisonSplit
 from tasks.evaluation.tune import Tuned
 from tasks.pages import comparison
 from tasks.runtime.caching import canonical, digest
@@ -96,7 +96,7 @@ def describe(
 
 
 def publish_comparison(
-    standings: Standings, entries: list[Entry], drawn: Drawn, asked: dict[str, Any], root: Root
+    standings: Standings, entries: list[Entry], drawn: ComparisonSplit, asked: dict[str, Any], root: Root
 ) -> Compared:
     """Write `comparisons/<id>/`: the tables, the page, and in comparison.json what was asked for and chosen, and where.
 

@@ -11,7 +11,7 @@ from storage import parquet, tables
 from storage.refs import Ref
 from storage.roots import Root
 from tasks.evaluation.measure import Scored
-from tasks.evaluation.splits import Round
+from tasks.evaluation.splits import EvaluationSplit
 from tasks.runtime.caching import stage
 
 FIGURE = ["protocol", "slice", "metric", "k"]
@@ -27,7 +27,7 @@ class Standings:
 
 
 @stage
-def gather(scored: list[Scored], round_: Round, root: Root) -> Standings:
+def gather(scored: list[Scored], round_: EvaluationSplit, root: Root) -> Standings:
     """All figures, and paired tests over users on the figures that count most: each user's mean over the seeds."""
     measured = [item for item in scored if item.figures and item.per_user]
     if not measured:
@@ -50,7 +50,7 @@ def gather(scored: list[Scored], round_: Round, root: Root) -> Standings:
     )
 
 
-def _counting(round_: Round) -> list[str]:
+def _counting(round_: EvaluationSplit) -> list[str]:
     return ["ndcg", "recall"] if round_.metric == "ndcg" else [round_.metric]
 
 

@@ -15,9 +15,9 @@ from storage import matrices, parquet, tables
 from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
-from tasks.data.community import CommunityTables, Known, read_community
+from tasks.data.community import CommunityTables, IndexedCommunity, read_community
 from tasks.evaluation.evaluate import FULL_KS, FULL_METRICS
-from tasks.evaluation.splits import Round
+from tasks.evaluation.splits import EvaluationSplit
 from tasks.runtime.caching import stage
 from tasks.systems.fit import fit
 from tasks.systems.scoring import fair_lists, score_mixtures, user_blocks
@@ -50,13 +50,13 @@ class Figure(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class HeldOut:
     """What a fitted system is asked: N test users, and J images, those first that the community has."""
 
-    known: Known
+    known: IndexedCommunity
     tested_N: np.ndarray  # user rows
     heldout_NJ: csr_array
-    round: Round
+    round: EvaluationSplit
     candidates_I: np.ndarray | None  # image rows that are ranked; None: all
 
     @property
@@ -74,7 +74,13 @@ class Asked:
 
 @stage
 def score_system(
-    name: str, version: str, settings: dict[str, Any], seed: int, given: CommunityTables, round_: Round, root: Root
+    name: str,
+    version: str,
+    settings: dict[str, Any],
+    seed: int,
+    given: CommunityTables,
+    round_: EvaluationSplit,
+    root: Root,
 ) -> Scored:
     """Fit a system and measure it. `version` stands for the code of the system, which no import here tells."""
     known = read_community(given, root)
@@ -104,7 +110,7 @@ def score_system(
     )
 
 
-def read_heldout(known: Known, round_: Round, root: Root) -> Asked:
+def read_heldout(known: IndexedCommunity, round_: EvaluationSplit, root: Root) -> HeldOut:
     """The round's held-out favorites. Test images that the community does not have stay in the denominators."""
     heldout = parquet.read(round_.heldout, root)
     images = np.append(known.images, np.setdiff1d(matrices.ids_of(heldout["image_id"]), known.images))
@@ -112,16 +118,16 @@ def read_heldout(known: Known, round_: Round, root: Root) -> Asked:
     tested_N = np.flatnonzero(np.diff(heldout_UJ.indptr))
     candidates = parquet.read(round_.candidates, root)["image_id"] if round_.candidates else None
     candidates_I = None if candidates is None else np.sort(matrices.rows_of(candidates, known.images))
-    return Asked(known, tested_N, heldout_UJ[tested_N], round_, candidates_I)
+    return HeldOut(known, tested_N, heldout_UJ[tested_N], round_, candidates_I)
 
 
-def headline(figures: list[Figure], round_: Round) -> float:
+def headline(figures: list[Figure], round_: EvaluationSplit) -> float:
     """The mean over users of the figure that settings are chosen by; of both versions of the paper's protocol."""
     wanted = (BOTH if round_.protocol == "paper" else round_.protocol, "all", round_.metric, round_.k)
     return next(float(np.nanmean(figure.values_N)) for figure in figures if figure[:4] == wanted)
 
 
-def measure(system: System[Any], asked: Asked) -> tuple[list[Figure], list[dict[str, Any]]]:
+def measure(system: System[Any], asked: HeldOut) -> tuple[list[Figure], list[dict[str, Any]]]:
     """The figures of a protocol: each test user's, and those of all lists together."""
     if asked.round.protocol == "paper":
         return list(_mixtures(system, asked)), []
@@ -130,7 +136,7 @@ def measure(system: System[Any], asked: Asked) -> tuple[list[Figure], list[dict[
     return _full(system, asked)
 
 
-def _mixtures(system: System[Any], asked: Asked) -> Iterator[Figure]:
+def _mixtures(system: System[Any], asked: HeldOut) -> Iterator[Figure]:
     """Precision and recall of concealed images among others (CDL, 6.1): drawn uniformly, as popular, the mean."""
     assert asked.round.thresholds
     num_users = asked.known.community.num_users
@@ -158,7 +164,7 @@ def _mixtures(system: System[Any], asked: Asked) -> Iterator[Figure]:
                 yield Figure(protocol, "all", metric, k, values_N)
 
 
-def _auc(system: System[Any], asked: Asked) -> Iterator[Figure]:
+def _auc(system: System[Any], asked: HeldOut) -> Iterator[Figure]:
     """AUC of the favorite left out over all unobserved images (seed 001, section 6.3)."""
     heldout_N = asked.heldout_NJ.indices
     training_NI = asked.training_NI
@@ -173,7 +179,7 @@ def _auc(system: System[Any], asked: Asked) -> Iterator[Figure]:
         yield Figure("auc", name, "auc", 0, np.where(in_slice_N, values_N, np.nan))
 
 
-def _full(system: System[Any], asked: Asked) -> tuple[list[Figure], list[dict[str, Any]]]:
+def _full(system: System[Any], asked: HeldOut) -> tuple[list[Figure], list[dict[str, Any]]]:
     """All candidates ranked but the training favorites; all, warm and cold ones apart, each among its like."""
     community, protocol = asked.known.community, asked.round.protocol
     is_cold_J = asked.is_cold_J

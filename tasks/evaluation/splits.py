@@ -25,7 +25,7 @@ HEADLINES = {"paper": ("precision", 20), "auc": ("auc", 0)}  # what counts most;
 
 
 @dataclass(frozen=True)
-class Round:
+class EvaluationSplit:
     """Favorites to learn from, favorites held out from them, and how one is measured by the other."""
 
     protocol: Protocol
@@ -39,11 +39,11 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ComparisonSplit:
     """Settings are chosen on one round, and what is reported is the other, which learns from validation too."""
 
-    tuning: Round
-    final: Round
+    tuning: EvaluationSplit
+    final: EvaluationSplit
 
 
 def take_pairs(file: str | None, root: Root) -> Ref | None:
@@ -62,7 +62,7 @@ def draw_split(
     config: SplitConfig,
     evaluation: ProtocolConfig,
     root: Root,
-) -> Drawn:
+) -> ComparisonSplit:
     """The split of a protocol; `full` takes the given test where there is one.
 
     Raises ValueError where nobody could be tested, or for a split by time without times.
@@ -113,7 +113,7 @@ def draw_split(
     if protocol == "full" and test is None:
         k = 10  # as the published figures of random splits
     rounds = [
-        Round(
+        EvaluationSplit(
             protocol,
             parquet.write(tables.FAVORITES, rows if _is_next(apart, rows) else _without_times(rows), root),
             parquet.write(tables.CONCEALED, _pairs(heldout, users, images), root),
@@ -128,7 +128,7 @@ def draw_split(
             (outside, tested, parts.test, parts.test_candidates, lowered[1]),
         )
     ]
-    return Drawn(*rounds)
+    return ComparisonSplit(*rounds)
 
 
 def _sizes(parts: Parts) -> tuple[int, int, int]:

@@ -20,7 +20,7 @@ from storage.refs import Ref
 from storage.roots import Root, scratch_folder
 from tasks.data.community import CommunityTables, read_community
 from tasks.evaluation.measure import headline, measure, read_heldout
-from tasks.evaluation.splits import Round
+from tasks.evaluation.splits import EvaluationSplit
 from tasks.runtime.caching import code_version, digest, stage
 from tasks.systems.fit import fit
 
@@ -47,7 +47,7 @@ class Tuned:
 
 @stage
 def tune_system(
-    name: str, version: str, budget: int, seed: int, given: CommunityTables, round_: Round, root: Root
+    name: str, version: str, budget: int, seed: int, given: CommunityTables, round_: EvaluationSplit, root: Root
 ) -> Tuned:
     """Try the defaults, then the grid: all of it where `budget` fits allow, else where Optuna's TPE expects most.
 

@@ -52,7 +52,7 @@ class Learned:
 
 
 @dataclass(frozen=True)
-class Memory:
+class NightState:
     """What later nights may build on: references to all that a night read, learned and made."""
 
     run_id: str
@@ -73,7 +73,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Past:
+class ModelStart:
     """What one model of a night, the one that is measured or the one that is published, may build on."""
 
     how: How = "full"
@@ -86,7 +86,7 @@ class Past:
 
 
 @dataclass(frozen=True)
-class Start:
+class NightStart:
     """What a night starts from."""
 
     how: How
@@ -94,8 +94,8 @@ class Start:
     num_kept: int = 0  # nights since the last that learned from nothing, this one included
     keeps_tags: bool = False
     tag_drift: float | None = None  # how far the tags have moved since they were learned; None: nobody asked
-    base: Memory | None = None  # the night that learned the model that is kept or trained on
-    last: Memory | None = None  # the last night, for what may be taken over
+    base: NightState | None = None  # the night that learned the model that is kept or trained on
+    last: NightState | None = None  # the last night, for what may be taken over
     clusters: Clusters | None = None
     shards: tuple[Packed, ...] = ()  # the last night's pixels, where tonight's are decoded alike
 
@@ -114,15 +114,15 @@ class Start:
         """The last night's, of a model that is kept."""
         return self.last.lists if self.last and self.how == "keep" else None
 
-    def of(self, which: Literal["tested", "published"]) -> Past:
+    def of(self, which: Literal["tested", "published"]) -> ModelStart:
         """The same for one of the two models of a night."""
         last = getattr(self.last, which) if self.last else None
         if self.base is None:
-            return Past(self.how, clusters=self.clusters, last=last)
+            return ModelStart(self.how, clusters=self.clusters, last=last)
         base: Learned = getattr(self.base, which)
         is_tested = base.model == self.base.tested.model
         favorites = self.base.split.training if is_tested else self.base.table["favorites"]
-        return Past(self.how, self.keeps_tags, self.clusters, base, self.base.table, favorites, last)
+        return ModelStart(self.how, self.keeps_tags, self.clusters, base, self.base.table, favorites, last)
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ class Night:
     tested: Learned  # from the favorites that were not concealed
     metrics: Ref
     published: Model  # the tested one, or another one that learned from all favorites
-    memory: Memory
-    start: Start
+    memory: NightState
+    start: NightStart
     work: dict[str, int]  # what was really done, by what it was done to
 
     @property

@@ -16,7 +16,7 @@ from tasks.data.concealment import Split
 from tasks.data.pixels import Packed, Shard
 from tasks.data.word2vec import Word2VecConfig
 from tasks.night.gate import GATED
-from tasks.night.records import How, Learned, Memory, Night, Start
+from tasks.night.records import How, Learned, Night, NightStart, NightState
 from tasks.runtime.caching import canonical, missing
 from tasks.runtime.runs import Run
 from tasks.systems.recommend import Lists
@@ -46,7 +46,7 @@ class IncrementalConfig:
 
 
 @dataclass(frozen=True)
-class Tonight:
+class InputFingerprint:
     """What decides whether tonight may build on an earlier night."""
 
     source: str
@@ -56,7 +56,9 @@ class Tonight:
     table: dict[str, Ref]
 
 
-def choose(config: IncrementalConfig, tonight: Tonight, system: str, words: Word2VecConfig, root: Root) -> Start:
+def choose(
+    config: IncrementalConfig, tonight: InputFingerprint, system: str, words: Word2VecConfig, root: Root
+) -> NightStart:
     """What tonight starts from. Looks at the pointer and at files, so it is no cached stage."""
     start = _choose(config, tonight, system, words, root)
     if not config.take_over:
@@ -65,28 +67,28 @@ def choose(config: IncrementalConfig, tonight: Tonight, system: str, words: Word
     return start
 
 
-def memories_of(manifest: dict[str, Any]) -> tuple[Memory, Memory] | None:
+def memories_of(manifest: dict[str, Any]) -> tuple[NightState, NightState] | None:
     """The night that learned a published model, and the night that published it; None where it tells neither."""
     told = manifest.get("memory")
     if not told:
         return None
-    last = TypeAdapter(Memory).validate_python(told["last"])
-    return (TypeAdapter(Memory).validate_python(told["base"]) if told["base"] else last), last
+    last = TypeAdapter(NightState).validate_python(told["last"])
+    return (TypeAdapter(NightState).validate_python(told["base"]) if told["base"] else last), last
 
 
 def remember(
     run: Run,
-    tonight: Tonight,
-    start: Start,
+    tonight: InputFingerprint,
+    start: NightStart,
     split: Split,
     shards: list[Shard],
     tested: Learned,
     published: Learned,
     metrics: Ref,
     lists: Lists,
-) -> Memory:
+) -> NightState:
     """What the nights after this one may build on."""
-    return Memory(
+    return NightState(
         run.id,
         start.how,
         start.num_kept,
@@ -122,22 +124,24 @@ def account_of(night: Night) -> dict[str, Any]:
     }
 
 
-def _choose(config: IncrementalConfig, tonight: Tonight, system: str, words: Word2VecConfig, root: Root) -> Start:
+def _choose(
+    config: IncrementalConfig, tonight: InputFingerprint, system: str, words: Word2VecConfig, root: Root
+) -> NightStart:
     pointer = snapshots.current(root)
     if pointer is None:
-        return Start("full", "nothing is published yet")
+        return NightStart("full", "nothing is published yet")
     run, manifest = f"run {pointer.run_id}", snapshots.manifest(root, pointer.run_id)
     memories = memories_of(manifest)
     if memories is None:
         forgot = (
             "it is one without somebody who was forgotten" if manifest.get("withdrawn") else "of an earlier version"
         )
-        return Start("full", f"{run} left no memory: {forgot}")
+        return NightStart("full", f"{run} left no memory: {forgot}")
     base, last = memories
     if gone := next(missing(canonical(list(memories), "memories"), root), None):
-        return Start("full", f"{gone}, which {run} left, is gone")
+        return NightStart("full", f"{gone}, which {run} left, is gone")
     same_pixels = (last.source, last.decoding) == (tonight.source, tonight.decoding)
-    known = Start(
+    known = NightStart(
         "full",
         "asked for by incremental.start",
         clusters=last.published.tastes.known if last.source == tonight.source else None,
@@ -172,7 +176,7 @@ def _choose(config: IncrementalConfig, tonight: Tonight, system: str, words: Wor
 
 
 def _against(
-    config: IncrementalConfig, tonight: Tonight, last: Memory, manifest: dict[str, Any], root: Root
+    config: IncrementalConfig, tonight: InputFingerprint, last: NightState, manifest: dict[str, Any], root: Root
 ) -> Iterator[str]:
     """Why tonight cannot build on the last night, or should not."""
     if last.source != tonight.source:
@@ -191,7 +195,7 @@ def _against(
     yield from _fallen(config.quality_drift, last, root)
 
 
-def _fallen(tolerance: float, last: Memory, root: Root) -> Iterator[str]:
+def _fallen(tolerance: float, last: NightState, root: Root) -> Iterator[str]:
     """The figures of the last night that are too far below those of the last that learned from nothing."""
     before, now = (
         {
@@ -209,6 +213,6 @@ def _fallen(tolerance: float, last: Memory, root: Root) -> Iterator[str]:
             yield f"since the last night from nothing, {figure} fell from {before[key]:.4f} to {now[key]:.4f}"
 
 
-def _drift(tonight: Tonight, base: Memory, words: Word2VecConfig, root: Root) -> float:
+def _drift(tonight: InputFingerprint, base: NightState, words: Word2VecConfig, root: Root) -> float:
     sentences = tags.sentences_of(tonight.table, tonight.table["favorites"])
     return tags.drift(base.published.tastes.vectors, sentences, words.min_count, root)

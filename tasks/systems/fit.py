@@ -10,7 +10,7 @@ from models.systems import System
 from storage import checkpoints, matrices, parquet, tables
 from storage.refs import Ref
 from storage.roots import Root
-from tasks.data.community import CommunityTables, Known, read_community
+from tasks.data.community import CommunityTables, IndexedCommunity, read_community
 from tasks.runtime.caching import stage
 from tasks.systems.scoring import Embeddings, Fitted, Model, make_system, restore, write_embeddings
 
@@ -53,7 +53,7 @@ def embed_system(fitted: Fitted, users: Ref, images: Ref, root: Root) -> Model:
     return Model(fitted.system, label, users, images, embeddings, fitted if vectors is None else None)
 
 
-def fit(name: str, settings: dict[str, Any], seed: int, known: Known) -> tuple[System[Any], float]:
+def fit(name: str, settings: dict[str, Any], seed: int, known: IndexedCommunity) -> tuple[System[Any], float]:
     """The fitted system, and the seconds that it took."""
     system = make_system(name, settings, seed)
     start = time.perf_counter()

@@ -31,7 +31,7 @@ Told = Iterable[tuple[str, pa.Table]]  # of each kind of word which image or use
 
 
 @dataclass(frozen=True)
-class Described:
+class SideInformation:
     """What is told of images and of users, beside favorites."""
 
     images: Ref
@@ -43,13 +43,13 @@ class Described:
     features: list[Ref]
 
     @classmethod
-    def of(cls, table: dict[str, Ref], features: list[Ref]) -> "Described":
+    def of(cls, table: dict[str, Ref], features: list[Ref]) -> "SideInformation":
         """What a community's tables tell, and features of its pictures."""
         return cls(features=features, **{name: table[name] for name in TABLES})
 
 
 @stage
-def learn_fold_in(model: Model, favorites: Ref, described: Described, root: Root) -> Ref:
+def learn_fold_in(model: Model, favorites: Ref, described: SideInformation, root: Root) -> Ref:
     """What a model taught of its vectors: maps from favorites and from what else is told, and the columns of that."""
     scorer = read_scorer(model, root)
     assert scorer.vectors, "a model without vectors is not kept"
@@ -68,7 +68,13 @@ def learn_fold_in(model: Model, favorites: Ref, described: Described, root: Root
 
 @stage
 def fold_in(
-    learned: Ref, kept: Model, learned_from: Ref, then: Described, now: Described, favorites: Ref, root: Root
+    learned: Ref,
+    kept: Model,
+    learned_from: Ref,
+    then: SideInformation,
+    now: SideInformation,
+    favorites: Ref,
+    root: Root,
 ) -> Model:
     """The kept model over tonight's users and images; what it knew keeps its vector, where its favorites are the same.
 
@@ -115,7 +121,7 @@ def _new_images(
     columns: dict[str, Any],
     maps: Maps,
     kept: Model,
-    described: Described,
+    described: SideInformation,
     favorites: Ref,
     users: tuple[Ids, np.ndarray],
     root: Root,
@@ -174,7 +180,7 @@ def _parts(told: Told, ids: Ids, columns: dict[str, Any]) -> list[csr_array]:
     return parts
 
 
-def _of_images(described: Described, root: Root) -> Iterator[tuple[str, pa.Table]]:
+def _of_images(described: SideInformation, root: Root) -> Iterator[tuple[str, pa.Table]]:
     images, tagged = parquet.read(described.images, root), parquet.read(described.image_tags, root)
     owned = images.filter(images["owner_id"].is_valid())
     yield "tags", _pairs(tagged["image_id"], tagged["tag"])
@@ -182,7 +188,7 @@ def _of_images(described: Described, root: Root) -> Iterator[tuple[str, pa.Table
     yield "owners", _pairs(owned["image_id"], _nameless(owned["owner_id"]))
 
 
-def _of_users(described: Described, root: Root) -> Iterator[tuple[str, pa.Table]]:
+def _of_users(described: SideInformation, root: Root) -> Iterator[tuple[str, pa.Table]]:
     tagged, member_of = parquet.read(described.user_tags, root), parquet.read(described.memberships, root)
     contacts = parquet.read(described.contacts, root)
     yield "own tags", _pairs(tagged["user_id"], tagged["tag"])

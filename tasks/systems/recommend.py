@@ -40,7 +40,7 @@ class RecommendConfig:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ListRequest:
     """Whose lists are wanted, and all that they hang on."""
 
     model: Model
@@ -50,7 +50,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Made:
+class ListBlock:
     """RECOMMENDATIONS of one block of users: those exported, and the places behind them."""
 
     exported: Ref
@@ -61,10 +61,10 @@ class Made:
 class Lists:
     """Lists that were made, and what of."""
 
-    asked: Asked
+    asked: ListRequest
     config: RecommendConfig
     looks: Ref | None  # None: the model has no embeddings
-    recommendations: list[Made]
+    recommendations: list[ListBlock]
     similar: Ref
 
     @property
@@ -76,16 +76,16 @@ class Lists:
         return {table.name: part for table, part in zip(tables.EXPORTS, parts, strict=True)}
 
 
-def ask(model: Model, favorites: Ref, profiles: Profiles, config: RecommendConfig) -> Asked:
+def request_lists(model: Model, favorites: Ref, profiles: Profiles, config: RecommendConfig) -> ListRequest:
     """Whose lists these settings want."""
     wants_filter = config.candidates == "interests" or (config.candidates == "auto" and model.system == "cdl")
     # Without tags nobody has a tag of interest, so all images are candidates.
     is_filtered = wants_filter and profiles.of == "tags"
     wanted = (profiles.interests, profiles.carried) if is_filtered else (None, None)
-    return Asked(model, favorites, *wanted)
+    return ListRequest(model, favorites, *wanted)
 
 
-def make_lists(asked: Asked, config: RecommendConfig, root: Root, looks: Ref | None, last: Lists | None) -> Lists:
+def make_lists(asked: ListRequest, config: RecommendConfig, root: Root, looks: Ref | None, last: Lists | None) -> Lists:
     """Everybody's recommendations, each block of users a cached task run of its own, and every image's similar ones.
 
     Args:
@@ -101,7 +101,7 @@ def make_lists(asked: Asked, config: RecommendConfig, root: Root, looks: Ref | N
 
 
 @stage
-def recommend(block: int, asked: Asked, config: RecommendConfig, root: Root, last: Lists | None) -> Made:
+def recommend(block: int, asked: ListRequest, config: RecommendConfig, root: Root, last: Lists | None) -> ListBlock:
     """One block of users: candidates but their favorites, by score."""
     scorer, k = read_scorer(asked.model, root), config.num_recommendations
     tags = _tags(root, asked, *([last.asked] if last else []))
@@ -127,7 +127,7 @@ def recommend(block: int, asked: Asked, config: RecommendConfig, root: Root, las
         parquet.write(tables.RECOMMENDATIONS, _columns(users, images, lists, places, asked.model.label), root)
         for places in (slice(0, k), slice(k, None))
     )
-    return Made(exported, reserve)
+    return ListBlock(exported, reserve)
 
 
 def _columns(users: Ids, images: Ids, lists: TopK, places: slice, label: str) -> dict[str, Any]:
@@ -252,13 +252,13 @@ def _lists(refs: list[Ref], key: tuple[str, str], owners: Ids, images: Ids, k: i
     return listed
 
 
-def _tags(root: Root, *asked: Asked) -> Ids:
+def _tags(root: Root, *asked: ListRequest) -> Ids:
     """All tags of interest and all that images carry; none where there is no filter."""
     refs = [ref for item in asked for ref in (item.interests, item.carried) if ref]
     return matrices.ids_of(*(parquet.read(ref, root, ["tag"])["tag"] for ref in refs)) if refs else np.empty(0, object)
 
 
-def _filters(asked: Asked, users: Ids, images: Ids, tags: Ids, root: Root) -> tuple[csr_array, Candidates | None]:
+def _filters(asked: ListRequest, users: Ids, images: Ids, tags: Ids, root: Root) -> tuple[csr_array, Candidates | None]:
     """What these users never get, and what they may get."""
     seen, candidates = parquet.read(asked.favorites, root), None
     if asked.interests and asked.carried:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from models.systems import SYSTEMS
 from storage import leases, snapshots, tombstones
-from storage.id_scan import Found, Traces
+from storage.id_scan import Found, IdScan
 from storage.roots import WORK_FOLDER, Entry, Root, scratch_folder
 from storage.tombstones import KINDS, Gone
 from tasks.upkeep import redact
@@ -40,7 +40,7 @@ def forget(named: Gone, root: Root, *, told: Gone | None = None, even_if_unknown
         ValueError: an id of `named` that no file below the root names and no tombstone stands for.
     """
     gone = {kind: named.get(kind, frozenset()) | (told or {}).get(kind, frozenset()) for kind in KINDS}
-    traces = Traces(gone)
+    traces = IdScan(gone)
     with leases.alone(root, "forget") as holders:
         if holders:
             raise leases.BusyError(
@@ -71,7 +71,7 @@ def _refuse_unknown(named: Gone, traced: dict[str, Found], root: Root) -> None:
         )
 
 
-def _publish_without(traces: Traces, traced: AbstractSet[str], root: Root) -> tuple[str | None, bool]:
+def _publish_without(traces: IdScan, traced: AbstractSet[str], root: Root) -> tuple[str | None, bool]:
     """The id of the run that is current then, and whether it is a new one: the last one named somebody."""
     pointer = snapshots.current(root)
     if pointer is None:
@@ -82,7 +82,7 @@ def _publish_without(traces: Traces, traced: AbstractSet[str], root: Root) -> tu
     return redact.republish(manifest, traces, root), True
 
 
-def _everything(root: Root, traces: Traces) -> Iterator[tuple[Entry, Found]]:
+def _everything(root: Root, traces: IdScan) -> Iterator[tuple[Entry, Found]]:
     """Every file below a root, and whom of those looked for it names."""
     for entry in list(root.entries()):
         if entry.path != tombstones.PATH and not entry.path.startswith(leases.FOLDER):

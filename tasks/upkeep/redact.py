@@ -9,7 +9,7 @@ import polars as pl
 from markupsafe import escape
 
 from storage import parquet, snapshots, tables, tombstones
-from storage.id_scan import Traces
+from storage.id_scan import IdScan
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables import QUARANTINE, RECOMMENDATIONS, SIMILAR_IMAGES, Table
@@ -22,7 +22,7 @@ RANKED_BY = {RECOMMENDATIONS.name: "user_id", SIMILAR_IMAGES.name: "image_id"}
 INPUTS = {table.name: table for table in tables.COMMUNITY}
 
 
-def republish(manifest: dict[str, Any], traces: Traces, root: Root) -> str:
+def republish(manifest: dict[str, Any], traces: IdScan, root: Root) -> str:
     """Publish a run again without those who are looked for, make that current, and return its id.
 
     The pointer moves last. The tables that the run was made from are written anew too, and its note is carried on, so
@@ -53,7 +53,7 @@ def republish(manifest: dict[str, Any], traces: Traces, root: Root) -> str:
     return run.id
 
 
-def page_without(page: str, traces: Traces) -> str:
+def page_without(page: str, traces: IdScan) -> str:
     """A report without the people and the pictures that go; where that is not enough, a page that says so."""
     if traces.gone.get("image") and '<figure class="picture' in page and "data-image=" not in page:
         return _withdrawn_page()  # of a version that did not say which image a picture is
@@ -97,7 +97,7 @@ def _input_without(told: dict[str, Any], gone: Gone, root: Root) -> dict[str, An
     return _told(_without(ref, INPUTS[ref.name], gone, root))
 
 
-def _quarantine_without(ref: Ref, traces: Traces, root: Root) -> dict[str, Any]:
+def _quarantine_without(ref: Ref, traces: IdScan, root: Root) -> dict[str, Any]:
     """The quarantine, a value that names one of them not shown."""
     if not root.exists(ref.path):
         return _told(ref)
@@ -114,7 +114,7 @@ def _told(ref: Ref) -> dict[str, Any]:
     return {"class": "Ref", **{item.name: getattr(ref, item.name) for item in fields(Ref)}}
 
 
-def _scrubbed(ingest: dict[str, Any], traces: Traces) -> dict[str, Any]:
+def _scrubbed(ingest: dict[str, Any], traces: IdScan) -> dict[str, Any]:
     """An ingest report that names none of them: of what the source says it holds names of files and columns."""
 
     def others(names: list[str]) -> list[str]:

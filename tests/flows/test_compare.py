@@ -140,7 +140,7 @@ def test_pixels_and_profiles_are_made_where_a_system_asks(source, tmp_path, mend
     assert known.pixels.gather(known.pixels.has_I.nonzero()[0]).shape == (60, 16, 16, 3)
     red = known.profiles_UC[:12].sum(axis=0) > 0
     assert not (known.profiles_UC[12:].sum(axis=0) > 0)[red].any()
-    assert known.interests_UT.shape[1] == known.carried_IT.shape[1] > 0
+    assert known.interests_UT.shape[1] == known.image_labels_IT.shape[1] > 0
 
 
 def test_the_command_line_tells_the_figures_and_where_they_lie(first, source, settings_file, prefect_server):

@@ -16,8 +16,8 @@ from storage.roots import Root
 from storage.sources.demo.community import DemoConfig, write_demo
 from storage.sources.demo.growth import Growth, GrowthConfig
 from tasks.data.word2vec import Word2VecConfig
-from tasks.night.records import Start
-from tasks.night.start import IncrementalConfig, Tonight, choose, memories_of
+from tasks.night.records import NightStart
+from tasks.night.start import IncrementalConfig, InputFingerprint, choose, memories_of
 from tasks.runtime import ledger
 from tests import world
 
@@ -162,9 +162,9 @@ def choice(growing, tmp_path):
     root = Root(str(tmp_path / "root"))
     shutil.copytree(growing[2], tmp_path / "root")
     _, last = memories_of(snapshots.runs(root)[0])
-    tonight = Tonight(**{item.name: getattr(last, item.name) for item in fields(Tonight)})
+    tonight = InputFingerprint(**{item.name: getattr(last, item.name) for item in fields(InputFingerprint)})
 
-    def choose_with(config: IncrementalConfig | None = None, **changes: Any) -> Start:
+    def choose_with(config: IncrementalConfig | None = None, **changes: Any) -> NightStart:
         config = config or IncrementalConfig(start="keep")
         return choose(config, replace(tonight, **changes), "cdl", Word2VecConfig(min_count=1), root)
 

@@ -3,12 +3,12 @@
 import numpy as np
 from scipy.sparse import csr_array
 
-from models.uniform_negatives import Others
+from models.uniform_negatives import UniformNegatives
 
 
 def test_every_image_that_is_no_favorite_is_drawn_equally_often_and_no_favorite_is() -> None:
     favorites_UI = csr_array(np.array([[1, 0, 0, 1, 1, 0], [0, 0, 0, 0, 0, 0], [0, 1, 1, 1, 1, 1]], np.float32))
-    drawn = Others(favorites_UI).draw(np.array([0, 1, 2]), 6000, np.random.default_rng(0))
+    drawn = UniformNegatives(favorites_UI).draw(np.array([0, 1, 2]), 6000, np.random.default_rng(0))
     counts = [np.bincount(row, minlength=6) for row in drawn]
     assert [np.flatnonzero(count).tolist() for count in counts] == [[1, 2, 5], [0, 1, 2, 3, 4, 5], [0]]
     np.testing.assert_allclose(counts[0][[1, 2, 5]], 2000, rtol=0.1)
@@ -16,6 +16,6 @@ def test_every_image_that_is_no_favorite_is_drawn_equally_often_and_no_favorite_
 
 
 def test_who_favored_every_image_gets_a_favorite_as_negative() -> None:
-    drawn = Others(csr_array(np.ones((2, 3), np.float32))).draw(np.array([0, 1]), 4, np.random.default_rng(0))
+    drawn = UniformNegatives(csr_array(np.ones((2, 3), np.float32))).draw(np.array([0, 1]), 4, np.random.default_rng(0))
     assert drawn.min() >= 0
     assert drawn.max() <= 2

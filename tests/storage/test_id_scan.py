@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from storage import parquet, shards, tables
-from storage.id_scan import Traces
+from storage.id_scan import IdScan
 from storage.roots import Root
 
-LONG = Traces({"user": frozenset({"anna@N00-7f3a"}), "image": frozenset({"img-41cc20"})})
-SHORT = Traces({"user": frozenset({"7"}), "image": frozenset({"12"})})
+LONG = IdScan({"user": frozenset({"anna@N00-7f3a"}), "image": frozenset({"img-41cc20"})})
+SHORT = IdScan({"user": frozenset({"7"}), "image": frozenset({"12"})})
 ANNA, PICTURE = ("user", "anna@N00-7f3a"), ("image", "img-41cc20")
 
 
@@ -20,7 +20,7 @@ def root(tmp_path) -> Root:
     return Root(str(tmp_path))
 
 
-def look(traces: Traces, path: str, root: Root) -> set[tuple[str, str]]:
+def look(traces: IdScan, path: str, root: Root) -> set[tuple[str, str]]:
     return set(traces.in_file(root.local(path), path))
 
 
@@ -61,7 +61,7 @@ def test_a_shard_is_searched_by_its_ids_and_not_by_its_pixels(root):
     ref = shards.write(["12"], pixels, "pixels", root)
 
     assert look(SHORT, ref.path, root) == {("image", "12")}
-    assert look(Traces({"user": frozenset({"777"})}), ref.path, root) == set()
+    assert look(IdScan({"user": frozenset({"777"})}), ref.path, root) == set()
 
 
 def test_a_record_is_json_in_json(root):
@@ -76,7 +76,7 @@ def test_of_a_manifest_only_the_words_of_the_source_count(root):
     root.write("exports/runs/run_id=1/manifest.json", json.dumps(told).encode())
 
     assert look(LONG, "exports/runs/run_id=1/manifest.json", root) == {ANNA}
-    assert look(Traces({"user": frozenset({"popularity"})}), "exports/runs/run_id=1/manifest.json", root) == set()
+    assert look(IdScan({"user": frozenset({"popularity"})}), "exports/runs/run_id=1/manifest.json", root) == set()
 
 
 @pytest.mark.parametrize("text", ["<li>anna@N00-7f3a</li>", "/people/anna%40N00-7f3a/", '"anna@N00-7f3a"'])
@@ -89,7 +89,7 @@ def test_running_text_is_searched_as_it_spells_an_id(root, text):
 def test_a_page_spells_an_id_with_marks_its_own_way(root):
     root.write("page.html", b"<li>O&#39;Hara &amp; sons</li>")
 
-    assert look(Traces({"user": frozenset({"O'Hara & sons"})}), "page.html", root) == {("user", "O'Hara & sons")}
+    assert look(IdScan({"user": frozenset({"O'Hara & sons"})}), "page.html", root) == {("user", "O'Hara & sons")}
 
 
 def test_a_database_is_searched_byte_by_byte_its_journal_too(root, tmp_path):
@@ -120,4 +120,4 @@ def test_a_damaged_file_is_named_with_what_to_do(root, path):
 def test_nobody_is_found_where_nobody_is_looked_for(root):
     root.write("page.html", b"anything")
 
-    assert look(Traces({"user": frozenset(), "image": frozenset()}), "page.html", root) == set()
+    assert look(IdScan({"user": frozenset(), "image": frozenset()}), "page.html", root) == set()

@@ -76,13 +76,13 @@ class Tags:
     rarity: float = 0.5  # how much less a tag counts that many images carry
 
     def fit(self, community: Community, seed: int) -> Expert | None:
-        used_UT, carried_IT = community.user_tags_UT, community.image_tags_IT
-        if not (used_UT.nnz and carried_IT.nnz):
+        used_UT, image_labels_IT = community.user_tags_UT, community.image_tags_IT
+        if not (used_UT.nnz and image_labels_IT.nnz):
             return None
-        weights_T = degrees(carried_IT, 0) ** -self.rarity
+        weights_T = degrees(image_labels_IT, 0) ** -self.rarity
         return Expert(
             csr_array(used_UT.log1p() @ diags_array(weights_T), dtype=np.float32),
-            csr_array(carried_IT.T, dtype=np.float32),
+            csr_array(image_labels_IT.T, dtype=np.float32),
         )
 
 

@@ -17,7 +17,7 @@ from storage.sources.flickr.database import Crawl, Database
 from storage.sources.flickr.lists import ListConfig, Reader
 from storage.sources.flickr.pictures import PictureConfig, Progress
 from storage.sources.flickr.source import Written
-from storage.sources.flickr.walk import Asked, Walk
+from storage.sources.flickr.walk import CrawlRequest, Walk
 
 FOLDER = ".crawl"  # below the source directory: the database, the budget, the lock
 
@@ -63,7 +63,7 @@ def opened(out: Path) -> Iterator[Database]:
         database.close()
 
 
-def begin(out: Path, asked: Asked, resume: bool) -> None:
+def begin(out: Path, asked: CrawlRequest, resume: bool) -> None:
     """Enter a new crawl; with `resume`, go on with one that did not end, whose seeds need not be given again.
 
     Raises ValueError where one that did not end is in the way, or was asked for something else.
@@ -138,9 +138,9 @@ def _reader(out: Path, key: SecretStr, config: FlickrConfig, database: Database)
         client.close()
 
 
-def _asked(crawl: Crawl) -> Asked:
+def _asked(crawl: Crawl) -> CrawlRequest:
     kept = crawl.asked
-    return Asked(
+    return CrawlRequest(
         users=tuple(kept["users"]), groups=tuple(kept["groups"]), max_users=kept["max_users"], depth=kept["depth"]
     )
 

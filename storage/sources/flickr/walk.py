@@ -22,7 +22,7 @@ NSID = re.compile(r"\d+@N\d+")  # Flickr's ids of users and groups
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class CrawlRequest:
     """Whom a crawl begins with, and how far it goes."""
 
     users: tuple[str, ...] = ()  # ids, or user names
@@ -47,7 +47,7 @@ def seeds_in(file: Path) -> tuple[list[str], list[str]]:
 class Walk:
     """One way through the community."""
 
-    def __init__(self, database: Database, reader: Reader, asked: Asked, on_user: Progress) -> None:
+    def __init__(self, database: Database, reader: Reader, asked: CrawlRequest, on_user: Progress) -> None:
         self.database, self.reader, self.asked, self.on_user = database, reader, asked, on_user
         self.reached = 0
 

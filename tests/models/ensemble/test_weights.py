@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from models.community import Community
 from models.ensemble import weights
-from models.ensemble.weights import WeighingConfig
+from models.ensemble.weights import WeightsConfig
 from models.evaluation import metrics
 from tests.models.systems.contract import NUM_USERS, two_tastes
 
@@ -19,7 +19,7 @@ def community() -> Community:
 
 
 def test_favorites_set_aside_are_the_latest_and_leave_the_rest(community: Community) -> None:
-    training, heldout_UI, new_I = weights.set_aside(community, WeighingConfig(), 0)
+    training, heldout_UI, new_I = weights.hold_out_favorites(community, WeightsConfig(), 0)
     assert (training.favorites_UI + heldout_UI != community.favorites_UI).nnz == 0
     assert training.favorites_UI[:, new_I].nnz == 0
     times_UI = community.favorited_at_UI
@@ -28,12 +28,12 @@ def test_favorites_set_aside_are_the_latest_and_leave_the_rest(community: Commun
         late = late[~new_I[late]]
         times = times_UI[[user]].toarray()[0]
         assert not late.size or times[late].min() >= times[training.favorites_UI[[user]].indices].max()
-    any_UI = weights.set_aside(community, WeighingConfig(weighed_on="mixtures"), 0)[1]
+    any_UI = weights.hold_out_favorites(community, WeightsConfig(weighed_on="mixtures"), 0)[1]
     assert (any_UI != heldout_UI).nnz
 
 
 def test_newcomers_lose_all_favorites_and_nobody_else_any_but_of_emptied_images(community: Community) -> None:
-    training, heldout_UI, new_I = weights.set_newcomers_aside(community, WeighingConfig(newcomer_share=0.25), 0)
+    training, heldout_UI, new_I = weights.hold_out_users(community, WeightsConfig(newcomer_share=0.25), 0)
     is_new_U = np.diff(heldout_UI.indptr) > 0
     assert np.count_nonzero(is_new_U) == NUM_USERS // 4
     assert not np.diff(training.favorites_UI.indptr)[is_new_U].any()
@@ -46,13 +46,13 @@ def test_newcomers_lose_all_favorites_and_nobody_else_any_but_of_emptied_images(
 def test_favorites_are_set_aside_as_often_as_users_are_few_but_once_where_the_latest_are(community: Community) -> None:
     timeless = replace(community, favorited_at_UI=None)
 
-    def num_weighings(given: Community, **settings: object) -> int:
-        return weights.num_weighings(given, WeighingConfig(**settings))
+    def num_holdouts(given: Community, **settings: object) -> int:
+        return weights.num_holdouts(given, WeightsConfig(**settings))
 
-    assert num_weighings(community) == 1
-    assert num_weighings(community, weighed_on="mixtures") == num_weighings(timeless) == 3
-    assert num_weighings(timeless, weighing_users=2 * NUM_USERS + 1) == 2
-    assert num_weighings(timeless, weighing_users=1) == 1
+    assert num_holdouts(community) == 1
+    assert num_holdouts(community, weighed_on="mixtures") == num_holdouts(timeless) == 3
+    assert num_holdouts(timeless, weighing_users=2 * NUM_USERS + 1) == 2
+    assert num_holdouts(timeless, weighing_users=1) == 1
 
 
 def test_weighings_are_searched_together_and_places_that_one_lacks_stay_unfilled() -> None:

@@ -63,7 +63,7 @@ def test_the_more_favorites_an_image_has_the_less_its_content_counts(model, maps
     loved, nothing = csr_array(favorites_UI.T[:10].tocsr()), csr_array((10, NUM_USERS))
     alone = fold_in.fold_images(maps, csr_array((10, content_If.shape[1])), loved, users_Ud)
     told = fold_in.fold_images(maps, csr_array(content_If[:10]), loved, users_Ud) - alone
-    untold = fold_in.fold_images(maps, csr_array(content_If[:10]), nothing, users_Ud) / maps.newness
+    untold = fold_in.fold_images(maps, csr_array(content_If[:10]), nothing, users_Ud) / maps.cold_item_scale
     share = np.linalg.norm(told, axis=1) / np.linalg.norm(untold, axis=1)
 
     assert np.allclose(share, fold_in.SHRINK / (np.diff(loved.indptr) + fold_in.SHRINK), rtol=1e-4)

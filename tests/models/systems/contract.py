@@ -54,7 +54,7 @@ def two_tastes(seed: int = 0) -> Community:
         profiles_UC=_unit(user_tags),
         image_bags_IC=_unit(image_tags),
         interests_UT=user_tags,
-        carried_IT=image_tags,
+        image_labels_IT=image_tags,
     )
 
 

@@ -48,7 +48,7 @@ def all_alike() -> Community:
     nothing_UT, nothing_IT = csr_array((NUM_USERS, 8)), csr_array((NUM_IMAGES, 8))
     following = csr_array(([1.0], ([RED], [BLUE])), shape=(NUM_USERS, NUM_USERS))
     return replace(
-        two_tastes().without("groups"), interests_UT=nothing_UT, carried_IT=nothing_IT, contacts_UU=following
+        two_tastes().without("groups"), interests_UT=nothing_UT, image_labels_IT=nothing_IT, contacts_UU=following
     )
 
 

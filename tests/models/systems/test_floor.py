@@ -40,8 +40,12 @@ class TestTagProfile(SystemContract):
 
     def test_a_rare_tag_says_more_than_a_common_one(self) -> None:
         favorites_UI = csr_array(np.eye(1, 4, dtype=np.float32))  # of image 0, tagged with both
-        carried_IT = csr_array(np.array([[1, 1], [1, 0], [1, 0], [0, 1]], np.float32))  # tag 0 is common, tag 1 rare
+        image_labels_IT = csr_array(
+            np.array([[1, 1], [1, 0], [1, 0], [0, 1]], np.float32)
+        )  # tag 0 is common, tag 1 rare
         system = SYSTEMS["tag_profile"]()
-        system.fit(Community(favorites_UI, image_tags_IT=carried_IT, user_tags_UT=csr_array((1, 2), dtype=np.float32)))
+        system.fit(
+            Community(favorites_UI, image_tags_IT=image_labels_IT, user_tags_UT=csr_array((1, 2), dtype=np.float32))
+        )
         _, common, _, rare = system.score(np.array([0]))[0]
         assert rare > common > 0

@@ -22,7 +22,7 @@ from tasks.data.community import CommunityTables, read_community
 from tasks.data.ingest import ingest
 from tasks.evaluation.leaderboard import against_the_best, gather
 from tasks.evaluation.measure import score_system
-from tasks.evaluation.splits import Round, draw_split, take_pairs
+from tasks.evaluation.splits import EvaluationSplit, draw_split, take_pairs
 from tasks.evaluation.tune import tune_system
 from tests import world
 
@@ -48,11 +48,13 @@ def table(root: Root, tmp_path: Path) -> dict[str, Ref]:
     return ingest.fn(Root(str(source)), "1", IngestConfig(), root).tables
 
 
-def final(table: dict[str, Ref], root: Root, protocol: Any = "full", test: Ref | None = None) -> Round:
+def final(table: dict[str, Ref], root: Root, protocol: Any = "full", test: Ref | None = None) -> EvaluationSplit:
     return draw_split.fn(table, protocol, test, None, SplitConfig(), SMALL, root).final
 
 
-def figures(name: str, table: dict[str, Ref], round_: Round, root: Root) -> dict[tuple[str, str, str, int], float]:
+def figures(
+    name: str, table: dict[str, Ref], round_: EvaluationSplit, root: Root
+) -> dict[tuple[str, str, str, int], float]:
     scored = score_system.fn(name, "1", {}, 0, CommunityTables(table, round_.training), round_, root)
     return {
         (row["protocol"], row["slice"], row["metric"], row["k"]): row["value"]

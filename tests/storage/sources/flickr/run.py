@@ -12,7 +12,7 @@ from storage.sources.flickr.crawl import FlickrConfig
 from storage.sources.flickr.lists import ListConfig
 from storage.sources.flickr.pictures import PictureConfig
 from storage.sources.flickr.source import Written
-from storage.sources.flickr.walk import Asked
+from storage.sources.flickr.walk import CrawlRequest
 from tests.storage.sources.flickr.server import HANG_S, KEY
 
 
@@ -26,7 +26,7 @@ def quick(address: str, **lists: object) -> FlickrConfig:
     )
 
 
-def run(out: Path, config: FlickrConfig, asked: Asked, resume: bool = False, key: str = KEY) -> Written:
+def run(out: Path, config: FlickrConfig, asked: CrawlRequest, resume: bool = False, key: str = KEY) -> Written:
     """A whole crawl."""
     with crawl.locked(out):
         crawl.begin(out, asked, resume)

@@ -12,7 +12,7 @@ from storage.sources import directory
 from storage.sources.directory import IngestConfig
 from storage.sources.flickr import crawl
 from storage.sources.flickr.client import FlickrError
-from storage.sources.flickr.walk import Asked, seeds_in
+from storage.sources.flickr.walk import CrawlRequest, seeds_in
 from tests.storage.sources.flickr.run import quick, run
 from tests.storage.sources.flickr.server import KEY, Faults
 
@@ -26,9 +26,11 @@ def users(flickr):
 def go(flickr, tmp_path):
     """Crawls from the first user into `source`, as far as it goes; everything counts as old at once."""
 
-    def go(asked: Asked | None = None, resume: bool = False, freshness_days: float = 0.0, key: str = KEY) -> dict:
+    def go(
+        asked: CrawlRequest | None = None, resume: bool = False, freshness_days: float = 0.0, key: str = KEY
+    ) -> dict:
         config = quick(flickr.address, freshness_days=freshness_days)
-        run(tmp_path / "source", config, asked or Asked(users=(flickr.community.first,), depth=9), resume, key)
+        run(tmp_path / "source", config, asked or CrawlRequest(users=(flickr.community.first,), depth=9), resume, key)
         return {file.stem: pl.read_parquet(file) for file in (tmp_path / "source").glob("*.parquet")}
 
     return go
@@ -74,8 +76,8 @@ def test_depth_counts_steps_over_contacts_and_groups(go, flickr, users):
         for photo in flickr.community.groups[group].pool
     }
 
-    assert ids(go(Asked(users=(first,), depth=0))["users"], "user_id") == {first}
-    assert ids(go(Asked(users=(first,), depth=1))["users"], "user_id") == direct | by_group
+    assert ids(go(CrawlRequest(users=(first,), depth=0))["users"], "user_id") == {first}
+    assert ids(go(CrawlRequest(users=(first,), depth=1))["users"], "user_id") == direct | by_group
 
 
 def test_where_there_is_not_room_for_all_those_whom_most_follow_come_first(go, flickr, users):
@@ -85,13 +87,13 @@ def test_where_there_is_not_room_for_all_those_whom_most_follow_come_first(go, f
     users[first].contacts, users[friend].contacts = [friend, stranger], [favorite]
     users[stranger].contacts = [list(users)[9], favorite]
 
-    found = go(Asked(users=(first,), depth=2, max_users=4))
+    found = go(CrawlRequest(users=(first,), depth=2, max_users=4))
     assert ids(found["users"], "user_id") == {first, friend, stranger, favorite}
 
 
 def test_groups_are_read_only_where_contacts_leave_room(go, flickr, users):
     first = flickr.community.first
-    go(Asked(users=(first,), depth=1, max_users=1 + len(users[first].contacts)))
+    go(CrawlRequest(users=(first,), depth=1, max_users=1 + len(users[first].contacts)))
 
     assert flickr.requests("groups") == 0
 
@@ -101,7 +103,7 @@ def test_seeds_are_ids_names_and_groups(go, flickr, tmp_path):
     file.write_text(f"# whom we know\n{list(flickr.community.users)[7]}  # an id\n\nuser 9\ngroup:90001@N20\n")
     by_id, by_name = list(flickr.community.users)[7], list(flickr.community.users)[9]
     named, groups = seeds_in(file)
-    found = go(Asked(users=tuple(named), groups=tuple(groups), depth=0))
+    found = go(CrawlRequest(users=tuple(named), groups=tuple(groups), depth=0))
     members = {flickr.community.photos[photo].owner for photo in flickr.community.groups["90001@N20"].pool}
 
     assert ids(found["users"], "user_id") == {by_id, by_name} | members
@@ -110,7 +112,7 @@ def test_seeds_are_ids_names_and_groups(go, flickr, tmp_path):
 
 def test_seeds_that_nobody_knows_are_named(go):
     with pytest.raises(FlickrError, match="no user is found from the seeds 1@N00, nobody"):
-        go(Asked(users=("1@N00", "nobody")))
+        go(CrawlRequest(users=("1@N00", "nobody")))
 
 
 def test_within_the_freshness_window_a_second_crawl_asks_nothing(go, flickr, tmp_path):
@@ -244,8 +246,8 @@ def test_a_crawl_that_did_not_end_is_in_the_way_until_it_is_resumed(go, flickr):
     with pytest.raises(ValueError, match=r"holds a crawl that did not end; go on with --resume"):
         go()
     with pytest.raises(ValueError, match=r"was asked for .* not for .*user 3"):
-        go(Asked(users=("user 3",)), resume=True)
-    found = go(Asked(), resume=True)
+        go(CrawlRequest(users=("user 3",)), resume=True)
+    found = go(CrawlRequest(), resume=True)
 
     assert ids(found["users"], "user_id") == set(flickr.community.users)
 
@@ -253,9 +255,9 @@ def test_a_crawl_that_did_not_end_is_in_the_way_until_it_is_resumed(go, flickr):
 def test_a_seed_given_by_name_is_looked_up_once_also_if_the_crawl_breaks_off_after_it(go, flickr):
     flickr.faults = Faults(statuses={0: (404, {})}, modulus=1, methods="contacts", for_good=True)
     with pytest.raises(FlickrError):
-        go(Asked(users=("user 3",)))
+        go(CrawlRequest(users=("user 3",)))
     flickr.faults = Faults()
-    found = go(Asked(), resume=True)
+    found = go(CrawlRequest(), resume=True)
 
     assert found["users"].filter(name="user 3").height == 1
     assert flickr.requests("people.findByUsername") == 1
@@ -263,7 +265,7 @@ def test_a_seed_given_by_name_is_looked_up_once_also_if_the_crawl_breaks_off_aft
 
 def test_a_crawl_without_a_seed_or_one_to_resume_is_refused(go):
     with pytest.raises(ValueError, match=r"no crawl to resume, and no seed; give --user"):
-        go(Asked(), resume=True)
+        go(CrawlRequest(), resume=True)
 
 
 def test_what_failed_is_tried_again_when_the_crawl_goes_on(go, flickr, tmp_path):

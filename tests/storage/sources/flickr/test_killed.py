@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from storage.sources.flickr.pictures import PictureConfig
-from storage.sources.flickr.walk import Asked
+from storage.sources.flickr.walk import CrawlRequest
 from tests.storage.sources.flickr.community import Community, make
 from tests.storage.sources.flickr.run import quick, run
 from tests.storage.sources.flickr.server import Faults, Flickr, served
@@ -34,7 +34,7 @@ def community() -> Community:
 
 
 def start(flickr: Flickr, out: Path, resume: bool) -> multiprocessing.process.BaseProcess:
-    asked = Asked(users=(flickr.community.first,), groups=("90002@N20",), depth=20, max_users=NUM_USERS)
+    asked = CrawlRequest(users=(flickr.community.first,), groups=("90002@N20",), depth=20, max_users=NUM_USERS)
     process = processes.Process(target=run, args=(out, quick(flickr.address), asked, resume))
     process.start()
     return process
