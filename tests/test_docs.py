@@ -26,10 +26,12 @@ from storage.sources.importers import IMPORTERS
 PROJECT = Path(__file__).parents[1]
 PAGES = [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")]
 FOLDERS = ("flows", "tasks", "models", "storage")
-README, PIPELINE, SOURCES, RUNNING, CONTRIBUTING, FILES = (
+README, READING, COMMAND_LINE, PIPELINE, SOURCES, RUNNING, CONTRIBUTING, FILES = (
     (PROJECT / name).read_text()
     for name in (
         "README.md",
+        "docs/reading.md",
+        "docs/command-line.md",
         "docs/pipeline.md",
         "docs/sources.md",
         "docs/running.md",
@@ -38,7 +40,7 @@ README, PIPELINE, SOURCES, RUNNING, CONTRIBUTING, FILES = (
     )
 )
 SETTINGS = generate.owners()  # each section's classes; `model` has one for each system
-USER = "u000004"  # the user that the README's queries ask about
+USER = "u000004"  # the user of the queries in README.md and docs/reading.md
 
 
 def code(name: str) -> str:
@@ -71,7 +73,8 @@ def commands_of(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def queries(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    """The queries of the README and the page for readers, each once."""
+    return list(dict.fromkeys(re.findall(rf"```{language}\n(.*?)```", README + READING, re.DOTALL)))
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +102,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("query", queries("sql"))
-def test_the_readmes_duckdb_queries_answer_from_the_current_run(
+def test_the_pages_duckdb_queries_answer_from_the_current_run(
     query: str, published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(published)
@@ -109,22 +112,23 @@ def test_the_readmes_duckdb_queries_answer_from_the_current_run(
 
 
 @pytest.mark.parametrize("lines", queries("python"))
-def test_the_readmes_polars_lines_answer_from_the_current_run(
+def test_the_pages_polars_lines_answer_from_the_current_run(
     lines: str, published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(published)
     *statements, last = ast.parse(lines).body
     assert isinstance(last, ast.Expr)
     names: dict[str, Any] = {}
-    exec(compile(ast.Module(statements, []), "README.md", "exec"), names)
-    rows = eval(compile(ast.Expression(last.value), "README.md", "eval"), names)
+    exec(compile(ast.Module(statements, []), "reading.md", "exec"), names)
+    rows = eval(compile(ast.Expression(last.value), "reading.md", "eval"), names)
 
     assert isinstance(rows, pl.DataFrame)
     assert rows["image_id"].to_list() == ["i000001"]
 
 
-def test_the_readme_has_a_query_for_duckdb_and_one_for_polars() -> None:
-    assert queries("sql")
+def test_the_readme_has_a_query_and_the_readers_page_has_queries_for_duckdb_and_polars() -> None:
+    assert README.count("```sql") == 1
+    assert len(queries("sql")) == 2
     assert queries("python")
 
 
@@ -140,8 +144,8 @@ def test_every_file_of_the_four_folders_says_in_one_line_what_it_holds() -> None
     assert all(f"| `{file.relative_to(PROJECT).as_posix()}` |" in FILES for file in files)
 
 
-def test_every_command_and_option_stands_in_the_readme_and_no_other() -> None:
-    lines = [line for line in README.splitlines() if line.startswith("    tastegraph ")]
+def test_every_command_and_option_stands_on_its_page_and_no_other() -> None:
+    lines = [line for line in COMMAND_LINE.splitlines() if line.startswith("    tastegraph ")]
     commands = dict(commands_of(get_command(app)))
     usage = {name: line for line in lines for name in commands if line.startswith(f"    tastegraph {name} ")}
 
@@ -156,7 +160,7 @@ def test_every_protocol_is_offered_and_explained_and_no_other() -> None:
     offered, *_ = get_args(ProtocolOption)
 
     assert offered == Protocol
-    assert f"[--protocol {'|'.join(get_args(Protocol))}]" in README
+    assert f"[--protocol {'|'.join(get_args(Protocol))}]" in COMMAND_LINE
     assert all(f"\n| `{protocol}` |" in RUNNING for protocol in get_args(Protocol))
 
 
@@ -265,6 +269,28 @@ def test_what_a_page_points_at_exists(page: Path) -> None:
     assert [name for name in named if "<" not in name and not (PROJECT / name).exists()] == []
     assert set(settings) <= keys
     assert all(re.search(rf"^{name}:", code("Makefile"), re.MULTILINE) for name in makes)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page; the second heading of one name gets -1."""
+    found: set[str] = set()
+    for title in re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE):
+        plain = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        found.add(next(name for name in (plain, *(f"{plain}-{n}" for n in range(1, 100))) if name not in found))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_headings_that_a_page_links_to_exist(page: Path) -> None:
+    links = [
+        link.partition("#") for link in re.findall(r"\]\(([^)\s]+#[^)\s]+)\)", page.read_text()) if "://" not in link
+    ]
+
+    assert [link for link in links if link[2] not in anchors(page.parent / link[0] if link[0] else page)] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 130
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
