@@ -289,6 +289,14 @@ def test_the_headings_that_a_page_links_to_exist(page: Path) -> None:
     assert [link for link in links if link[2] not in anchors(page.parent / link[0] if link[0] else page)] == []
 
 
+def test_every_entry_of_the_log_stands_in_its_table_of_decisions_and_lines_are_wrapped() -> None:
+    decisions, *entries = re.split(r"^## (?=\d{4})", code("docs/log.md"), flags=re.MULTILINE)
+    titles = [(day[:10], title) for day in entries for title in re.findall(r"^### (.+)$", day, re.MULTILINE)]
+
+    assert re.findall(r"^\| (\d{4}-\d\d-\d\d) \| .+ \| .+ \| \[(.+)\]\(#", decisions, re.MULTILINE) == titles
+    assert [line for line in code("docs/log.md").splitlines() if len(line) > 120 and not line.startswith("|")] == []
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 130
 
