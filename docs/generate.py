@@ -1,12 +1,15 @@
-"""Write the pages generated from the code: tables, settings, and the list of files with the first line of each.
+"""Write the pages generated from the code: tables, settings, files; render the picture of the architecture.
 
 `python docs/generate.py --check` only says whether they are up to date; a test runs it.
 """
 
 import ast
+import hashlib
 import inspect
 import io
 import re
+import shutil
+import subprocess
 import sys
 import tokenize
 from dataclasses import fields, is_dataclass
@@ -162,15 +165,40 @@ def _comments_in(owner: type) -> dict[str, str]:
 PAGES = {"tables.md": tables_page, "settings.md": settings_page, "files.md": files_page}
 
 
+def mark_of(source: Path) -> str:
+    """The comment in a rendered picture that says which source it was rendered from."""
+    return f"<!-- {source.name}: sha256 {hashlib.sha256(source.read_bytes()).hexdigest()} -->"
+
+
+def is_rendered(source: Path) -> bool:
+    """Whether the SVG beside a Graphviz source was rendered from it as it is now."""
+    picture = source.with_suffix(".svg")
+    return picture.exists() and mark_of(source) in picture.read_text()
+
+
+def render(source: Path) -> None:
+    """Render a Graphviz source to the SVG beside it. Exits where Graphviz is not installed or refuses the source."""
+    if not shutil.which("dot"):
+        sys.exit(f"{source.name} has changed, and `dot` is not installed: install Graphviz, then run `make docs`")
+    rendered = subprocess.run(["dot", "-Tsvg", source], capture_output=True, text=True, check=False)
+    if rendered.returncode or rendered.stderr:
+        sys.exit(f"dot refuses {source.name}: {rendered.stderr}")
+    source.with_suffix(".svg").write_text(rendered.stdout.replace("<svg ", f"{mark_of(source)}\n<svg ", 1))
+
+
 def main() -> None:
-    """Write the pages, or with --check say which are out of date and exit 1."""
+    """Write the pages and pictures, or with --check say which are out of date and exit 1."""
     stale = [name for name, page in PAGES.items() if not (DOCS / name).exists() or (DOCS / name).read_text() != page()]
+    sources = [source for source in sorted(DOCS.glob("*.dot")) if not is_rendered(source)]
     if "--check" in sys.argv:
-        if stale:
-            sys.exit(f"out of date: {', '.join(stale)}; run `make docs`")
+        if stale or sources:
+            names = [*stale, *(source.with_suffix(".svg").name for source in sources)]
+            sys.exit(f"out of date: {', '.join(names)}; run `make docs`")
         return
     for name in stale:
         (DOCS / name).write_text(PAGES[name]())
+    for source in sources:
+        render(source)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,11 @@ from storage.sources.importers import IMPORTERS
 PROJECT = Path(__file__).parents[1]
 PAGES = [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")]
 FOLDERS = ("flows", "tasks", "models", "storage")
-README, READING, COMMAND_LINE, PIPELINE, SOURCES, RUNNING, CONTRIBUTING, FILES = (
+README, ARCHITECTURE, READING, COMMAND_LINE, PIPELINE, SOURCES, RUNNING, CONTRIBUTING, FILES = (
     (PROJECT / name).read_text()
     for name in (
         "README.md",
+        "docs/architecture.md",
         "docs/reading.md",
         "docs/command-line.md",
         "docs/pipeline.md",
@@ -316,7 +317,30 @@ def test_the_changelog_and_the_contributors_page_are_complete() -> None:
 
 
 def test_every_picture_is_shown_and_small() -> None:
-    pictures = list((PROJECT / "docs").glob("*.png"))
+    photos, drawings = ([*(PROJECT / "docs").glob(kind)] for kind in ("*.png", "*.svg"))
 
-    assert pictures
-    assert all(f"docs/{picture.name}" in README and picture.stat().st_size < 200_000 for picture in pictures)
+    assert photos
+    assert drawings
+    assert all(f"docs/{picture.name}" in README and picture.stat().st_size < 200_000 for picture in photos)
+    assert all(f"]({picture.name})" in ARCHITECTURE and picture.stat().st_size < 60_000 for picture in drawings)
+
+
+def test_a_picture_that_was_rendered_from_another_source_is_out_of_date(tmp_path: Path) -> None:
+    source = tmp_path / "small.dot"
+    source.write_text("digraph { a -> b }")
+    (tmp_path / "small.svg").write_text(f"{generate.mark_of(source)}<svg></svg>")
+    assert generate.is_rendered(source)
+
+    source.write_text("digraph { a -> c }")
+    assert not generate.is_rendered(source)
+
+
+def test_the_picture_of_the_architecture_names_every_folder_chapter_and_flow() -> None:
+    drawn = code("docs/architecture.dot")
+    labels = "\n".join(re.findall(r"label=<(.*?)>\]", drawn, re.DOTALL))
+    chapters = {file.parent.name for folder in FOLDERS[1:] for file in (PROJECT / folder).glob("*/__init__.py")}
+
+    assert {"data", "cdl", "ensemble", "sources"} <= chapters
+    assert all(f"{folder}/</font>" in labels for folder in FOLDERS)
+    assert all(re.search(rf"<b>{chapter}\b", labels) for chapter in chapters)
+    assert all(re.search(rf"\b{node.name}\b", labels) for node in decorated("flows", {"flow"}))
