@@ -14,15 +14,16 @@ import sys
 import tokenize
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
 
 from flows.settings import OWN_SETTINGS, PUBLISHED, ModelConfig, NightlyConfig
 from models.systems import SYSTEMS
-from storage import tables
 from storage.sources.flickr.crawl import FlickrConfig
-from storage.tables import Table
+from storage.tables import cdl, community, evaluation, exports, pixels, schema, splits, tastes
+from storage.tables.schema import Table
 
 DOCS = Path(__file__).parent
 PROJECT = DOCS.parent
@@ -33,18 +34,11 @@ def tables_page() -> str:
     """Every table: what a row means, its key, its columns."""
     parts = [
         "# Tables",
-        "Made from `storage/tables.py` by `make docs`. Files are Parquet, sorted by key; each carries "
-        f"`tastegraph.schema_version` (now {tables.SCHEMA_VERSION}) in its metadata. A column marked *optional* may be "
+        "Made from `storage/tables/` by `make docs`. Files are Parquet, sorted by key; each carries "
+        f"`tastegraph.schema_version` (now {schema.SCHEMA_VERSION}) in its metadata. A column marked *optional* may be "
         "null.",
     ]
-    derived = [table for table in vars(tables).values() if isinstance(table, Table)]
-    sections = {
-        "What a source becomes": [*tables.COMMUNITY, tables.TOMBSTONES, tables.QUARANTINE],
-        "What downstream teams read": list(tables.EXPORTS),
-    }
-    listed = [table for members in sections.values() for table in members]
-    sections["What the pipeline derives"] = [table for table in derived if table not in listed]
-    for title, members in sections.items():
+    for title, members in table_sections().items():
         parts.append(f"## {title}")
         for table in members:
             parts.append(f"### {table.name}\n\n{table.doc} Key: {', '.join(f'`{name}`' for name in table.key)}.")
@@ -53,6 +47,20 @@ def tables_page() -> str:
             ]
             parts.append("\n".join(["| column | type | meaning |", "|---|---|---|", *rows]))
     return "\n\n".join(parts) + "\n"
+
+
+def table_sections() -> dict[str, list[Table]]:
+    """All tables, by heading of the page, in the order of their modules."""
+    derived = (pixels, splits, tastes, cdl, evaluation)
+    return {
+        "What a source becomes": [*community.COMMUNITY, community.TOMBSTONES, community.QUARANTINE],
+        "What downstream teams read": list(exports.EXPORTS),
+        "What the pipeline derives": [table for module in derived for table in _tables_in(module)],
+    }
+
+
+def _tables_in(module: ModuleType) -> list[Table]:
+    return [value for value in vars(module).values() if isinstance(value, Table)]
 
 
 def settings_page() -> str:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from storage.refs import Ref, store
 from storage.roots import Root
-from storage.tables import SCHEMA_VERSION, Table
+from storage.tables.schema import SCHEMA_VERSION, Table
 
 ROW_GROUP_ROWS = 131_072
 
@@ -34,13 +34,13 @@ def conform(table: Table, columns: Columns) -> pa.Table:
     if missing := sorted(set(names) - set(rows.column_names)):
         raise SchemaError(
             f"{table.name}: no column {', '.join(missing)} (got {', '.join(rows.column_names)}); "
-            f"storage/tables.py says what each column holds"
+            f"docs/tables.md says what each column holds"
         )
     plain = pa.schema([pa.field(field.name, field.type, field.nullable) for field in table.schema])
     try:
         rows = rows.select(names).cast(plain)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-        raise SchemaError(f"{table.name}: {error}; storage/tables.py says what each column holds") from error
+        raise SchemaError(f"{table.name}: {error}; docs/tables.md says what each column holds") from error
     for field in plain:
         if not field.nullable and rows[field.name].null_count:
             raise SchemaError(

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from storage.refs import Ref, store
 from storage.roots import Root
-from storage.tables import SCHEMA_VERSION
+from storage.tables.schema import SCHEMA_VERSION
 
 _digests: dict[tuple[Path, int, int], str] = {}  # of files that this process has read or written: path, bytes, time
 

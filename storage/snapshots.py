@@ -18,7 +18,7 @@ from typing import Any
 
 from storage.refs import Ref
 from storage.roots import Root
-from storage.tables import SCHEMA_VERSION
+from storage.tables.schema import SCHEMA_VERSION
 
 POINTER = "exports/current.json"
 RUNS = "exports/runs"

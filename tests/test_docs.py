@@ -6,6 +6,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,10 +19,13 @@ from typer.main import get_command
 from docs import generate
 from flows.cli import ProtocolOption, app
 from models.evaluation.splits import Protocol
-from storage import images, matrices, parquet, snapshots, tables
+from storage import images, matrices, parquet, snapshots
 from storage.roots import Root
 from storage.snapshots import Pointer
 from storage.sources.importers import IMPORTERS
+from storage.tables.community import COMMUNITY
+from storage.tables.exports import EXPORTS, IMAGE_EMBEDDINGS, RECOMMENDATIONS, SIMILAR_IMAGES, USER_EMBEDDINGS
+from storage.tables.schema import SCHEMA_VERSION, Table
 
 PROJECT = Path(__file__).parents[1]
 PAGES = [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")]
@@ -86,16 +90,16 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, run_id in enumerate(("20261119T020000Z", "20261120T020000Z", "20261121T020000Z")):
         users, shown = [USER, "u000005"], [f"i00000{number}", f"i00001{number}"]
         vectors, model = matrices.lists_of(np.eye(2, 3, dtype=np.float32) + number), ["cdl-0"] * 2
-        wide = (tables.USER_EMBEDDINGS.with_dimensions(3), tables.IMAGE_EMBEDDINGS.with_dimensions(3))
+        wide = (USER_EMBEDDINGS.with_dimensions(3), IMAGE_EMBEDDINGS.with_dimensions(3))
         lists = {"user_id": users, "rank": [1, 1], "image_id": shown, "score": [1.0, 1.0], "model": model}
         near = {"image_id": shown, "rank": [1, 1], "similar_image_id": shown[::-1], "score": [1.0, 1.0]}
         exports = {
-            "recommendations": [parquet.write(tables.RECOMMENDATIONS, lists, root)],
+            "recommendations": [parquet.write(RECOMMENDATIONS, lists, root)],
             "user_embeddings": [parquet.write(wide[0], {"user_id": users, "embedding": vectors, "model": model}, root)],
             "image_embeddings": [
                 parquet.write(wide[1], {"image_id": shown, "embedding": vectors, "model": model}, root)
             ],
-            "similar_images": [parquet.write(tables.SIMILAR_IMAGES, near, root)],
+            "similar_images": [parquet.write(SIMILAR_IMAGES, near, root)],
         }
         told = {"generated_at": f"2026-11-{19 + number}T02:00:00+00:00", "metrics": []}
         snapshots.publish(root, run_id, exports, b"<html></html>", told, current=number < 2)
@@ -165,6 +169,12 @@ def test_every_protocol_is_offered_and_explained_and_no_other() -> None:
     assert all(f"\n| `{protocol}` |" in RUNNING for protocol in get_args(Protocol))
 
 
+def every_declared_table() -> dict[str, Table]:
+    """The tables of all modules of `storage.tables`, by name."""
+    modules = [import_module(f"storage.tables.{file.stem}") for file in (PROJECT / "storage/tables").glob("[a-z]*.py")]
+    return {value.name: value for module in modules for value in vars(module).values() if isinstance(value, Table)}
+
+
 def test_the_generated_pages_are_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["generate.py", "--check"])
     generate.main()  # exits with the names of the pages that are not
@@ -178,10 +188,11 @@ def test_every_setting_has_a_comment_and_every_table_and_column_a_meaning() -> N
         for field in fields(owner)
         if not generate.comments_of(owner).get(field.name)
     ]
-    every_table = [table for table in vars(tables).values() if isinstance(table, tables.Table)]
+    every_table = every_declared_table()
 
     assert not silent
-    assert all(table.doc and all(field.metadata[b"doc"] for field in table.schema) for table in every_table)
+    assert every_table == {table.name: table for section in generate.table_sections().values() for table in section}
+    assert all(table.doc and all(field.metadata[b"doc"] for field in table.schema) for table in every_table.values())
 
 
 def test_every_flow_stage_and_settings_section_stands_on_the_pages() -> None:
@@ -197,12 +208,12 @@ def test_every_flow_stage_and_settings_section_stands_on_the_pages() -> None:
 
 
 def test_every_table_stands_on_the_pages_where_it_belongs() -> None:
-    public = {table.name for table in (*tables.COMMUNITY, *tables.EXPORTS)}
-    derived = {table.name for table in vars(tables).values() if isinstance(table, tables.Table)} - public
+    public = {table.name for table in (*COMMUNITY, *EXPORTS)}
+    derived = every_declared_table().keys() - public
 
     assert public <= first_cells(SOURCES)
     assert all(f"`{name}`" in PIPELINE for name in derived)
-    for table in tables.COMMUNITY:
+    for table in COMMUNITY:
         row = next(line for line in SOURCES.splitlines() if line.startswith(f"| `{table.name}`"))
         for field in table.schema:
             optional = field.nullable or (table.name, field.name) == ("user_tags", "count")
@@ -313,7 +324,7 @@ def test_the_changelog_and_the_contributors_page_are_complete() -> None:
 
     assert f"## {version}\n" in code("CHANGELOG.md")
     assert {f"make {target}" for target in targets} - {"make nightly"} <= first_cells(CONTRIBUTING)
-    assert f"now {tables.SCHEMA_VERSION}," in SOURCES
+    assert f"now {SCHEMA_VERSION}," in SOURCES
 
 
 def test_every_picture_is_shown_and_small() -> None:

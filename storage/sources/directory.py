@@ -15,17 +15,8 @@ from polars.exceptions import PanicException, PolarsError
 from storage.roots import Entry, Root
 from storage.sources import reading, redacted, rules
 from storage.sources.redacted import Struck
-from storage.tables import (
-    COMMUNITY,
-    FAVORITES,
-    GROUPS,
-    IMAGE_FEATURES,
-    IMAGES,
-    QUARANTINE,
-    TOMBSTONES,
-    USERS,
-    Table,
-)
+from storage.tables.community import COMMUNITY, FAVORITES, GROUPS, IMAGE_FEATURES, IMAGES, QUARANTINE, TOMBSTONES, USERS
+from storage.tables.schema import Table
 from storage.tombstones import NOBODY, Gone, Tombstones
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")

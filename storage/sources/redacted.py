@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from storage.sources import rules
-from storage.tables import IMAGES, TOMBSTONES, Table
+from storage.tables.community import IMAGES, TOMBSTONES
+from storage.tables.schema import Table
 from storage.tombstones import CLEARED_IN, NAMED_IN, Gone, Tombstones
 
 TEXTS_OF_OWNER = ("path", "url", "title")  # cells of a picture's row that may spell its owner's id

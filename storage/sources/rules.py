@@ -7,7 +7,8 @@ import polars as pl
 import pyarrow as pa
 
 from storage.sources.reading import SHOWN_CHARACTERS
-from storage.tables import QUARANTINE, TIME, VECTOR, Table
+from storage.tables.community import QUARANTINE
+from storage.tables.schema import TIME, VECTOR, Table
 from storage.tombstones import NAMED_IN
 
 TYPES: dict[pa.DataType, pl.DataType] = {

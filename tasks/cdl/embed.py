@@ -7,9 +7,10 @@ from prefect import unmapped
 from models.cdl.network import CDLConfig, embed, score_vectors
 from models.devices import choose_device
 from models.retrieval import incremental_topk
-from storage import matrices, tables
+from storage import matrices
 from storage.refs import Ref
 from storage.roots import Root
+from storage.tables.exports import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
 from tasks.cdl.train import Trained, load_cdl
 from tasks.data import reuse
 from tasks.data.profiles import read_profiles
@@ -60,7 +61,7 @@ def embed_images(
 
     inputs, vectors, num_new = reuse.fill(shard, last, lambda made: read_embeddings([made], root)[1], embed_rows, root)
     ledger.count("images embedded", num_new)
-    return write_embeddings(tables.IMAGE_EMBEDDINGS, inputs.ids, vectors, _label(trained), root)
+    return write_embeddings(IMAGE_EMBEDDINGS, inputs.ids, vectors, _label(trained), root)
 
 
 @stage
@@ -83,7 +84,7 @@ def embed_users(
         users_Nd = embed(network.user_tower, profiles_UC[rows].toarray(), BATCH_USERS)
         vectors[rows] = score_vectors(network, users_Nd, users_Nd[:0])[0]
     ledger.count("users embedded", len(new))
-    return write_embeddings(tables.USER_EMBEDDINGS, users, vectors, _label(trained), root)
+    return write_embeddings(USER_EMBEDDINGS, users, vectors, _label(trained), root)
 
 
 def _label(trained: Trained) -> str:

@@ -4,9 +4,10 @@ import numpy as np
 
 from models.cdl import negatives
 from models.cdl.negatives import Assignment, NegativeConfig
-from storage import parquet, tables
+from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
+from storage.tables.cdl import NEGATIVES
 from tasks.cdl.signals import SignalTables, read_signals
 from tasks.runtime.caching import stage
 
@@ -17,7 +18,7 @@ def assign_negatives(given: SignalTables, config: NegativeConfig, root: Root) ->
     known = read_signals(given, root)
     assignment = negatives.assign(known.signals, config)
     return parquet.write(
-        tables.NEGATIVES,
+        NEGATIVES,
         {
             "user_id": known.users,
             "num_favorites": assignment.num_favorites,

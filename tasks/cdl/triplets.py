@@ -8,10 +8,11 @@ import pyarrow as pa
 from models.cdl import triplets
 from models.cdl.negatives import NegativeConfig
 from models.cdl.triplets import TripletConfig
-from storage import matrices, parquet, tables
+from storage import matrices, parquet
 from storage.refs import Ref
 from storage.roots import Root
 from storage.shards import Shards
+from storage.tables.cdl import TRIPLETS
 from tasks.cdl.negatives import read_assignment
 from tasks.cdl.signals import SignalTables, read_signals
 from tasks.runtime.caching import stage
@@ -46,7 +47,7 @@ def sample_triplets(
     assigned = read_assignment(audit, assignment, root)
     drawn = triplets.sample(known.signals, assigned, np.sort(users), config, usable_I)
     return parquet.write(
-        tables.TRIPLETS,
+        TRIPLETS,
         {
             "pool": drawn.pool,
             "user_id": known.users[drawn.user],

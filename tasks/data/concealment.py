@@ -8,9 +8,11 @@ from scipy.sparse import csr_array
 
 from models.evaluation import protocols
 from models.evaluation.protocols import ProtocolConfig
-from storage import matrices, parquet, tables
+from storage import matrices, parquet
 from storage.refs import Ref
 from storage.roots import Root
+from storage.tables.community import FAVORITES
+from storage.tables.splits import CONCEALED
 from tasks.runtime.caching import stage
 
 Order = Literal["latest", "random"]
@@ -61,9 +63,9 @@ def conceal_favorites(
     row = matrices.rows_of(favorites["user_id"], users) * len(images) + matrices.rows_of(favorites["image_id"], images)
     training = favorites.filter(~np.isin(row, concealed))
     return Split(
-        parquet.write(tables.FAVORITES, training, root),
+        parquet.write(FAVORITES, training, root),
         parquet.write(
-            tables.CONCEALED,
+            CONCEALED,
             {"user_id": users[concealed // len(images)], "image_id": images[concealed % len(images)]},
             root,
         ),
@@ -86,8 +88,8 @@ def keep_concealed(favorites_table: Ref, kept: Split, root: Root) -> Split:
     has_all_U = np.bincount(still // len(images), minlength=len(users)) == kept.thresholds.num_concealed
     is_concealed = np.isin(row, still[has_all_U[still // len(images)]])
     pairs = favorites.filter(is_concealed).select(["user_id", "image_id"])
-    training = parquet.write(tables.FAVORITES, favorites.filter(~is_concealed), root)
-    return replace(kept, training=training, concealed=parquet.write(tables.CONCEALED, pairs, root))
+    training = parquet.write(FAVORITES, favorites.filter(~is_concealed), root)
+    return replace(kept, training=training, concealed=parquet.write(CONCEALED, pairs, root))
 
 
 def _keys(pairs_UI: csr_array) -> np.ndarray:

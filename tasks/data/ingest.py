@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from storage import parquet, tables, tombstones
+from storage import parquet, tombstones
 from storage.refs import Ref, ref_of
 from storage.roots import Root
 from storage.sources import directory
 from storage.sources.demo.community import DemoConfig, write_demo
 from storage.sources.directory import IngestConfig
+from storage.tables.community import COMMUNITY, IMAGE_FEATURES, QUARANTINE
 from tasks.runtime.caching import digest, stage
 from tasks.runtime.progress import Progress
 
@@ -74,12 +75,12 @@ def ingest(source: Root, source_digest: str, config: IngestConfig, root: Root) -
     """
     community = directory.ingest(source, config, tombstones.read(root))
     stored = {}
-    for table in tables.COMMUNITY:
+    for table in COMMUNITY:
         rows = community.tables.get(table.name)
-        if rows is None or (table is tables.IMAGE_FEATURES and rows.is_empty()):
+        if rows is None or (table is IMAGE_FEATURES and rows.is_empty()):
             continue
-        if table is tables.IMAGE_FEATURES:
+        if table is IMAGE_FEATURES:
             table = table.with_dimensions(rows["feature"].list.len()[0])
         stored[table.name] = parquet.write(table, rows, root)
-    quarantine = parquet.write(tables.QUARANTINE, community.quarantine, root)
+    quarantine = parquet.write(QUARANTINE, community.quarantine, root)
     return Community(stored, quarantine, community.report)

@@ -10,12 +10,14 @@ import polars as pl
 import pyarrow as pa
 from prefect import unmapped
 
-from storage import images, matrices, parquet, shards, tables
+from storage import images, matrices, parquet, shards
 from storage.images import ImageConfig
 from storage.refs import Ref
 from storage.roots import Root
 from storage.shards import Shards
 from storage.sources.directory import IngestConfig, SourceError
+from storage.tables.community import QUARANTINE
+from storage.tables.pixels import PICTURES
 from tasks.runtime import ledger
 from tasks.runtime.caching import code_version, digest, stage, unsearched
 from tasks.runtime.progress import Progress
@@ -99,9 +101,9 @@ def quarantine_pictures(quarantine: Ref, shards: list[Shard], config: IngestConf
             f"{config.max_quarantined_share} that is allowed; correct the source, or raise ingest.max_quarantined_share"
         )
     rows = [{"table": "images", "row": None, "reason": item["reason"], "value": item["value"]} for item in rejected]
-    pictures = parquet.conform(tables.QUARANTINE, pa.Table.from_pylist(rows, tables.QUARANTINE.schema))
+    pictures = parquet.conform(QUARANTINE, pa.Table.from_pylist(rows, QUARANTINE.schema))
     together = pa.concat_tables([parquet.read(quarantine, root).cast(pictures.schema), pictures])
-    return parquet.write(tables.QUARANTINE, together, root)
+    return parquet.write(QUARANTINE, together, root)
 
 
 @stage
@@ -120,7 +122,7 @@ def decode_images(batch: Batch, source: Root, config: ImageConfig, root: Root, l
     reason_of = {item["image_id"]: item["reason"] for item in rejected}
     reasons = pa.array([reason_of.get(image_id) for image_id in batch.ids], pa.string())
     columns = {"image_id": batch.ids, "path": batch.paths, "version": batch.versions, "reason": reasons}
-    return Shard(pixels, parquet.write(tables.PICTURES, columns, root), rejected)
+    return Shard(pixels, parquet.write(PICTURES, columns, root), rejected)
 
 
 def _known(batch: Batch, last: list[Packed], root: Root) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -9,10 +9,12 @@ from scipy.sparse import csr_array
 
 from models.content import profiles
 from models.content.profiles import InterestConfig
-from storage import matrices, parquet, tables
+from storage import matrices, parquet
 from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
+from storage.tables.community import IMAGE_TAGS
+from storage.tables.tastes import INTERESTS, PROFILES
 from tasks.data.tags import Vectors, Vocabulary, labels_of
 from tasks.runtime.caching import stage
 
@@ -123,7 +125,7 @@ def _write_profiles(users: Ids, bags_UC: csr_array, root: Root) -> Ref:
         "clusters": pa.ListArray.from_arrays(offsets, pa.array(bags_UC.indices.astype(np.int32))),
         "weights": pa.ListArray.from_arrays(offsets, pa.array(bags_UC.data.astype(np.float32))),
     }
-    return parquet.write(tables.PROFILES, columns, root)
+    return parquet.write(PROFILES, columns, root)
 
 
 def _write_interests(users: Ids, names: Ids, counts_UT: csr_array, config: InterestConfig, root: Root) -> Ref:
@@ -135,7 +137,7 @@ def _write_interests(users: Ids, names: Ids, counts_UT: csr_array, config: Inter
         "count": pairs.data.astype(np.int64),
         "lift": lift.tocoo().data,
     }
-    return parquet.write(tables.INTERESTS, columns, root)
+    return parquet.write(INTERESTS, columns, root)
 
 
 def _carried(vectors: Vectors, image_tags: pa.Table, tokens: Ids, labels: np.ndarray, names: Ids, root: Root) -> Ref:
@@ -146,7 +148,7 @@ def _carried(vectors: Vectors, image_tags: pa.Table, tokens: Ids, labels: np.nda
     else:
         label, image = labels, tokens
     pairs = pa.table({"image_id": image[label >= 0], "tag": names[label[label >= 0]]})
-    return parquet.write(tables.IMAGE_TAGS, pairs.group_by(["image_id", "tag"]).aggregate([]), root)
+    return parquet.write(IMAGE_TAGS, pairs.group_by(["image_id", "tag"]).aggregate([]), root)
 
 
 def _one_hot(labels: np.ndarray, num_clusters: int) -> csr_array:

@@ -10,10 +10,11 @@ from scipy.sparse import csr_array
 
 from models.content import clusters
 from models.content.clusters import ClusterConfig
-from storage import matrices, parquet, tables, word_vectors
+from storage import matrices, parquet, word_vectors
 from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
+from storage.tables.tastes import CLUSTERS, TOKEN_VECTORS
 from tasks.data import word2vec
 from tasks.data.word2vec import Word2VecConfig
 from tasks.runtime.caching import stage
@@ -191,7 +192,7 @@ def _write_clusters(tokens: Ids, counts: np.ndarray, labels: np.ndarray, centroi
     order = np.lexsort((tokens.astype(str), -counts, labels))
     sizes = np.bincount(labels, minlength=len(centroids))
     return parquet.write(
-        tables.CLUSTERS.with_dimensions(centroids.shape[1]),
+        CLUSTERS.with_dimensions(centroids.shape[1]),
         {
             "cluster": np.arange(len(centroids), dtype=np.int32),
             "size": sizes,
@@ -204,4 +205,4 @@ def _write_clusters(tokens: Ids, counts: np.ndarray, labels: np.ndarray, centroi
 
 def _write(of: Vocabulary, tokens: Ids, counts: np.ndarray, vectors: np.ndarray, missing: int, root: Root) -> Vectors:
     columns = {"token": tokens, "count": counts, "vector": matrices.lists_of(vectors)}
-    return Vectors(of, parquet.write(tables.TOKEN_VECTORS.with_dimensions(vectors.shape[1]), columns, root), missing)
+    return Vectors(of, parquet.write(TOKEN_VECTORS.with_dimensions(vectors.shape[1]), columns, root), missing)

@@ -4,11 +4,12 @@ import tempfile
 from collections import Counter
 from typing import Any
 
-from storage import parquet, tables
+from storage import parquet
 from storage.images import ImageConfig
 from storage.roots import Root
 from storage.sources import directory
 from storage.sources.directory import IngestConfig
+from storage.tables.community import IMAGES, QUARANTINE
 from tasks.data.pixels import decode_images, plan_shards, quarantine_pictures
 
 
@@ -17,8 +18,8 @@ def validate(source: Root, ingest: IngestConfig, images: ImageConfig) -> dict[st
     community = directory.ingest(source, ingest)
     with tempfile.TemporaryDirectory() as folder:
         root = Root(folder)
-        table = parquet.write(tables.IMAGES, community.tables["images"], root)
-        quarantine = parquet.write(tables.QUARANTINE, community.quarantine, root)
+        table = parquet.write(IMAGES, community.tables["images"], root)
+        quarantine = parquet.write(QUARANTINE, community.quarantine, root)
         shards = [
             decode_images.fn(batch, source, images, root, []) for batch in plan_shards(table, source, images, root)
         ]

@@ -14,9 +14,10 @@ from scipy.sparse import csr_array, hstack
 
 from models.evaluation import metrics, protocols
 from models.systems import Vectors
-from storage import matrices, parquet, snapshots, tables
+from storage import matrices, parquet, snapshots
 from storage.refs import Ref
 from storage.roots import Root
+from storage.tables.evaluation import METRICS
 from tasks.data.concealment import Split
 from tasks.runtime.caching import stage
 from tasks.systems.scoring import (
@@ -79,7 +80,7 @@ def evaluate(split: Split, favorites: Ref, model: Model, root: Root) -> Ref:
             rows += _paper(protocol, systems, drawn, favorites_UI, usable_I, matched=matched)
         is_warm_I = np.bincount(training_UI.indices, minlength=len(ours.images)) > 0
         rows += _full(systems, training_UI[test_users], concealed_UI[test_users], is_warm_I)
-    return parquet.write(tables.METRICS, pl.DataFrame(rows, schema=pl.Schema(tables.METRICS.schema)), root)
+    return parquet.write(METRICS, pl.DataFrame(rows, schema=pl.Schema(METRICS.schema)), root)
 
 
 def score_file(file: Path, root: Root) -> dict[str, Any]:

@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 
 from models.evaluation import metrics
-from storage import parquet, tables
+from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
+from storage.tables.evaluation import COMPARISONS, RESULTS, USER_METRICS
 from tasks.evaluation.measure import Scored
 from tasks.evaluation.splits import EvaluationSplit
 from tasks.runtime.caching import stage
@@ -44,9 +45,9 @@ def gather(scored: list[Scored], round_: EvaluationSplit, root: Root) -> Standin
     )
     means = per_user.group_by([*FIGURE, "system", "user_id"]).agg(pl.col("value").mean()).collect()
     return Standings(
-        parquet.write(tables.RESULTS, pl.concat(results).collect(), root),
-        parquet.write(tables.COMPARISONS, against_the_best(means), root),
-        {str(name): parquet.write(tables.USER_METRICS, of_one, root) for (name,), of_one in means.group_by("system")},
+        parquet.write(RESULTS, pl.concat(results).collect(), root),
+        parquet.write(COMPARISONS, against_the_best(means), root),
+        {str(name): parquet.write(USER_METRICS, of_one, root) for (name,), of_one in means.group_by("system")},
     )
 
 
@@ -64,7 +65,7 @@ def against_the_best(means: pl.DataFrame) -> pl.DataFrame:
         for place, figure in means.sort("user_id", "system").group_by(FIGURE, maintain_order=True)
         for row in _of_figure(figure)
     ]
-    return pl.DataFrame(rows, schema=pl.Schema(tables.COMPARISONS.schema))
+    return pl.DataFrame(rows, schema=pl.Schema(COMPARISONS.schema))
 
 
 def _of_figure(figure: pl.DataFrame) -> list[dict[str, Any]]:

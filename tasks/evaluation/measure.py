@@ -11,10 +11,11 @@ from scipy.sparse import csr_array
 
 from models.evaluation import metrics, protocols
 from models.systems import SYSTEMS, System
-from storage import matrices, parquet, tables
+from storage import matrices, parquet
 from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
+from storage.tables.evaluation import RESULTS, USER_METRICS
 from tasks.data.community import CommunityTables, IndexedCommunity, read_community
 from tasks.evaluation.evaluate import FULL_KS, FULL_METRICS
 from tasks.evaluation.splits import EvaluationSplit
@@ -96,16 +97,14 @@ def score_system(
         {"protocol": round_.protocol, "slice": "all", **row, "users": len(asked.tested_N), **seconds}
         for row in of_all_lists
     ]
-    measured = pl.DataFrame(
-        [{"system": name, "seed": seed, **row} for row in rows], schema=pl.Schema(tables.RESULTS.schema)
-    )
+    measured = pl.DataFrame([{"system": name, "seed": seed, **row} for row in rows], schema=pl.Schema(RESULTS.schema))
     return Scored(
         name,
         seed,
         settings,
         [],
-        parquet.write(tables.RESULTS, measured, root),
-        parquet.write(tables.USER_METRICS, _per_user(figures, known.users[asked.tested_N]), root),
+        parquet.write(RESULTS, measured, root),
+        parquet.write(USER_METRICS, _per_user(figures, known.users[asked.tested_N]), root),
         headline(figures, round_),
     )
 

@@ -12,10 +12,12 @@ from scipy.sparse import csr_array
 from models.evaluation import protocols, splits
 from models.evaluation.protocols import ProtocolConfig
 from models.evaluation.splits import Parts, Protocol, SplitConfig
-from storage import matrices, parquet, tables, tombstones
+from storage import matrices, parquet, tombstones
 from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
+from storage.tables.community import FAVORITES
+from storage.tables.splits import CANDIDATES, CONCEALED
 from tasks.evaluation.evaluate import read_pairs
 from tasks.runtime.caching import stage
 
@@ -50,7 +52,7 @@ def take_pairs(file: str | None, root: Root) -> Ref | None:
     """Held-out favorites that the user gives, as a table, of nobody who was forgotten; None without a file."""
     if not file:
         return None
-    return parquet.write(tables.CONCEALED, tombstones.read(root).without(read_pairs(Path(file))), root)
+    return parquet.write(CONCEALED, tombstones.read(root).without(read_pairs(Path(file))), root)
 
 
 @stage
@@ -115,9 +117,9 @@ def draw_split(
     rounds = [
         EvaluationSplit(
             protocol,
-            parquet.write(tables.FAVORITES, rows if _is_next(apart, rows) else _without_times(rows), root),
-            parquet.write(tables.CONCEALED, _pairs(heldout, users, images), root),
-            None if ranked is None else parquet.write(tables.CANDIDATES, {"image_id": images[ranked]}, root),
+            parquet.write(FAVORITES, rows if _is_next(apart, rows) else _without_times(rows), root),
+            parquet.write(CONCEALED, _pairs(heldout, users, images), root),
+            None if ranked is None else parquet.write(CANDIDATES, {"image_id": images[ranked]}, root),
             config.cold_below if protocol == "auc" else 1,
             thresholds,
             metric,

@@ -15,9 +15,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from models.systems import SYSTEMS
-from storage import parquet, tables
+from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root, scratch_folder
+from storage.tables.evaluation import TRIALS
 from tasks.data.community import CommunityTables, read_community
 from tasks.evaluation.measure import headline, measure, read_heldout
 from tasks.evaluation.splits import EvaluationSplit
@@ -93,7 +94,7 @@ def tune_system(
         best["value"],
         rows[0]["value"],
         len(rows),
-        parquet.write(tables.TRIALS, told, root),
+        parquet.write(TRIALS, told, root),
         [],
     )
 

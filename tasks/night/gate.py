@@ -5,9 +5,10 @@ from typing import Any
 
 import polars as pl
 
-from storage import parquet, tables
+from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
+from storage.tables.exports import EXPORTS
 from tasks.systems.scoring import system_of
 
 GATED = (("paper", "precision"), ("paper_matched", "precision"), ("full", "ndcg"))  # at the longest list measured
@@ -90,7 +91,7 @@ def _check_tables(exports: dict[str, list[Ref]], favorites: Ref, images: Ref, ro
     lists = scanned["recommendations"]
     known = parquet.scan(images, root).select("image_id")
     outcomes = []
-    for table in tables.EXPORTS:
+    for table in EXPORTS:
         rows = scanned[table.name]
         repeated = rows.group_by(table.key).len().filter(pl.col("len") > 1).select(pl.len())
         outcomes.append(_none(f"{table.name}: one row per {', '.join(table.key)}", repeated))

@@ -144,5 +144,5 @@ class Night:
 
     @property
     def exports(self) -> dict[str, list[Ref]]:
-        """By table of storage.tables.EXPORTS."""
+        """By table of storage.tables.exports.EXPORTS."""
         return self.memory.lists.exported

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from storage import parquet, snapshots
 from storage.refs import Ref
 from storage.roots import Root
-from storage.tables import SCHEMA_VERSION
+from storage.tables.schema import SCHEMA_VERSION
 from tasks.data import tags
 from tasks.data.concealment import Split
 from tasks.data.pixels import Packed, Shard

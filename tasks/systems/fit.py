@@ -7,9 +7,10 @@ import numpy as np
 import torch
 
 from models.systems import System
-from storage import checkpoints, matrices, parquet, tables
+from storage import checkpoints, matrices, parquet
 from storage.refs import Ref
 from storage.roots import Root
+from storage.tables.exports import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
 from tasks.data.community import CommunityTables, IndexedCommunity, read_community
 from tasks.runtime.caching import stage
 from tasks.systems.scoring import Embeddings, Fitted, Model, make_system, restore, write_embeddings
@@ -47,8 +48,8 @@ def embed_system(fitted: Fitted, users: Ref, images: Ref, root: Root) -> Model:
         shown, images_Id = image_ids[vectors.usable_I], vectors.images_Id[vectors.usable_I]
     label = f"{fitted.system}-{fitted.state.sha256[:12]}"
     embeddings = Embeddings(
-        write_embeddings(tables.USER_EMBEDDINGS, known, users_Ud, label, root),
-        [write_embeddings(tables.IMAGE_EMBEDDINGS, shown, images_Id, label, root)],
+        write_embeddings(USER_EMBEDDINGS, known, users_Ud, label, root),
+        [write_embeddings(IMAGE_EMBEDDINGS, shown, images_Id, label, root)],
     )
     return Model(fitted.system, label, users, images, embeddings, fitted if vectors is None else None)
 

@@ -14,10 +14,11 @@ from sklearn.preprocessing import normalize
 from models.ensemble.experts.base import commonest
 from models.retrieval import incremental_topk
 from models.retrieval.fold_in import Maps, fold_images, fold_users, learn_maps
-from storage import checkpoints, matrices, parquet, tables
+from storage import checkpoints, matrices, parquet
 from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
+from storage.tables.exports import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
 from tasks.data.community import TABLES, read_features, title_words
 from tasks.runtime import ledger
 from tasks.runtime.caching import stage
@@ -111,8 +112,8 @@ def fold_in(
     shown = np.concatenate([known[is_there_K], new])
     vectors = np.concatenate([known_Kd[is_there_K], vectors_Nd])
     embeddings = Embeddings(
-        write_embeddings(tables.USER_EMBEDDINGS, user_ids, users_Ud, kept.label, root),
-        [write_embeddings(tables.IMAGE_EMBEDDINGS, shown, vectors, kept.label, root)],
+        write_embeddings(USER_EMBEDDINGS, user_ids, users_Ud, kept.label, root),
+        [write_embeddings(IMAGE_EMBEDDINGS, shown, vectors, kept.label, root)],
     )
     return Model(kept.system, kept.label, now.users, now.images, embeddings, None)
 

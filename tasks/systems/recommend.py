@@ -12,10 +12,11 @@ from scipy.sparse import csr_array, eye_array
 from models.retrieval import incremental_topk
 from models.retrieval.incremental_topk import Before, Updated
 from models.retrieval.ranking import Candidates, TopK
-from storage import checkpoints, matrices, parquet, tables
+from storage import checkpoints, matrices, parquet
 from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
+from storage.tables.exports import EXPORTS, RECOMMENDATIONS, SIMILAR_IMAGES
 from tasks.data.profiles import Profiles
 from tasks.runtime import ledger
 from tasks.runtime.caching import stage, unsearched
@@ -73,7 +74,7 @@ class Lists:
         embeddings = self.asked.model.embeddings
         exported = [made.exported for made in self.recommendations]
         parts = (exported, [embeddings.users], embeddings.images, [self.similar])
-        return {table.name: part for table, part in zip(tables.EXPORTS, parts, strict=True)}
+        return {table.name: part for table, part in zip(EXPORTS, parts, strict=True)}
 
 
 def request_lists(model: Model, favorites: Ref, profiles: Profiles, config: RecommendConfig) -> ListRequest:
@@ -124,7 +125,7 @@ def recommend(block: int, asked: ListRequest, config: RecommendConfig, root: Roo
         ledger.count("users reached by new images", int(is_reached_N.sum()))
     ledger.count("users recommended", int(is_made_N.sum()))
     exported, reserve = (
-        parquet.write(tables.RECOMMENDATIONS, _columns(users, images, lists, places, asked.model.label), root)
+        parquet.write(RECOMMENDATIONS, _columns(users, images, lists, places, asked.model.label), root)
         for places in (slice(0, k), slice(k, None))
     )
     return ListBlock(exported, reserve)
@@ -154,7 +155,7 @@ def find_similar(model: Model, looks: Ref | None, config: RecommendConfig, root:
         images, images_Id = read_embeddings(model.embeddings.images, root)
         learned_If = _representations(images_Id, looks, root)
     if not (looks and learned_If.size):
-        return parquet.write(tables.SIMILAR_IMAGES, {name: [] for name in tables.SIMILAR_IMAGES.schema.names}, root)
+        return parquet.write(SIMILAR_IMAGES, {name: [] for name in SIMILAR_IMAGES.schema.names}, root)
     itself_II = eye_array(len(images), dtype=np.float32, format="csr")
     unit_If = incremental_topk.unit(learned_If)
     before = None
@@ -167,7 +168,7 @@ def find_similar(model: Model, looks: Ref | None, config: RecommendConfig, root:
     ledger.count("images compared", int(is_made_I.sum()))
     image, rank, similar, score = _listing(images, images, lists, slice(0, None))
     columns = {"image_id": image, "rank": rank, "similar_image_id": similar, "score": score}
-    return parquet.write(tables.SIMILAR_IMAGES, columns, root)
+    return parquet.write(SIMILAR_IMAGES, columns, root)
 
 
 @stage

@@ -17,11 +17,12 @@ from scipy.sparse import csr_array
 from models.retrieval import ranking
 from models.retrieval.ranking import Candidates, TopK
 from models.systems import SYSTEMS, System, Vectors
-from storage import checkpoints, matrices, parquet, tables
+from storage import checkpoints, matrices, parquet
 from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
-from storage.tables import Table
+from storage.tables.exports import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
+from storage.tables.schema import Table
 
 BLOCK_SCORES = 1 << 24  # scores in memory at once: 64 MiB, several times over while they are ranked
 ORDERS = 32  # of images with equal scores: with one for everybody, a popular image at its head would lift all users
@@ -130,7 +131,7 @@ def model_of(manifest: dict[str, Any]) -> Model:
             for file in manifest["files"]
             if file["table"] == name
         ]
-        for name in (tables.USER_EMBEDDINGS.name, tables.IMAGE_EMBEDDINGS.name)
+        for name in (USER_EMBEDDINGS.name, IMAGE_EMBEDDINGS.name)
     }
     (user_embeddings,), image_embeddings = exported.values()
     fitted = TypeAdapter(Fitted | None).validate_python(manifest.get("fitted"))

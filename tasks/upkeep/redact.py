@@ -8,18 +8,20 @@ from typing import Any
 import polars as pl
 from markupsafe import escape
 
-from storage import parquet, snapshots, tables, tombstones
+from storage import parquet, snapshots, tombstones
 from storage.id_scan import IdScan
 from storage.refs import Ref
 from storage.roots import Root
-from storage.tables import QUARANTINE, RECOMMENDATIONS, SIMILAR_IMAGES, Table
+from storage.tables.community import COMMUNITY, QUARANTINE
+from storage.tables.exports import EXPORTS, RECOMMENDATIONS, SIMILAR_IMAGES
+from storage.tables.schema import Table
 from storage.tombstones import Gone
 from tasks.pages.night import minute
 from tasks.runtime import runs
 from tasks.runtime.caching import digest
 
 RANKED_BY = {RECOMMENDATIONS.name: "user_id", SIMILAR_IMAGES.name: "image_id"}
-INPUTS = {table.name: table for table in tables.COMMUNITY}
+INPUTS = {table.name: table for table in COMMUNITY}
 
 
 def republish(manifest: dict[str, Any], traces: IdScan, root: Root) -> str:
@@ -74,7 +76,7 @@ def _withdrawn_page() -> str:
 
 
 def _exported(name: str) -> Table:
-    return next(table for table in tables.EXPORTS if table.name == name)
+    return next(table for table in EXPORTS if table.name == name)
 
 
 def _without(ref: Ref, table: Table, gone: Gone, root: Root) -> Ref:

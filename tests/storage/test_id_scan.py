@@ -6,9 +6,11 @@ import sqlite3
 import numpy as np
 import pytest
 
-from storage import parquet, shards, tables
+from storage import parquet, shards
 from storage.id_scan import IdScan
 from storage.roots import Root
+from storage.tables.community import FAVORITES, QUARANTINE
+from storage.tables.tastes import CLUSTERS
 
 LONG = IdScan({"user": frozenset({"anna@N00-7f3a"}), "image": frozenset({"img-41cc20"})})
 SHORT = IdScan({"user": frozenset({"7"}), "image": frozenset({"12"})})
@@ -26,7 +28,7 @@ def look(traces: IdScan, path: str, root: Root) -> set[tuple[str, str]]:
 
 def test_a_compressed_table_is_read_cell_by_cell(root):
     rows = {"user_id": ["anna@N00-7f3a", "ben"], "image_id": ["i1", "img-41cc20"], "favorited_at": [None, None]}
-    ref = parquet.write(tables.FAVORITES, rows, root)
+    ref = parquet.write(FAVORITES, rows, root)
 
     assert look(LONG, ref.path, root) == {ANNA, PICTURE}
 
@@ -34,7 +36,7 @@ def test_a_compressed_table_is_read_cell_by_cell(root):
 def test_a_short_id_is_told_from_another_kind_s_and_from_a_longer_one(root):
     def named(user: str, image: str) -> set[tuple[str, str]]:
         rows = {"user_id": [user], "image_id": [image], "favorited_at": [None]}
-        return look(SHORT, parquet.write(tables.FAVORITES, rows, root).path, root)
+        return look(SHORT, parquet.write(FAVORITES, rows, root).path, root)
 
     assert named("7", "12") == {("user", "7"), ("image", "12")}
     assert named("12", "7") == set()
@@ -44,7 +46,7 @@ def test_a_short_id_is_told_from_another_kind_s_and_from_a_longer_one(root):
 def test_a_word_in_a_text_column_counts_and_a_part_of_a_word_does_not(root):
     def named(value: str) -> set[tuple[str, str]]:
         rows = {"table": ["images"], "row": [0], "reason": ["bad url"], "value": [value]}
-        return look(LONG, parquet.write(tables.QUARANTINE, rows, root).path, root)
+        return look(LONG, parquet.write(QUARANTINE, rows, root).path, root)
 
     assert named("ftp://host/anna@N00-7f3a/1.jpg") == {ANNA}
     assert named("ftp://host/joanna@N00-7f3a5/1.jpg") == set()
@@ -53,7 +55,7 @@ def test_a_word_in_a_text_column_counts_and_a_part_of_a_word_does_not(root):
 def test_images_among_a_cluster_s_tokens_are_found(root):
     rows = {"cluster": [0], "size": [2], "tokens": [["i1", "img-41cc20"]], "centroid": [[0.5]]}
 
-    assert look(LONG, parquet.write(tables.CLUSTERS, rows, root).path, root) == {PICTURE}
+    assert look(LONG, parquet.write(CLUSTERS, rows, root).path, root) == {PICTURE}
 
 
 def test_a_shard_is_searched_by_its_ids_and_not_by_its_pixels(root):

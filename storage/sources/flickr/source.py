@@ -8,36 +8,48 @@ from typing import Any
 
 import pyarrow as pa
 
-from storage import parquet, tables
+from storage import parquet
 from storage.roots import WORK_FOLDER
 from storage.sources.flickr.database import Database
-from storage.tables import Table
+from storage.tables.community import (
+    CONTACTS,
+    FAVORITES,
+    GROUPS,
+    IMAGE_TAGS,
+    IMAGES,
+    MEMBERSHIPS,
+    QUARANTINE,
+    TOMBSTONES,
+    USER_TAGS,
+    USERS,
+)
+from storage.tables.schema import Table
 
 CHUNK_ROWS = 65_536
 
 REACHED = "user_id IN (SELECT user_id FROM frontier)"
 SHOWN = f"image_id IN (SELECT image_id FROM favorites WHERE {REACHED})"
 QUERIES = {
-    "users": (tables.USERS, "SELECT user_id, name FROM frontier LEFT JOIN names USING (user_id)"),
-    "favorites": (tables.FAVORITES, f"SELECT user_id, image_id, favorited_at FROM favorites WHERE {REACHED}"),
-    "user_tags": (tables.USER_TAGS, f"SELECT user_id, tag, count FROM user_tags WHERE {REACHED}"),
+    "users": (USERS, "SELECT user_id, name FROM frontier LEFT JOIN names USING (user_id)"),
+    "favorites": (FAVORITES, f"SELECT user_id, image_id, favorited_at FROM favorites WHERE {REACHED}"),
+    "user_tags": (USER_TAGS, f"SELECT user_id, tag, count FROM user_tags WHERE {REACHED}"),
     "contacts": (
-        tables.CONTACTS,
+        CONTACTS,
         f"SELECT user_id, contact_id FROM contacts WHERE {REACHED} AND contact_id IN (SELECT user_id FROM frontier)",
     ),
     "groups": (
-        tables.GROUPS,
+        GROUPS,
         f"SELECT group_id, name FROM groups WHERE group_id IN (SELECT group_id FROM memberships WHERE {REACHED})",
     ),
-    "memberships": (tables.MEMBERSHIPS, f"SELECT user_id, group_id FROM memberships WHERE {REACHED}"),
+    "memberships": (MEMBERSHIPS, f"SELECT user_id, group_id FROM memberships WHERE {REACHED}"),
     "quarantine": (
-        tables.QUARANTINE,
+        QUARANTINE,
         f"""SELECT DISTINCT 'images', NULL, reason, url FROM pictures JOIN images USING (url)
             WHERE outcome = 'quarantined' AND {SHOWN}""",
     ),
-    "tombstones": (tables.TOMBSTONES, "SELECT kind, id FROM tombstones"),
+    "tombstones": (TOMBSTONES, "SELECT kind, id FROM tombstones"),
     "images": (
-        tables.IMAGES,
+        IMAGES,
         f"""SELECT image_id, path, url, owner_id, title, uploaded_at FROM images LEFT JOIN pictures USING (url)
             WHERE {SHOWN}""",
     ),
@@ -98,8 +110,8 @@ def _write_image_tags(database: Database, made: Path) -> int:
     while chunk := cursor.fetchmany(CHUNK_ROWS):
         pairs = [(image_id, tag) for image_id, tags in chunk for tag in dict.fromkeys(tags.split())]
         if pairs:
-            batches.append(_batch(tables.IMAGE_TAGS, list(zip(*pairs, strict=True))))
-    rows = parquet.conform(tables.IMAGE_TAGS, pa.Table.from_batches(batches, _plain(tables.IMAGE_TAGS)))
+            batches.append(_batch(IMAGE_TAGS, list(zip(*pairs, strict=True))))
+    rows = parquet.conform(IMAGE_TAGS, pa.Table.from_batches(batches, _plain(IMAGE_TAGS)))
     parquet.write_file(rows, made / "image_tags.parquet", "image_tags")
     return len(rows)
 

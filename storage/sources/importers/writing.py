@@ -21,7 +21,9 @@ from storage.parquet import ROW_GROUP_ROWS
 from storage.sources.importers import reading
 from storage.sources.importers.reading import LayoutError
 from storage.sources.rules import FIRST_SECOND, LAST_SECOND, REFERENCES
-from storage.tables import COMMUNITY, CONCEALED, IMAGE_FEATURES, TIME, Table
+from storage.tables.community import COMMUNITY, IMAGE_FEATURES
+from storage.tables.schema import TIME, Table
+from storage.tables.splits import CONCEALED
 
 SPLITS = ("official_val", "official_test")
 TABLES = {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from storage import parquet
 from storage.roots import Root
 from storage.sources.directory import Community, IngestConfig, SourceError, ingest, table_files, tables_digest
-from storage.tables import COMMUNITY, QUARANTINE
+from storage.tables.community import COMMUNITY, QUARANTINE
 
 LENIENT = IngestConfig(max_quarantined_share=1.0)
 IMAGES_CSV = "image_id\ni1\ni2\ni3\n"

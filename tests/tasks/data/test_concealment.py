@@ -4,8 +4,9 @@ import polars as pl
 import pytest
 
 from models.evaluation.protocols import ProtocolConfig
-from storage import parquet, tables
+from storage import parquet
 from storage.roots import Root
+from storage.tables.community import FAVORITES
 from tasks.data.concealment import ConcealmentConfig, conceal_favorites, keep_concealed
 
 CONFIG = ProtocolConfig(min_favorites=4, num_concealed=2, num_others=4, max_k=2, lower_to_community=False)
@@ -17,7 +18,7 @@ LATEST, RANDOM = ConcealmentConfig(), ConcealmentConfig(order="random")
 def favorites(pairs: list[tuple[str, str]], root: Root, days: list[int | None] | None = None):
     rows = pl.DataFrame(pairs, schema=["user_id", "image_id"], orient="row")
     day = pl.Series("favorited_at", days or [None] * len(rows), pl.Int64)
-    return parquet.write(tables.FAVORITES, rows.with_columns((day * 86_400_000).cast(pl.Datetime("ms", "UTC"))), root)
+    return parquet.write(FAVORITES, rows.with_columns((day * 86_400_000).cast(pl.Datetime("ms", "UTC"))), root)
 
 
 def pairs_of(ref, root: Root) -> set[tuple[str, str]]:

@@ -14,10 +14,12 @@ from models.evaluation import metrics, protocols
 from models.evaluation.protocols import ProtocolConfig
 from models.evaluation.splits import SplitConfig
 from models.systems.base import SYSTEMS, InnerProduct, Vectors, vectors_of
-from storage import parquet, tables
+from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
 from storage.sources.directory import IngestConfig
+from storage.tables.community import FAVORITES
+from storage.tables.splits import CONCEALED
 from tasks.data.community import CommunityTables, read_community
 from tasks.data.ingest import ingest
 from tasks.evaluation.leaderboard import against_the_best, gather
@@ -209,7 +211,7 @@ def timed(table: dict[str, Ref], root: Root) -> dict[str, Ref]:
     """The community, each favorite a second after the one above it."""
     favorites = pl.DataFrame(parquet.read(table["favorites"], root))
     at = pl.Series("favorited_at", (1000 * np.arange(len(favorites))).astype("datetime64[ms]"))
-    return table | {"favorites": parquet.write(tables.FAVORITES, favorites.with_columns(at), root)}
+    return table | {"favorites": parquet.write(FAVORITES, favorites.with_columns(at), root)}
 
 
 @pytest.mark.parametrize("protocol", ["full", "cold", "cold_users", "auc", "paper", "time"])
@@ -226,7 +228,7 @@ def test_times_are_told_where_a_given_test_holds_the_latest_favorites(table, roo
     known = timed(table, root)
     favorites = pl.DataFrame(parquet.read(known["favorites"], root))
     latest = favorites.sort("favorited_at").group_by("user_id").last().select("user_id", "image_id")
-    test = parquet.write(tables.CONCEALED, latest, root)
+    test = parquet.write(CONCEALED, latest, root)
 
     told = parquet.read(final(known, root, "full", test).training, root)["favorited_at"]
     assert told.null_count == 0 < len(told) == len(favorites) - len(latest)

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from storage import matrices, parquet, tables
+from storage import matrices, parquet
 from storage.roots import Root
+from storage.tables.community import FAVORITES, IMAGES
+from storage.tables.exports import IMAGE_EMBEDDINGS, RECOMMENDATIONS, SIMILAR_IMAGES, USER_EMBEDDINGS
 from tasks.night.gate import GateConfig, gate
 
-FAVORITES = {"user_id": ["u1", "u2"], "image_id": ["i1", "i1"], "favorited_at": [None, None]}
+FAVORITE_ROWS = {"user_id": ["u1", "u2"], "image_id": ["i1", "i1"], "favorited_at": [None, None]}
 LISTS = {"user_id": ["u1", "u1", "u2"], "rank": [1, 2, 1], "image_id": ["i2", "i3", "i2"], "score": [2.0, 1.0, 2.0]}
 SOURCE = {"source": "here"}
 
@@ -30,27 +32,25 @@ def figures(ours: float, popularity: float = 0.3, chance: float = 0.2, system: s
 
 def failed(root: Root, metrics: list[dict], *, last=None, config=None, **changed) -> dict[str, bool]:
     """The checks that failed by name, and whether each only warns; `changed` are columns of the lists."""
-    images = {"image_id": ["i1", "i2", "i3"]} | {name: [None] * 3 for name in tables.IMAGES.schema.names[1:]}
+    images = {"image_id": ["i1", "i2", "i3"]} | {name: [None] * 3 for name in IMAGES.schema.names[1:]}
     lists = {**LISTS, **changed}
     vectors = matrices.lists_of(np.ones((2, 4), np.float32))
     exports = {
-        "recommendations": [
-            parquet.write(tables.RECOMMENDATIONS, lists | {"model": ["ease-0"] * len(lists["rank"])}, root)
-        ],
+        "recommendations": [parquet.write(RECOMMENDATIONS, lists | {"model": ["ease-0"] * len(lists["rank"])}, root)],
         "similar_images": [
             parquet.write(
-                tables.SIMILAR_IMAGES,
+                SIMILAR_IMAGES,
                 {"image_id": ["i1"], "rank": [1], "similar_image_id": ["i2"], "score": [0.5]},
                 root,
             )
         ],
     }
-    for table, key in (tables.USER_EMBEDDINGS, "user_id"), (tables.IMAGE_EMBEDDINGS, "image_id"):
+    for table, key in (USER_EMBEDDINGS, "user_id"), (IMAGE_EMBEDDINGS, "image_id"):
         columns = {key: [f"{key[0]}1", f"{key[0]}2"], "embedding": vectors, "model": ["ease-0"] * 2}
         exports[table.name] = [parquet.write(table.with_dimensions(4), columns, root)]
     community = {
-        "favorites": parquet.write(tables.FAVORITES, FAVORITES, root),
-        "images": parquet.write(tables.IMAGES, images, root),
+        "favorites": parquet.write(FAVORITES, FAVORITE_ROWS, root),
+        "images": parquet.write(IMAGES, images, root),
     }
     outcomes = gate("ease", metrics, exports, community, last, SOURCE, config or GateConfig(), root)
     return {outcome.name: outcome.is_warning for outcome in outcomes if not outcome.passed}
