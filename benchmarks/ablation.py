@@ -73,7 +73,7 @@ def _round(options: argparse.Namespace) -> "tuple[IndexedCommunity, HeldOut]":
     from tasks.data.ingest import content_of, ingest
     from tasks.evaluation.measure import read_heldout
     from tasks.evaluation.splits import draw_split, take_pairs
-    from tasks.runtime.caching import records_below
+    from tasks.runtime.records import records_below
 
     there, here = Root(str(Path(os.environ["TASTEGRAPH_DATA"]) / options.set)), Root(options.root)
     config = NightlyConfig()

@@ -106,7 +106,7 @@ def _retrained(root: Path, manifest: dict[str, Any], options: argparse.Namespace
     from tasks.evaluation.evaluate import evaluate
     from tasks.night.records import ModelStart
     from tasks.night.start import memories_of
-    from tasks.runtime.caching import records_below
+    from tasks.runtime.records import records_below
 
     here, memories = Root(str(root)), memories_of(manifest)
     assert memories, "a night that this version published has a memory"

@@ -11,13 +11,14 @@ from prefect import flow
 
 from flows.learn import describe_tastes, make_features, signals_of
 from flows.nightly import THREADS
+from flows.opening import open_run
 from flows.settings import NightlyConfig
 from models.evaluation.splits import Protocol
 from models.systems import SYSTEMS
 from storage.refs import Ref
 from storage.roots import Root
 from tasks.data.community import Clustered, CommunityTables
-from tasks.data.ingest import content_of, ingest, open_source
+from tasks.data.ingest import ingest
 from tasks.data.pixels import decode_all, plan_shards
 from tasks.evaluation.comparison import Compared, Entry, describe, publish_comparison
 from tasks.evaluation.leaderboard import gather
@@ -25,8 +26,7 @@ from tasks.evaluation.measure import score_system
 from tasks.evaluation.splits import ComparisonSplit, draw_split, take_pairs
 from tasks.evaluation.tune import tune_system
 from tasks.night.records import ModelStart
-from tasks.runtime import runs
-from tasks.runtime.caching import code_version, digest, records_below
+from tasks.runtime.code_version import code_version
 
 log = logging.getLogger("tastegraph")
 
@@ -53,22 +53,19 @@ def compare(
         seeds: each system is fitted with the seeds 0 to seeds - 1.
         budget: how many settings of each system are tried on validation, the defaults first; 0 takes the defaults.
     """
-    config, here, names = config or NightlyConfig(), Root(root), systems_named(systems)
-    with records_below(here) as used:
-        there = open_source(source, config.demo, here)
-        content = content_of(there, here)
-        purpose = digest(["compare", source, content, names, protocol, test, validation, seeds, budget, config])
-        run = runs.begin(None, purpose, here, "compare")
-        table = ingest(there, content, config.ingest, here).tables
+    config, names = config or NightlyConfig(), systems_named(systems)
+    with open_run(source, root, config, names, protocol, test, validation, seeds, budget) as opened:
+        there, here = opened.source, opened.root
+        table = ingest(there, opened.content, config.ingest, here).tables
         files = take_pairs(test, here), take_pairs(validation, here)
         drawn = draw_split(table, protocol, *files, config.splits, config.evaluation, here)
         known = prepare(there, table, drawn.final.training, names, config, here)
         learned = prepare(there, table, drawn.tuning.training, names, config, here) if budget else None
         entries = [_enter(name, learned, known, drawn, seeds, budget, here) for name in names]
         standings = gather([scored for entry in entries for scored in entry.scored], drawn.final, here)
-        asked = describe(source, content, protocol, (test, validation), seeds, budget, config)
+        asked = describe(source, opened.content, protocol, (test, validation), seeds, budget, config)
         made = publish_comparison(standings, entries, drawn, asked, here)
-        runs.finish(run, here, f"comparisons/{made.id}", used)
+        opened.finish(f"comparisons/{made.id}")
     return made
 
 
@@ -111,11 +108,11 @@ def _enter(
     entry = Entry(name)
     if learned:
         arguments: tuple[Any, ...] = (name, version, budget, 0, learned.restricted(signals), drawn.tuning, here)
-        entry = entry.tuned_by(tune_system(*arguments, return_state=True))
+        entry = entry.tuned_by(tune_system.outcome(*arguments))
     for seed in range(seeds):
         if entry.error or entry.lacking:
             break
         arguments = (name, version, entry.settings, seed, known.restricted(signals), drawn.final, here)
-        entry = entry.scored_by(score_system(*arguments, return_state=True))
+        entry = entry.scored_by(score_system.outcome(*arguments))
     log.info("%-18s %s", "compare", entry.line)
     return entry

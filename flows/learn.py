@@ -23,7 +23,8 @@ from tasks.data.features import Features, extract_features
 from tasks.data.profiles import ProfileTables, build_profiles
 from tasks.data.tags import Clusters, cluster_vectors, keep_numbers, make_vectors, place_tokens, sentences_of
 from tasks.night.records import CDLChain, Learned, ModelStart, Tastes
-from tasks.runtime.caching import code_version, digest
+from tasks.runtime.code_version import code_version
+from tasks.runtime.digests import digest
 from tasks.systems.fit import embed_system, fit_system
 from tasks.systems.fold_in import SideInformation, fold_in, learn_fold_in
 

@@ -8,22 +8,20 @@ import os
 from typing import Any
 
 from prefect import flow
-from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.learn import learn, lineage
+from flows.opening import open_run
 from flows.settings import NightlyConfig
 from storage import snapshots
-from storage.roots import Root
 from tasks.data.concealment import split_favorites
-from tasks.data.ingest import content_of, ingest, open_source
+from tasks.data.ingest import ingest
 from tasks.data.pixels import decode_all, decoding, plan_shards, quarantine_pictures
 from tasks.evaluation.evaluate import evaluate
 from tasks.night.publish import Published, publish
 from tasks.night.records import Night
 from tasks.night.start import InputFingerprint, choose, remember
-from tasks.runtime import ledger, runs
-from tasks.runtime.caching import canonical, digest, records_below
+from tasks.runtime.digests import canonical, digest
 from tasks.systems.recommend import make_lists, request_lists
 
 THREADS = ThreadPoolTaskRunner[Any](max_workers=os.cpu_count() or 1)
@@ -41,12 +39,10 @@ def nightly(
         config: settings; the defaults suit a laptop and communities up to some hundred thousand images.
         run_id: names the run; by default that of an unfinished run of the same source and settings, else the time.
     """
-    config, here = config or NightlyConfig(), Root(root)
-    with records_below(here) as used:
-        there = open_source(source, config.demo, here)
-        content = content_of(there, here)
-        run = runs.begin(run_id, digest([source, content, config]), here)
-        community = ingest(there, content, config.ingest, here)
+    config = config or NightlyConfig()
+    with open_run(source, root, config, run_id=run_id) as opened:
+        run, there, here = opened.run, opened.source, opened.root
+        community = ingest(there, opened.content, config.ingest, here)
         table = community.tables
         batches = plan_shards(table["images"], there, config.images, here)
         tonight = InputFingerprint(there.address, lineage(config), decoding(config.images), digest(batches), table)
@@ -67,11 +63,11 @@ def nightly(
         lists = make_lists(asked, config.recommend, here, start.looks, start.lists)
 
         memory = remember(run, tonight, start, split, shards, tested, final, metrics, lists)
-        work = ledger.counts_of(flow_run.id)
+        work = dict(opened.ledger.work)
         night = Night(
             run, there, community, quarantine, split, shards, tested, metrics, final.model, memory, start, work
         )
-        stages = ledger.lines_of(flow_run.id)
-        published = publish(night, canonical(config, "config"), config.gate, stages, here).result()
-        runs.finish(run, here, snapshots.folder(published.run_id), used)
+        stages = list(opened.ledger.lines.values())
+        published = publish(night, canonical(config, "config"), config.gate, stages, here)
+        opened.finish(snapshots.folder(published.run_id))
     return published

@@ -5,15 +5,14 @@ from prefect import flow
 from flows.compare import prepare, systems_named
 from flows.learn import signals_of
 from flows.nightly import THREADS
+from flows.opening import open_run
 from flows.settings import NightlyConfig
 from models.evaluation.splits import Protocol
 from models.systems import SYSTEMS
-from storage.roots import Root
-from tasks.data.ingest import content_of, ingest, open_source
+from tasks.data.ingest import ingest
 from tasks.evaluation.splits import draw_split, take_pairs
 from tasks.evaluation.tune import Tuned, tune_system
-from tasks.runtime import runs
-from tasks.runtime.caching import code_version, digest, records_below
+from tasks.runtime.code_version import code_version
 
 
 @flow(name="tune", task_runner=THREADS, persist_result=False)  # type: ignore[arg-type]  # invariant futures
@@ -28,18 +27,15 @@ def tune(
     config: NightlyConfig | None = None,
 ) -> Tuned:
     """Try settings of `system` on the validation part of the protocol's split; arguments as in `compare`."""
-    config, here = config or NightlyConfig(), Root(root)
+    config = config or NightlyConfig()
     (name,) = systems_named(system)
-    with records_below(here) as used:
-        there = open_source(source, config.demo, here)
-        content = content_of(there, here)
-        purpose = digest(["tune", source, content, system, protocol, test, validation, budget, config])
-        run = runs.begin(None, purpose, here, "tune")
-        table = ingest(there, content, config.ingest, here).tables
+    with open_run(source, root, config, system, protocol, test, validation, budget) as opened:
+        there, here = opened.source, opened.root
+        table = ingest(there, opened.content, config.ingest, here).tables
         files = take_pairs(test, here), take_pairs(validation, here)
         round_ = draw_split(table, protocol, *files, config.splits, config.evaluation, here).tuning
         known = prepare(there, table, round_.training, [name], config, here).restricted(signals_of([name]))
         version = code_version(SYSTEMS[name].__module__)
         tuned = tune_system(name, version, budget, 0, known, round_, here)
-        runs.finish(run, here, None, used)
+        opened.finish()
     return tuned

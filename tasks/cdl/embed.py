@@ -43,7 +43,7 @@ def embed_all(
         images = reuse.pairs_of(last.cdl.inputs.shards, last.model.embeddings.images)
         users = ShardOutput(last.tastes.profiles.profiles, last.model.embeddings.users)
     fixed = [unmapped(item) for item in (trained, model, device, root, unsearched(images))]
-    embedded = list(embed_images.map(inputs, *fixed).result())
+    embedded = embed_images.map(inputs, *fixed)
     embeddings = Embeddings(embed_users(profiles, trained, model, device, root, unsearched(users)), embedded)
     return Model("cdl", _label(trained), table["users"], table["images"], embeddings, None)
 

@@ -15,7 +15,9 @@ from storage.refs import Ref
 from storage.roots import Root
 from storage.shards import Shards
 from tasks.data.profiles import read_profiles
-from tasks.runtime.caching import code_version, digest, stage
+from tasks.runtime.caching import stage
+from tasks.runtime.code_version import code_version
+from tasks.runtime.digests import digest
 from tasks.runtime.progress import Progress
 
 

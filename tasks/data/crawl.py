@@ -1,18 +1,16 @@
-"""The crawl of Flickr, in three tasks. None is cached: what is fresh stands in the crawl's own database."""
+"""The crawl of Flickr in three stages. None is cached: the crawl's own database says what is fresh."""
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect import task
 from prefect.blocks.system import Secret
-from prefect.cache_policies import NO_CACHE
 from pydantic import SecretStr
 
 from storage.sources.flickr import crawl
 from storage.sources.flickr.crawl import Effort, FlickrConfig
-from tasks.runtime import ledger
+from tasks.runtime.caching import uncached_stage
 from tasks.runtime.progress import Progress
 
 KEY_VARIABLE, KEY_BLOCK = "FLICKR_API_KEY", "flickr-api-key"
@@ -30,19 +28,19 @@ class Crawled:
     pictures_asked: int
 
 
-@task(name="read-lists", cache_policy=NO_CACHE, on_completion=[ledger.note], on_failure=[ledger.note])
+@uncached_stage
 def read_lists(out: str, config: FlickrConfig) -> Effort:
     """Read every list of the users in reach that is not fresh."""
     return crawl.read_lists(Path(out), api_key(), config, _shown("read-lists", "users at most"))
 
 
-@task(name="fetch-pictures", cache_policy=NO_CACHE, on_completion=[ledger.note], on_failure=[ledger.note])
+@uncached_stage
 def fetch_pictures(out: str, config: FlickrConfig) -> Effort:
     """Fetch the pictures that are not fresh."""
     return crawl.fetch_pictures(Path(out), api_key(), config, _shown("fetch-pictures", "pictures"))
 
 
-@task(name="write-source", cache_policy=NO_CACHE, on_completion=[ledger.note], on_failure=[ledger.note])
+@uncached_stage
 def write_source(out: str, efforts: list[Effort]) -> Crawled:
     """Write the source directory, and end the crawl."""
     written = crawl.write_source(Path(out))

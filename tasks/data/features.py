@@ -51,7 +51,7 @@ def extract_features(
     else:
         network = network or learn_features(pixels, config, root)
         made = apply_learned.map(pixels, *(unmapped(item) for item in (network, config, root, unsearched(list(last)))))
-    return Features(list(made.result()), network, pixels)
+    return Features(made, network, pixels)
 
 
 def keep_weights(path: str, root: Root) -> Ref:

@@ -10,7 +10,8 @@ from storage.sources import directory
 from storage.sources.demo.community import DemoConfig, write_demo
 from storage.sources.directory import IngestConfig
 from storage.tables.community import COMMUNITY, IMAGE_FEATURES, QUARANTINE
-from tasks.runtime.caching import digest, stage
+from tasks.runtime.caching import stage
+from tasks.runtime.digests import digest
 from tasks.runtime.progress import Progress
 
 

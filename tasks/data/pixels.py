@@ -19,7 +19,9 @@ from storage.sources.directory import IngestConfig, SourceError
 from storage.tables.community import QUARANTINE
 from storage.tables.pixels import PICTURES
 from tasks.runtime import ledger
-from tasks.runtime.caching import code_version, digest, stage, unsearched
+from tasks.runtime.caching import stage, unsearched
+from tasks.runtime.code_version import code_version
+from tasks.runtime.digests import digest
 from tasks.runtime.progress import Progress
 
 
@@ -84,7 +86,7 @@ def decode_all(
     ]
     fixed = [unmapped(item) for item in (source, config, root)]
     each, close = ([unsearched(item) for item in items] for items in (batches, near))
-    return list(decode_images.map(each, *fixed, close).result())
+    return decode_images.map(each, *fixed, close)
 
 
 @stage

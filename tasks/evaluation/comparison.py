@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from prefect.client.schemas.objects import State
 
 from storage import parquet
 from storage.refs import Ref
@@ -17,7 +16,7 @@ from tasks.evaluation.measure import Scored
 from tasks.evaluation.splits import ComparisonSplit
 from tasks.evaluation.tune import Tuned
 from tasks.pages import comparison
-from tasks.runtime.caching import canonical, digest
+from tasks.runtime.digests import canonical, digest
 
 
 @dataclass(frozen=True)
@@ -35,17 +34,15 @@ class Entry:
         """Those that did best on validation; none where nothing was tried: then all are the defaults."""
         return self.tuned.settings if self.tuned else {}
 
-    def tuned_by(self, state: State[Any]) -> "Entry":
+    def tuned_by(self, result: Tuned | Exception) -> "Entry":
         """With the outcome of the tuning."""
-        result = state.result(raise_on_failure=False)
-        if isinstance(result, BaseException):
+        if isinstance(result, Exception):
             return replace(self, error=_said(result))
         return replace(self, tuned=result, lacking=result.lacking)
 
-    def scored_by(self, state: State[Any]) -> "Entry":
+    def scored_by(self, result: Scored | Exception) -> "Entry":
         """With the outcome of one seed."""
-        result = state.result(raise_on_failure=False)
-        if isinstance(result, BaseException):
+        if isinstance(result, Exception):
             return replace(self, error=_said(result), scored=[])
         if result.lacking:
             return replace(self, lacking=result.lacking)

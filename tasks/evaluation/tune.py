@@ -22,7 +22,9 @@ from storage.tables.evaluation import TRIALS
 from tasks.data.community import CommunityTables, read_community
 from tasks.evaluation.measure import headline, measure, read_heldout
 from tasks.evaluation.splits import EvaluationSplit
-from tasks.runtime.caching import code_version, digest, stage
+from tasks.runtime.caching import stage
+from tasks.runtime.code_version import code_version
+from tasks.runtime.digests import digest
 from tasks.systems.fit import fit
 
 log = logging.getLogger("tastegraph")

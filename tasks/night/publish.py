@@ -6,12 +6,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from prefect import task
 from prefect.artifacts import create_link_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
-from prefect.states import Completed
 
 from storage import parquet, snapshots
 from storage.roots import Root
@@ -19,7 +15,8 @@ from tasks.night import report, start
 from tasks.night.gate import GateConfig, Outcome, gate
 from tasks.night.records import Night
 from tasks.runtime import ledger
-from tasks.runtime.caching import canonical, digest
+from tasks.runtime.caching import uncached_stage
+from tasks.runtime.digests import canonical, digest
 from tasks.runtime.ledger import Line
 
 log = logging.getLogger("tastegraph")
@@ -38,10 +35,8 @@ class Published:
     rows: dict[str, int]
 
 
-@task(name="publish", cache_policy=NO_CACHE, on_completion=[ledger.note], on_failure=[ledger.note])
-def publish(
-    night: Night, settings: dict[str, Any], config: GateConfig, stages: list[Line], root: Root
-) -> State[Published]:
+@uncached_stage
+def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: list[Line], root: Root) -> Published:
     """Publish the night's snapshot, and make it current if the gate lets it. Nothing is done twice."""
     content = digest([night.exports, night.metrics, night.community, settings])
     last = snapshots.current(root)
@@ -49,7 +44,8 @@ def publish(
     same = _same(content, config, night, manifest, root)
     if same:
         log.info("nothing to do: run %s holds these very tables", same["run_id"])
-        return Completed(name="Cached", data=_published(same, root, is_new=False))
+        ledger.mark_reused()
+        return _published(same, root, is_new=False)
     metrics = parquet.read(night.metrics, root).to_pylist()
     split = night.split
     thresholds = canonical(split.thresholds, "thresholds")
@@ -90,7 +86,7 @@ def publish(
         log.warning("%s", warning)
     for reason in published.reasons:
         log.error("not made current: %s", reason)
-    return Completed(data=published)
+    return published
 
 
 def _same(

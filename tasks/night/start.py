@@ -17,7 +17,8 @@ from tasks.data.pixels import Packed, Shard
 from tasks.data.word2vec import Word2VecConfig
 from tasks.night.gate import GATED
 from tasks.night.records import How, Learned, Night, NightStart, NightState
-from tasks.runtime.caching import canonical, missing
+from tasks.runtime.digests import canonical
+from tasks.runtime.records import missing
 from tasks.runtime.runs import Run
 from tasks.systems.recommend import Lists
 

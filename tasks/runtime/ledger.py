@@ -1,11 +1,14 @@
-"""What a run did, stage by stage: how often each stage ran, how often it was reused, how long it took."""
+"""What a run did, stage by stage: how often each stage ran, how often it was reused, how long it took, how much it did.
+
+Kept in the flow's own process, from what the stages return: a stage may run on any machine.
+"""
 
 import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from threading import Lock
-from typing import Any
-
-from prefect.context import TaskRunContext
 
 log = logging.getLogger("tastegraph")
 
@@ -23,47 +26,55 @@ class Line:
 
 @dataclass
 class Ledger:
-    """The stages of one flow run, in the order in which they first ended."""
+    """The stages of one flow run, in the order in which they first ended, their work, and their records."""
 
     lines: dict[str, Line] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)  # work done, by what it was done to
-    lock: Lock = field(default_factory=Lock)
+    work: Counter[str] = field(default_factory=Counter)  # by what it was done to; not of a killed run before this one
+    records: set[str] = field(default_factory=set)  # paths below the root
 
     def note(self, stage: str, outcome: str, seconds: float) -> None:
-        with self.lock:
-            line = self.lines.setdefault(stage, Line(stage))
-            setattr(line, outcome, getattr(line, outcome) + 1)
-            line.seconds += seconds
-
-    def count(self, what: str, number: int) -> None:
-        with self.lock:
-            self.counts[what] = self.counts.get(what, 0) + number
+        """Enter an ended task run; `outcome` is ran, reused or failed."""
+        line = self.lines.setdefault(stage, Line(stage))
+        setattr(line, outcome, getattr(line, outcome) + 1)
+        line.seconds += seconds
+        log.info("%-18s %s", stage, "reused" if outcome == "reused" else f"{outcome} in {seconds:.1f} s")
 
 
-_ledgers: dict[str, Ledger] = {}  # by flow run; Prefect's hooks get no context of ours
+@dataclass
+class Account:
+    """What one task run says of itself: the work that it did, and whether it found its result ready-made."""
+
+    work: Counter[str] = field(default_factory=Counter)
+    is_reused: bool = False
 
 
-def lines_of(flow_run_id: str) -> list[Line]:
-    """The stages of a flow run so far, in the order in which they first ended."""
-    return list(_ledgers.setdefault(flow_run_id, Ledger()).lines.values())
+_ledgers: dict[str, Ledger] = {}  # by flow run, so that a flow's caller can read the ledger after its end
+_account: ContextVar[Account | None] = ContextVar("account", default=None)  # of the stage that runs in this context
+
+
+def of_run(flow_run_id: str) -> Ledger:
+    """The ledger of a flow run of this process; empty for one that has called no stage."""
+    return _ledgers.setdefault(flow_run_id, Ledger())
+
+
+@contextmanager
+def account() -> Iterator[Account]:
+    """Around the body of a stage: what it counts meanwhile."""
+    counted = Account()
+    token = _account.set(counted)
+    try:
+        yield counted
+    finally:
+        _account.reset(token)
 
 
 def count(what: str, number: int) -> None:
-    """Inside a stage: enter work that was really done, such as images decoded."""
-    context = TaskRunContext.get()
-    if context and context.task_run.flow_run_id:
-        _ledgers.setdefault(str(context.task_run.flow_run_id), Ledger()).count(what, number)
+    """Inside a stage: enter work that was really done, such as images decoded. A reused stage has done none."""
+    if counted := _account.get():
+        counted.work[what] += number
 
 
-def counts_of(flow_run_id: str) -> dict[str, int]:
-    """The work that stages of a flow run did so far. What a run that was killed had done is not in it."""
-    return dict(sorted(_ledgers.setdefault(flow_run_id, Ledger()).counts.items()))
-
-
-def note(task: Any, task_run: Any, state: Any) -> None:
-    """Prefect hook: enter an ended task run."""
-    outcome = "reused" if state.name == "Cached" else "ran" if state.is_completed() else "failed"
-    started = task_run.start_time
-    seconds = (state.timestamp - started).total_seconds() if started else 0.0
-    _ledgers.setdefault(str(task_run.flow_run_id), Ledger()).note(task.name, outcome, seconds)
-    log.info("%-18s %s", task.name, "reused" if outcome == "reused" else f"{outcome} in {seconds:.1f} s")
+def mark_reused() -> None:
+    """Inside a stage without a cache: its result was there already."""
+    if counted := _account.get():
+        counted.is_reused = True

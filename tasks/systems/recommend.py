@@ -97,7 +97,7 @@ def make_lists(asked: ListRequest, config: RecommendConfig, root: Root, looks: R
     if not asked.model.fitted:
         looks = looks or describe_looks(asked.model, root)
     blocks = list(range(-(-asked.model.users.rows // config.block_users)))
-    made = list(recommend.map(blocks, *map(unmapped, (asked, config, root, unsearched(last)))).result())
+    made = recommend.map(blocks, *map(unmapped, (asked, config, root, unsearched(last))))
     return Lists(asked, config, looks, made, find_similar(asked.model, looks, config, root, unsearched(last)))
 
 

@@ -18,7 +18,7 @@ from storage.tables.schema import Table
 from storage.tombstones import Gone
 from tasks.pages.night import minute
 from tasks.runtime import runs
-from tasks.runtime.caching import digest
+from tasks.runtime.digests import digest
 
 RANKED_BY = {RECOMMENDATIONS.name: "user_id", SIMILAR_IMAGES.name: "image_id"}
 INPUTS = {table.name: table for table in COMMUNITY}

@@ -20,7 +20,7 @@ from typing import Any
 from storage import leases, snapshots
 from storage.roots import Entry, Root
 from tasks.runtime import runs
-from tasks.runtime.caching import refs_of
+from tasks.runtime.records import refs_of
 from tasks.runtime.runs import Note
 
 MADE_AGAIN = ("cache", "checkpoints", "shards", "sources", "studies", "tables")  # folders whose files come back

@@ -24,7 +24,7 @@ def run(source: Path, root: Path, **asked: Any):
     """One comparison; returns how it ended, and the stages that ran, with how often."""
     asked = {"systems": CHOSEN, "budget": 2, **asked}
     state = compare(str(source), str(root), config=settings.validate(world.SETTINGS), return_state=True, **asked)
-    lines = ledger.lines_of(str(state.state_details.flow_run_id))
+    lines = ledger.of_run(str(state.state_details.flow_run_id)).lines.values()
     return state.result(), {line.stage: line.ran for line in lines if line.ran}
 
 

@@ -35,7 +35,7 @@ QUICK = {**world.SETTINGS, "model": {"system": "ease"}}
 def run(source: Path, root: Path, config: dict, run_id: str | None = None):
     """One night; returns how it ended, and the stages that ran."""
     state = nightly(str(source), str(root), settings.validate(config), run_id, return_state=True)
-    lines = ledger.lines_of(str(state.state_details.flow_run_id))
+    lines = ledger.of_run(str(state.state_details.flow_run_id)).lines.values()
     return state.result(), {line.stage for line in lines if line.ran}
 
 

@@ -41,7 +41,7 @@ def run(source: Path, root: Path, system: str = "cdl", **incremental: Any) -> tu
     """One night; returns its manifest, and the stages that ran."""
     changes = {"model": {"system": system}, "incremental": SETTINGS["incremental"] | incremental}
     state = nightly(str(source), str(root), settings.validate(SETTINGS | changes), return_state=True)
-    ran = {line.stage for line in ledger.lines_of(str(state.state_details.flow_run_id)) if line.ran}
+    ran = {line.stage for line in ledger.of_run(str(state.state_details.flow_run_id)).lines.values() if line.ran}
     return snapshots.manifest(Root(str(root)), state.result().run_id), ran
 
 

@@ -23,7 +23,7 @@ def run(source: Path, root: Path, changes: dict | None = None, run_id: str | Non
     for name, section in (changes or {}).items():
         merged.setdefault(name, {}).update(section)
     state = nightly(str(source), str(root), settings.validate(merged), run_id, return_state=True)
-    lines = ledger.lines_of(str(state.state_details.flow_run_id))
+    lines = ledger.of_run(str(state.state_details.flow_run_id)).lines.values()
     return state.result(), {line.stage for line in lines if line.ran}
 
 

@@ -11,7 +11,7 @@ from storage.leases import BusyError
 from storage.refs import Ref
 from storage.roots import Root
 from tasks.runtime import runs
-from tasks.runtime.caching import canonical
+from tasks.runtime.digests import canonical
 from tasks.upkeep.retention import collect
 from tests.storage.servers import moto_server
 

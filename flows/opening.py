@@ -1,0 +1,54 @@
+"""How a flow over a source begins and ends: records and a lease below the root, a run id, the source's content."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from prefect.context import FlowRunContext
+
+from flows.settings import NightlyConfig
+from storage.roots import Root
+from tasks.data.ingest import content_of, open_source
+from tasks.runtime import ledger, runs
+from tasks.runtime.digests import digest
+from tasks.runtime.ledger import Ledger
+from tasks.runtime.records import records_below
+from tasks.runtime.runs import Run
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run that has begun on a source."""
+
+    run: Run
+    source: Root
+    content: str  # a digest of what the source holds, and of who is to be forgotten
+    root: Root
+    ledger: Ledger
+
+    def finish(self, published: str | None = None) -> None:
+        """Note that the run has ended, which records it used, and the folder below the root that it published."""
+        runs.finish(self.run, self.root, published, self.ledger.records)
+
+
+@contextmanager
+def open_run(
+    source: str, root: str, config: NightlyConfig, *parameters: Any, run_id: str | None = None
+) -> Iterator[OpenRun]:
+    """Inside a flow run: begin a run on the source, or resume an unfinished one of the same purpose.
+
+    Args:
+        parameters: what the flow was called with besides; with source, content and settings they are the purpose.
+        run_id: names the run; by default that of the unfinished run, else the time.
+    """
+    context, output = FlowRunContext.get(), Root(root)
+    assert context
+    assert context.flow
+    assert context.flow_run
+    with records_below(output):
+        source_root = open_source(source, config.demo, output)
+        content = content_of(source_root, output)
+        purpose = digest([context.flow.name, source, content, list(parameters), config])
+        run = runs.begin(run_id, purpose, output, context.flow.name)
+        yield OpenRun(run, source_root, content, output, ledger.of_run(str(context.flow_run.id)))

@@ -1,0 +1,88 @@
+"""Stages in a flow: what the ledger notes, in whatever process they run."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import flow, unmapped
+from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
+
+from storage.roots import Root
+from tasks.runtime import ledger
+from tasks.runtime.caching import stage, uncached_stage
+from tasks.runtime.ledger import Ledger
+from tasks.runtime.records import records_below
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@stage
+def double(number: int, root: Root) -> int:
+    if number < 0:
+        raise ValueError(f"{number} is negative")
+    ledger.count("numbers doubled", 1)
+    return 2 * number
+
+
+@uncached_stage
+def store(number: int, root: Root) -> int:
+    if root.exists("stored"):
+        ledger.mark_reused()
+    root.write("stored", b"1")
+    return number
+
+
+def run(numbers: list[int], root: Root, runner: Any = None) -> tuple[list[int], Ledger]:
+    """The doubled numbers, and the ledger of the flow run."""
+
+    @flow(name="doubles", task_runner=runner or ThreadPoolTaskRunner(max_workers=2), persist_result=False)
+    def doubles() -> list[int]:
+        with records_below(root):
+            doubled = double.map(numbers, unmapped(root))
+            store(sum(doubled), root)
+        return doubled
+
+    state = doubles(return_state=True)
+    return state.result(), ledger.of_run(str(state.state_details.flow_run_id))
+
+
+def test_a_stage_that_ran_counts_its_work_and_one_that_was_reused_counts_none(tmp_path: Path):
+    root = Root(str(tmp_path))
+    doubled, first = run([3, 1, 2], root)
+    _, second = run([1, 2, 3, 4], root)
+
+    assert doubled == [6, 2, 4]
+    assert first.work == {"numbers doubled": 3}
+    assert second.work == {"numbers doubled": 1}
+    assert [(line.stage, line.ran, line.reused) for line in first.lines.values()] == [("double", 3, 0), ("store", 1, 0)]
+    assert [(line.stage, line.ran, line.reused) for line in second.lines.values()] == [
+        ("double", 1, 3),
+        ("store", 0, 1),
+    ]
+    assert first.records < second.records
+    assert all(root.exists(record) for record in second.records)
+
+
+def test_a_stage_that_runs_in_another_process_is_noted_in_the_flows(tmp_path: Path):
+    doubled, noted = run([1, 2], Root(str(tmp_path)), ProcessPoolTaskRunner(max_workers=1))
+
+    assert doubled == [2, 4]
+    assert noted.work == {"numbers doubled": 2}
+    assert len(noted.records) == 2
+
+
+def test_a_stage_that_fails_is_noted_and_its_error_is_raised_or_returned(tmp_path: Path):
+    root = Root(str(tmp_path))
+
+    @flow(name="failing", persist_result=False)
+    def failing() -> Exception | int:
+        with records_below(root):
+            return double.outcome(-1, root)
+
+    state = failing(return_state=True)
+    error = state.result(raise_on_failure=False)
+
+    assert isinstance(error, ValueError)
+    assert ledger.of_run(str(state.state_details.flow_run_id)).lines["double"].failed == 1
+    with pytest.raises(ValueError, match="-1 is negative"):
+        run([-1], root)
