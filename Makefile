@@ -7,8 +7,10 @@ BIN := .venv/bin
 nightly: .venv/ready
 	$(BIN)/tastegraph nightly --source demo --root tastegraph-data
 
+# As many test files at once as there are cores. Each process that runs tests/flows starts a Prefect server: not too many.
+# In the order of the folders: tests/flows comes first, whose files take longest.
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: lint types test
 
