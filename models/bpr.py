@@ -17,7 +17,7 @@ from torch.nn import functional
 from models.devices import choose_device
 from models.uniform_negatives import UniformNegatives
 
-EMBEDDED = 1024  # images embedded at a time once training is over
+EMBED_BATCH = 1024  # images embedded at a time once training is over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,8 +147,8 @@ def embed(ranker: Ranker, favorites_UI: csr_array, usable_I: np.ndarray) -> tupl
     with torch.inference_mode():
         users_Ud = ranker.users(np.arange(favorites_UI.shape[0])).cpu().numpy()
         images_Id = np.zeros((favorites_UI.shape[1], users_Ud.shape[1]), np.float32)
-        for first in range(0, len(usable), EMBEDDED):
-            block = usable[first : first + EMBEDDED]
+        for first in range(0, len(usable), EMBED_BATCH):
+            block = usable[first : first + EMBED_BATCH]
             images_Id[block] = ranker.images(block).cpu().numpy()
     is_trained_U = np.asarray(favorites_UI @ usable_I.astype(np.float32)) > 0
     mean_d = users_Ud[is_trained_U].mean(axis=0) if is_trained_U.any() else np.zeros(users_Ud.shape[1])

@@ -1,16 +1,19 @@
-"""Every system of the comparison: importing its file enters it in `SYSTEMS`."""
+"""Every system that can be compared or published: importing its file registers it in `SYSTEMS`."""
 
 from models.systems import (
     borda,
+    bpr_factors,
     cdl,
     collaborative_dl,
+    dvbpr,
     floor,
+    frozen_features,
     implicit_library,
     lightgcn,
     linear,
     pinsage,
     tastegraph,
-    visual_bpr,
+    visual_similarity,
     wide_deep,
 )
 from models.systems.base import SYSTEMS, InnerProduct, System, Vectors
@@ -21,14 +24,17 @@ __all__ = [
     "System",
     "Vectors",
     "borda",
+    "bpr_factors",
     "cdl",
     "collaborative_dl",
+    "dvbpr",
     "floor",
+    "frozen_features",
     "implicit_library",
     "lightgcn",
     "linear",
     "pinsage",
     "tastegraph",
-    "visual_bpr",
+    "visual_similarity",
     "wide_deep",
 ]
