@@ -128,7 +128,7 @@ def evaluate(
 ) -> None:
     """Score the current export's model on held-out favorites, ranking all images but the known favorites."""
     from storage.roots import Root
-    from tasks.evaluation.evaluate import score_file
+    from tasks.evaluation.score_file import score_file
 
     figures = score_file(test, Root(root))
     if as_json:
@@ -248,7 +248,7 @@ def show(root: RootOption, as_json: JsonOption = False) -> None:
     from storage import snapshots
     from storage.roots import Root
     from tasks.night.gate import GATED
-    from tasks.systems.scoring import system_of
+    from tasks.systems.published import system_of
 
     place = Root(root)
     runs, current = snapshots.runs(place), snapshots.current(place)

@@ -23,7 +23,8 @@ from tasks.data.pixels import decode_all, plan_shards
 from tasks.evaluation.comparison import Compared, Entry, describe, publish_comparison
 from tasks.evaluation.leaderboard import gather
 from tasks.evaluation.measure import score_system
-from tasks.evaluation.splits import ComparisonSplit, draw_split, take_pairs
+from tasks.evaluation.records import ComparisonSplit
+from tasks.evaluation.splits import draw_split, take_pairs
 from tasks.evaluation.tune import tune_system
 from tasks.night.records import ModelStart
 from tasks.runtime.code_version import code_version

@@ -12,20 +12,27 @@ from models.systems import SYSTEMS
 from storage.refs import Ref
 from storage.roots import Root
 from tasks.cdl.embed import embed_all
-from tasks.cdl.inputs import pack_features, prepare_inputs
+from tasks.cdl.inputs import prepare_inputs
 from tasks.cdl.negatives import assign_negatives
+from tasks.cdl.pack import pack_features
 from tasks.cdl.signals import SignalTables
 from tasks.cdl.train import train_cdl
+from tasks.cdl.trained import Trained
 from tasks.cdl.triplets import sample_triplets
 from tasks.data import reuse
+from tasks.data.clusters import cluster_vectors, keep_numbers, place_tokens
 from tasks.data.community import Clustered, CommunityTables
 from tasks.data.features import Features, extract_features
 from tasks.data.profiles import ProfileTables, build_profiles
-from tasks.data.tags import Clusters, cluster_vectors, keep_numbers, make_vectors, place_tokens, sentences_of
+from tasks.data.reuse import ShardOutput
+from tasks.data.sentences import sentences_of
+from tasks.data.tastes import Clusters
+from tasks.data.vectors import make_vectors
 from tasks.night.records import CDLChain, Learned, ModelStart, Tastes
 from tasks.runtime.code_version import code_version
 from tasks.runtime.digests import digest
-from tasks.systems.fit import embed_system, fit_system
+from tasks.systems.embed import embed_system
+from tasks.systems.fit import fit_system
 from tasks.systems.fold_in import SideInformation, fold_in, learn_fold_in
 
 # Sections that no model hangs on: what came in is told by its content, what goes out is made of the model.
@@ -80,8 +87,17 @@ def learn_cdl(
         training_of = replace(config.training, epochs=config.incremental.warm_epochs) if start else config.training
         trained = train_cdl(triplets, bags, profiles.num_clusters, inputs.shards, network, training_of, start, here)
         chain = CDLChain(inputs, audit, triplets, trained)
-    model = embed_all(table, bags, inputs.shards, chain.trained, network, config.training.device, here, past.last)
+    last = _embedded(past.last, chain.trained)
+    model = embed_all(table, bags, inputs.shards, chain.trained, network, config.training.device, here, *last)
     return Learned(tastes, model, inputs.kind, chain)
+
+
+def _embedded(last: Learned | None, trained: Trained) -> tuple[list[ShardOutput], ShardOutput | None]:
+    """What the previous run embedded by the same network: each shard of images, and the users."""
+    if not (last and last.cdl and last.cdl.trained == trained):
+        return [], None
+    images = reuse.pairs_of(last.cdl.inputs.shards, last.model.embeddings.images)
+    return images, ShardOutput(last.tastes.profiles.profiles, last.model.embeddings.users)
 
 
 def learn_any(

@@ -11,18 +11,19 @@ from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.learn import learn, lineage
+from flows.lists import make_lists, request_lists
 from flows.opening import open_run
 from flows.settings import NightlyConfig
 from storage import snapshots
 from tasks.data.concealment import split_favorites
 from tasks.data.ingest import ingest
-from tasks.data.pixels import decode_all, decoding, plan_shards, quarantine_pictures
+from tasks.data.pixels import decode_all, decoding, plan_shards
+from tasks.data.quarantine import quarantine_pictures
 from tasks.evaluation.evaluate import evaluate
 from tasks.night.publish import Published, publish
 from tasks.night.records import Night
 from tasks.night.start import InputFingerprint, choose, remember
 from tasks.runtime.digests import canonical, digest
-from tasks.systems.recommend import make_lists, request_lists
 
 THREADS = ThreadPoolTaskRunner[Any](max_workers=os.cpu_count() or 1)
 

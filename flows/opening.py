@@ -9,7 +9,8 @@ from prefect.context import FlowRunContext
 
 from flows.settings import NightlyConfig
 from storage.roots import Root
-from tasks.data.ingest import content_of, open_source
+from tasks.data.demo import open_source
+from tasks.data.ingest import content_of
 from tasks.runtime import ledger, runs
 from tasks.runtime.digests import digest
 from tasks.runtime.ledger import Ledger

@@ -172,7 +172,7 @@ def print_list(root: str, name: str, key: str, wanted: str, found: str, k: int, 
 
 def figure(run: dict[str, Any], protocol: str, metric: str) -> str:
     """The exported system's figure over all images, at the longest list measured."""
-    from tasks.systems.scoring import system_of
+    from tasks.systems.published import system_of
 
     rows = [
         row

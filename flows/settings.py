@@ -25,11 +25,11 @@ from tasks.cdl.inputs import InputConfig
 from tasks.cdl.triplets import TrainingUsersConfig
 from tasks.data.concealment import ConcealmentConfig
 from tasks.data.profiles import VocabularyConfig
-from tasks.data.tags import PretrainedConfig
+from tasks.data.vectors import PretrainedConfig
 from tasks.data.word2vec import Word2VecConfig
 from tasks.night.gate import GateConfig
 from tasks.night.start import IncrementalConfig
-from tasks.systems.recommend import RecommendConfig
+from tasks.systems.lists import RecommendConfig
 
 DEFAULT_SYSTEM = "tastegraph"
 # Where a published system's defaults differ from those it is compared with: readers of an export want embeddings.

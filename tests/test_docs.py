@@ -24,8 +24,11 @@ from storage.roots import Root
 from storage.snapshots import Pointer
 from storage.sources.importers import IMPORTERS
 from storage.tables.community import COMMUNITY
-from storage.tables.exports import EXPORTS, IMAGE_EMBEDDINGS, RECOMMENDATIONS, SIMILAR_IMAGES, USER_EMBEDDINGS
+from storage.tables.embeddings import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
+from storage.tables.exports import EXPORTS
+from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.schema import SCHEMA_VERSION, Table
+from storage.tables.similar import SIMILAR_IMAGES
 
 PROJECT = Path(__file__).parents[1]
 PAGES = [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")]

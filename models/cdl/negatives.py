@@ -19,20 +19,11 @@ from itertools import pairwise
 import numpy as np
 from scipy.sparse import csr_array, eye_array
 
+from models.community import Signals
+
 DROPPABLE = ("tags", "contacts", "groups")
 GATHERED_BYTES = 2**21  # per step of `assign`: 1 to 2 ns a word while it fits the cache, 10 to 25 at 64 MiB
 MERGED_ENTRIES = 2**22  # per step of `is_excluded`: 5 bytes each, three times
-
-
-@dataclass(frozen=True)
-class Signals:
-    """What a community tells about taste. Any dtype; an entry counts where it is not zero."""
-
-    favorites_UI: csr_array  # training favorites only
-    interests_UT: csr_array  # the tags (or clusters) of each user's interests
-    image_tags_IT: csr_array  # the tags (or clusters) that each image carries
-    contacts_UU: csr_array  # row u marks the users that u follows; need not be symmetric
-    memberships_UG: csr_array  # the groups that each user joined
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 Shapes: N triplets, S steps.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -14,9 +14,9 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from models.devices import choose_device
+from models.gather import Gather
 
 State = dict[str, Any]
-Gather = Callable[[np.ndarray], np.ndarray]  # row numbers (B,) -> the images' inputs (B, ...)
 
 
 @dataclass(frozen=True, kw_only=True)

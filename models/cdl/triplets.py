@@ -19,7 +19,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from models.cdl import negatives
-from models.cdl.negatives import Assignment, Exclusions, Signals
+from models.cdl.negatives import Assignment, Exclusions
+from models.community import Signals
 
 ROUNDS = 64  # candidates per draw before its images are enumerated: finds 96 % where one image in twenty is admissible
 ENUMERATED_CELLS = 2**24  # users times images per block of that enumeration

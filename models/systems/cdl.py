@@ -16,12 +16,13 @@ from torch.nn import functional
 
 from models import bpr
 from models.cdl import negatives, training, triplets
-from models.cdl.negatives import NegativeConfig, Signals
+from models.cdl.negatives import NegativeConfig
 from models.cdl.network import CDL, CDLConfig, embed, score_vectors
-from models.cdl.training import Gather, TrainingConfig
+from models.cdl.training import TrainingConfig
 from models.cdl.triplets import TripletConfig, Triplets
-from models.community import Community
+from models.community import Community, Signals
 from models.devices import choose_device
+from models.gather import Gather
 from models.systems.base import InnerProduct, Vectors, vectors_of
 
 SINGULAR_VECTORS = 64  # dimensions of an image of which nothing but favorites is known

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from models import bpr
 from models.bpr import BPRConfig, Ranker
-from models.cdl.training import Gather
 from models.community import Community, Pixels
+from models.gather import Gather
 from models.systems.base import Vectors, vectors_of
 
 FIRST_TASTE = 0.1  # standard deviation of the first θ_u: larger than of factors, as fixed images teach nothing else

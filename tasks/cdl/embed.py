@@ -1,5 +1,7 @@
 """CDL's embeddings of images, shard by shard, and of users; their inner product is the score."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 from prefect import unmapped
@@ -10,15 +12,14 @@ from models.retrieval import incremental_topk
 from storage import matrices
 from storage.refs import Ref
 from storage.roots import Root
-from storage.tables.exports import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
-from tasks.cdl.train import Trained, load_cdl
+from storage.tables.embeddings import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
+from tasks.cdl.trained import Trained, load_cdl
 from tasks.data import reuse
-from tasks.data.profiles import read_profiles
 from tasks.data.reuse import ShardOutput
-from tasks.night.records import Learned
+from tasks.data.tastes import read_profiles
 from tasks.runtime import ledger
 from tasks.runtime.caching import stage, unsearched
-from tasks.systems.scoring import Embeddings, Model, read_embeddings, write_embeddings
+from tasks.systems.model import Embeddings, Model, read_embeddings, write_embeddings
 
 BATCH_IMAGES, BATCH_USERS = 32, 256  # embedded at a time; even one that is new costs a batch
 USER_BLOCK = 16_384  # users whose dense profiles are in memory at a time
@@ -32,17 +33,15 @@ def embed_all(
     model: CDLConfig,
     device: str,
     root: Root,
-    last: Learned | None = None,
+    images: Sequence[ShardOutput] = (),
+    users: ShardOutput | None = None,
 ) -> Model:
-    """Everybody, and every shard of images, each shard a cached task run of its own.
+    """The model: embeddings of all users, and of every shard of images, each shard a cached task run of its own.
 
-    `last`: what an earlier night made with the same network; what it embedded is not embedded again.
+    Args:
+        images, users: inputs and embeddings of the previous run by the same network; unchanged rows are reused.
     """
-    images, users = [], None
-    if last and last.cdl and last.cdl.trained == trained:
-        images = reuse.pairs_of(last.cdl.inputs.shards, last.model.embeddings.images)
-        users = ShardOutput(last.tastes.profiles.profiles, last.model.embeddings.users)
-    fixed = [unmapped(item) for item in (trained, model, device, root, unsearched(images))]
+    fixed = [unmapped(item) for item in (trained, model, device, root, unsearched(list(images)))]
     embedded = embed_images.map(inputs, *fixed)
     embeddings = Embeddings(embed_users(profiles, trained, model, device, root, unsearched(users)), embedded)
     return Model("cdl", _label(trained), table["users"], table["images"], embeddings, None)

@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from models.content import profiles
-from storage import matrices, parquet, shards
+from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
-from tasks.data.tags import Vectors, labels_of, learn_vectors
+from tasks.cdl.pack import pack_features, pack_image_vectors, pack_tag_bags
+from tasks.data.tastes import Vectors
+from tasks.data.vectors import learn_vectors
 from tasks.data.word2vec import Word2VecConfig
-from tasks.runtime.caching import stage
 
 InputKind = Literal["pixels", "features", "tags", "favorites"]
 KINDS: tuple[InputKind, ...] = ("pixels", "features", "tags", "favorites")
@@ -89,42 +87,6 @@ def choose(coverage: dict[str, int], num_images: int, config: InputConfig) -> In
         return config.kind
     enough = [kind for kind in KINDS if 2 * coverage[kind] >= num_images]
     return enough[0] if enough else max(KINDS, key=lambda kind: coverage[kind])
-
-
-@stage
-def pack_features(image_features: Ref, shard_images: int, root: Root) -> list[Ref]:
-    """The source's ready-made features."""
-    rows = parquet.read(image_features, root)
-    return _pack(rows["image_id"].to_numpy(), matrices.vectors_of(rows["feature"]), shard_images, root)
-
-
-@stage
-def pack_image_vectors(vectors: Ref, shard_images: int, root: Root) -> list[Ref]:
-    """The images' word2vec vectors, from favorites."""
-    rows = parquet.read(vectors, root)
-    return _pack(rows["token"].to_numpy(), matrices.vectors_of(rows["vector"]), shard_images, root)
-
-
-@stage
-def pack_tag_bags(image_tags: Ref, clusters: Ref, shard_images: int, root: Root) -> list[Ref]:
-    """The bag of the clusters of each image's tags; made dense shard by shard."""
-    rows = parquet.read(image_tags, root)
-    images, tags = matrices.ids_of(rows["image_id"]), matrices.ids_of(rows["tag"])
-    counts_IT = matrices.incidence(rows["image_id"], rows["tag"], images, tags)
-    bags_IC = profiles.bag_of_clusters(counts_IT, labels_of(clusters, tags, root), clusters.rows)
-    known = np.flatnonzero(np.diff(bags_IC.indptr))
-    packed = []
-    for part in shards.cut(images[known], shard_images):
-        chosen = known[part]
-        packed += _pack(images[chosen], bags_IC[chosen].toarray(), shard_images, root)
-    return packed
-
-
-def _pack(ids: np.ndarray, vectors_Id: np.ndarray, shard_images: int, root: Root) -> list[Ref]:
-    """Shards of l2-normalised vectors."""
-    norms = np.linalg.norm(vectors_Id, axis=1, keepdims=True)
-    unit_Id = (vectors_Id / np.where(norms > 0, norms, 1)).astype(np.float32)
-    return [shards.write(ids[part].tolist(), unit_Id[part], "vectors", root) for part in shards.cut(ids, shard_images)]
 
 
 def _num_images(pairs: Ref, root: Root) -> int:

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from models.cdl.negatives import Signals
+from models.community import Signals
 from storage import matrices, parquet
 from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
-from tasks.data.profiles import Profiles
+from tasks.data.tastes import Profiles
 
 
 @dataclass(frozen=True)

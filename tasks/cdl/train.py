@@ -1,35 +1,22 @@
 """Training, its state saved every so many steps, going on where a killed run stopped."""
 
-from dataclasses import dataclass
-from functools import lru_cache
-
 import numpy as np
 import torch
 
 from models.cdl import training
-from models.cdl.network import CDL, CDLConfig, restore
+from models.cdl.network import CDL, CDLConfig
 from models.cdl.training import TrainingConfig, TrainState
 from models.devices import choose_device
 from storage import checkpoints, matrices, parquet
 from storage.refs import Ref
 from storage.roots import Root
 from storage.shards import Shards
-from tasks.data.profiles import read_profiles
+from tasks.cdl.trained import Trained
+from tasks.data.tastes import read_profiles
 from tasks.runtime.caching import stage
 from tasks.runtime.code_version import code_version
 from tasks.runtime.digests import digest
 from tasks.runtime.progress import Progress
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The finished model, and how its loss fell."""
-
-    checkpoint: Ref
-    image_shape: list[int]
-    num_clusters: int
-    losses: list[tuple[int, float]]  # (step, mean of the ten steps up to it)
-    device: str
 
 
 @stage
@@ -97,16 +84,3 @@ def _by_tens(reached: TrainState) -> list[tuple[int, float]]:
     first = reached.step - len(reached.losses)
     parts = [reached.losses[start : start + 10] for start in range(0, len(reached.losses), 10)]
     return [(first + 10 * row + len(part), float(np.mean(part))) for row, part in enumerate(parts)]
-
-
-def load_cdl(trained: Trained, model: CDLConfig, root: Root, device: torch.device) -> CDL:
-    """The trained network, ready to embed. It is shared: every shard is a task of its own, and asks for it."""
-    return _load(trained.checkpoint, tuple(trained.image_shape), trained.num_clusters, model, root, device)
-
-
-@lru_cache(maxsize=2)  # the one that is measured, and the one that is published
-def _load(
-    checkpoint: Ref, image_shape: tuple[int, ...], num_clusters: int, model: CDLConfig, root: Root, device: torch.device
-) -> CDL:
-    weights = checkpoints.load(root, checkpoint.path)["model"]
-    return restore(weights, model, image_shape, num_clusters).to(device).eval()

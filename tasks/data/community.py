@@ -14,8 +14,7 @@ from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
 from storage.shards import Shards
-from tasks.data.profiles import Profiles, read_profiles
-from tasks.data.tags import labels_of
+from tasks.data.tastes import Profiles, labels_of, read_profiles
 
 TABLES = ("users", "images", "image_tags", "user_tags", "contacts", "memberships")
 LEAST_IMAGES = 2  # a word of one title alone tells nothing of another image

@@ -1,7 +1,6 @@
 """Favorites concealed before anything is learned, for the evaluation."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -13,9 +12,8 @@ from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.community import FAVORITES
 from storage.tables.splits import CONCEALED
+from tasks.data.split import Order, Split
 from tasks.runtime.caching import stage
-
-Order = Literal["latest", "random"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,16 +25,6 @@ class ConcealmentConfig:
     """
 
     order: Order = "latest"  # latest: where the source tells every time, else random; random: as in the paper
-
-
-@dataclass(frozen=True)
-class Split:
-    """The favorites to learn from, those concealed, and how they were chosen."""
-
-    training: Ref
-    concealed: Ref
-    thresholds: ProtocolConfig  # as given, or lowered to the community's size
-    order: Order = "random"  # as given, or random for want of times; runs of earlier versions do not tell
 
 
 def split_favorites(

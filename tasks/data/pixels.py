@@ -1,8 +1,6 @@
 """Pictures to packed shards of pixels."""
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,38 +13,13 @@ from storage.images import ImageConfig
 from storage.refs import Ref
 from storage.roots import Root
 from storage.shards import Shards
-from storage.sources.directory import IngestConfig, SourceError
-from storage.tables.community import QUARANTINE
 from storage.tables.pixels import PICTURES
+from tasks.data.pictures import Batch, Packed, Shard
 from tasks.runtime import ledger
 from tasks.runtime.caching import stage, unsearched
 from tasks.runtime.code_version import code_version
 from tasks.runtime.digests import digest
 from tasks.runtime.progress import Progress
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The pictures of one shard; a version changes whenever the bytes of its picture do."""
-
-    ids: list[str]
-    paths: list[str]
-    versions: list[str]
-
-
-@dataclass(frozen=True)
-class Packed:
-    """A shard of pixels, and the files that it was made of."""
-
-    pixels: Ref | None  # None where no picture could be decoded
-    pictures: Ref
-
-
-@dataclass(frozen=True)
-class Shard(Packed):
-    """The same, and the pictures that could not be decoded."""
-
-    rejected: list[dict[str, Any]]
 
 
 def decoding(config: ImageConfig) -> str:
@@ -87,25 +60,6 @@ def decode_all(
     fixed = [unmapped(item) for item in (source, config, root)]
     each, close = ([unsearched(item) for item in items] for items in (batches, near))
     return decode_images.map(each, *fixed, close)
-
-
-@stage
-def quarantine_pictures(quarantine: Ref, shards: list[Shard], config: IngestConfig, root: Root) -> Ref:
-    """QUARANTINE with the pictures that could not be decoded. Raises SourceError where they are too many."""
-    rejected = [item for shard in shards for item in shard.rejected]
-    num_pictures = len(rejected) + sum(shard.pixels.rows for shard in shards if shard.pixels)
-    if len(rejected) > config.max_quarantined_share * num_pictures:
-        reasons = ", ".join(
-            f"{count} {reason}" for reason, count in Counter(i["reason"] for i in rejected).most_common()
-        )
-        raise SourceError(
-            f"{len(rejected)} of {num_pictures} pictures cannot be decoded ({reasons}), more than the share of "
-            f"{config.max_quarantined_share} that is allowed; correct the source, or raise ingest.max_quarantined_share"
-        )
-    rows = [{"table": "images", "row": None, "reason": item["reason"], "value": item["value"]} for item in rejected]
-    pictures = parquet.conform(QUARANTINE, pa.Table.from_pylist(rows, QUARANTINE.schema))
-    together = pa.concat_tables([parquet.read(quarantine, root).cast(pictures.schema), pictures])
-    return parquet.write(QUARANTINE, together, root)
 
 
 @stage

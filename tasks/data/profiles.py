@@ -15,7 +15,7 @@ from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.community import IMAGE_TAGS
 from storage.tables.tastes import INTERESTS, PROFILES
-from tasks.data.tags import Vectors, Vocabulary, labels_of
+from tasks.data.tastes import Profiles, Vectors, labels_of
 from tasks.runtime.caching import stage
 
 
@@ -28,19 +28,6 @@ class VocabularyConfig:
     def __post_init__(self) -> None:
         if self.interests_of not in ("tags", "clusters"):
             raise ValueError(f"vocabulary.interests_of is {self.interests_of!r}; choose tags or clusters")
-
-
-@dataclass(frozen=True)
-class Profiles:
-    """Profiles, interests, and which image carries what an interest names."""
-
-    of: Vocabulary
-    profiles: Ref
-    interests: Ref
-    carried: Ref  # rows of IMAGE_TAGS: raw tags, or "cluster n"
-    num_clusters: int
-    num_from_own_tags: int
-    num_from_favorites: int
 
 
 @dataclass(frozen=True)
@@ -105,17 +92,6 @@ def build_profiles(
         int((is_own & has_profile).sum()),
         int((~is_own & has_profile).sum()),
     )
-
-
-def read_profiles(profiles_table: Ref, num_clusters: int, root: Root) -> tuple[Ids, csr_array]:
-    """The users' ids and their profiles, float32 (U, C)."""
-    rows = parquet.read(profiles_table, root).combine_chunks()
-    clusters, weights = rows["clusters"].combine_chunks(), rows["weights"].combine_chunks()
-    matrix = csr_array(
-        (weights.flatten().to_numpy(), clusters.flatten().to_numpy(), clusters.offsets.to_numpy()),
-        shape=(len(rows), num_clusters),
-    )
-    return rows["user_id"].to_numpy(), matrix
 
 
 def _write_profiles(users: Ids, bags_UC: csr_array, root: Root) -> Ref:

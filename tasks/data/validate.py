@@ -10,7 +10,8 @@ from storage.roots import Root
 from storage.sources import directory
 from storage.sources.directory import IngestConfig
 from storage.tables.community import IMAGES, QUARANTINE
-from tasks.data.pixels import decode_images, plan_shards, quarantine_pictures
+from tasks.data.pixels import decode_images, plan_shards
+from tasks.data.quarantine import quarantine_pictures
 
 
 def validate(source: Root, ingest: IngestConfig, images: ImageConfig) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
 from tasks.evaluation.leaderboard import Standings
-from tasks.evaluation.measure import Scored
-from tasks.evaluation.splits import ComparisonSplit
+from tasks.evaluation.records import ComparisonSplit, Scored
 from tasks.evaluation.tune import Tuned
 from tasks.pages import comparison
 from tasks.runtime.digests import canonical, digest

@@ -3,44 +3,25 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
-from polars.exceptions import PolarsError
-from scipy.sparse import csr_array, hstack
+from scipy.sparse import csr_array
 
 from models.evaluation import metrics, protocols
 from models.systems import Vectors
-from storage import matrices, parquet, snapshots
+from storage import matrices, parquet
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.evaluation import METRICS
-from tasks.data.concealment import Split
+from tasks.data.split import Split
+from tasks.evaluation.full_ranking import FULL_KS, FULL_METRICS
 from tasks.runtime.caching import stage
-from tasks.systems.scoring import (
-    Model,
-    Scorer,
-    Scores,
-    best_images,
-    model_of,
-    read_scorer,
-    ref_of_input,
-    score_mixtures,
-    usable_images,
-)
+from tasks.systems.model import Model
+from tasks.systems.scoring import Scorer, Scores, best_images, read_scorer, score_mixtures, usable_images
 
 log = logging.getLogger("tastegraph")
-
-FULL_KS = (10, 20)
-FULL_METRICS = {
-    "recall": metrics.recall,
-    "ndcg": metrics.ndcg,
-    "hit_rate": metrics.hit_rate,
-    "map": metrics.average_precision,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +49,7 @@ def evaluate(split: Split, favorites: Ref, model: Model, root: Root) -> Ref:
     rows: list[dict[str, Any]] = []
     if len(test_users):
         drawn = protocols.Split(training_UI, concealed_UI, test_users, split.thresholds)
-        published = Tested(model.system, ours, _rows(user_ids[test_users], ours))
+        published = Tested(model.system, ours, ours.rows_of(user_ids[test_users]))
         baselines = _baselines(training_UI, split.thresholds.seed)
         systems = [published] + [
             Tested(name, Scorer(user_ids, ours.images, vectors), test_users)
@@ -81,77 +62,6 @@ def evaluate(split: Split, favorites: Ref, model: Model, root: Root) -> Ref:
         is_warm_I = np.bincount(training_UI.indices, minlength=len(ours.images)) > 0
         rows += _full(systems, training_UI[test_users], concealed_UI[test_users], is_warm_I)
     return parquet.write(METRICS, pl.DataFrame(rows, schema=pl.Schema(METRICS.schema)), root)
-
-
-def score_file(file: Path, root: Root) -> dict[str, Any]:
-    """Full-ranking figures of the current export on held-out favorites, and what had to be left out.
-
-    Every favorite that the run knew is masked, but those that are asked about. Raises ValueError without an export.
-    """
-    pointer = snapshots.current(root)
-    if pointer is None:
-        raise ValueError(f"{root.address}: nothing is published here; run `tastegraph nightly` first")
-    manifest = snapshots.manifest(root, pointer.run_id)
-    heldout = read_pairs(file)
-    known = parquet.read(ref_of_input(manifest, "favorites"), root)
-    scorer = read_scorer(model_of(manifest), root)
-    ids = scorer.images
-    tested = np.intersect1d(heldout["user_id"].unique().to_numpy(), scorer.users)
-    arrow = heldout.to_arrow()
-    heldout_NI = matrices.incidence(arrow["user_id"], arrow["image_id"], tested, ids)
-    # Test images that the community does not have stay in the denominator: columns that no list can reach.
-    unknown = heldout.filter(~pl.col("image_id").is_in(ids.tolist()) & pl.col("user_id").is_in(tested.tolist()))
-    strangers = np.unique(unknown["image_id"].to_numpy())
-    arrow = unknown.to_arrow()
-    beyond_NJ = matrices.incidence(arrow["user_id"], arrow["image_id"], tested, strangers)
-    seen_NI = matrices.incidence(known["user_id"], known["image_id"], tested, ids)
-    seen_NI = csr_array(seen_NI - seen_NI.multiply(heldout_NI))
-    seen_NI.eliminate_zeros()
-    users_N = _rows(tested, scorer)
-    ranked = best_images(scorer, users_N, {"all": np.arange(len(ids))}, max(FULL_KS), seen_NI)["all"].rows
-    hits = metrics.find_hits(ranked, csr_array(hstack([heldout_NI, beyond_NJ])))
-    figures = []
-    for name in ("recall", "ndcg", "hit_rate"):
-        for k in FULL_KS:
-            interval = metrics.bootstrap(FULL_METRICS[name](hits, k))
-            figures.append(
-                {"metric": name, "k": k, "value": interval.value, "low": interval.low, "high": interval.high}
-            )
-    strangers_users = heldout["user_id"].n_unique() - len(tested)
-    unusable = int((heldout_NI.sum(axis=0) * ~usable_images(scorer, users_N, len(ids))).sum())
-    return {
-        "run_id": pointer.run_id,
-        "users": len(tested),
-        "rows": len(heldout),
-        "metrics": figures,
-        "left_out": [
-            f"{strangers_users} users of the file are not in the export and are not counted",
-            f"{len(unknown)} rows name an image the community does not have, and {unusable} one the model has no input "
-            f"for: they count as misses",
-        ],
-    }
-
-
-def read_pairs(file: Path) -> pl.DataFrame:
-    """The distinct user_id, image_id pairs of a Parquet, CSV or JSON-lines file, as strings."""
-    readers = {
-        ".parquet": pl.read_parquet,
-        ".csv": lambda path: pl.read_csv(path, infer_schema=False),
-        ".jsonl": pl.read_ndjson,
-    }
-    if file.suffix not in readers:
-        raise ValueError(f"{file}: held-out favorites are read from .parquet, .csv or .jsonl")
-    try:
-        rows = readers[file.suffix](file)
-    except PolarsError as error:
-        raise ValueError(f"{file}: cannot be read as {file.suffix[1:]}: {error}; write it anew") from error
-    if missing := {"user_id", "image_id"} - set(rows.columns):
-        raise ValueError(f"{file}: no column {', '.join(sorted(missing))} (got {', '.join(rows.columns)})")
-    return rows.select(pl.col("user_id", "image_id").cast(pl.String)).drop_nulls().unique(maintain_order=True)
-
-
-def _rows(user_ids: np.ndarray, scorer: Scorer) -> np.ndarray:
-    return matrices.rows_of(pa.array(user_ids, pa.string()), scorer.users)
 
 
 def _baselines(training_UI: csr_array, seed: int) -> dict[str, Vectors]:

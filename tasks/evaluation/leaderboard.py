@@ -11,8 +11,7 @@ from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.evaluation import COMPARISONS, RESULTS, USER_METRICS
-from tasks.evaluation.measure import Scored
-from tasks.evaluation.splits import EvaluationSplit
+from tasks.evaluation.records import EvaluationSplit, Scored
 from tasks.runtime.caching import stage
 
 FIGURE = ["protocol", "slice", "metric", "k"]

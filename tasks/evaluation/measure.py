@@ -13,31 +13,17 @@ from models.evaluation import metrics, protocols
 from models.systems import SYSTEMS, System
 from storage import matrices, parquet
 from storage.matrices import Ids
-from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.evaluation import RESULTS, USER_METRICS
 from tasks.data.community import CommunityTables, IndexedCommunity, read_community
-from tasks.evaluation.evaluate import FULL_KS, FULL_METRICS
-from tasks.evaluation.splits import EvaluationSplit
+from tasks.evaluation.full_ranking import FULL_KS, FULL_METRICS
+from tasks.evaluation.records import EvaluationSplit, Scored
 from tasks.runtime.caching import stage
 from tasks.systems.fit import fit
 from tasks.systems.scoring import fair_lists, score_mixtures, user_blocks
 
 LISTED = 20  # the longest list
 BOTH = "paper_both"  # of each user, the mean of both versions of the paper's protocol, by which settings are chosen
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A system's figures with one seed; or the signals that it needs and the community lacks."""
-
-    system: str
-    seed: int
-    settings: dict[str, Any]  # those that are not the defaults' by name
-    lacking: list[str]
-    figures: Ref | None  # rows of RESULTS
-    per_user: Ref | None  # USER_METRICS
-    headline: float
 
 
 class Figure(NamedTuple):

@@ -1,7 +1,6 @@
 """The split that all systems of a comparison see, as tables."""
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,34 +17,13 @@ from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.community import FAVORITES
 from storage.tables.splits import CANDIDATES, CONCEALED
-from tasks.evaluation.evaluate import read_pairs
+from tasks.data.pairs import read_pairs
+from tasks.evaluation.records import ComparisonSplit, EvaluationSplit
 from tasks.runtime.caching import stage
 
 log = logging.getLogger("tastegraph")
 
 HEADLINES = {"paper": ("precision", 20), "auc": ("auc", 0)}  # what counts most; in full rankings NDCG
-
-
-@dataclass(frozen=True)
-class EvaluationSplit:
-    """Favorites to learn from, favorites held out from them, and how one is measured by the other."""
-
-    protocol: Protocol
-    training: Ref
-    heldout: Ref
-    candidates: Ref | None  # the images that are ranked; None: all
-    cold_below: int  # an image with fewer training favorites is cold
-    thresholds: ProtocolConfig | None  # of the paper's protocol, as given or lowered
-    metric: str  # what settings are chosen by, and systems compared by first
-    k: int  # the length of the list for it; 0: all images
-
-
-@dataclass(frozen=True)
-class ComparisonSplit:
-    """Settings are chosen on one round, and what is reported is the other, which learns from validation too."""
-
-    tuning: EvaluationSplit
-    final: EvaluationSplit
 
 
 def take_pairs(file: str | None, root: Root) -> Ref | None:

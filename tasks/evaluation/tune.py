@@ -21,7 +21,7 @@ from storage.roots import Root, scratch_folder
 from storage.tables.evaluation import TRIALS
 from tasks.data.community import CommunityTables, read_community
 from tasks.evaluation.measure import headline, measure, read_heldout
-from tasks.evaluation.splits import EvaluationSplit
+from tasks.evaluation.records import EvaluationSplit
 from tasks.runtime.caching import stage
 from tasks.runtime.code_version import code_version
 from tasks.runtime.digests import digest

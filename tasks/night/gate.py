@@ -9,7 +9,7 @@ from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.exports import EXPORTS
-from tasks.systems.scoring import system_of
+from tasks.systems.published import system_of
 
 GATED = (("paper", "precision"), ("paper_matched", "precision"), ("full", "ndcg"))  # at the longest list measured
 

@@ -5,17 +5,17 @@ from typing import Literal
 
 from storage.refs import Ref
 from storage.roots import Root
+from storage.tables.exports import EXPORTS
 from tasks.cdl.inputs import Inputs
-from tasks.cdl.train import Trained
-from tasks.data.concealment import Split
+from tasks.cdl.trained import Trained
 from tasks.data.features import Features
 from tasks.data.ingest import Community
-from tasks.data.pixels import Packed, Shard
-from tasks.data.profiles import Profiles
-from tasks.data.tags import Clusters, Vectors
+from tasks.data.pictures import Packed, Shard
+from tasks.data.split import Split
+from tasks.data.tastes import Clusters, Profiles, Vectors
 from tasks.runtime.runs import Run
-from tasks.systems.recommend import Lists
-from tasks.systems.scoring import Model
+from tasks.systems.lists import Lists
+from tasks.systems.model import Model
 
 How = Literal["full", "warm", "keep"]  # learn from nothing; train on; keep the model
 
@@ -144,5 +144,8 @@ class Night:
 
     @property
     def exports(self) -> dict[str, list[Ref]]:
-        """By table of storage.tables.exports.EXPORTS."""
-        return self.memory.lists.exported
+        """The files of each exported table."""
+        lists, embeddings = self.memory.lists, self.memory.lists.asked.model.embeddings
+        recommendations = [block.exported for block in lists.recommendations]
+        parts = (recommendations, [embeddings.users], embeddings.images, [lists.similar])
+        return {table.name: part for table, part in zip(EXPORTS, parts, strict=True)}

@@ -11,16 +11,17 @@ from storage import parquet, snapshots
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.schema import SCHEMA_VERSION
-from tasks.data import tags
-from tasks.data.concealment import Split
-from tasks.data.pixels import Packed, Shard
+from tasks.data.clusters import drift
+from tasks.data.pictures import Packed, Shard
+from tasks.data.sentences import sentences_of
+from tasks.data.split import Split
 from tasks.data.word2vec import Word2VecConfig
 from tasks.night.gate import GATED
 from tasks.night.records import How, Learned, Night, NightStart, NightState
 from tasks.runtime.digests import canonical
 from tasks.runtime.records import missing
 from tasks.runtime.runs import Run
-from tasks.systems.recommend import Lists
+from tasks.systems.lists import Lists
 
 log = logging.getLogger("tastegraph")
 
@@ -215,5 +216,5 @@ def _fallen(tolerance: float, last: NightState, root: Root) -> Iterator[str]:
 
 
 def _drift(tonight: InputFingerprint, base: NightState, words: Word2VecConfig, root: Root) -> float:
-    sentences = tags.sentences_of(tonight.table, tonight.table["favorites"])
-    return tags.drift(base.published.tastes.vectors, sentences, words.min_count, root)
+    sentences = sentences_of(tonight.table, tonight.table["favorites"])
+    return drift(base.published.tastes.vectors, sentences, words.min_count, root)

@@ -18,11 +18,12 @@ from storage import checkpoints, matrices, parquet
 from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
-from storage.tables.exports import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
+from storage.tables.embeddings import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
 from tasks.data.community import TABLES, read_features, title_words
 from tasks.runtime import ledger
 from tasks.runtime.caching import stage
-from tasks.systems.scoring import Embeddings, Model, read_embeddings, read_scorer, write_embeddings
+from tasks.systems.model import Embeddings, Model, read_embeddings, write_embeddings
+from tasks.systems.scoring import read_scorer
 
 MAX_WORDS = 1024  # of tags, title words, uploaders, contacts and so on each, the commonest
 LEAST_ROWS = 2  # a word of one image or user alone tells nothing of another

@@ -4,14 +4,12 @@ N users asked about, I images, M images of each user's mixture, k places in a li
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import torch
-from pydantic import TypeAdapter
 from scipy.sparse import csr_array
 
 from models.retrieval import ranking
@@ -19,50 +17,11 @@ from models.retrieval.ranking import Candidates, TopK
 from models.systems import SYSTEMS, System, Vectors
 from storage import checkpoints, matrices, parquet
 from storage.matrices import Ids
-from storage.refs import Ref
 from storage.roots import Root
-from storage.tables.exports import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
-from storage.tables.schema import Table
+from tasks.systems.model import Fitted, Model, read_embeddings
 
 BLOCK_SCORES = 1 << 24  # scores in memory at once: 64 MiB, several times over while they are ranked
 ORDERS = 32  # of images with equal scores: with one for everybody, a popular image at its head would lift all users
-
-
-@dataclass(frozen=True)
-class Embeddings:
-    """What is exported: vectors whose inner product is the score; no rows where it is not."""
-
-    users: Ref
-    images: list[Ref]
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A system that can be restored. `version` stands for its code, which no import here tells."""
-
-    system: str
-    version: str
-    settings: dict[str, Any]
-    state: Ref
-
-
-@dataclass(frozen=True)
-class Model:
-    """What is published: everybody's scores of everything. Its rows and columns are the sorted ids of two tables."""
-
-    system: str  # the name that metrics, gate and report call it by
-    label: str  # what the column `model` says: the name, and the first digits of what was learned
-    users: Ref
-    images: Ref
-    embeddings: Embeddings
-    fitted: Fitted | None  # what scores where the embeddings have no rows
-
-    @property
-    def score_meaning(self) -> str:
-        """How a score follows from what is exported, in words."""
-        if self.fitted:
-            return f"score is not an inner product: as fitted, {self.system} has no embeddings, so none are exported"
-        return "inner product of the exported embeddings"
 
 
 class Scores(Protocol):
@@ -84,6 +43,10 @@ class Scorer:
     images: Ids
     vectors: Vectors | None
     restored: System[Any] | None = None
+
+    def rows_of(self, users: Ids) -> np.ndarray:
+        """int64 row numbers of users by id; -1 for an unknown one."""
+        return matrices.rows_of(pa.array(users, pa.string()), self.users)
 
     def score(self, users_N: np.ndarray) -> np.ndarray:
         """As the system said it."""
@@ -120,54 +83,6 @@ def read_scorer(model: Model, root: Root) -> Scorer:
         for refs, ids in (([model.embeddings.users], users), (model.embeddings.images, images))
     )
     return Scorer(users, images, Vectors(users_Ud, images_Id, usable_I))
-
-
-def model_of(manifest: dict[str, Any]) -> Model:
-    """The model that a run published, from its manifest."""
-    users, images = (ref_of_input(manifest, name) for name in ("users", "images"))
-    exported = {
-        name: [
-            Ref(name, file["path"], file["sha256"], file["rows"], file["bytes"])
-            for file in manifest["files"]
-            if file["table"] == name
-        ]
-        for name in (USER_EMBEDDINGS.name, IMAGE_EMBEDDINGS.name)
-    }
-    (user_embeddings,), image_embeddings = exported.values()
-    fitted = TypeAdapter(Fitted | None).validate_python(manifest.get("fitted"))
-    embeddings = Embeddings(user_embeddings, image_embeddings)
-    return Model(system_of(manifest), manifest.get("model", ""), users, images, embeddings, fitted)
-
-
-def system_of(manifest: dict[str, Any]) -> str:
-    """The name of the system that a run published."""
-    return str(manifest.get("system", "cdl"))  # in 0.1.0 there was no other, and manifests did not say
-
-
-def ref_of_input(manifest: dict[str, Any], name: str) -> Ref:
-    """A table of the community as the run ingested it."""
-    return Ref(**{item.name: manifest["inputs"][name][item.name] for item in fields(Ref)})
-
-
-def read_embeddings(refs: list[Ref], root: Root) -> tuple[Ids, np.ndarray]:
-    """Ids, sorted, and embeddings, float32 (len(ids), d); both read-only."""
-    return _read_embeddings(tuple(refs), root)
-
-
-@lru_cache(maxsize=4)  # a stage's: users and images, of tonight and of the last night; the next stage asks for the same
-def _read_embeddings(refs: tuple[Ref, ...], root: Root) -> tuple[Ids, np.ndarray]:
-    rows = pa.concat_tables([parquet.read(ref, root) for ref in refs])
-    name = rows.column_names[0]
-    rows = parquet.in_order(rows, [name])
-    ids, vectors = rows[name].to_numpy(), matrices.vectors_of(rows["embedding"])
-    ids.flags.writeable = vectors.flags.writeable = False
-    return ids, vectors
-
-
-def write_embeddings(table: Table, ids: Ids, vectors: np.ndarray, label: str, root: Root) -> Ref:
-    """USER_EMBEDDINGS or IMAGE_EMBEDDINGS; `label` is what the column `model` says."""
-    columns = {table.key[0]: ids, "embedding": matrices.lists_of(vectors), "model": pa.repeat(label, len(ids))}
-    return parquet.write(table.with_dimensions(vectors.shape[1]), columns, root)
 
 
 def best_images(

@@ -13,8 +13,10 @@ from storage.id_scan import IdScan
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.community import COMMUNITY, QUARANTINE
-from storage.tables.exports import EXPORTS, RECOMMENDATIONS, SIMILAR_IMAGES
+from storage.tables.exports import EXPORTS
+from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.schema import Table
+from storage.tables.similar import SIMILAR_IMAGES
 from storage.tombstones import Gone
 from tasks.pages.night import minute
 from tasks.runtime import runs

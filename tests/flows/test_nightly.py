@@ -10,7 +10,7 @@ from flows import settings
 from flows.nightly import nightly
 from storage import snapshots
 from storage.roots import Root
-from tasks.evaluation.evaluate import score_file
+from tasks.evaluation.score_file import score_file
 from tasks.runtime import ledger
 from tests import world
 

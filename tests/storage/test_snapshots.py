@@ -14,7 +14,7 @@ from storage import parquet, snapshots
 from storage.refs import Ref
 from storage.roots import ConflictError, Root
 from storage.snapshots import Pointer, PublishedError
-from storage.tables.exports import SIMILAR_IMAGES
+from storage.tables.similar import SIMILAR_IMAGES
 
 FACTS = {"generated_at": "2026-01-01T00:00:00+00:00", "metrics": {"recall@10": 0.5}, "settings": {"seed": 0}}
 REPORT = b"<!doctype html><title>report</title>"

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.sparse import csr_array
 
-from models.cdl.negatives import NegativeConfig, Signals, admissible, assign, exclusions_of, is_excluded
+from models.cdl.negatives import NegativeConfig, admissible, assign, exclusions_of, is_excluded
+from models.community import Signals
 
 
 def matrices(num_rows: int, num_columns: int) -> st.SearchStrategy[csr_array]:

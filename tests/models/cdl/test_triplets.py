@@ -10,8 +10,9 @@ from scipy.sparse import csr_array
 from scipy.stats import chisquare
 
 from models.cdl import negatives
-from models.cdl.negatives import NegativeConfig, Signals, assign, exclusions_of
+from models.cdl.negatives import NegativeConfig, assign, exclusions_of
 from models.cdl.triplets import TripletConfig, Triplets, sample
+from models.community import Signals
 
 COLUMNS = ("user", "positive", "negative", "pool", "draw")
 

@@ -8,7 +8,8 @@ from PIL import Image
 
 from storage.images import ImageConfig
 from storage.roots import Root
-from tasks.data.pixels import Batch, decode_images
+from tasks.data.pictures import Batch
+from tasks.data.pixels import decode_images
 
 CONFIG = ImageConfig(size_px=8)
 

@@ -24,7 +24,8 @@ from tasks.data.community import CommunityTables, read_community
 from tasks.data.ingest import ingest
 from tasks.evaluation.leaderboard import against_the_best, gather
 from tasks.evaluation.measure import score_system
-from tasks.evaluation.splits import EvaluationSplit, draw_split, take_pairs
+from tasks.evaluation.records import EvaluationSplit
+from tasks.evaluation.splits import draw_split, take_pairs
 from tasks.evaluation.tune import tune_system
 from tests import world
 

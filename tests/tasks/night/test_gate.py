@@ -6,7 +6,9 @@ import pytest
 from storage import matrices, parquet
 from storage.roots import Root
 from storage.tables.community import FAVORITES, IMAGES
-from storage.tables.exports import IMAGE_EMBEDDINGS, RECOMMENDATIONS, SIMILAR_IMAGES, USER_EMBEDDINGS
+from storage.tables.embeddings import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
+from storage.tables.recommendations import RECOMMENDATIONS
+from storage.tables.similar import SIMILAR_IMAGES
 from tasks.night.gate import GateConfig, gate
 
 FAVORITE_ROWS = {"user_id": ["u1", "u2"], "image_id": ["i1", "i1"], "favorited_at": [None, None]}

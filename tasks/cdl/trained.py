@@ -1,0 +1,35 @@
+"""The trained network: its record, and how to load it."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from models.cdl.network import CDL, CDLConfig, restore
+from storage import checkpoints
+from storage.refs import Ref
+from storage.roots import Root
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The finished model, and how its loss fell."""
+
+    checkpoint: Ref
+    image_shape: list[int]
+    num_clusters: int
+    losses: list[tuple[int, float]]  # (step, mean of the ten steps up to it)
+    device: str
+
+
+def load_cdl(trained: Trained, model: CDLConfig, root: Root, device: torch.device) -> CDL:
+    """The trained network, ready to embed. It is shared: every shard is a task of its own, and asks for it."""
+    return _load(trained.checkpoint, tuple(trained.image_shape), trained.num_clusters, model, root, device)
+
+
+@lru_cache(maxsize=2)  # the one that is measured, and the one that is published
+def _load(
+    checkpoint: Ref, image_shape: tuple[int, ...], num_clusters: int, model: CDLConfig, root: Root, device: torch.device
+) -> CDL:
+    weights = checkpoints.load(root, checkpoint.path)["model"]
+    return restore(weights, model, image_shape, num_clusters).to(device).eval()

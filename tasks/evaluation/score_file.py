@@ -1,0 +1,65 @@
+"""The current export's figures on held-out favorites from a file."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.sparse import csr_array, hstack
+
+from models.evaluation import metrics
+from storage import matrices, parquet, snapshots
+from storage.roots import Root
+from tasks.data.pairs import read_pairs
+from tasks.evaluation.full_ranking import FULL_KS, FULL_METRICS
+from tasks.systems.published import model_of, ref_of_input
+from tasks.systems.scoring import best_images, read_scorer, usable_images
+
+
+def score_file(file: Path, root: Root) -> dict[str, Any]:
+    """Full-ranking figures of the current export on held-out favorites, and what had to be left out.
+
+    Every favorite that the run knew is masked, but those that are asked about. Raises ValueError without an export.
+    """
+    pointer = snapshots.current(root)
+    if pointer is None:
+        raise ValueError(f"{root.address}: nothing is published here; run `tastegraph nightly` first")
+    manifest = snapshots.manifest(root, pointer.run_id)
+    heldout = read_pairs(file)
+    known = parquet.read(ref_of_input(manifest, "favorites"), root)
+    scorer = read_scorer(model_of(manifest), root)
+    ids = scorer.images
+    tested = np.intersect1d(heldout["user_id"].unique().to_numpy(), scorer.users)
+    arrow = heldout.to_arrow()
+    heldout_NI = matrices.incidence(arrow["user_id"], arrow["image_id"], tested, ids)
+    # Test images that the community does not have stay in the denominator: columns that no list can reach.
+    unknown = heldout.filter(~pl.col("image_id").is_in(ids.tolist()) & pl.col("user_id").is_in(tested.tolist()))
+    strangers = np.unique(unknown["image_id"].to_numpy())
+    arrow = unknown.to_arrow()
+    beyond_NJ = matrices.incidence(arrow["user_id"], arrow["image_id"], tested, strangers)
+    seen_NI = matrices.incidence(known["user_id"], known["image_id"], tested, ids)
+    seen_NI = csr_array(seen_NI - seen_NI.multiply(heldout_NI))
+    seen_NI.eliminate_zeros()
+    users_N = scorer.rows_of(tested)
+    ranked = best_images(scorer, users_N, {"all": np.arange(len(ids))}, max(FULL_KS), seen_NI)["all"].rows
+    hits = metrics.find_hits(ranked, csr_array(hstack([heldout_NI, beyond_NJ])))
+    figures = []
+    for name in ("recall", "ndcg", "hit_rate"):
+        for k in FULL_KS:
+            interval = metrics.bootstrap(FULL_METRICS[name](hits, k))
+            figures.append(
+                {"metric": name, "k": k, "value": interval.value, "low": interval.low, "high": interval.high}
+            )
+    strangers_users = heldout["user_id"].n_unique() - len(tested)
+    unusable = int((heldout_NI.sum(axis=0) * ~usable_images(scorer, users_N, len(ids))).sum())
+    return {
+        "run_id": pointer.run_id,
+        "users": len(tested),
+        "rows": len(heldout),
+        "metrics": figures,
+        "left_out": [
+            f"{strangers_users} users of the file are not in the export and are not counted",
+            f"{len(unknown)} rows name an image the community does not have, and {unusable} one the model has no input "
+            f"for: they count as misses",
+        ],
+    }

@@ -1,0 +1,60 @@
+"""Lists from vectors, brought up to date where the previous run's are given; as columns, and read back."""
+
+import numpy as np
+import pyarrow as pa
+from scipy.sparse import csr_array
+
+from models.retrieval import incremental_topk
+from models.retrieval.incremental_topk import Before, Updated
+from models.retrieval.ranking import Candidates, TopK
+from storage import matrices, parquet
+from storage.matrices import Ids
+from storage.refs import Ref
+from storage.roots import Root
+
+
+def listing(owners: Ids, images: Ids, lists: TopK, places: slice) -> tuple[pa.Array, np.ndarray, pa.Array, np.ndarray]:
+    """Owner, rank from 1, image and score of each place that is taken."""
+    rows, scores = lists.rows[:, places], lists.scores[:, places]
+    owner, place = np.nonzero(rows >= 0)
+    # Taken from Arrow's strings: numpy's object arrays would be turned into them one by one.
+    owned, listed = (
+        pa.array(ids, pa.string()).take(pa.array(row)) for ids, row in ((owners, owner), (images, rows[owner, place]))
+    )
+    return owned, (place + (places.start or 0) + 1).astype(np.int32), listed, scores[owner, place]
+
+
+def update(
+    users_Nd: np.ndarray,
+    images_Id: np.ndarray,
+    places: tuple[int, int],
+    before: Before | None,
+    seen_NI: csr_array,
+    candidates: Candidates | None,
+) -> Updated:
+    """Lists brought up to date, or made anew; `places`: how many of a list count, and how many are kept."""
+    k, depth = places
+    if before is None:
+        lists = incremental_topk.best(users_Nd, images_Id, depth, seen_UI=seen_NI, candidates=candidates)
+        return Updated(lists, np.ones(len(users_Nd), bool), np.zeros(len(users_Nd), bool))
+    return incremental_topk.update(users_Nd, images_Id, k, before, seen_UI=seen_NI, candidates=candidates)
+
+
+def differ(now_Nd: np.ndarray, before_Kd: np.ndarray, row_N: np.ndarray) -> np.ndarray:
+    """bool (N,): rows without an earlier vector (-1), or with another one."""
+    if now_Nd.shape[1] != before_Kd.shape[1] or not len(before_Kd):
+        return np.ones(len(now_Nd), bool)
+    return np.asarray((row_N < 0) | (now_Nd != before_Kd[np.maximum(row_N, 0)]).any(axis=1))
+
+
+def read_lists(refs: list[Ref], key: tuple[str, str], owners: Ids, images: Ids, k: int, root: Root) -> TopK:
+    """The lists (N, k) that each owner had, by rank, of the rows that their images have now."""
+    lists = pa.concat_tables([parquet.read(ref, root, [*key, "rank", "score"]) for ref in refs])
+    row = matrices.rows_of(lists[key[0]], owners)
+    here = row >= 0
+    found = matrices.rows_of(lists[key[1]], images)[here]
+    places = row[here], lists["rank"].to_numpy()[here] - 1
+    listed = incremental_topk.empty(len(owners), k)
+    listed.rows[places] = np.where(found < 0, incremental_topk.GONE, found)
+    listed.scores[places] = lists["score"].to_numpy()[here]
+    return listed
