@@ -1,17 +1,18 @@
-"""What each part of `tastegraph` is worth: the system without it beside the whole, on validation, never on a test.
+"""How much each part of `tastegraph` contributes: the system without it, compared on validation, never on a test.
 
     TASTEGRAPH_DATA=... python benchmarks/ablation.py movielens-posters time --root DIR
 
-A line for each part left out: the protocol's leading figure, the difference to the whole with its 95 % interval, the p
-value of a paired test over users, the same figure on cold images among themselves, and the seconds to fit. Parts are
+A line for each part left out: the protocol's leading metric, the difference to the whole with its 95 % interval, the p
+value of a paired test over users, the same metric on cold images among themselves, and the seconds to fit. Parts are
 
-    expert:NAME      an expert; those that the whole gives no weight to are not listed
-    signal:NAME      everything that the set tells of tags, titles, contacts, groups, times, features or owners
-    cold_item_scale          how new images stand beside known ones: equal, in place of a learned factor
-    factor_models=1  one factorisation of a kind, in place of several whose scores are added
-    dimensions=N     the best inner product of so many dimensions, in place of the exact mixture
+    expert:NAME         an expert; those without a weight in the whole are not listed
+    signal:NAME         all tags, titles, contacts, groups, times, features or owners of the set
+    cold_item_scale     no learned scale of cold images' scores: 1
+    cold_user_weights   no weights for cold users: those of users with favorites
+    factor_models=1     one factorisation of a kind, in place of several whose scores are added
+    dimensions=N        the best inner product of so many dimensions, in place of the exact ensemble
 
-`--parts` names some of them. Stages that the night and `compare` have run below the root are not run again.
+`--parts` names some of them. Stages that `nightly` and `compare` have run below the root are not run again.
 """
 
 import argparse
@@ -41,13 +42,13 @@ DIMENSIONS = (256, 512, 1024)
 
 
 class Measured(NamedTuple):
-    """The leading figure of every user held out from, float64 (U,), on all images and on cold ones; nan: none."""
+    """The leading metric of every user, float64 (U,), on all images and on cold ones; nan: nothing held out."""
 
     all_U: np.ndarray
     cold_U: np.ndarray
 
 
-LeaveOut = Callable[[], tuple[float, Measured]]  # gives the seconds to fit, and what is then measured
+LeaveOut = Callable[[], tuple[float, Measured]]  # returns the seconds to fit, and the metrics
 
 
 def main() -> None:
@@ -97,14 +98,14 @@ def _ablate(known: "IndexedCommunity", asked: "HeldOut", parts: list[str], seed:
     width = max(16, *(len(f"expert:{name}") for name in system.names))
     figure = f"{asked.round.metric}@{asked.round.k}" if asked.round.k else asked.round.metric
     users = np.count_nonzero(~np.isnan(whole.all_U))
-    print(f"{users:,} users; experts {', '.join(system.names)}; cold_item_scale {system.mixtures[0].cold_item_scale:g}")
+    print(f"{users:,} users; experts {', '.join(system.names)}; cold_item_scale {system.weights[0].cold_item_scale:g}")
     print(
         f"{'without':{width}} {figure:>8} {'to the whole':>13} {'95 % interval':>18} {'p':>7} {'cold':>7} {'fit s':>6}"
     )
     print(f"{'(the whole)':{width}} {np.nanmean(whole.all_U):8.4f} {_of_cold(whole):>48} {seconds:6.0f}", flush=True)
     known_parts = dict(_parts(system, known, asked, seed))
     if unknown := set(parts) - known_parts.keys():
-        sys.exit(f"no part {', '.join(sorted(unknown))} in this mixture; there are {', '.join(known_parts)}")
+        sys.exit(f"no part {', '.join(sorted(unknown))} in this ensemble; there are {', '.join(known_parts)}")
     for name in parts or known_parts:
         seconds, without = known_parts[name]()
         difference, p_value = metrics.paired_test(without.all_U, whole.all_U)
@@ -117,26 +118,27 @@ def _ablate(known: "IndexedCommunity", asked: "HeldOut", parts: list[str], seed:
 
 
 def _parts(whole: TasteGraph, known: "IndexedCommunity", asked: "HeldOut", seed: int) -> Iterator[tuple[str, LeaveOut]]:
-    """Each part that can be left out, and what does it."""
+    """Each part that can be left out, and the function that leaves it out."""
 
     def refitted(config: TasteGraphConfig = whole.config, signal: str | None = None) -> tuple[float, Measured]:
         community = known.community.without(signal) if signal else known.community
         return _fit(replace(known, community=community), asked, config, seed)[1:]
 
-    def mixed(mixtures: list[EnsembleWeights]) -> tuple[float, Measured]:
-        learned = whole.mixtures
-        whole.mixtures = mixtures
+    def weighted(weights: list[EnsembleWeights]) -> tuple[float, Measured]:
+        learned = whole.weights
+        whole.weights = weights
         measured = _measure(whole, asked)
-        whole.mixtures = learned
+        whole.weights = learned
         return 0.0, measured
 
     for name in whole.names:
         yield f"expert:{name}", partial(refitted, replace(whole.config, leave_out=(name,)))
     for signal in filter(known.community.has, SIGNALS):
         yield f"signal:{signal}", partial(refitted, signal=signal)
-    yield "newness", partial(mixed, [mixture._replace(cold_item_scale=1.0) for mixture in whole.mixtures])
-    if len(whole.mixtures) > 1:
-        yield "newcomers", partial(mixed, whole.mixtures[:1] * 2)
+    unscaled = [weights._replace(cold_item_scale=1.0) for weights in whole.weights]
+    yield "cold_item_scale", partial(weighted, unscaled)
+    if len(whole.weights) > 1:
+        yield "cold_user_weights", partial(weighted, whole.weights[:1] * 2)
     yield "factor_models=1", partial(refitted, replace(whole.config, factor_models=1))
     for size in DIMENSIONS:
         yield f"dimensions={size}", partial(refitted, replace(whole.config, dimensions=size))
@@ -145,7 +147,7 @@ def _parts(whole: TasteGraph, known: "IndexedCommunity", asked: "HeldOut", seed:
 def _fit(
     known: "IndexedCommunity", asked: "HeldOut", config: TasteGraphConfig, seed: int
 ) -> tuple[TasteGraph, float, Measured]:
-    """The fitted system, the seconds that it took, and its figures."""
+    """The fitted system, the seconds that it took, and its metrics."""
     system, start = TasteGraph(config, seed=seed), time.perf_counter()
     system.fit(known.community)
     seconds = time.perf_counter() - start
@@ -165,7 +167,7 @@ def _measure(system: TasteGraph, asked: "HeldOut") -> Measured:
 
 
 def _of_cold(measured: Measured) -> str:
-    """The mean on cold images; nothing where none was held out."""
+    """The mean on cold images; empty where none was held out."""
     return "" if np.isnan(measured.cold_U).all() else f"{np.nanmean(measured.cold_U):.4f}"
 
 
@@ -173,7 +175,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Leave out each part of tastegraph in turn, on validation.")
     parser.add_argument("set", help="a folder of TASTEGRAPH_DATA")
     parser.add_argument("protocol", choices=get_args(Protocol))
-    parser.add_argument("--root", required=True, help="where everything made lies")
+    parser.add_argument("--root", required=True, help="the folder of all outputs")
     parser.add_argument("--test", help="the set's table of held-out favorites for the protocol full: official_test")
     parser.add_argument("--validation", help="the set's table to validate on: official_val")
     parser.add_argument("--parts", nargs="+", default=[], help="by default all")

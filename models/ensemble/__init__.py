@@ -1,1 +1,1 @@
-"""Our own weighted linear ensemble: experts and the weights learned for them."""
+"""The weighted linear ensemble of the system `tastegraph`: its experts, and the weights learned for them."""

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from models.evaluation.metrics import find_hits
+from models.sparse import keep
 
 STEPS = (40, 30, 20, 10, 5)  # min_favorites, where a community is too small for the paper's
 CONCEAL, OTHERS, WINDOWS, ORDER, TIES, USERS, IMAGES = range(7)  # each purpose has its own random numbers
@@ -246,12 +247,6 @@ def _lowered(config: ProtocolConfig, min_favorites: int) -> ProtocolConfig:
         num_others=num_concealed * (config.num_others // config.num_concealed),
         max_k=min(config.max_k, num_concealed),
     )
-
-
-def keep(matrix: csr_array, entries: np.ndarray) -> csr_array:
-    """The matrix with only some of its entries, given as bool in the order of `matrix.indices`."""
-    indptr = np.concatenate([[0], np.cumsum(entries)])[matrix.indptr]
-    return csr_array((matrix.data[entries], matrix.indices[entries], indptr), shape=matrix.shape)
 
 
 def _is_first(rows: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from scipy.sparse import csr_array
 
-from models.evaluation.protocols import keep
+from models.sparse import keep
 
 LEAST_TIMED = 5  # users with fewer favorites are not tested by time, nor leave one out: three are left to learn from
 TRAINING, VALIDATION, TEST = 0, 1, 2

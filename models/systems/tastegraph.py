@@ -1,11 +1,11 @@
-"""TasteGraph's own recommender: many views of a community, mixed by what they are worth on favorites set aside.
+"""TasteGraph's own recommender: a weighted linear ensemble of experts, its weights learned on held-out favorites.
 
-U users, I images, N users asked about, M images at hand, E experts, R an expert's dimensions.
+U users, I images, N users to score, E experts, D vectors.
 
-Each expert scores by one product of a matrix of users and one of images, so their weighted sum does too. The experts
-are fitted first without some favorites of each user (the latest, where times are told) and without some images
-altogether, to learn what each is worth for known and for new images, several times where users are few; once more
-without all favorites of some users, to learn it for users without any; then, those worth something, on everything.
+Each expert scores by the product of a matrix of users and one of images, so their weighted sum does too. The experts
+are fitted first without some favorites of each user (the latest, where there are times) and without all favorites of
+some images, to learn weights for warm and for cold images, several times where users are few; again without all
+favorites of some users, to learn weights for cold users; then, those with a weight above 0, on all favorites.
 """
 
 from collections.abc import Iterator
@@ -25,40 +25,40 @@ from models.ensemble.low_rank import singular_vectors
 from models.ensemble.weights import (
     EnsembleWeights,
     WeightsConfig,
-    describes,
+    build_pools,
+    has_content,
     hold_out_favorites,
     hold_out_users,
     learn_weights,
     num_holdouts,
-    pools_of,
 )
+from models.sparse import has_entries
 from models.systems.base import System, Vectors, pack_sparse, unpack_sparse, vectors_of
 from models.systems.collaborative_dl import CollaborativeDL, CollaborativeDLConfig
 
-# Experts that know something of users without favorites; and those that nobody else asks.
-COLD_USER_ONLY = ("attributes", "popular")
-FOR_COLD_USERS = (*COLD_USER_ONLY, "tags", "contacts", "groups", "owners")
-SCALED_ON = 2048  # images on which an expert's spread for a user is measured
+COLD_USER_ONLY = ("attributes", "popular")  # experts for cold users alone
+FOR_COLD_USERS = (*COLD_USER_ONLY, "tags", "contacts", "groups", "owners")  # experts that need no favorite of the user
+SCALE_SAMPLE = 2048  # images on which the spread of an expert's scores for a user is measured
 
 
 @dataclass(frozen=True, kw_only=True)
 class TasteGraphConfig(WeightsConfig):
-    """Which experts there are; the rest is how their weights are learned."""
+    """Settings of the experts; the first ones say how their weights are learned."""
 
-    leave_out: tuple[str, ...] = ()  # experts that take no part, for ablations; docs/systems.md names them
+    leave_out: tuple[str, ...] = ()  # experts to leave out, for ablations; docs/systems.md names them
     ridge_strength: float = 150.0  # λ of the ridge experts, in units of the mean squared entry
     factor_dimensions: int = 128  # of one factorisation
     factor_strength: float = 10.0  # λ of the factorisations
     factor_models: int = 8  # factorisations whose scores are added
     shrunk_strength: float = 50.0  # λ of the shrunk factorisations, which keep only the strongest dimensions
-    coded_dimensions: int = 100  # of the factors that lie near a code of what an image shows and is called
+    coded_dimensions: int = 100  # of the factors that are pulled to a code of an image's features, tags and title
     tower_dimensions: int = 64  # of the two towers
-    tower_steps: int = 300  # that they are trained
-    dimensions: int = 0  # 0: the exact mixture; else its best approximation by an inner product of so many dimensions
+    tower_steps: int = 300  # of the towers' training
+    dimensions: int = 0  # 0: the exact ensemble; else its best approximation by an inner product of so many dimensions
 
 
 class TasteGraph(System[TasteGraphConfig]):
-    """The mixture of experts."""
+    """A weighted linear ensemble, with one set of weights for users with favorites and one for cold users."""
 
     name = "tastegraph"
     source = "ours; docs/systems.md says what each part is taken from"
@@ -67,52 +67,53 @@ class TasteGraph(System[TasteGraphConfig]):
     Config = TasteGraphConfig
 
     def fit(self, community: Community) -> None:
-        makers = self._makers(self.config.factor_models)
+        unfitted = self._unfitted(self.config.factor_models)
         self.is_cold_I = community.popularity_I == 0
-        weighed = [self._learn_weights(community)]
-        self.is_new_U = np.diff(community.favorites_UI.indptr) == 0
-        if self.is_new_U.all():
-            self.is_new_U[:] = False  # nobody to learn from what is worth something to them
-        if self.is_new_U.any():
-            weighed.append(self._learn_cold_user_weights(community))
-        useful = {name for worth in weighed for name, (warm, cold) in worth.weights.items() if warm > 0 or cold > 0}
-        self.names = [name for name in makers if name in useful]
-        self.experts = list(_fit_all({name: makers[name] for name in self.names}, community, self.seed).values())
-        self.mixtures = [worth.of(self.names) for worth in weighed]
+        learned = [self._learn_weights(community)]
+        self.is_cold_U = ~has_entries(community.favorites_UI)
+        if self.is_cold_U.all():
+            self.is_cold_U[:] = False  # nobody has a favorite to learn weights for cold users on
+        if self.is_cold_U.any():
+            learned.append(self._learn_cold_user_weights(community))
+        used = {name for named in learned for name, (warm, cold) in named.weights.items() if warm > 0 or cold > 0}
+        self.names = [name for name in unfitted if name in used]
+        self.experts = list(_fit_all({name: unfitted[name] for name in self.names}, community, self.seed).values())
+        self.weights = [named.in_order(self.names) for named in learned]
         if self.config.dimensions:
-            self.experts = [_compressed(self, community.num_users, self.config.dimensions)]
+            self.experts = [_compress(self, community.num_users, self.config.dimensions)]
             self.names = ["compressed"]
-            self.mixtures = [EnsembleWeights(np.ones(1), np.ones(1), 1.0)] * len(weighed)
+            self.weights = [EnsembleWeights(np.ones(1), np.ones(1), 1.0)] * len(learned)
 
     def _learn_weights(self, community: Community) -> "_NamedWeights":
-        """What the experts are worth on the favorites of all weighings."""
+        """Weights for users with favorites, learned on all hold-outs together."""
         config, pools, names = self.config, [], []
-        makers = {name: maker for name, maker in self._makers(factor_models=1).items() if name not in COLD_USER_ONLY}
+        unfitted = {name: expert for name, expert in self._unfitted(1).items() if name not in COLD_USER_ONLY}
         for number in range(num_holdouts(community, config)):
             seed = self.seed * config.weighings + number
-            training, heldout_UI, new_I = hold_out_favorites(community, config, seed)
-            fitted = _fit_all(makers, training, self.seed)
-            pools.append(pools_of(list(fitted.values()), training, heldout_UI, new_I, config, seed))
+            training, heldout_UI, is_cold_I = hold_out_favorites(community, config, seed)
+            fitted = _fit_all(unfitted, training, self.seed)
+            pools.append(build_pools(list(fitted.values()), training, heldout_UI, is_cold_I, config, seed))
             names.append(list(fitted))
-        common = [name for name in names[0] if all(name in others for others in names)]
-        chosen = [  # as it is where all are common: scores of many users are large to copy
-            pool if there == common else pool.of([there.index(name) for name in common])
-            for pool, there in zip(pools, names, strict=True)
+        common = [name for name in names[0] if all(name in of_holdout for of_holdout in names)]
+        aligned = [  # not copied where the experts are the common ones: scores of many users are large
+            pool if of_pool == common else pool.for_experts([of_pool.index(name) for name in common])
+            for pool, of_pool in zip(pools, names, strict=True)
         ]
-        return _NamedWeights.told(common, learn_weights(chosen, describes(community), config))
+        return _NamedWeights.named(common, learn_weights(aligned, has_content(community), config))
 
     def _learn_cold_user_weights(self, community: Community) -> "_NamedWeights":
-        """What the experts are worth to users without favorites, on users who lose all of theirs."""
-        makers = {name: maker for name, maker in self._makers(factor_models=1).items() if name in FOR_COLD_USERS}
-        training, heldout_UI, new_I = hold_out_users(community, self.config, self.seed)
-        fitted = _fit_all(makers, training, self.seed)
-        pools = pools_of(list(fitted.values()), training, heldout_UI, new_I, self.config, self.seed)
-        return _NamedWeights.told(list(fitted), learn_weights([pools], describes(community), self.config))
+        """Weights for users without favorites, learned on users all of whose favorites are held out."""
+        unfitted = {name: expert for name, expert in self._unfitted(1).items() if name in FOR_COLD_USERS}
+        training, heldout_UI, is_cold_I = hold_out_users(community, self.config, self.seed)
+        fitted = _fit_all(unfitted, training, self.seed)
+        pools = build_pools(list(fitted.values()), training, heldout_UI, is_cold_I, self.config, self.seed)
+        return _NamedWeights.named(list(fitted), learn_weights([pools], has_content(community), self.config))
 
-    def _makers(self, factor_models: int) -> dict[str, Any]:
+    def _unfitted(self, factor_models: int) -> dict[str, Any]:
+        """The experts that are not left out, by name, with their settings; each has a method `fit`."""
         config = self.config
         factors = Factors(dimensions=config.factor_dimensions, strength=config.factor_strength, models=factor_models)
-        shrunk = replace(factors, strength=config.shrunk_strength, models=1)  # whatever the seed, much the same
+        shrunk = replace(factors, strength=config.shrunk_strength, models=1)  # hardly depends on the seed
         ridge = Ridge(strength=config.ridge_strength)
         experts = {
             "neighbors": Neighbors(),
@@ -137,42 +138,42 @@ class TasteGraph(System[TasteGraphConfig]):
             "attributes": Attributes(),
             "popular": Popular(),
         }
-        return {name: maker for name, maker in experts.items() if name not in config.leave_out}
+        return {name: expert for name, expert in experts.items() if name not in config.leave_out}
 
     def score(self, users_N: np.ndarray) -> np.ndarray:
         scores_NI = np.zeros((len(users_N), len(self.is_cold_I)), np.float32)
-        for rows, parts in self._parts(self.is_new_U[users_N]):
-            for expert, weights_I in parts:
+        for rows, weighted in self._weighted_experts(self.is_cold_U[users_N]):
+            for expert, weights_I in weighted:
                 scores_NI[rows] += expert.scores(users_N[rows]) * weights_I
         return scores_NI
 
     def times(self, vectors_ID: np.ndarray) -> np.ndarray:
-        """All users' scores, as a matrix, times vectors of images: float32 (U, D)."""
-        product_UD = np.zeros((len(self.is_new_U), vectors_ID.shape[1]), np.float32)
-        for rows, parts in self._parts(self.is_new_U):
-            for expert, weights_I in parts:
-                product_UD[rows] += expert.asked_about(rows).times(weights_I[:, None] * vectors_ID)
+        """float32 (U, D): the matrix of all scores times vectors of images."""
+        product_UD = np.zeros((len(self.is_cold_U), vectors_ID.shape[1]), np.float32)
+        for rows, weighted in self._weighted_experts(self.is_cold_U):
+            for expert, weights_I in weighted:
+                product_UD[rows] += expert.for_users(rows).times(weights_I[:, None] * vectors_ID)
         return product_UD
 
     def times_transposed(self, vectors_UD: np.ndarray) -> np.ndarray:
-        """The transposed scores times vectors of users: float32 (I, D)."""
+        """float32 (I, D): the transposed matrix of all scores times vectors of users."""
         product_ID = np.zeros((len(self.is_cold_I), vectors_UD.shape[1]), np.float32)
-        for rows, parts in self._parts(self.is_new_U):
-            for expert, weights_I in parts:
-                product_ID += weights_I[:, None] * expert.asked_about(rows).times_transposed(vectors_UD[rows])
+        for rows, weighted in self._weighted_experts(self.is_cold_U):
+            for expert, weights_I in weighted:
+                product_ID += weights_I[:, None] * expert.for_users(rows).times_transposed(vectors_UD[rows])
         return product_ID
 
-    def _parts(self, is_new_N: np.ndarray) -> Iterator[tuple[Any, list[tuple[Expert, np.ndarray]]]]:
-        """Rows of users with one mixture, and its experts, each with what its scores are multiplied with, (I,)."""
-        for mixture, is_theirs_N in zip(self.mixtures, (~is_new_N, is_new_N), strict=False):
-            if not is_theirs_N.any():
+    def _weighted_experts(self, is_cold_N: np.ndarray) -> Iterator[tuple[Any, list[tuple[Expert, np.ndarray]]]]:
+        """Rows of the users that share weights, and each expert with its weight on every image, float32 (I,)."""
+        for weights, is_member_N in zip(self.weights, (~is_cold_N, is_cold_N), strict=False):
+            if not is_member_N.any():
                 continue
-            parts = []
-            for expert, warm, cold in zip(self.experts, mixture.warm_E, mixture.cold_E, strict=True):
-                weights_I = np.where(self.is_cold_I, cold * mixture.cold_item_scale, warm).astype(np.float32)
+            weighted = []
+            for expert, warm, cold in zip(self.experts, weights.warm_E, weights.cold_E, strict=True):
+                weights_I = np.where(self.is_cold_I, cold * weights.cold_item_scale, warm).astype(np.float32)
                 if weights_I.any():
-                    parts.append((expert, weights_I))
-            yield slice(None) if is_theirs_N.all() else np.flatnonzero(is_theirs_N), parts
+                    weighted.append((expert, weights_I))
+            yield slice(None) if is_member_N.all() else np.flatnonzero(is_member_N), weighted
 
     @property
     def vectors(self) -> Vectors | None:
@@ -184,11 +185,11 @@ class TasteGraph(System[TasteGraphConfig]):
     def state(self) -> dict[str, np.ndarray]:
         state = {
             "names": np.frombuffer("\n".join(self.names).encode(), np.uint8),
-            "warm": np.stack([mixture.warm_E for mixture in self.mixtures]),
-            "cold": np.stack([mixture.cold_E for mixture in self.mixtures]),
-            "newness": np.array([mixture.cold_item_scale for mixture in self.mixtures]),
+            "warm": np.stack([weights.warm_E for weights in self.weights]),
+            "cold": np.stack([weights.cold_E for weights in self.weights]),
+            "newness": np.array([weights.cold_item_scale for weights in self.weights]),
             "is_cold": self.is_cold_I,
-            "is_new": self.is_new_U,
+            "is_new": self.is_cold_U,
         }
         for name, expert in zip(self.names, self.experts, strict=True):
             for number, part in enumerate(expert.products):
@@ -199,38 +200,39 @@ class TasteGraph(System[TasteGraphConfig]):
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         self.names = state["names"].tobytes().decode().split("\n") if state["names"].size else []
-        weights = (state["warm"], state["cold"], state["newness"].tolist())
-        self.mixtures = [EnsembleWeights(*mixture) for mixture in zip(*weights, strict=True)]
-        self.is_cold_I, self.is_new_U = state["is_cold"], state["is_new"]
-        self.experts = [_restored(name, state) for name in self.names]
+        parts = (state["warm"], state["cold"], state["newness"].tolist())
+        self.weights = [EnsembleWeights(*of_users) for of_users in zip(*parts, strict=True)]
+        self.is_cold_I, self.is_cold_U = state["is_cold"], state["is_new"]
+        self.experts = [_restore_expert(name, state) for name in self.names]
 
 
 @dataclass(frozen=True)
 class _NamedWeights:
-    """The mixture for users with favorites or for those without, by the names of the experts it was learned of."""
+    """Ensemble weights by the name of the expert."""
 
     weights: dict[str, tuple[float, float]]  # on images with favorites, on images without
     cold_item_scale: float
 
     @classmethod
-    def told(cls, names: list[str], mixture: EnsembleWeights) -> "_NamedWeights":
-        pairs = zip(mixture.warm_E.tolist(), mixture.cold_E.tolist(), strict=True)
-        return cls(dict(zip(names, pairs, strict=True)), mixture.cold_item_scale)
+    def named(cls, names: list[str], weights: EnsembleWeights) -> "_NamedWeights":
+        """The weights of experts with these names."""
+        pairs = zip(weights.warm_E.tolist(), weights.cold_E.tolist(), strict=True)
+        return cls(dict(zip(names, pairs, strict=True)), weights.cold_item_scale)
 
-    def of(self, names: list[str]) -> EnsembleWeights:
-        """Of these experts; others have no weight."""
+    def in_order(self, names: list[str]) -> EnsembleWeights:
+        """The weights of these experts; 0 for one that has none."""
         weights_E2 = np.array([self.weights.get(name, (0.0, 0.0)) for name in names]).reshape(-1, 2)
         return EnsembleWeights(weights_E2[:, 0], weights_E2[:, 1], self.cold_item_scale)
 
 
 @dataclass(frozen=True)
 class CodedFactors:
-    """Collaborative deep learning as an expert: an image's factors lie near a code of its looks, tags and title."""
+    """Collaborative deep learning as an expert: an image's factors lie near a code of its features, tags and title."""
 
     dimensions: int
 
     def fit(self, community: Community, seed: int) -> Expert | None:
-        """None where nothing is there to be coded."""
+        """The expert; None where images have neither tags nor titles nor features."""
         if not any(community.has(signal) for signal in ("tags", "titles", "features")):
             return None
         system = CollaborativeDL(CollaborativeDLConfig(K=self.dimensions), seed)
@@ -238,32 +240,32 @@ class CodedFactors:
         return Expert(system.vectors.users_Ud, np.ascontiguousarray(system.vectors.images_Id.T))
 
 
-def _fit_all(makers: dict[str, Any], community: Community, seed: int) -> dict[str, Expert]:
+def _fit_all(unfitted: dict[str, Any], community: Community, seed: int) -> dict[str, Expert]:
     """The experts that the community's signals allow, each user's scores scaled to a common spread."""
-    fitted = {}
-    for name, maker in makers.items():
+    experts = {}
+    for name, maker in unfitted.items():
         expert = maker.fit(community, seed)
         if expert is not None:
-            fitted[name] = _scaled(expert, community, seed)
-    return fitted
+            experts[name] = _scaled(expert, community, seed)
+    return experts
 
 
 def _scaled(expert: Expert, community: Community, seed: int) -> Expert:
     """The expert with each user's scores divided by their root mean square over a sample of images."""
     rng = np.random.default_rng(seed)
-    sampled = expert.of(rng.permutation(community.num_images)[:SCALED_ON])
+    sampled = expert.for_images(rng.permutation(community.num_images)[:SCALE_SAMPLE])
     scales_U = np.zeros(community.num_users)
     for first in range(0, community.num_users, 2048):
         users = np.arange(first, min(first + 2048, community.num_users))
         scales_U[users] = np.sqrt(np.square(sampled.scores(users), dtype=np.float64).mean(axis=1))
     typical = np.median(scales_U[scales_U > 0]) if (scales_U > 0).any() else 1.0
-    # A user of whom the sample shows next to nothing keeps a common scale: a tiny one would blow up a single score.
+    # Users whose scores in the sample are almost all 0 get a common scale: a tiny one would blow up a single score.
     factors_U = (1 / np.maximum(scales_U, typical / 10)).astype(np.float32)
     return expert.scaled(factors_U)
 
 
-def _compressed(system: TasteGraph, num_users: int, dimensions: int) -> Expert:
-    """The best inner product of so many dimensions for the mixture: its singular vectors, by randomised iteration."""
+def _compress(system: TasteGraph, num_users: int, dimensions: int) -> Expert:
+    """The best approximation of the ensemble by one inner product: its singular vectors, by randomised iteration."""
     shape = (num_users, len(system.is_cold_I))
     found = singular_vectors(system.times, system.times_transposed, shape, dimensions, system.seed)
     return Expert(
@@ -272,12 +274,12 @@ def _compressed(system: TasteGraph, num_users: int, dimensions: int) -> Expert:
     )
 
 
-def _restored(name: str, state: dict[str, np.ndarray], number: int = 0) -> Expert:
-    """The expert from its products of this number and above."""
+def _restore_expert(name: str, state: dict[str, np.ndarray], number: int = 0) -> Expert:
+    """The expert from its products with this number and above."""
     users, images = f"{name}.{number}.users", f"{name}.{number}.images"
     has_more = any(key.startswith(f"{name}.{number + 1}.") for key in state)
-    beside = _restored(name, state, number + 1) if has_more else None
-    return Expert(_unpack(users, state), _unpack(images, state), beside)
+    addend = _restore_expert(name, state, number + 1) if has_more else None
+    return Expert(_unpack(users, state), _unpack(images, state), addend)
 
 
 def _pack(name: str, matrix: Matrix) -> dict[str, np.ndarray]:

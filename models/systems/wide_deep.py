@@ -15,9 +15,9 @@ from torch.nn import functional
 from models.community import Community
 from models.content.profiles import tag_counts
 from models.devices import choose_device
-from models.ensemble.experts.base import commonest
+from models.sparse import commonest_columns, unit_rows
 from models.systems.base import System, pack_sparse, unpack_sparse
-from models.systems.content import content_of, unit_rows
+from models.systems.content import content_of
 from models.uniform_negatives import UniformNegatives
 
 HIDDEN_FLOATS = 2**22  # of the first hidden layer of a block of pairs: 16 MiB, what a CPU's cache still helps with
@@ -114,7 +114,7 @@ class Network(nn.Module):
         num_users, num_images = community.favorites_UI.shape
         counts_UT, _ = tag_counts(community.user_tags_UT, community.favorites_UI, community.image_tags_IT)
         used = csr_array(vstack([counts_UT.sqrt(), community.image_tags_IT > 0]))
-        tags = unit_rows(csr_array(used[:, commonest(used, config.max_tags)]))
+        tags = unit_rows(csr_array(used[:, commonest_columns(used, config.max_tags)]))
         self.tags_UV, self.tags_IV = tags[:num_users], tags[num_users:]
         self.features_If = content_of(community, 0).features_If
         self.is_warm_I = community.popularity_I > 0

@@ -11,9 +11,9 @@ import torch
 from scipy.sparse import csr_array, diags_array, hstack
 from sklearn.preprocessing import normalize
 
-from models.ensemble.experts.base import commonest
 from models.retrieval import incremental_topk
 from models.retrieval.fold_in import Maps, fold_images, fold_users, learn_maps
+from models.sparse import commonest_columns
 from storage import checkpoints, matrices, parquet
 from storage.matrices import Ids
 from storage.refs import Ref
@@ -149,7 +149,7 @@ def _columns(told: Told, ids: Ids) -> dict[str, Any]:
         words = matrices.ids_of(pairs["word"])
         told_NW = matrices.incidence(pairs["id"], pairs["word"], ids, words)
         counts_W = np.bincount(told_NW.indices, minlength=len(words))
-        chosen = commonest(told_NW, MAX_WORDS, LEAST_ROWS)
+        chosen = commonest_columns(told_NW, MAX_WORDS, LEAST_ROWS)
         weights_C = counts_W[chosen] ** -RARITY
         energy = float((np.square(weights_C) * counts_W[chosen]).sum()) / max(1, len(ids))
         weights = torch.from_numpy(weights_C / np.sqrt(max(energy, 1e-12)))

@@ -1,1 +1,1 @@
-"""Views of taste that `models.systems.tastegraph` mixes: each is a product of a matrix of users and one of images."""
+"""The members of the ensemble: each scores by the product of a matrix of users and one of images."""

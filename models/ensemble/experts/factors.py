@@ -1,4 +1,4 @@
-"""The expert that factorises: weighted alternating least squares over favorites and the social graph.
+"""The expert by matrix factorisation: weighted alternating least squares over favorites, contacts and tags.
 
 U users, I images, R rows, C columns, d factors, n entries of a block of rows.
 """
@@ -14,32 +14,33 @@ from torch.nn import functional
 
 from models.community import Community
 from models.devices import choose_device
-from models.ensemble.experts.base import Expert, commonest
+from models.ensemble.experts.base import Expert
+from models.sparse import commonest_columns
 
-# Entries solved for at once: their factors, 4 MiB at 128, stay in the cache (3 to 4 times as quick as 64 MiB).
+# Entries of a block of rows: their factors, 4 MiB at 128, stay in the cache (3 to 4 times as fast as 64 MiB).
 BLOCK_ENTRIES = 1 << 13
-STEPS = 3  # of conjugate gradients from where the last round ended, as few as implicit takes
+STEPS = 3  # of conjugate gradients in each round, which start from the last round's result; implicit takes as few
 
 
 @dataclass(frozen=True, kw_only=True)
 class Factors:
     """iALS (Hu, Koren and Volinsky, ICDM 2008) on one matrix of favorites, contacts and tags.
 
-    Columns are images and, beside them, users as somebody to follow; rows are users and, below them, tags. So a user's
-    factors explain favorites and contacts alike, and an image's who favors it and what it is called. A user is taken
-    to follow themselves: that column is a residual of their own.
+    Rows are users, then tags; columns are images, then users as contacts. So a user's factors explain both favorites
+    and contacts, an image's factors both its favorites and its tags. Every user counts as a contact of their own: that
+    column is a residual of the user.
     """
 
     dimensions: int = 128
     confidence: float = 10.0  # α: how much more an entry counts than its absence
     strength: float = 50.0  # λ
-    contacts: float = 0.0  # weight of a contact beside a favorite's 1; 0 leaves them out
-    tags: float = 0.0  # weight of a tag beside a favorite's 1; 0 leaves them out
+    contacts: float = 0.0  # weight of a contact, where a favorite has 1; 0 leaves contacts out
+    tags: float = 0.0  # weight of a tag, where a favorite has 1; 0 leaves tags out
     models: int = 1  # factorisations from as many seeds, whose scores are added: their errors cancel
-    rounds: int = 12  # of alternation
+    rounds: int = 12  # in each the rows are solved, then the columns
 
     def fit(self, community: Community, seed: int) -> Expert | None:
-        """None where the community lacks the contacts or tags that would make it another expert."""
+        """The expert; None where it is to use contacts or tags and the community has none."""
         if (self.contacts and not community.contacts_UU.nnz) or (self.tags and not community.image_tags_IT.nnz):
             return None
         num_users, num_images = community.favorites_UI.shape
@@ -48,10 +49,12 @@ class Factors:
             following_UU = community.contacts_UU + eye_array(num_users, dtype=np.float32, format="csr")
             matrix_RC = csr_array(hstack([matrix_RC, self.contacts * following_UU], format="csr"))
         if self.tags:
-            said_IT = community.image_tags_IT[:, commonest(community.image_tags_IT, num_images, least=2)]
-            said_TC = csr_array(said_IT.T.astype(bool).astype(np.float32) * np.float32(self.tags))
-            said_TC = csr_array((said_TC.data, said_TC.indices, said_TC.indptr), (said_TC.shape[0], matrix_RC.shape[1]))
-            matrix_RC = csr_array(vstack([matrix_RC, said_TC], format="csr"))
+            shared = commonest_columns(community.image_tags_IT, num_images, min_entries=2)
+            tags_IT = community.image_tags_IT[:, shared]
+            tags_TI = csr_array(tags_IT.T.astype(bool).astype(np.float32) * np.float32(self.tags))
+            shape = (tags_TI.shape[0], matrix_RC.shape[1])
+            tags_TC = csr_array((tags_TI.data, tags_TI.indices, tags_TI.indptr), shape)
+            matrix_RC = csr_array(vstack([matrix_RC, tags_TC], format="csr"))
         users, images = [], []
         for number in range(self.models):
             rows_Rd, columns_Cd = factorise(matrix_RC, self, seed=seed * self.models + number)
@@ -62,10 +65,10 @@ class Factors:
 
 
 def factorise(matrix_RC: csr_array, config: Factors, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column factors, float32 (R, d) and (C, d): argmin of the weighted squared error of 1 at each entry.
+    """Row and column factors, float32 (R, d) and (C, d), that minimise the weighted squared error.
 
-    An entry of weight w counts α w, an absent one 1 towards 0 (implicit's convention, in which α w is the whole
-    confidence of an entry and λ is not multiplied by the number of entries).
+    The target of a stored entry of weight w is 1 with confidence α w, that of any other entry 0 with confidence 1
+    (implicit's convention: α w is an entry's whole confidence, and λ is not multiplied by the number of entries).
     """
     device = choose_device("auto")
     generator = torch.Generator().manual_seed(seed)
@@ -81,7 +84,7 @@ def factorise(matrix_RC: csr_array, config: Factors, *, seed: int) -> tuple[np.n
 
 @dataclass(frozen=True)
 class _Entries:
-    """The entries of each row, on the device."""
+    """A matrix's entries by row, on the device."""
 
     starts: np.ndarray  # int64 (R + 1,)
     indices: Tensor  # int64: columns
@@ -95,7 +98,7 @@ class _Entries:
 
     def blocks(self) -> list[tuple[int, int]]:
         """Consecutive rows with about BLOCK_ENTRIES entries."""
-        part = np.cumsum(np.diff(self.starts) + 1) // BLOCK_ENTRIES  # a row without entries costs something as well
+        part = np.cumsum(np.diff(self.starts) + 1) // BLOCK_ENTRIES  # + 1: a row without entries takes time too
         bounds = [*np.flatnonzero(np.diff(part, prepend=-1)).tolist(), len(part)]
         return list(pairwise(bounds))
 

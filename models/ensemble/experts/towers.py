@@ -1,4 +1,4 @@
-"""The expert that is trained on ranking: two towers that end in one inner product, by sampled softmax.
+"""The expert trained to rank: two towers that meet in an inner product, by sampled softmax.
 
 U users, I images, V = U + I nodes of the graph, S signals, d dimensions, n favorites, B of them in a step, M negatives.
 """
@@ -15,38 +15,39 @@ from torch.nn import functional
 
 from models.community import Community
 from models.devices import choose_device
-from models.ensemble.experts.base import Expert, commonest
+from models.ensemble.experts.base import Expert
 from models.propagation import Fixed, Graph
+from models.sparse import commonest_columns, row_of_entry
 
-LEAST_BATCH, BATCHES = 512, 8  # a small community's favorites make so many steps a pass, if they suffice
+MIN_BATCH, BATCHES = 512, 8  # a small community's favorites are split into so many batches, each of at least MIN_BATCH
 
 
 @dataclass(frozen=True, kw_only=True)
 class Towers:
-    """A node is its id and its signals, averaged over ever wider neighbourhoods of the favorites (LightGCN).
+    """Embeddings of ids and of signals, summed and propagated over the graph of favorites (LightGCN).
 
-    A user's signals are tags, contacts and groups, an image's tags, title words, uploader and visual features. An image
-    without favorites has no id: its signals alone place it, and it is no negative. Training compares directions, and
-    ranking takes the inner product, where the length of an image's vector says how popular it is (Wu et al., On the
-    effectiveness of sampled softmax loss for item recommendation, TOIS 2024).
+    A user's signals are tags, contacts and groups, an image's tags, title words, owner and visual features. An image
+    without favorites has no id embedding: only its signals place it, and it is never a negative. Training compares
+    cosines, and ranking takes inner products, where the length of an image's vector reflects its popularity (Wu et al.,
+    On the effectiveness of sampled softmax loss for item recommendation, TOIS 2024).
     """
 
     dimensions: int = 64
-    layers: int = 2  # how far the neighbourhoods reach
+    layers: int = 2  # of propagation
     steps: int = 300  # of the optimizer
     batch_pairs: int = 16_384  # favorites in a step, fewer in a small community
     negatives: int = 512  # of a step, shared by its favorites
-    popular_share: float = 0.5  # of the negatives that come from favorites, hence hard ones; let in from none to all
-    correction: float = 0.0  # of the scores, by so many times ln q, q being how often an image is drawn as a negative
+    popular_share: float = 0.5  # of the negatives that are sampled from favorites, hence hard; rises from 0 to this
+    correction: float = 0.0  # so many times ln q is taken from the scores; q: an image's chance to be a negative
     temperature: float = 0.1  # of the softmax
     learns_temperature: bool = False  # learned, it falls to .025 on gowalla-scale and NDCG@20 from .089 to .064
-    learning_rate: float = 0.05  # of Adam, falling to a twentieth along a cosine
-    signals: float = 1.0  # length of a node's signals beside its id; 0: ids alone
-    guard: bool = True  # what a user's contacts favor is no negative, as a user's own favorites are none
+    learning_rate: float = 0.05  # of Adam, decays to a twentieth along a cosine
+    signals: float = 1.0  # l2 norm of each kind of signal of a node; 0: ids alone
+    guard: bool = True  # favorites of a user's contacts are no negatives, as the user's own are none
     max_words: int = 4096  # of each kind of signal, the commonest
 
     def fit(self, community: Community, seed: int) -> Expert | None:
-        """None where nobody has a favorite."""
+        """The expert; None where nobody has a favorite."""
         if not community.favorites_UI.nnz:
             return None
         *_, last = train(community, self, seed)
@@ -62,7 +63,7 @@ def train(community: Community, config: Towers, seed: int) -> Iterator["TwoTower
     towers = TwoTowers(community, config, random)
     pairs = _Pairs(community, config, random)
     optimizer = torch.optim.Adam(towers.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
-    falling = torch.optim.lr_scheduler.LambdaLR(
+    schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: 0.05 + 0.95 * (1 + np.cos(np.pi * step / config.steps)) / 2
     )
     for step in range(config.steps):
@@ -80,7 +81,7 @@ def train(community: Community, config: Towers, seed: int) -> Iterator["TwoTower
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        falling.step()
+        schedule.step()
         yield towers
 
 
@@ -92,11 +93,11 @@ def softmax_loss(
     correction_M: Tensor,
     forbidden: tuple[Tensor, Tensor],
 ) -> Tensor:
-    """The mean of -ln softmax of the positive among itself and the negatives, of cosines times `scale`.
+    """The mean of -ln softmax of the positive against the negatives, by cosines times `scale`.
 
     Args:
-        correction_M: taken from the scores of the negatives (logQ correction: Bengio and Senecal, 2008).
-        forbidden: rows and columns of (B, M) that are no negatives.
+        correction_M: subtracted from the scores of the negatives (logQ correction: Bengio and Senecal, 2008).
+        forbidden: rows and columns of the entries of (B, M) that are no negatives.
     """
     users_Bd, positives_Bd, negatives_Md = (
         functional.normalize(vectors, dim=1) for vectors in (users_Bd, positives_Bd, negatives_Md)
@@ -108,7 +109,7 @@ def softmax_loss(
 
 
 class TwoTowers(nn.Module):
-    """Ids and weights of signals, and the graph that their sum is spread over."""
+    """Embeddings of ids and of signals, and the graph over which their sum is propagated."""
 
     def __init__(self, community: Community, config: Towers, random: torch.Generator):
         super().__init__()
@@ -132,7 +133,7 @@ class TwoTowers(nn.Module):
         return self.log_scale.exp()
 
     def vectors(self) -> tuple[Tensor, Tensor]:
-        """float32 (U, d) and (I, d)."""
+        """The final embeddings of users and of images: float32 (U, d) and (I, d)."""
         ego_Vd = self.ids_Vd * self.has_id_V[:, None]
         if self.signals is not None:
             ego_Vd = ego_Vd + self.signals @ self.weights_Sd
@@ -141,19 +142,19 @@ class TwoTowers(nn.Module):
 
 
 def _signals(community: Community, config: Towers) -> csr_array:
-    """float32 (V, S): what is told of each node beside its favorites; each kind of it has rows of one length."""
-    looks_If = csr_array(community.centred_features_If)
+    """float32 (V, S): the side information of each node; users' signals are the first columns, images' the last."""
+    features_If = csr_array(community.centred_features_If)
     of_users = (community.user_tags_UT, community.contacts_UU, community.memberships_UG)
-    of_images = (community.image_tags_IT, community.words_IW, community.owned_IU, looks_If)
-    bags = [_of_one_length(kinds, config) for kinds in (of_users, of_images)]
+    of_images = (community.image_tags_IT, community.words_IW, community.owned_IU, features_If)
+    bags = [_normalised_bags(kinds, config) for kinds in (of_users, of_images)]
     return csr_array(block_diag(bags, format="csr"), dtype=np.float32)
 
 
-def _of_one_length(kinds: tuple[csr_array, ...], config: Towers) -> csr_array:
-    """The commonest columns of each kind side by side, with damped counts and rows of length `signals`."""
+def _normalised_bags(kinds: tuple[csr_array, ...], config: Towers) -> csr_array:
+    """The commonest columns of each kind, with log counts and rows of l2 norm `signals` in each kind."""
     bags = [csr_array((kinds[0].shape[0], 0), dtype=np.float32)]
     for kind in kinds:
-        chosen = csr_array(kind[:, commonest(kind, config.max_words, least=2)])
+        chosen = csr_array(kind[:, commonest_columns(kind, config.max_words, min_entries=2)])
         chosen.data = np.sign(chosen.data) * np.log1p(np.abs(chosen.data))
         if chosen.shape[1]:
             bags.append(config.signals * normalize(chosen))
@@ -161,17 +162,16 @@ def _of_one_length(kinds: tuple[csr_array, ...], config: Towers) -> csr_array:
 
 
 class _Pairs:
-    """Draws of favorites, and of images that are none of the user's."""
+    """Samples pairs of a user and a favorite, and negatives that all pairs of a step share."""
 
     def __init__(self, community: Community, config: Towers, random: torch.Generator):
         favorites_UI = community.favorites_UI
         self.random, self.num_negatives = random, config.negatives
-        self.size = min(config.batch_pairs, max(LEAST_BATCH, favorites_UI.nnz // BATCHES))
-        counts_U = np.diff(favorites_UI.indptr)
+        self.size = min(config.batch_pairs, max(MIN_BATCH, favorites_UI.nnz // BATCHES))
         self.users_n, self.images_n, self.warm_W = (
             torch.from_numpy(rows.astype(np.int64)).to(random.device)
             for rows in (
-                np.repeat(np.arange(len(counts_U)), counts_U),
+                row_of_entry(favorites_UI),
                 favorites_UI.indices,
                 np.flatnonzero(community.popularity_I),
             )
@@ -187,18 +187,18 @@ class _Pairs:
         return self.users_n[chosen_B], self.images_n[chosen_B]
 
     def draw_negatives(self, popular_share: float) -> tuple[Tensor, Tensor]:
-        """int64 (M,): so large a share from favorites, the others evenly. float32 (M,): ln q, but for a constant."""
+        """int64 (M,): a share sampled from favorites, the rest uniformly; float32 (M,): ln q up to a constant."""
         num_popular = round(popular_share * self.num_negatives)
         popular = self.images_n[self._integers(len(self.images_n), num_popular)]
-        even = self.warm_W[self._integers(len(self.warm_W), self.num_negatives - num_popular)]
-        negatives_M = torch.cat([popular, even])
+        uniform = self.warm_W[self._integers(len(self.warm_W), self.num_negatives - num_popular)]
+        negatives_M = torch.cat([popular, uniform])
         share_M = self.share_I[negatives_M]
         return negatives_M, (popular_share * share_M * len(self.warm_W) + (1 - popular_share)).log()
 
     def forbidden(self, users_B: Tensor, negatives_M: Tensor) -> tuple[Tensor, Tensor]:
-        """Where in (B, M) a negative is liked by the user, or may be."""
-        picked_UM = self.liked_UI[:, negatives_M.cpu().numpy()].tocsr()
-        row, column = picked_UM[users_B.cpu().numpy()].nonzero()
+        """Rows and columns of (B, M) where the negative is a favorite of the user or, under `guard`, of a contact."""
+        liked_UM = self.liked_UI[:, negatives_M.cpu().numpy()].tocsr()
+        row, column = liked_UM[users_B.cpu().numpy()].nonzero()
         return torch.from_numpy(row.astype(np.int64)), torch.from_numpy(column.astype(np.int64))
 
     def _integers(self, below: int, size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The views of taste that tastegraph mixes."""
+"""The experts of the ensemble."""
 
 from dataclasses import replace
 
@@ -48,7 +48,7 @@ def test_ridge_for_many_users_is_the_exact_one_where_all_singular_vectors_lead(
     approximate = ridge.fit(two_tastes(), 0)
     assert exact is not None
     assert approximate is not None
-    assert approximate.beside is not None
+    assert approximate.addend is not None
     np.testing.assert_allclose(approximate.scores(everybody), exact.scores(everybody), rtol=1e-3, atol=1e-4)
 
 
@@ -70,13 +70,16 @@ def test_ridge_with_few_singular_vectors_is_nearer_to_the_exact_one_than_a_linea
     assert likeness[0] > 0.95
 
 
-def test_a_product_beside_another_is_added_wherever_an_expert_is_used() -> None:
+def test_an_addend_is_part_of_everything_that_an_expert_computes() -> None:
     rng = np.random.default_rng(0)
     users, images = (rng.normal(size=shape).astype(np.float32) for shape in ((5, 3), (3, 7)))
     both = Expert(csr_array(users), csr_array(images), Expert(users, 2 * images))
     scores = 3 * users @ images
     np.testing.assert_allclose(both.scores(np.arange(5)), scores, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(both.of(np.array([1, 4])).scores(np.array([2])), scores[[2]][:, [1, 4]], rtol=1e-4)
+    np.testing.assert_allclose(
+        both.for_images(np.array([1, 4])).scores(np.array([2])), scores[[2]][:, [1, 4]], rtol=1e-4
+    )
+    np.testing.assert_allclose(both.for_users(np.array([3, 2])).scores(np.array([1])), scores[[2]], rtol=1e-4)
     np.testing.assert_allclose(both.scaled(np.arange(5.0)).scores(np.array([2])), 2 * scores[[2]], rtol=1e-4)
     np.testing.assert_allclose(both.times(np.eye(7, dtype=np.float32)), scores, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(both.times_transposed(np.eye(5, dtype=np.float32)), scores.T, rtol=1e-4, atol=1e-5)
@@ -100,7 +103,7 @@ def test_blocks_of_rows_change_nothing(favorites_UI: csr_array, monkeypatch: pyt
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-def test_a_sequence_foretells_what_followed_for_others() -> None:
+def test_a_sequence_predicts_what_followed_in_other_users_histories() -> None:
     # everybody favors images 0 to 4 in order, the last user only 0 to 2 so far: 3 is next
     likes_UI = np.ones((6, 8))
     likes_UI[:, 5:] = 0
@@ -114,10 +117,10 @@ def test_a_sequence_foretells_what_followed_for_others() -> None:
     assert int(np.argmax(np.where(likes_UI[5] > 0, -np.inf, scores_I))) == 3
 
 
-def test_content_ranks_a_new_image_of_the_users_taste_above_one_of_the_other() -> None:
+def test_content_ranks_a_cold_image_of_the_users_taste_above_one_of_the_other_taste() -> None:
     community = two_tastes()
     kept = community.favorites_UI.toarray()
-    kept[:, [7, 40]] = 0  # red 7 and blue 40 become new
+    kept[:, [7, 40]] = 0  # red 7 and blue 40 become cold
     expert = Content(strength=1.0).fit(replace(community, favorites_UI=csr_array(kept)), 0)
     assert expert is not None
     scores = expert.scores(np.array([3, NUM_USERS - 1]))
@@ -126,7 +129,7 @@ def test_content_ranks_a_new_image_of_the_users_taste_above_one_of_the_other() -
 
 
 @pytest.mark.parametrize("expert", [Tags(), Contacts(), Groups(), Owners()], ids=lambda expert: type(expert).__name__)
-def test_every_signal_tells_the_two_tastes_apart(expert: Tags | Contacts | Groups | Owners) -> None:
+def test_an_expert_of_each_signal_separates_the_two_tastes(expert: Tags | Contacts | Groups | Owners) -> None:
     fitted = expert.fit(two_tastes(), 0)
     assert fitted is not None
     scores = fitted.scores(np.arange(NUM_USERS))
@@ -138,12 +141,12 @@ def test_attributes_are_a_ridge_regression_over_users_with_favorites() -> None:
     community = two_tastes()
     kept = community.favorites_UI.toarray()
     kept[[5, 20]] = 0
-    told = Community(csr_array(kept), memberships_UG=community.memberships_UG)
-    scores_UI = Attributes(strength=1e-6).fit(told, 0).scores(np.arange(NUM_USERS))
+    with_groups = Community(csr_array(kept), memberships_UG=community.memberships_UG)
+    scores_UI = Attributes(strength=1e-6).fit(with_groups, 0).scores(np.arange(NUM_USERS))
     groups_UG = community.memberships_UG.toarray()
     for user in (5, 20):
-        like_them_U = (groups_UG == groups_UG[user]).all(axis=1) & kept.any(axis=1)
-        np.testing.assert_allclose(scores_UI[user], kept[like_them_U].mean(axis=0), atol=1e-2)
+        is_alike_U = (groups_UG == groups_UG[user]).all(axis=1) & kept.any(axis=1)
+        np.testing.assert_allclose(scores_UI[user], kept[is_alike_U].mean(axis=0), atol=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -162,5 +165,5 @@ def test_attributes_are_a_ridge_regression_over_users_with_favorites() -> None:
     ],
     ids=repr,
 )
-def test_an_expert_whose_signal_is_not_told_takes_no_part(expert: Tags, favorites_UI: csr_array) -> None:
+def test_there_is_no_expert_for_a_signal_that_the_community_lacks(expert: Tags, favorites_UI: csr_array) -> None:
     assert expert.fit(Community(favorites_UI), 0) is None

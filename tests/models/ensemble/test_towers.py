@@ -40,7 +40,7 @@ def test_the_loss_is_the_cross_entropy_of_the_positive_among_the_negatives_that_
 
 
 @pytest.mark.parametrize("guard", [True, False])
-def test_what_the_user_favors_is_no_negative_nor_what_contacts_favor_under_the_guard(guard: bool) -> None:
+def test_favorites_of_the_user_are_no_negatives_nor_under_the_guard_those_of_contacts(guard: bool) -> None:
     favorites = np.zeros((3, 6), np.float32)
     favorites[0, 0], favorites[1, 1], favorites[2, 2] = 1, 1, 1
     contacts = csr_array(np.array([[0, 1, 0], [0, 0, 0], [0, 0, 0]], np.float32))
@@ -50,7 +50,7 @@ def test_what_the_user_favors_is_no_negative_nor_what_contacts_favor_under_the_g
     assert set(zip(rows.tolist(), columns.tolist(), strict=True)) == expected
 
 
-def test_negatives_have_a_favorite_and_come_as_often_as_they_are_said_to() -> None:
+def test_negatives_are_warm_images_and_sampled_as_often_as_their_log_q_says() -> None:
     favorites = np.zeros((40, 5), np.float32)
     favorites[:30, 0], favorites[30:, 1] = 1, 1
     pairs = _Pairs(Community(csr_array(favorites)), replace(SMALL, negatives=20_000), generator())
@@ -62,10 +62,10 @@ def test_negatives_have_a_favorite_and_come_as_often_as_they_are_said_to() -> No
     assert by_image[0] / by_image[1] == pytest.approx(share / (1 - share), rel=0.1)
 
 
-def test_a_new_image_has_no_id_and_its_signals_place_it_with_its_like() -> None:
+def test_a_cold_image_has_no_id_and_is_ranked_by_its_signals() -> None:
     community = two_tastes()
     kept = community.favorites_UI.toarray()
-    kept[:, [7, 40]] = 0  # red 7 and blue 40 become new
+    kept[:, [7, 40]] = 0  # red 7 and blue 40 become cold
     community = replace(community, favorites_UI=csr_array(kept))
     towers = TwoTowers(community, SMALL, generator())
     assert towers.has_id_V[NUM_USERS + 7] == 0
@@ -93,5 +93,5 @@ def test_favorites_alone_are_enough() -> None:
     assert scores[is_own].mean() > scores[~is_own].mean() + scores.std()
 
 
-def test_nobody_with_a_favorite_means_no_towers() -> None:
+def test_without_any_favorite_there_are_no_towers() -> None:
     assert SMALL.fit(Community(csr_array((3, 4), dtype=np.float32)), 0) is None

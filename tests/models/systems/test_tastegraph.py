@@ -1,4 +1,4 @@
-"""TasteGraph's own mixture."""
+"""The weighted linear ensemble."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from models.systems import tastegraph
 from models.systems.tastegraph import TasteGraph, TasteGraphConfig
 from tests.models.systems.contract import NUM_USERS, SystemContract, two_tastes
 
-NEWCOMERS = np.array([5, 20])  # red and blue
+COLD_USERS = np.array([5, 20])  # red and blue
 SMALL = {"factor_dimensions": 8, "factor_models": 2, "tower_dimensions": 8, "tower_steps": 40}
 
 
@@ -42,61 +42,61 @@ def test_an_expert_left_out_gets_no_weight(community: Community) -> None:
     assert names[0] not in fitted(community, leave_out=(names[0],)).names
 
 
-def test_as_many_dimensions_as_the_mixture_has_lose_nothing(community: Community) -> None:
+def test_compression_to_as_many_dimensions_as_the_ensemble_has_loses_nothing(community: Community) -> None:
     exact, compressed = fitted(community), fitted(community, dimensions=NUM_USERS)
     everybody = np.arange(NUM_USERS)
     np.testing.assert_allclose(compressed.score(everybody), exact.score(everybody), rtol=1e-3, atol=1e-3)
 
 
-def test_a_new_image_of_the_users_taste_stands_above_new_ones_of_the_other(community: Community) -> None:
+def test_a_cold_image_of_the_users_taste_ranks_above_cold_ones_of_the_other_taste(community: Community) -> None:
     kept = community.favorites_UI.toarray()
     kept[:, [7, 40]] = 0  # red 7 and blue 40
-    new = replace(community, favorites_UI=csr_array(kept), favorited_at_UI=None)
-    scores = fitted(new).score(np.array([0, NUM_USERS - 1]))
+    with_cold_images = replace(community, favorites_UI=csr_array(kept), favorited_at_UI=None)
+    scores = fitted(with_cold_images).score(np.array([0, NUM_USERS - 1]))
     assert scores[0, 7] > scores[0, 40]
     assert scores[1, 40] > scores[1, 7]
 
 
 @pytest.fixture(scope="module")
-def joined(community: Community) -> Community:
-    """With a red user and a blue one who have no favorite yet."""
+def with_cold_users(community: Community) -> Community:
+    """The community where a red user and a blue one have no favorite yet."""
     kept = community.favorites_UI.toarray()
-    kept[NEWCOMERS] = 0
+    kept[COLD_USERS] = 0
     return replace(community, favorites_UI=csr_array(kept), favorited_at_UI=None)
 
 
 @pytest.mark.parametrize("dimensions", [0, 16])
-def test_users_without_favorites_get_images_of_those_like_them(joined: Community, dimensions: int) -> None:
-    red, blue = fitted(joined, dimensions=dimensions).score(NEWCOMERS)
-    half = joined.num_images // 2
+def test_cold_users_get_images_that_similar_users_favor(with_cold_users: Community, dimensions: int) -> None:
+    red, blue = fitted(with_cold_users, dimensions=dimensions).score(COLD_USERS)
+    half = with_cold_users.num_images // 2
     assert red[:half].mean() > red[half:].mean()
     assert blue[half:].mean() > blue[:half].mean()
 
 
-def test_what_is_favored_most_comes_first_for_users_of_whom_nothing_is_known(joined: Community) -> None:
-    alone = Community(joined.favorites_UI)
-    newcomers_NI = fitted(alone).score(NEWCOMERS)
-    assert (np.argmax(newcomers_NI, axis=1) == np.argmax(alone.popularity_I)).all()
+def test_cold_users_without_any_side_information_get_the_most_popular_image_first(with_cold_users: Community) -> None:
+    alone = Community(with_cold_users.favorites_UI)
+    scores_NI = fitted(alone).score(COLD_USERS)
+    assert (np.argmax(scores_NI, axis=1) == np.argmax(alone.popularity_I)).all()
 
 
-def test_a_restored_mixture_knows_who_is_new(joined: Community) -> None:
-    system = fitted(joined)
+def test_a_restored_ensemble_keeps_the_weights_for_cold_users(with_cold_users: Community) -> None:
+    system = fitted(with_cold_users)
     restored = TasteGraph(system.config)
     restored.restore(system.state())
     everybody = np.arange(NUM_USERS)
     np.testing.assert_array_equal(restored.score(everybody), system.score(everybody))
-    assert len(restored.mixtures) == 2
+    assert len(restored.weights) == 2
 
 
-def test_products_with_the_scores_are_those_of_the_scores(joined: Community) -> None:
-    system, rng = fitted(joined), np.random.default_rng(0)
+def test_products_with_the_scores_are_those_of_the_scores(with_cold_users: Community) -> None:
+    system, rng = fitted(with_cold_users), np.random.default_rng(0)
     scores_UI = system.score(np.arange(NUM_USERS))
     for product, side in ((system.times, scores_UI), (system.times_transposed, scores_UI.T)):
         vectors = rng.standard_normal((side.shape[1], 3)).astype(np.float32)
         np.testing.assert_allclose(product(vectors), side @ vectors, rtol=1e-3, atol=1e-3)
 
 
-def test_nothing_is_coded_where_nothing_is_told_of_the_images(community: Community) -> None:
+def test_there_is_no_expert_of_codes_where_images_have_no_content(community: Community) -> None:
     coded = tastegraph.CodedFactors(dimensions=4)
     expert = coded.fit(community, seed=0)
     assert expert is not None
@@ -109,7 +109,7 @@ def test_a_community_of_favorites_alone_is_enough(community: Community) -> None:
     assert set(system.names) <= {"neighbors", "niche_neighbors", "ridge", "factors", "shrunk_factors", "towers"}
 
 
-def test_weights_learned_on_mixtures_tell_the_tastes_apart(community: Community) -> None:
+def test_weights_learned_on_mixtures_separate_the_tastes(community: Community) -> None:
     system = fitted(community, weighed_on="mixtures")
     training_UI = community.favorites_UI
     scores_UI = system.score(np.arange(NUM_USERS))

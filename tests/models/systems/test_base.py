@@ -1,0 +1,38 @@
+"""The base of every system."""
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from models.systems import SYSTEMS
+from models.systems.base import InnerProduct, pack_sparse, unpack_sparse, vectors_of
+from models.systems.floor import FloorConfig
+from tests.models.systems.contract import two_tastes
+
+
+def test_a_packed_matrix_is_the_same_after_unpacking() -> None:
+    matrix = csr_array(np.array([[0, 2, 0], [0, 0, 0]], np.float32))
+    state = pack_sparse("tags", matrix) | pack_sparse("empty", csr_array((2, 5)))
+    assert (unpack_sparse("tags", state) != matrix).nnz == 0
+    assert unpack_sparse("empty", state).shape == (2, 5)
+
+
+def test_images_that_are_not_usable_have_vectors_of_zeros() -> None:
+    users, images, usable = vectors_of(np.ones((2, 3)), np.ones((2, 3)), np.array([True, False]))
+    assert users.dtype == images.dtype == np.float32
+    assert images.tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert vectors_of(users, images).usable_I.tolist() == [True, True]
+    assert usable.tolist() == [True, False]
+
+
+def test_two_systems_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="two systems are called 'random'"):
+
+        class Other(InnerProduct[FloorConfig]):
+            name = "random"
+
+
+def test_a_system_says_which_signals_it_needs_and_the_community_lacks() -> None:
+    system = SYSTEMS["vbpr"]()
+    assert system.lacking(two_tastes()) == []
+    assert system.lacking(two_tastes().without("features")) == ["features"]
