@@ -1,5 +1,6 @@
 """Write and read the tables as Parquet: immutable files, sorted by key, equal rows giving equal bytes."""
 
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,6 +15,7 @@ from storage.roots import Root
 from storage.tables.schema import SCHEMA_VERSION, Table
 
 ROW_GROUP_ROWS = 131_072
+NAME_KEY, VERSION_KEY = b"tastegraph.table", b"tastegraph.schema_version"  # in a file's metadata
 
 Columns: TypeAlias = pa.Table | pl.DataFrame | Mapping[str, Any]
 
@@ -78,9 +80,25 @@ def write(table: Table, columns: Columns, root: Root) -> Ref:
         return store(file, f"tables/{table.name}", table.name, len(rows), root)
 
 
-def write_file(rows: pa.Table, file: Path, name: str) -> None:
+def rewrite(ref: Ref, rows: pl.DataFrame, root: Root) -> Ref:
+    """Write other rows in the place of a table's, and return where they lie.
+
+    Columns, types, schema version and the order of rows are those of the file that `ref` names, which may be of an
+    older or a newer version than this code; equal rows give the same ref.
+    """
+    metadata = pq.read_metadata(ref.local(root)).metadata
+    # The types as they were written: Parquet itself has no seconds, so a reader finds milliseconds.
+    schema = pa.ipc.read_schema(pa.BufferReader(b64decode(metadata[b"ARROW:schema"]))).remove_metadata()
+    with root.workspace() as folder:
+        file = folder / f"{ref.name}.parquet"
+        written = rows.to_arrow().select(schema.names).cast(schema).combine_chunks()
+        write_file(written, file, ref.name, metadata[VERSION_KEY].decode())
+        return store(file, f"tables/{ref.name}", ref.name, rows.height, root)
+
+
+def write_file(rows: pa.Table, file: Path, name: str, version: str = SCHEMA_VERSION) -> None:
     """Write rows to a local Parquet file, its table's name and schema version in the metadata."""
-    metadata = {b"tastegraph.table": name.encode(), b"tastegraph.schema_version": SCHEMA_VERSION.encode()}
+    metadata = {NAME_KEY: name.encode(), VERSION_KEY: version.encode()}
     columns = [_column(field) for field in rows.schema]
     pq.write_table(
         rows.replace_schema_metadata(metadata),

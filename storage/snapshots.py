@@ -71,7 +71,8 @@ def publish(
     Args:
         tables: each table's files, in the order in which they are read.
         report: the page for `report/index.html`.
-        manifest: what else the manifest tells; needs `generated_at` (ISO 8601, UTC) and `metrics`.
+        manifest: what else the manifest tells; needs `generated_at` (ISO 8601, UTC) and `metrics`. With tables of
+            another version of the schema it says so in `schema_version`.
     Raises:
         PublishedError: the run id is taken by a run with other tables.
         ConflictError: somebody else published this run, or made another one current, since the call began.
@@ -95,7 +96,7 @@ def publish(
     made: dict[str, Any] = {
         **manifest,
         "run_id": run_id,
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": manifest.get("schema_version", SCHEMA_VERSION),
         "rows": {name: sum(ref.rows for ref in refs) for name, refs in sorted(tables.items())},
         "files": [*files, {"table": None, "path": page, "rows": 0, "bytes": len(report), "sha256": digest}],
     }

@@ -12,10 +12,7 @@ from storage import parquet, snapshots, tombstones
 from storage.id_scan import IdScan
 from storage.refs import Ref
 from storage.roots import Root
-from storage.tables.community import COMMUNITY, QUARANTINE
-from storage.tables.exports import EXPORTS
 from storage.tables.recommendations import RECOMMENDATIONS
-from storage.tables.schema import Table
 from storage.tables.similar import SIMILAR_IMAGES
 from storage.tombstones import Gone
 from tasks.pages.night import minute
@@ -23,7 +20,6 @@ from tasks.runtime import runs
 from tasks.runtime.digests import digest
 
 RANKED_BY = {RECOMMENDATIONS.name: "user_id", SIMILAR_IMAGES.name: "image_id"}
-INPUTS = {table.name: table for table in COMMUNITY}
 
 
 def republish(manifest: dict[str, Any], traces: IdScan, root: Root) -> str:
@@ -39,7 +35,7 @@ def republish(manifest: dict[str, Any], traces: IdScan, root: Root) -> str:
     for file in manifest["files"]:
         if file["table"]:
             ref = Ref(file["table"], file["path"], file["sha256"], file["rows"], file["bytes"])
-            exports[file["table"]].append(_without(ref, _exported(file["table"]), traces.gone, root))
+            exports[file["table"]].append(_without(ref, traces.gone, root))
     told["inputs"] = {name: _input_without(ref, traces.gone, root) for name, ref in manifest["inputs"].items()}
     told["quarantine"] = _quarantine_without(_ref(manifest["quarantine"]), traces, root)
     now = datetime.now(UTC)
@@ -77,20 +73,12 @@ def _withdrawn_page() -> str:
     )
 
 
-def _exported(name: str) -> Table:
-    return next(table for table in EXPORTS if table.name == name)
-
-
-def _without(ref: Ref, table: Table, gone: Gone, root: Root) -> Ref:
-    """The table without the rows that name them; ranks close up. The very same where none does."""
-    rows = parquet.read(ref, root)
-    left = tombstones.strike(pl.DataFrame(rows), gone)
+def _without(ref: Ref, gone: Gone, root: Root) -> Ref:
+    """The table without the rows that name them; ranks close up. The same file where no row does."""
+    left = tombstones.strike(pl.DataFrame(parquet.read(ref, root)), gone)
     if group := RANKED_BY.get(ref.name):
         left = left.sort(group, "rank").with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over(group))
-    for field in rows.schema:
-        if field.name in ("embedding", "feature"):
-            table = table.with_dimensions(field.type.list_size)
-    return parquet.write(table, left, root)
+    return parquet.rewrite(ref, left, root)
 
 
 def _input_without(told: dict[str, Any], gone: Gone, root: Root) -> dict[str, Any]:
@@ -98,7 +86,7 @@ def _input_without(told: dict[str, Any], gone: Gone, root: Root) -> dict[str, An
     ref = _ref(told)
     if not root.exists(ref.path):
         return told
-    return _told(_without(ref, INPUTS[ref.name], gone, root))
+    return _told(_without(ref, gone, root))
 
 
 def _quarantine_without(ref: Ref, traces: IdScan, root: Root) -> dict[str, Any]:
@@ -107,7 +95,7 @@ def _quarantine_without(ref: Ref, traces: IdScan, root: Root) -> dict[str, Any]:
         return _told(ref)
     rows = pl.DataFrame(parquet.read(ref, root))
     shown = [value if value is None or not traces.in_text(value) else None for value in rows["value"]]
-    return _told(parquet.write(QUARANTINE, rows.with_columns(pl.Series("value", shown, pl.String)), root))
+    return _told(parquet.rewrite(ref, rows.with_columns(pl.Series("value", shown, pl.String)), root))
 
 
 def _ref(told: dict[str, Any]) -> Ref:
