@@ -227,4 +227,4 @@ def embed(tower: nn.Module, inputs: np.ndarray, batch: int = 256) -> np.ndarray:
         return tower(torch.from_numpy(block).to(device)).float().cpu().numpy()  # type: ignore[no-any-return]
 
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        return fixed_blocks.mapped(embedded, inputs, batch)
+        return fixed_blocks.map_rows(embedded, inputs, batch)

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from models.devices import choose_device
 from models.gather import Gather
-from models.retrieval.fixed_blocks import mapped
+from models.retrieval.fixed_blocks import map_rows
 
 THUMBNAIL, CELLS, ORIENTATIONS = 8, 8, 9  # 8 x 8 colours; 8 x 8 cells of 8 x 8 pixels, nine orientations in each
 COUNTED = 256  # pictures at a time, while means and deviations are counted
@@ -326,7 +326,7 @@ def embed(network: nn.Module, pixels_BSS3: np.ndarray, batch_images: int) -> np.
         with torch.inference_mode():
             return functional.normalize(network(torch.from_numpy(block_BSS3).to(device)), dim=1).cpu().numpy()
 
-    return mapped(embedded, pixels_BSS3, batch_images).astype(np.float32)
+    return map_rows(embedded, pixels_BSS3, batch_images).astype(np.float32)
 
 
 def thumbnail(pixels_BSS3: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Exact top-K by inner product, blocks of users against blocks of images, in bounded memory on CPU or GPU.
 
-U users, I images, T tags, d dimensions, k places in a list; b users and n images in the block at hand.
+U users, I images, T tags, d dimensions, k places in a list, N users to score, C images to score for each of them; b
+users and n images of a block, t tags that its users are interested in.
 """
 
 from collections.abc import Iterator
@@ -11,14 +12,14 @@ import numpy as np
 import torch
 from scipy.sparse import csc_array, csr_array
 
-# Users and images in one block: 128 MiB of scores on a CPU, 512 on a GPU. Few users against many images leave the least
-# to look at (see `_merge`); too few, and the threads of a CPU spend their time waiting for each other.
+# Users and images in one block: 128 MiB of scores on a CPU, 512 on a GPU. With few users and many images the fewest
+# scores are compared (see `_merge`); with too few users the threads of a CPU spend their time waiting for each other.
 BLOCKS = {"cpu": (512, 65_536), "cuda": (2048, 65_536)}
 LOW_BITS = (1 << 32) - 1  # of a key: they hold the image row
 
 
 class Candidates(NamedTuple):
-    """Which images a user may be shown: those with at least one tag of the user's interests, all without interests.
+    """The candidate filter: images with at least one of the user's interests as a tag; all for users without interests.
 
     An entry counts whatever its value.
     """
@@ -28,14 +29,14 @@ class Candidates(NamedTuple):
 
 
 class TopK(NamedTuple):
-    """Best images first; row -1 and score -inf where a user has fewer than k images left."""
+    """Lists of images, best first; row -1 and score -inf where a user has fewer than k images left."""
 
     rows: np.ndarray  # int32 (U, k), image rows
     scores: np.ndarray  # float32 (U, k)
 
 
 class Block(NamedTuple):
-    """The lists of consecutive users, the first of whom has row `first_user`."""
+    """The lists of consecutive users, beginning with row `first_user`."""
 
     first_user: int
     rows: np.ndarray  # int32 (b, k)
@@ -52,7 +53,7 @@ def top_k(
     device: str | torch.device | None = None,
     block_shape: tuple[int, int] | None = None,
 ) -> TopK:
-    """Every user's k best images, all at once; see `top_k_blocks`."""
+    """Every user's k best images, of all users at once; see `top_k_blocks`."""
     blocks = top_k_blocks(
         users_Ud, images_Id, k, seen_UI=seen_UI, candidates=candidates, device=device, block_shape=block_shape
     )
@@ -72,7 +73,7 @@ def top_k_blocks(
     """Every user's k best images by float32 inner product, block of users by block of users, in user order.
 
     Exact: no image outside a list has a higher score than one in it, and of equal scores the lower image row comes
-    first. Equal inputs give equal bytes. Other block sizes may turn the last bit of a float32 product, nothing else.
+    first. Equal inputs give equal bytes. Other block sizes may change the last bit of a float32 product, nothing else.
 
     Args:
         users_Ud: float32 (U, d).
@@ -83,7 +84,7 @@ def top_k_blocks(
         device: where to compute; a GPU if there is one, else the CPU.
         block_shape: how many users and images at once; memory is about 6 bytes for each pair of them.
     Raises:
-        ValueError: shapes that do not go together, or vectors that are not finite.
+        ValueError: shapes do not match, or vectors are not finite.
     """
     _check(users_Ud, images_Id, k, seen_UI, candidates)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -95,25 +96,25 @@ def top_k_blocks(
     tagged_TI = candidates.image_tags.T.tocsr() if candidates else None
 
     for first_user in range(0, num_users, block_users):
-        at_hand = slice(first_user, first_user + block_users)
-        users_bd = users[at_hand].to(place)
-        seen_bI = seen_UI[at_hand].tocsc() if seen_UI is not None else None
-        interests = _Interests(candidates.interests[at_hand], tagged_TI, place) if candidates else None
+        block = slice(first_user, first_user + block_users)
+        users_bd = users[block].to(place)
+        seen_bI = seen_UI[block].tocsc() if seen_UI is not None else None
+        interests = _Interests(candidates.interests[block], tagged_TI, place) if candidates else None
         best = _keys(torch.full((len(users_bd), k), -torch.inf, device=place), LOW_BITS)
         for first_image in range(0, num_images, block_images):
             scores_nb = _product(images[first_image : first_image + block_images], users_bd, buffer, max(chunk, 8))
             if seen_bI is not None:
                 _hide_seen(scores_nb, seen_bI, first_image)
             if interests is not None:
-                interests.hide_others(scores_nb, first_image)
+                interests.hide_non_candidates(scores_nb, first_image)
             best = _merge(best, scores_nb, first_image, chunk)
         scores, rows = _decode(best)
         rows = rows.masked_fill(scores == -torch.inf, -1)
         yield Block(first_user, rows.to(torch.int32).cpu().numpy(), scores.cpu().numpy())
 
 
-def top_of(scores_UI: np.ndarray, k: int, seen_UI: csr_array) -> TopK:
-    """Every user's k best images by given scores, in the order that `top_k_blocks` promises; -inf is never listed."""
+def top_k_of_scores(scores_UI: np.ndarray, k: int, seen_UI: csr_array) -> TopK:
+    """Every user's k best images by these scores, in the order of `top_k_blocks`; -inf is never listed."""
     num_images = scores_UI.shape[1]
     chunk = _chunk_size(num_images, k)
     padded = -(-num_images // chunk) * chunk
@@ -138,16 +139,16 @@ def score_pairs(users_Nd: np.ndarray, images_Id: np.ndarray, rows_NC: np.ndarray
 class _Interests:
     """The candidate filter for a block of users.
 
-    Each tag that one of them is interested in has a bitmap over the images at hand, eight images in a byte; a user's
+    Each tag that one of them is interested in has a bitmap over the images of a block, eight images in a byte; a user's
     candidates are the bitwise or of a few bitmaps, at an eighth of the memory traffic of a mask of bytes.
     """
 
     def __init__(self, interests_bT: csr_array, tagged_TI: csr_array, device: torch.device) -> None:
         counts = np.diff(interests_bT.indptr)
-        order = np.argsort(-counts, kind="stable")  # most interests first, so that round r concerns a leading part
+        order = np.argsort(-counts, kind="stable")  # most interests first: round r concerns the first users alone
         tags, tag_rows = np.unique(interests_bT.indices, return_inverse=True)
         self.tagged_tI: csc_array = tagged_TI[tags].tocsc()
-        self.tagged_tI.sum_duplicates()  # a bit that is added twice would be another bit
+        self.tagged_tI.sum_duplicates()  # a bit added twice would be another bit
         self.num_interested = int(np.count_nonzero(counts))
         self.place_of_user = _tensor(np.argsort(order, kind="stable"), np.int64).to(device)
         starts, counts = interests_bT.indptr[:-1][order], counts[order]
@@ -156,7 +157,7 @@ class _Interests:
             for r in range(counts.max(initial=0))
         ]
 
-    def hide_others(self, scores_nb: torch.Tensor, first_image: int) -> None:
+    def hide_non_candidates(self, scores_nb: torch.Tensor, first_image: int) -> None:
         """Set the scores of images without a tag of the user's interests to -inf."""
         images, tags = _entries(self.tagged_tI, first_image, scores_nb)
         bitmaps = torch.zeros(self.tagged_tI.shape[0], len(scores_nb) // 8, dtype=torch.uint8, device=scores_nb.device)
@@ -170,10 +171,10 @@ class _Interests:
         allowed_8b = allowed[self.place_of_user].T.contiguous()
         # On a CPU, masked_fill and where take several times as long as the minimum of the scores and -inf or inf.
         for first in range(0, len(allowed_8b), 1024):
-            some_nb = scores_nb[8 * first : 8 * (first + 1024)]
-            some_8b = allowed_8b[first : first + 1024, None, :] & bits[:, None]
-            limit_nb = some_8b.reshape(some_nb.shape).float().sub_(0.5).mul_(torch.inf)
-            torch.minimum(some_nb, limit_nb, out=some_nb)
+            part_nb = scores_nb[8 * first : 8 * (first + 1024)]
+            part_8b = allowed_8b[first : first + 1024, None, :] & bits[:, None]
+            limit_nb = part_8b.reshape(part_nb.shape).float().sub_(0.5).mul_(torch.inf)
+            torch.minimum(part_nb, limit_nb, out=part_nb)
 
 
 def _hide_seen(scores_nb: torch.Tensor, seen_bI: csc_array, first_image: int) -> None:
@@ -181,7 +182,7 @@ def _hide_seen(scores_nb: torch.Tensor, seen_bI: csc_array, first_image: int) ->
 
 
 def _entries(matrix_xI: csc_array, first_image: int, scores_nb: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The entries of a matrix for the images at hand: images counted from the first one, and the matrix's rows."""
+    """The entries of a matrix for the block's images: images counted from the block's first one, and matrix rows."""
     indptr = matrix_xI.indptr[first_image : first_image + len(scores_nb) + 1]
     images = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
     rows = matrix_xI.indices[indptr[0] : indptr[-1]]
@@ -189,9 +190,9 @@ def _entries(matrix_xI: csc_array, first_image: int, scores_nb: torch.Tensor) ->
 
 
 def _product(images_nd: torch.Tensor, users_bd: torch.Tensor, buffer: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Inner products in the buffer, images by users, with rows of -inf until their number is a multiple.
+    """Inner products in the buffer, images by users, padded with rows of -inf to a multiple of `multiple`.
 
-    Fresh memory for each block would cost as much as the product: the system has to hand out its pages.
+    Allocating memory for each block would take as long as the product, as the operating system hands out its pages.
     """
     padded = -(-len(images_nd) // multiple) * multiple
     scores_nb = buffer[: padded * len(users_bd)].view(padded, len(users_bd))
@@ -202,11 +203,11 @@ def _product(images_nd: torch.Tensor, users_bd: torch.Tensor, buffer: torch.Tens
 
 
 def _merge(best_bk: torch.Tensor, scores_nb: torch.Tensor, first_image: int, chunk: int) -> torch.Tensor:
-    """Merge a block's scores into the best keys so far.
+    """The best keys so far, merged with a block's scores.
 
-    Looks at whole scores only in the k best chunks of consecutive images: an image in any other chunk has k chunks
-    before it, whose best images all come before it. Finding chunk maxima is several times cheaper than a top-k over
-    all scores, which was as dear as the product itself.
+    Only the k best chunks of consecutive images are compared image by image: an image in any other chunk ranks behind
+    the best images of k chunks. Chunk maxima are several times cheaper than a top-k over all scores, which took as long
+    as the product itself.
     """
     k = best_bk.shape[1]
     chunks = scores_nb.view(-1, chunk, scores_nb.shape[1])
@@ -218,7 +219,7 @@ def _merge(best_bk: torch.Tensor, scores_nb: torch.Tensor, first_image: int, chu
 
 
 def _chunk_size(num_images: int, k: int) -> int:
-    """A power of two near sqrt(num_images / k): then there are about as many chunks as images in k of them."""
+    """A power of two near sqrt(num_images / k), with which there are about as many chunks as images in k chunks."""
     return int(1 << (max(1, num_images // k).bit_length() - 1) // 2)
 
 
@@ -239,7 +240,7 @@ def _decode(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 @contextmanager
 def _full_precision() -> Iterator[None]:
-    """True float32 products, whatever precision a training in this process allowed itself."""
+    """True float32 products, whatever precision training has set for this process."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -249,7 +250,7 @@ def _full_precision() -> Iterator[None]:
 
 
 def _tensor(array: np.ndarray, dtype: type[np.generic]) -> torch.Tensor:
-    """A tensor on the array's memory, on a copy where the array is of another type or cannot be written."""
+    """A tensor on the array's memory, or on a copy if the array has another type or is read-only."""
     return torch.from_numpy(np.require(array, dtype, ["C", "W"]))
 
 

@@ -8,7 +8,7 @@ from prefect import unmapped
 
 from models.cdl.network import CDLConfig, embed, score_vectors
 from models.devices import choose_device
-from models.retrieval import incremental_topk
+from models.sparse import changed_rows
 from storage import matrices
 from storage.refs import Ref
 from storage.roots import Root
@@ -75,7 +75,7 @@ def embed_users(
         known, before_KC = read_profiles(last.of, trained.num_clusters, root)
         row = matrices.rows_of(pa.array(users, pa.string()), known)
         here = np.flatnonzero(row >= 0)
-        here = here[~incremental_topk.changed_rows(profiles_UC[here], before_KC[row[here]])]
+        here = here[~changed_rows(profiles_UC[here], before_KC[row[here]])]
         vectors[here], is_new_U[here] = read_embeddings([last.made], root)[1][row[here]], False
     new = np.flatnonzero(is_new_U)
     for first in range(0, len(new), USER_BLOCK):

@@ -11,9 +11,8 @@ import torch
 from scipy.sparse import csr_array, diags_array, hstack
 from sklearn.preprocessing import normalize
 
-from models.retrieval import incremental_topk
 from models.retrieval.fold_in import Maps, fold_images, fold_users, learn_maps
-from models.sparse import commonest_columns
+from models.sparse import changed_rows, commonest_columns
 from storage import checkpoints, matrices, parquet
 from storage.matrices import Ids
 from storage.refs import Ref
@@ -102,8 +101,8 @@ def fold_in(
     before_UI = csr_array(before_UI @ diags_array(is_there_K.astype(np.float32)))  # to lose an image is no change
     row_U = matrices.rows_of(pa.array(user_ids, pa.string()), then_users)
     told_Uf, before_Uf = (_told_of_users(_of_users(told, root), user_ids, state["columns"]) for told in (now, then))
-    is_told_anew_U = (np.diff(now_UI.indptr) == 0) & incremental_topk.changed_rows(told_Uf, before_Uf)
-    changed = np.flatnonzero((row_U < 0) | incremental_topk.changed_rows(now_UI, before_UI) | is_told_anew_U)
+    is_told_anew_U = (np.diff(now_UI.indptr) == 0) & changed_rows(told_Uf, before_Uf)
+    changed = np.flatnonzero((row_U < 0) | changed_rows(now_UI, before_UI) | is_told_anew_U)
     users_Ud = users_Vd[np.maximum(row_U, 0)]
     users_Ud[changed] = fold_users(maps, csr_array(now_UI[changed]), known_Kd, csr_array(told_Uf[changed]))
 

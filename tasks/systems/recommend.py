@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_array
 
-from models.retrieval import incremental_topk
 from models.retrieval.incremental_topk import Before
 from models.retrieval.ranking import Candidates, TopK
+from models.sparse import changed_rows
 from storage import matrices, parquet
 from storage.matrices import Ids
 from storage.roots import Root
@@ -80,10 +80,10 @@ def _before(now: _Drawn, last: Lists, depth: int, root: Root) -> Before:
     image_row = matrices.rows_of(pa.array(now.images, pa.string()), images)
     is_changed_I = differ(now.images_Id, images_Kd, image_row)
     seen_NI, candidates = _filters(last.asked, users, now.images, now.tags, root)
-    is_stale_N |= incremental_topk.changed_rows(now.seen_NI, seen_NI)
+    is_stale_N |= changed_rows(now.seen_NI, seen_NI)
     if now.candidates and candidates:
-        is_stale_N |= incremental_topk.changed_rows(now.candidates.interests, candidates.interests)
-        is_changed_I |= incremental_topk.changed_rows(now.candidates.image_tags, candidates.image_tags)
+        is_stale_N |= changed_rows(now.candidates.interests, candidates.interests)
+        is_changed_I |= changed_rows(now.candidates.image_tags, candidates.image_tags)
     refs = [ref for made in last.recommendations for ref in (made.exported, made.reserve)]
     lists = read_lists(refs, ("user_id", "image_id"), users, now.images, depth, root)
     return Before(lists, is_stale_N, is_changed_I)

@@ -118,7 +118,7 @@ def best_images(
         if candidates is not None:
             _hide_others(scores_bI, candidates, block)
         for name, rows in allowed.items():
-            lists[name].append(_among(rows, ranking.top_of(scores_bI[:, rows], k, seen_NI[block][:, rows])))
+            lists[name].append(_among(rows, ranking.top_k_of_scores(scores_bI[:, rows], k, seen_NI[block][:, rows])))
     return {name: TopK(*map(np.concatenate, zip(*blocks, strict=True))) for name, blocks in lists.items()}
 
 

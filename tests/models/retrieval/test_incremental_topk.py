@@ -1,4 +1,4 @@
-"""Lists kept up to date are the lists made anew, to the byte."""
+"""Updated lists equal lists ranked from scratch, to the byte."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def listed(rows: list[list[int]]) -> TopK:
 
 
 class World:
-    """Users and images before and after a night: some changed, some came, some left."""
+    """Users and images of two nights: some changed, some are new, some are gone."""
 
     def __init__(self, seed: int, num_users: int, num_images: int, coarse: bool, filtered: bool) -> None:
         rng = np.random.default_rng(seed)
@@ -40,7 +40,7 @@ class World:
         self.is_changed = rng.random(num_images) < 0.1
         self.is_stale = rng.random(num_users) < 0.2
         was = np.where(self.is_changed[:, None], vectors(num_images), self.images)
-        # Last night had the images that stay, with their vectors of then, and as many others that are gone now.
+        # Last night had the images that stay, with their vectors of last night, and as many others that are gone now.
         self.number = np.concatenate([stays, np.full(len(stays), GONE)])
         others = rng.permutation(num_images)[: len(stays)]
         self.was = np.concatenate([was[stays], vectors(len(stays))])
@@ -54,9 +54,11 @@ class World:
         return Candidates(self.interests, tags) if self.filtered else None
 
     def before(self, reserve: int) -> Before:
-        """Lists with so many places in reserve, some of which earlier nights have used up."""
-        asked = self.candidates(self.was_tagged)
-        rows, scores = incremental_topk.best(self.users, self.was, K + reserve, seen_UI=self.was_seen, candidates=asked)
+        """The previous lists, with so many places in reserve, some of which earlier nights have used up."""
+        tagged = self.candidates(self.was_tagged)
+        rows, scores = incremental_topk.best(
+            self.users, self.was, K + reserve, seen_UI=self.was_seen, candidates=tagged
+        )
         left = np.random.default_rng(0).integers(K, K + reserve + 1, len(rows))
         rows = np.where(np.arange(K + reserve) < left[:, None], rows, -1)
         return Before(TopK(np.append(self.number, -1)[rows], scores), self.is_stale, self.is_changed)
@@ -66,14 +68,14 @@ class World:
     st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 90), st.booleans(), st.booleans(), st.integers(0, 6)
 )
 @settings(max_examples=300, deadline=None, derandomize=True)
-def test_updated_lists_are_those_made_anew(seed, num_users, num_images, coarse, filtered, reserve):
+def test_updated_lists_are_those_ranked_from_scratch(seed, num_users, num_images, coarse, filtered, reserve):
     world = World(seed, num_users, num_images, coarse, filtered)
-    how = {"seen_UI": world.seen, "candidates": world.candidates(world.tags)}
-    anew = incremental_topk.best(world.users, world.images, K, **how)
-    updated = incremental_topk.update(world.users, world.images, K, world.before(reserve), **how)
+    options = {"seen_UI": world.seen, "candidates": world.candidates(world.tags)}
+    from_scratch = incremental_topk.best(world.users, world.images, K, **options)
+    updated = incremental_topk.update(world.users, world.images, K, world.before(reserve), **options)
 
-    assert np.array_equal(updated.lists.rows[:, :K], anew.rows)
-    assert updated.lists.scores[:, :K].tobytes() == anew.scores.tobytes()
+    assert np.array_equal(updated.lists.rows[:, :K], from_scratch.rows)
+    assert updated.lists.scores[:, :K].tobytes() == from_scratch.scores.tobytes()
 
 
 def test_a_list_outlives_images_that_leave_as_long_as_its_reserve_lasts():
@@ -84,11 +86,11 @@ def test_a_list_outlives_images_that_leave_as_long_as_its_reserve_lasts():
         users, images, 3, Before(lists, np.zeros(2, bool), np.arange(8) == 6), seen_UI=nothing
     )
 
-    assert updated.is_made_U.tolist() == [False, True]
+    assert updated.is_recomputed_U.tolist() == [False, True]
     assert updated.lists.rows.tolist() == [[7, 6, 5, 4], [7, 6, 5, 4]]
 
 
-def test_behind_the_last_image_that_was_known_a_list_says_nothing():
+def test_a_list_ends_behind_the_last_image_that_is_certain():
     users, images = np.ones((1, 1), np.float32), np.arange(8, dtype=np.float32)[:, None]
     lists = listed([[7, 6, GONE, GONE]])  # 4 and 3 may be better than image 1, which is new
     nothing = csr_array((1, 8), dtype=np.float32)
@@ -99,15 +101,15 @@ def test_behind_the_last_image_that_was_known_a_list_says_nothing():
     assert updated.lists.rows.tolist() == [[7, 6, -1, -1]]
 
 
-def test_a_list_is_made_anew_only_where_it_lost_an_image_or_its_user_changed():
+def test_a_list_is_ranked_again_only_if_it_lost_an_image_or_its_user_changed():
     users, images = np.ones((4, 1), np.float32), np.arange(8, dtype=np.float32)[:, None]
     lists = listed([[5, 4], [5, 4], [5, GONE], [5, 4]])
     stale, changed = np.array([False, True, False, False]), np.arange(8) == 7
     seen = csr_array(([1.0], ([3], [7])), shape=(4, 8))
     updated = incremental_topk.update(users, images, 2, Before(lists, stale, changed), seen_UI=seen)
 
-    assert updated.is_made_U.tolist() == [False, True, True, False]
-    assert updated.is_reached_U.tolist() == [True, False, False, False]
+    assert updated.is_recomputed_U.tolist() == [False, True, True, False]
+    assert updated.is_entered_U.tolist() == [True, False, False, False]
     assert updated.lists.rows.tolist() == [[7, 5], [7, 6], [7, 6], [5, 4]]
 
 
@@ -122,7 +124,7 @@ def test_the_best_are_those_of_the_plain_ranking(num_images):
     assert np.allclose(ours.scores, plain.scores, rtol=1e-5)
 
 
-def test_of_a_user_whose_scores_are_all_rounding_errors_the_list_hangs_on_no_other_pair():
+def test_the_list_of_a_user_whose_scores_are_rounding_errors_depends_on_no_other_pair():
     rng = np.random.default_rng(0)
     images = rng.standard_normal((500, 64)).astype(np.float32)
     images[:, 1:] *= 1e-7  # for this user a product is the first entry's, one for all, and noise
@@ -142,10 +144,3 @@ def test_by_unit_vectors_the_most_similar_go_by_direction_and_leave_out_the_imag
     assert found.rows.tolist() == [[1, 2], [0, 2], [1, 0], [0, 1]]
     assert np.allclose(found.scores[1], np.array([9, 1]) / np.sqrt(82), rtol=1e-6)
     assert found.scores[3].tolist() == [0, 0]
-
-
-def test_rows_that_differ_are_found_whatever_the_pattern_of_what_is_stored():
-    now = csr_array(np.array([[1, 0], [0, 2], [0, 0]]))
-    before = csr_array(([1, 0, 3], ([0, 0, 1], [0, 1, 1])), shape=(3, 2))
-
-    assert incremental_topk.changed_rows(now, before).tolist() == [False, True, False]

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from models.retrieval.ranking import Candidates, score_pairs, top_k, top_k_blocks, top_of
+from models.retrieval.ranking import Candidates, score_pairs, top_k, top_k_blocks, top_k_of_scores
 
 
 def sparse(rng: np.random.Generator, shape: tuple[int, int], density: float) -> csr_array:
@@ -104,7 +104,7 @@ def test_candidates_share_a_tag_and_without_interests_all_images_are_candidates(
     assert found.rows.tolist() == [[0, 2, -1, -1], [0, 1, 2, 3]]
 
 
-def test_a_tag_that_an_image_carries_twice_counts_once() -> None:
+def test_a_tag_that_an_image_has_twice_counts_once() -> None:
     image_tags = csr_array((np.ones(3), np.array([0, 0, 1]), np.array([0, 2, 3])), shape=(2, 2))
     candidates = Candidates(csr_array(np.array([[True, False]])), image_tags)
     found = top_k(np.ones((1, 1), np.float32), np.ones((2, 1), np.float32), 2, candidates=candidates)
@@ -117,7 +117,7 @@ def test_blocks_come_in_user_order() -> None:
     assert [(block.first_user, block.scores[:, 0].tolist()) for block in blocks] == [(0, [0, 1]), (2, [2, 3]), (4, [4])]
 
 
-def test_scores_are_full_precision_whatever_training_allowed_itself() -> None:
+def test_scores_have_full_precision_whatever_training_has_set() -> None:
     rng = np.random.default_rng(0)
     users, images = rng.standard_normal((300, 64), np.float32), rng.standard_normal((3000, 64), np.float32)
     expected = top_k(users, images, 5)
@@ -136,11 +136,11 @@ def test_arrays_that_cannot_be_written_are_ranked_without_a_warning() -> None:
 
 
 @pytest.mark.parametrize("num_images", [1, 7, 200])
-def test_given_scores_are_listed_as_products_are(num_images: int) -> None:
+def test_scores_are_ranked_as_products_are(num_images: int) -> None:
     rng = np.random.default_rng(0)
     users, images = whole_numbers(rng, (9, 3)), whole_numbers(rng, (num_images, 3))
     seen = sparse(rng, (9, num_images), 0.3)
-    found, expected = top_of(users @ images.T, 5, seen), top_k(users, images, 5, seen_UI=seen)
+    found, expected = top_k_of_scores(users @ images.T, 5, seen), top_k(users, images, 5, seen_UI=seen)
     np.testing.assert_array_equal(found.rows, expected.rows)
     np.testing.assert_array_equal(found.scores, expected.scores)
 
