@@ -11,7 +11,7 @@ from models.cdl.network import CDLConfig
 from models.systems import SYSTEMS
 from storage.refs import Ref
 from storage.roots import Root
-from tasks.cdl.embed import embed_all
+from tasks.cdl.embed import embed_all, embedding_code
 from tasks.cdl.inputs import prepare_inputs
 from tasks.cdl.negatives import assign_negatives
 from tasks.cdl.pack import pack_features
@@ -30,20 +30,9 @@ from tasks.data.tastes import Clusters
 from tasks.data.vectors import make_vectors
 from tasks.night.records import CDLChain, Learned, ModelStart, Tastes
 from tasks.runtime.code_version import code_version
-from tasks.runtime.digests import digest
 from tasks.systems.embed import embed_system
 from tasks.systems.fit import fit_system
 from tasks.systems.fold_in import SideInformation, fold_in, learn_fold_in
-
-# Sections that no model hangs on: what came in is told by its content, what goes out is made of the model.
-WITHOUT_MODEL = {"demo", "ingest", "recommend", "gate", "splits", "incremental"}
-
-
-def lineage(config: NightlyConfig) -> str:
-    """A digest of the code and the settings that a model hangs on; a night keeps no model of another."""
-    settings = {name: section for name, section in vars(config).items() if name not in WITHOUT_MODEL}
-    system = SYSTEMS[config.model.system].__module__
-    return digest([code_version(__name__), code_version("tasks.systems.recommend"), code_version(system), settings])
 
 
 def learn(
@@ -93,8 +82,8 @@ def learn_cdl(
 
 
 def _embedded(last: Learned | None, trained: Trained) -> tuple[list[ShardOutput], ShardOutput | None]:
-    """What the previous run embedded by the same network: each shard of images, and the users."""
-    if not (last and last.cdl and last.cdl.trained == trained):
+    """What the previous run embedded by the same network and code: each shard of images, and the users."""
+    if not (last and last.cdl and last.cdl.trained == trained and last.model.embeddings.code == embedding_code()):
         return [], None
     images = reuse.pairs_of(last.cdl.inputs.shards, last.model.embeddings.images)
     return images, ShardOutput(last.tastes.profiles.profiles, last.model.embeddings.users)

@@ -6,6 +6,7 @@ from storage.refs import Ref
 from storage.roots import Root
 from tasks.data.tastes import Profiles
 from tasks.runtime.caching import unsearched
+from tasks.runtime.code_version import code_versions
 from tasks.systems.appearance import describe_looks
 from tasks.systems.lists import ListRequest, Lists, RecommendConfig
 from tasks.systems.model import Model
@@ -27,11 +28,13 @@ def make_lists(asked: ListRequest, config: RecommendConfig, root: Root, looks: R
 
     Args:
         looks: of a model that is kept.
-        last: what an earlier night made with the same model; lists by the same settings are brought up to date.
+        last: the previous run's lists from the same model; those by the same code and settings are brought up to date.
     """
-    last = last if last and last.config == config else None
+    code = code_versions(stage.fn.__module__ for stage in (recommend, find_similar))
+    last = last if last and (last.config, last.code) == (config, code) else None
     if not asked.model.fitted:
         looks = looks or describe_looks(asked.model, root)
     blocks = list(range(-(-asked.model.users.rows // config.block_users)))
     made = recommend.map(blocks, *map(unmapped, (asked, config, root, unsearched(last))))
-    return Lists(asked, config, looks, made, find_similar(asked.model, looks, config, root, unsearched(last)))
+    similar = find_similar(asked.model, looks, config, root, unsearched(last))
+    return Lists(asked, config, looks, made, similar, code)

@@ -10,7 +10,8 @@ from typing import Any
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.learn import learn, lineage
+from flows.learn import learn
+from flows.lineage import lineage
 from flows.lists import make_lists, request_lists
 from flows.opening import open_run
 from flows.settings import NightlyConfig

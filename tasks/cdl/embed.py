@@ -19,6 +19,7 @@ from tasks.data.reuse import ShardOutput
 from tasks.data.tastes import read_profiles
 from tasks.runtime import ledger
 from tasks.runtime.caching import stage, unsearched
+from tasks.runtime.code_version import code_version
 from tasks.systems.model import Embeddings, Model, read_embeddings, write_embeddings
 
 BATCH_IMAGES, BATCH_USERS = 32, 256  # embedded at a time; even one that is new costs a batch
@@ -43,8 +44,14 @@ def embed_all(
     """
     fixed = [unmapped(item) for item in (trained, model, device, root, unsearched(list(images)))]
     embedded = embed_images.map(inputs, *fixed)
-    embeddings = Embeddings(embed_users(profiles, trained, model, device, root, unsearched(users)), embedded)
+    embedded_users = embed_users(profiles, trained, model, device, root, unsearched(users))
+    embeddings = Embeddings(embedded_users, embedded, embedding_code())
     return Model("cdl", _label(trained), table["users"], table["images"], embeddings, None)
+
+
+def embedding_code() -> str:
+    """The version of the code that embeds: rows of another one are not reused."""
+    return code_version(__name__)
 
 
 @stage

@@ -23,8 +23,8 @@ from tasks.runtime.progress import Progress
 
 
 def decoding(config: ImageConfig) -> str:
-    """A digest of all that a picture's pixels hang on, but its bytes."""
-    return digest([code_version(images.__name__), config])
+    """A digest of all that a picture's pixels depend on, except its bytes."""
+    return digest([code_version(__name__), config])
 
 
 def plan_shards(images_table: Ref, source: Root, config: ImageConfig, root: Root) -> list[Batch]:

@@ -8,7 +8,7 @@ from storage.roots import Root
 from storage.tables.embeddings import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
 from tasks.runtime.caching import stage
 from tasks.systems.model import Embeddings, Fitted, Model, write_embeddings
-from tasks.systems.scoring import restore
+from tasks.systems.restore import restore
 
 
 @stage

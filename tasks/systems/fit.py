@@ -12,7 +12,7 @@ from storage.roots import Root
 from tasks.data.community import CommunityTables, IndexedCommunity, read_community
 from tasks.runtime.caching import stage
 from tasks.systems.model import Fitted
-from tasks.systems.scoring import make_system
+from tasks.systems.restore import make_system
 
 
 @stage

@@ -51,3 +51,4 @@ class Lists:
     looks: Ref | None  # None: the model has no embeddings
     recommendations: list[ListBlock]
     similar: Ref
+    code: str = ""  # the version of the code that made them

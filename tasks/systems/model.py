@@ -20,6 +20,7 @@ class Embeddings:
 
     users: Ref
     images: list[Ref]
+    code: str = ""  # the version of the code that wrote them, where later runs may reuse rows
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,16 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import torch
 from scipy.sparse import csr_array
 
 from models.retrieval import ranking
 from models.retrieval.ranking import Candidates, TopK
-from models.systems import SYSTEMS, System, Vectors
-from storage import checkpoints, matrices, parquet
+from models.systems import System, Vectors
+from storage import matrices, parquet
 from storage.matrices import Ids
 from storage.roots import Root
-from tasks.systems.model import Fitted, Model, read_embeddings
+from tasks.systems.model import Model, read_embeddings
+from tasks.systems.restore import restore
 
 BLOCK_SCORES = 1 << 24  # scores in memory at once: 64 MiB, several times over while they are ranked
 ORDERS = 32  # of images with equal scores: with one for everybody, a popular image at its head would lift all users
@@ -52,22 +52,6 @@ class Scorer:
         """As the system said it."""
         assert self.restored, "what has vectors is asked by its vectors"
         return self.restored.score(users_N)
-
-
-def restore(fitted: Fitted, root: Root) -> System[Any]:
-    """The system that was fitted."""
-    system = make_system(fitted.system, fitted.settings)
-    tensors: dict[str, torch.Tensor] = checkpoints.load(root, fitted.state.path)["state"]
-    system.restore({name: tensor.numpy() for name, tensor in tensors.items()})
-    return system
-
-
-def make_system(name: str, settings: Mapping[str, Any], seed: int = 0) -> System[Any]:
-    """The system with these settings, the others at their defaults."""
-    made = SYSTEMS[name]
-    # A setting comes back from JSON as a list where it was a tuple.
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    return made(made.Config(**given), seed=seed)
 
 
 def read_scorer(model: Model, root: Root) -> Scorer:

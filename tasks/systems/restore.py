@@ -1,0 +1,27 @@
+"""A system with its settings, new or as it was fitted."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from models.systems import SYSTEMS, System
+from storage import checkpoints
+from storage.roots import Root
+from tasks.systems.model import Fitted
+
+
+def restore(fitted: Fitted, root: Root) -> System[Any]:
+    """The system that was fitted."""
+    system = make_system(fitted.system, fitted.settings)
+    tensors: dict[str, torch.Tensor] = checkpoints.load(root, fitted.state.path)["state"]
+    system.restore({name: tensor.numpy() for name, tensor in tensors.items()})
+    return system
+
+
+def make_system(name: str, settings: Mapping[str, Any], seed: int = 0) -> System[Any]:
+    """The system with these settings, the others at their defaults."""
+    made = SYSTEMS[name]
+    # A setting comes back from JSON as a list where it was a tuple.
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    return made(made.Config(**given), seed=seed)
