@@ -1,5 +1,7 @@
 """Tables as Parquet files."""
 
+from pathlib import Path
+
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -67,9 +69,9 @@ def test_a_file_names_its_table_and_the_version_of_its_schema(root):
 def test_a_missing_column_a_wrong_type_and_a_missing_value_are_refused_by_name(root):
     with pytest.raises(SchemaError, match=r"favorites: no column favorited_at, image_id \(got user_id\)"):
         parquet.write(FAVORITES, {"user_id": ["a"]}, root)
-    with pytest.raises(SchemaError, match="favorites: "):
+    with pytest.raises(SchemaError, match=r"favorites: .*yesterday"):
         parquet.write(FAVORITES, {**ROWS, "favorited_at": ["yesterday", None]}, root)
-    with pytest.raises(SchemaError, match=r"favorites\.user_id: 1 of 2 values are missing"):
+    with pytest.raises(SchemaError, match=r"favorites.*user_id"):
         parquet.write(FAVORITES, rows_of({**ROWS, "user_id": ["a", None]}, FAVORITES.schema), root)
 
 
@@ -82,7 +84,7 @@ def test_rewritten_with_equal_rows_a_table_of_every_kind_of_column_is_the_same_f
 
 def test_rewritten_with_fewer_rows_a_table_keeps_columns_types_and_version_of_its_file(root):
     table = THINGS.with_dimensions(2)
-    place = root.local("older.parquet")
+    place = Path(root.address) / "older.parquet"
     parquet.write_file(parquet.conform(table, rows_of(CELLS, table.schema)), place, "things", version="0.9")
     ref = Ref("things", "older.parquet", "", 3, place.stat().st_size)
     left = pl.DataFrame(parquet.read(ref, root)).filter(pl.col("thing_id") != "y")
