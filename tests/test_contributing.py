@@ -1,4 +1,4 @@
-"""Whoever follows CONTRIBUTING.md to the letter ends with a system, or an importer, that keeps its contract."""
+"""A contributor who follows CONTRIBUTING.md to the letter ends with code that works and passes its tests."""
 
 import json
 import os
@@ -6,42 +6,76 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 PROJECT = Path(__file__).parents[1]
 FOLDERS = ("flows", "tasks", "models", "storage", "tests")
-SYSTEM, TEST, REGISTRY = SYSTEM_WALK = (
+SYSTEM_WALK = SYSTEM, TEST, REGISTRY = (
     "models/systems/tag_cosine.py",
     "tests/models/systems/test_tag_cosine.py",
     "models/systems/__init__.py",
 )
-IMPORTER, IMPORTER_TEST, IMPORTERS = IMPORTER_WALK = (
+IMPORTER_WALK = IMPORTER, IMPORTER_TEST, IMPORTERS = (
     "storage/sources/importers/pinboard.py",
     "tests/storage/sources/importers/test_pinboard.py",
     "storage/sources/importers/__init__.py",
 )
+COLUMN, COLUMN_TEST = "models/retrieval/mutual.py", "tests/models/retrieval/test_mutual.py"
+GATE, GATE_TEST = "tasks/night/gate.py", "tests/tasks/night/test_gate.py"
+PAGE, TEMPLATE, PAGE_TEST = (
+    "tasks/pages/night.py",
+    "tasks/pages/templates/night.html.jinja",
+    "tests/tasks/pages/test_night.py",
+)
+SNAPSHOTS_TEST = "tests/storage/test_snapshots.py"  # writes the table that gets a column
 
 
-def blocks() -> dict[str, str]:
-    """The code of the page that says which file it belongs to, by file."""
+class Block(NamedTuple):
+    """A block of the page that says in its first line which file it belongs to."""
+
+    language: str  # python: a file, or lines at the end of one; diff: changes of a file
+    file: str
+    text: str
+
+
+def blocks(walk: str = "") -> list[Block]:
+    """The blocks of the page, or of the walk with that heading, in their order."""
     page = (PROJECT / "CONTRIBUTING.md").read_text()
-    return dict(re.findall(r"```python\n# (\S+\.py)\n(.*?)```", page, re.DOTALL))
+    if walk:
+        page = page.split(f"\n## {walk}\n")[1].split("\n## ")[0]
+    return [Block(*found) for found in re.findall(r"```(python|diff)\n# (\S+)\n(.*?)```", page, re.DOTALL)]
+
+
+def followed_block(block: Block, before: str) -> str:
+    """What a file holds once the block has been followed."""
+    if block.language == "python":
+        is_function = block.text.startswith("def ")
+        return before + ("\n\n" if is_function and before else "") + block.text
+    lines = before.splitlines()
+    for part in block.text.split("@@\n"):
+        old, new = ([line[1:] for line in part.splitlines() if line[:1] != sign] for sign in "+-")
+        places = [row for row in range(len(lines)) if lines[row : row + len(old)] == old]
+        assert len(places) == 1, f"{block.file}: {len(places)} places are, not one:\n" + "\n".join(old)
+        lines[places[0] : places[0] + len(old)] = new
+    return "\n".join(lines) + "\n"
 
 
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project in which somebody has followed both walks."""
+    """A copy of the project in which a contributor has followed all walks."""
     copy = tmp_path_factory.mktemp("contributor")
     for name in FOLDERS:
         shutil.copytree(PROJECT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(PROJECT / "pyproject.toml", copy)
-    for code, test, registry in (SYSTEM_WALK, IMPORTER_WALK):
-        for name in (code, test):
-            (copy / name).write_text(blocks()[name])
-        with (copy / registry).open("a") as file:
-            file.write(blocks()[registry])
+    (copy / "docs").mkdir()
+    for name in ("pyproject.toml", "docs/generate.py"):
+        shutil.copy(PROJECT / name, copy / name)
+    for block in blocks():
+        file = copy / block.file
+        file.write_text(followed_block(block, file.read_text() if file.exists() else ""))
     return copy
 
 
@@ -59,18 +93,43 @@ def run(copy: Path, *words: str) -> str:
     return ended.stdout
 
 
-def test_each_walk_is_one_file_one_short_test_file_and_one_import():
-    assert list(blocks()) == [*SYSTEM_WALK, *IMPORTER_WALK]
-    assert len([line for line in blocks()[TEST].splitlines() if line]) <= 12
-    assert len([line for line in blocks()[IMPORTER_TEST].splitlines() if line]) <= 20
-    assert all(len(blocks()[registry].splitlines()) == 1 for registry in (REGISTRY, IMPORTERS))
+@pytest.fixture(scope="module")
+def passed(followed: Path) -> dict[str, int]:
+    """How many tests passed in the copy, by file; all files in one process."""
+    files = (TEST, IMPORTER_TEST, COLUMN_TEST, GATE_TEST, PAGE_TEST, SNAPSHOTS_TEST)
+    said = run(followed, "-m", "pytest", "-rA", "-q", "-p", "no:cacheprovider", *files)
+    return dict(Counter(re.findall(r"^PASSED (\S+?)::", said, re.MULTILINE)))
 
 
-def test_the_system_of_the_walk_keeps_the_contract(followed):
-    passed = re.search(r"(\d+) passed", run(followed, "-m", "pytest", "-q", "-p", "no:cacheprovider", TEST))
+def test_adding_a_system_or_an_importer_is_one_file_one_short_test_file_and_one_import():
+    of = {block.file: block.text for walk in ("Adding a system", "Adding an importer") for block in blocks(walk)}
 
-    assert passed
-    assert int(passed[1]) >= 9  # the eight of the contract, and its own
+    assert list(of) == [*SYSTEM_WALK, *IMPORTER_WALK]
+    assert len([line for line in of[TEST].splitlines() if line]) <= 12
+    assert len([line for line in of[IMPORTER_TEST].splitlines() if line]) <= 20
+    assert all(len(of[registry].splitlines()) == 1 for registry in (REGISTRY, IMPORTERS))
+
+
+def test_every_walk_is_short_and_ends_with_a_test():
+    walks = ("a system", "an importer", "an export column", "a gate check", "a report section")
+    written = {walk: blocks(f"Adding {walk}") for walk in walks}
+
+    assert sum(map(len, written.values())) == len(blocks())
+    assert all(any(block.file.startswith("tests/") for block in found) for found in written.values())
+    assert all(sum(len(block.text.splitlines()) for block in found) <= 80 for found in written.values())
+
+
+def test_a_change_that_fits_no_place_or_two_is_named():
+    twice = Block("diff", "some.py", " a\n+b\n")
+
+    assert followed_block(twice, "a\nc\n") == "a\nb\nc\n"
+    for before in ("c\n", "a\na\n"):
+        with pytest.raises(AssertionError, match=r"some\.py: . places"):
+            followed_block(twice, before)
+
+
+def test_the_system_of_the_walk_keeps_the_contract(passed):
+    assert passed[TEST] >= 9  # the eight of the contract, and its own
 
 
 def test_the_commands_know_the_system_of_the_walk_with_its_settings_and_grid(followed):
@@ -90,10 +149,8 @@ def test_the_commands_know_the_system_of_the_walk_with_its_settings_and_grid(fol
     ]
 
 
-def test_the_importer_of_the_walk_keeps_the_contract_and_the_command_knows_it(followed, tmp_path):
-    passed = re.search(r"(\d+) passed", run(followed, "-m", "pytest", "-q", "-p", "no:cacheprovider", IMPORTER_TEST))
-    assert passed
-    assert int(passed[1]) >= 7
+def test_the_importer_of_the_walk_keeps_the_contract_and_the_command_knows_it(followed, passed, tmp_path):
+    assert passed[IMPORTER_TEST] >= 7
 
     (tmp_path / "pictures").mkdir()
     (tmp_path / "likes.csv").write_text("who,picture,when\nann,7,1600000000\n")
@@ -102,7 +159,67 @@ def test_the_importer_of_the_walk_keeps_the_contract_and_the_command_knows_it(fo
     assert json.loads(said)["tables"]["favorites"]["kept"] == 1
 
 
+def test_the_column_of_the_walk_is_computed_and_its_stage_writes_it(followed, passed, tmp_path):
+    assert passed[COLUMN_TEST] == 1
+    assert passed[SNAPSHOTS_TEST] >= 5
+
+    said = run(
+        followed,
+        "-c",
+        "import sys\n"
+        "import numpy as np\n"
+        "from storage import matrices, parquet\n"
+        "from storage.roots import Root\n"
+        "from storage.tables.exports import IMAGE_EMBEDDINGS, USER_EMBEDDINGS\n"
+        "from storage.tables.schema import SCHEMA_VERSION\n"
+        "from tasks.systems.recommend import RecommendConfig, describe_looks, find_similar\n"
+        "from tasks.systems.scoring import Embeddings, Model\n"
+        "root = Root(sys.argv[1])\n"
+        "vectors = np.array([[3, 0], [2.9, 0.1], [1, 1], [0, 3]], np.float32)\n"
+        "rows = {'embedding': matrices.lists_of(vectors), 'model': ['x'] * 4}\n"
+        "users = parquet.write(USER_EMBEDDINGS.with_dimensions(2), {'user_id': list('abcd'), **rows}, root)\n"
+        "images = parquet.write(IMAGE_EMBEDDINGS.with_dimensions(2), {'image_id': list('abcd'), **rows}, root)\n"
+        "model = Model('ease', 'ease-0', users, images, Embeddings(users, [images]), None)\n"
+        "config = RecommendConfig(num_similar=1)\n"
+        "similar = find_similar.fn(model, describe_looks.fn(model, root), config, root, None)\n"
+        "print(SCHEMA_VERSION, parquet.read(similar, root)['is_mutual'].to_pylist())",
+        str(tmp_path),
+    )
+
+    assert said.split(" ", 1) == ["2", "[True, True, False, True]\n"]
+
+
+def test_the_gate_check_of_the_walk_stops_a_run_and_the_other_checks_still_hold(followed, passed):
+    own = len(re.findall("^def test_", (PROJECT / GATE_TEST).read_text(), re.MULTILINE))
+
+    assert passed[GATE_TEST] > own
+
+
+def test_the_report_section_of_the_walk_shows_and_its_data_are_counted(followed, passed, tmp_path):
+    own = len(re.findall("^def test_", (PROJECT / PAGE_TEST).read_text(), re.MULTILINE))
+    assert passed[PAGE_TEST] > own
+
+    said = run(
+        followed,
+        "-c",
+        "import sys\n"
+        "from types import SimpleNamespace as Some\n"
+        "from storage import parquet\n"
+        "from storage.roots import Root\n"
+        "from storage.tables.exports import RECOMMENDATIONS\n"
+        "from tasks.night.report import _coverage\n"
+        "root = Root(sys.argv[1])\n"
+        "rows = {'user_id': ['u', 'u', 'v'], 'rank': [1, 2, 1], 'image_id': ['i', 'j', 'i'], 'score': [2, 1, 2]}\n"
+        "lists = parquet.write(RECOMMENDATIONS, {**rows, 'model': ['x'] * 3}, root)\n"
+        "community = Some(tables={'images': Some(rows=5)})\n"
+        "print(_coverage(Some(exports={'recommendations': [lists]}, community=community), root))",
+        str(tmp_path),
+    )
+
+    assert said == "(2, 5)\n"
+
+
 def test_the_code_of_the_walks_passes_the_linter(followed):
-    files = (SYSTEM, TEST, IMPORTER, IMPORTER_TEST)
+    files = sorted({block.file for block in blocks() if block.file.endswith(".py")} - {REGISTRY, IMPORTERS})
     run(followed, "-m", "ruff", "check", *files)
     run(followed, "-m", "ruff", "format", "--check", *files)

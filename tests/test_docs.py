@@ -95,7 +95,12 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
         vectors, model = matrices.lists_of(np.eye(2, 3, dtype=np.float32) + number), ["cdl-0"] * 2
         wide = (USER_EMBEDDINGS.with_dimensions(3), IMAGE_EMBEDDINGS.with_dimensions(3))
         lists = {"user_id": users, "rank": [1, 1], "image_id": shown, "score": [1.0, 1.0], "model": model}
-        near = {"image_id": shown, "rank": [1, 1], "similar_image_id": shown[::-1], "score": [1.0, 1.0]}
+        near = {
+            "image_id": shown,
+            "rank": [1, 1],
+            "similar_image_id": shown[::-1],
+            "score": [1.0, 1.0],
+        }
         exports = {
             "recommendations": [parquet.write(RECOMMENDATIONS, lists, root)],
             "user_embeddings": [parquet.write(wide[0], {"user_id": users, "embedding": vectors, "model": model}, root)],
