@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -31,7 +31,47 @@ PAGE, TEMPLATE, PAGE_TEST = (
     "tasks/pages/templates/night.html.jinja",
     "tests/tasks/pages/test_night.py",
 )
-SNAPSHOTS_TEST = "tests/storage/test_snapshots.py"  # writes the table that gets a column
+SNAPSHOT_TEST = "tests/storage/test_snapshots.py::test_the_pointer_says_what_is_current_and_where"  # writes its table
+
+
+TRY = """
+import json, sys
+from types import SimpleNamespace as Some
+import numpy as np
+from flows.compare import systems_named
+from flows.settings import load
+from storage import matrices, parquet
+from storage.roots import Root
+from storage.tables.embeddings import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
+from storage.tables.recommendations import RECOMMENDATIONS
+from storage.tables.schema import SCHEMA_VERSION
+from tasks.evaluation.tune import grid_of
+from tasks.night.report import _coverage
+from tasks.systems.appearance import describe_looks
+from tasks.systems.lists import RecommendConfig
+from tasks.systems.model import Embeddings, Model
+from tasks.systems.similar import find_similar
+
+root = Root(sys.argv[1])
+vectors = np.array([[3, 0], [2.9, 0.1], [3, 1.2], [0, 3]], np.float32)  # a and b are near, c is near a, d near c
+columns = {"embedding": matrices.lists_of(vectors), "model": ["x"] * 4}
+users = parquet.write(USER_EMBEDDINGS.with_dimensions(2), {"user_id": list("abcd"), **columns}, root)
+images = parquet.write(IMAGE_EMBEDDINGS.with_dimensions(2), {"image_id": list("abcd"), **columns}, root)
+model = Model("ease", "ease-0", users, images, Embeddings(users, [images]), None)
+similar = find_similar.fn(model, describe_looks.fn(model, root), RecommendConfig(num_similar=1), root, None)
+
+rows = {"user_id": ["u", "u", "v"], "rank": [1, 2, 1], "image_id": ["i", "j", "i"], "score": [2, 1, 2]}
+lists = parquet.write(RECOMMENDATIONS, {**rows, "model": ["x"] * 3}, root)
+community = Some(tables={"images": Some(rows=5)})
+print(json.dumps({
+    "systems": systems_named("popularity, tag_cosine"),
+    "grid": grid_of("tag_cosine"),
+    "settings": load(assignments=["model.system=tag_cosine", "model.tags=300"]).model.own,
+    "version": SCHEMA_VERSION,
+    "is_mutual": parquet.read(similar, root)["is_mutual"].to_pylist(),
+    "coverage": _coverage(Some(exports={"recommendations": [lists]}, community=community), root),
+}))
+"""  # what the code of the walks does in the copy, all in one process
 
 
 class Block(NamedTuple):
@@ -96,9 +136,15 @@ def run(copy: Path, *words: str) -> str:
 @pytest.fixture(scope="module")
 def passed(followed: Path) -> dict[str, int]:
     """How many tests passed in the copy, by file; all files in one process."""
-    files = (TEST, IMPORTER_TEST, COLUMN_TEST, GATE_TEST, PAGE_TEST, SNAPSHOTS_TEST)
+    files = (TEST, IMPORTER_TEST, COLUMN_TEST, GATE_TEST, PAGE_TEST, SNAPSHOT_TEST)
     said = run(followed, "-m", "pytest", "-rA", "-q", "-p", "no:cacheprovider", *files)
     return dict(Counter(re.findall(r"^PASSED (\S+?)::", said, re.MULTILINE)))
+
+
+@pytest.fixture(scope="module")
+def tried(followed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the code of the walks does in the copy."""
+    return dict(json.loads(run(followed, "-c", TRY, str(tmp_path_factory.mktemp("tried")))))
 
 
 def test_adding_a_system_or_an_importer_is_one_file_one_short_test_file_and_one_import():
@@ -132,21 +178,10 @@ def test_the_system_of_the_walk_keeps_the_contract(passed):
     assert passed[TEST] >= 9  # the eight of the contract, and its own
 
 
-def test_the_commands_know_the_system_of_the_walk_with_its_settings_and_grid(followed):
-    said = run(
-        followed,
-        "-c",
-        "from flows.compare import systems_named\n"
-        "from flows.settings import load\n"
-        "from tasks.evaluation.tune import grid_of\n"
-        "print(systems_named('popularity, tag_cosine'), grid_of('tag_cosine'))\n"
-        "print(load(assignments=['model.system=tag_cosine', 'model.tags=300']).model.own)",
-    )
-
-    assert said.splitlines() == [
-        "['popularity', 'tag_cosine'] {'tags': (1000, 300, 3000)}",
-        "{'tags': 300}",
-    ]
+def test_the_commands_know_the_system_of_the_walk_with_its_settings_and_grid(tried):
+    assert tried["systems"] == ["popularity", "tag_cosine"]
+    assert tried["grid"] == {"tags": [1000, 300, 3000]}
+    assert tried["settings"] == {"tags": 300}
 
 
 def test_the_importer_of_the_walk_keeps_the_contract_and_the_command_knows_it(followed, passed, tmp_path):
@@ -159,64 +194,24 @@ def test_the_importer_of_the_walk_keeps_the_contract_and_the_command_knows_it(fo
     assert json.loads(said)["tables"]["favorites"]["kept"] == 1
 
 
-def test_the_column_of_the_walk_is_computed_and_its_stage_writes_it(followed, passed, tmp_path):
+def test_the_column_of_the_walk_is_computed_and_its_stage_writes_it(passed, tried):
     assert passed[COLUMN_TEST] == 1
-    assert passed[SNAPSHOTS_TEST] >= 5
-
-    said = run(
-        followed,
-        "-c",
-        "import sys\n"
-        "import numpy as np\n"
-        "from storage import matrices, parquet\n"
-        "from storage.roots import Root\n"
-        "from storage.tables.exports import IMAGE_EMBEDDINGS, USER_EMBEDDINGS\n"
-        "from storage.tables.schema import SCHEMA_VERSION\n"
-        "from tasks.systems.recommend import RecommendConfig, describe_looks, find_similar\n"
-        "from tasks.systems.scoring import Embeddings, Model\n"
-        "root = Root(sys.argv[1])\n"
-        "vectors = np.array([[3, 0], [2.9, 0.1], [1, 1], [0, 3]], np.float32)\n"
-        "rows = {'embedding': matrices.lists_of(vectors), 'model': ['x'] * 4}\n"
-        "users = parquet.write(USER_EMBEDDINGS.with_dimensions(2), {'user_id': list('abcd'), **rows}, root)\n"
-        "images = parquet.write(IMAGE_EMBEDDINGS.with_dimensions(2), {'image_id': list('abcd'), **rows}, root)\n"
-        "model = Model('ease', 'ease-0', users, images, Embeddings(users, [images]), None)\n"
-        "config = RecommendConfig(num_similar=1)\n"
-        "similar = find_similar.fn(model, describe_looks.fn(model, root), config, root, None)\n"
-        "print(SCHEMA_VERSION, parquet.read(similar, root)['is_mutual'].to_pylist())",
-        str(tmp_path),
-    )
-
-    assert said.split(" ", 1) == ["2", "[True, True, False, True]\n"]
+    assert passed[SNAPSHOT_TEST.partition("::")[0]] == 1
+    assert tried["is_mutual"] == [True, True, False, False]
+    assert tried["version"] == "2"
 
 
-def test_the_gate_check_of_the_walk_stops_a_run_and_the_other_checks_still_hold(followed, passed):
+def test_the_gate_check_of_the_walk_stops_a_run_and_the_other_checks_still_hold(passed):
     own = len(re.findall("^def test_", (PROJECT / GATE_TEST).read_text(), re.MULTILINE))
 
     assert passed[GATE_TEST] > own
 
 
-def test_the_report_section_of_the_walk_shows_and_its_data_are_counted(followed, passed, tmp_path):
+def test_the_report_section_of_the_walk_shows_and_its_data_are_counted(passed, tried):
     own = len(re.findall("^def test_", (PROJECT / PAGE_TEST).read_text(), re.MULTILINE))
+
     assert passed[PAGE_TEST] > own
-
-    said = run(
-        followed,
-        "-c",
-        "import sys\n"
-        "from types import SimpleNamespace as Some\n"
-        "from storage import parquet\n"
-        "from storage.roots import Root\n"
-        "from storage.tables.exports import RECOMMENDATIONS\n"
-        "from tasks.night.report import _coverage\n"
-        "root = Root(sys.argv[1])\n"
-        "rows = {'user_id': ['u', 'u', 'v'], 'rank': [1, 2, 1], 'image_id': ['i', 'j', 'i'], 'score': [2, 1, 2]}\n"
-        "lists = parquet.write(RECOMMENDATIONS, {**rows, 'model': ['x'] * 3}, root)\n"
-        "community = Some(tables={'images': Some(rows=5)})\n"
-        "print(_coverage(Some(exports={'recommendations': [lists]}, community=community), root))",
-        str(tmp_path),
-    )
-
-    assert said == "(2, 5)\n"
+    assert tried["coverage"] == [2, 5]
 
 
 def test_the_code_of_the_walks_passes_the_linter(followed):
