@@ -40,12 +40,12 @@ def print_crawled(crawled: Any) -> None:
 
 
 def print_comparison(compared: Any, root: Any, as_json: bool) -> None:
-    """The standings of a comparison, slice by slice."""
+    """The systems of a comparison in order, slice by slice."""
     from storage import parquet
     from tasks.pages.comparison import board
 
     results, comparisons = (
-        parquet.read(ref, root).to_pylist() for ref in (compared.standings.results, compared.standings.comparisons)
+        parquet.read(ref, root).to_pylist() for ref in (compared.leaderboard.results, compared.leaderboard.comparisons)
     )
     if as_json:
         entries = {entry.system: entry for entry in compared.entries}

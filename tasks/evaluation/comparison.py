@@ -1,4 +1,4 @@
-"""What a comparison found: one entry a system, and the folder that holds its tables and report."""
+"""The result of a comparison: an entry per system, and the folder with its tables and report."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import torch
 from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
-from tasks.evaluation.leaderboard import Standings
+from tasks.evaluation.leaderboard import Leaderboard
 from tasks.evaluation.records import ComparisonSplit, Scored
 from tasks.evaluation.tune import Tuned
 from tasks.pages import comparison
@@ -20,7 +20,7 @@ from tasks.runtime.digests import canonical, digest
 
 @dataclass(frozen=True)
 class Entry:
-    """How a system fared: figures for each seed, or the signals that it lacks, or the error that ended it."""
+    """One system of a comparison: its figures for each seed, the signals that it lacks, or the error it ended with."""
 
     system: str
     tuned: Tuned | None = None
@@ -30,30 +30,30 @@ class Entry:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Those that did best on validation; none where nothing was tried: then all are the defaults."""
+        """Those that did best on validation; empty, for the defaults, where nothing was tuned."""
         return self.tuned.settings if self.tuned else {}
 
     def tuned_by(self, result: Tuned | Exception) -> "Entry":
-        """With the outcome of the tuning."""
+        """The entry with the outcome of its tuning."""
         if isinstance(result, Exception):
-            return replace(self, error=_said(result))
+            return replace(self, error=_message(result))
         return replace(self, tuned=result, lacking=result.lacking)
 
     def scored_by(self, result: Scored | Exception) -> "Entry":
-        """With the outcome of one seed."""
+        """The entry with the outcome of one seed."""
         if isinstance(result, Exception):
-            return replace(self, error=_said(result), scored=[])
+            return replace(self, error=_message(result), scored=[])
         if result.lacking:
             return replace(self, lacking=result.lacking)
         return replace(self, scored=[*self.scored, result])
 
     @property
     def line(self) -> str:
-        """How it fared, in one line."""
+        """The entry in one line."""
         if self.error:
             return f"{self.system}: failed: {self.error}"
         if self.lacking:
-            return f"{self.system}: left out: it needs {', '.join(self.lacking)}, which the source does not tell"
+            return f"{self.system}: left out: it needs {', '.join(self.lacking)}, which the source does not have"
         figures = [scored.headline for scored in self.scored]
         return f"{self.system}: {np.mean(figures):.4f}"
 
@@ -67,7 +67,7 @@ class Compared:
     protocol: str
     metric: str
     k: int
-    standings: Standings
+    leaderboard: Leaderboard
     entries: list[Entry]
 
     @property
@@ -85,21 +85,21 @@ def describe(
     budget: int,
     config: Any,
 ) -> dict[str, Any]:
-    """What was asked for: all that the command line said; `files` are those of --test and --validation."""
+    """The parameters of a comparison, for its report; `files` are those of --test and --validation."""
     test, validation = files
-    asked = {"source": source, "content": content, "protocol": protocol, "test": test, "validation": validation}
-    return {**asked, "seeds": seeds, "budget": budget, "config": canonical(config, "config")}
+    parameters = {"source": source, "content": content, "protocol": protocol, "test": test, "validation": validation}
+    return {**parameters, "seeds": seeds, "budget": budget, "config": canonical(config, "config")}
 
 
 def publish_comparison(
-    standings: Standings, entries: list[Entry], drawn: ComparisonSplit, asked: dict[str, Any], root: Root
+    leaderboard: Leaderboard, entries: list[Entry], split: ComparisonSplit, parameters: dict[str, Any], root: Root
 ) -> Compared:
-    """Write `comparisons/<id>/`: the tables, the page, and in comparison.json what was asked for and chosen, and where.
+    """Write `comparisons/<id>/`: the tables, the page, and comparison.json with parameters, settings and machine.
 
-    The id is made of what was found: the same comparison again is the same folder.
+    The id is a digest of the content: the same comparison again writes the same folder.
     """
-    found = {
-        **asked,
+    content = {
+        **parameters,
         "systems": [
             {
                 "system": entry.system,
@@ -111,35 +111,35 @@ def publish_comparison(
             }
             for entry in entries
         ],
-        "split": canonical(drawn, "drawn"),
-        "files": {"results": standings.results.sha256, "comparisons": standings.comparisons.sha256},
+        "split": canonical(split, "split"),
+        "files": {"results": leaderboard.results.sha256, "comparisons": leaderboard.comparisons.sha256},
     }
-    id_ = f"{asked['protocol']}-{digest(found)[:12]}"
+    id_ = f"{parameters['protocol']}-{digest(content)[:12]}"
     folder = f"comparisons/{id_}"
-    round_ = drawn.final
-    root.copy(standings.comparisons.path, f"{folder}/comparisons.parquet")
-    for name, figures in standings.users.items():
+    final = split.final
+    root.copy(leaderboard.comparisons.path, f"{folder}/comparisons.parquet")
+    for name, figures in leaderboard.users.items():
         root.copy(figures.path, f"{folder}/users/{name}.parquet")
-    root.write(f"{folder}/comparison.json", json.dumps({**found, "machine": _machine()}, indent=2).encode())
+    root.write(f"{folder}/comparison.json", json.dumps({**content, "machine": _machine()}, indent=2).encode())
     page = comparison.render(
         comparison.Comparison(
             id=id_,
-            source=asked["source"],
-            metric=round_.metric,
-            k=round_.k,
-            asked=[(key, str(asked[key])) for key in ("protocol", "seeds", "budget")],
+            source=parameters["source"],
+            metric=final.metric,
+            k=final.k,
+            asked=[(key, str(parameters[key])) for key in ("protocol", "seeds", "budget")],
             systems=[(entry.system, _settings(entry), entry.line) for entry in entries],
-            results=_rows(standings.results, root),
-            comparisons=_rows(standings.comparisons, root),
+            results=_rows(leaderboard.results, root),
+            comparisons=_rows(leaderboard.comparisons, root),
         )
     )
     root.write(f"{folder}/index.html", page)
-    root.copy(standings.results.path, f"{folder}/results.parquet")  # last: where it is, the rest is
-    return Compared(id_, root.url(folder), round_.protocol, round_.metric, round_.k, standings, entries)
+    root.copy(leaderboard.results.path, f"{folder}/results.parquet")  # written last: where it exists, the rest does
+    return Compared(id_, root.url(folder), final.protocol, final.metric, final.k, leaderboard, entries)
 
 
 def _machine() -> str:
-    """What the seconds are to be read by."""
+    """The machine that the seconds were measured on."""
     cores = f"{os.cpu_count()} CPU cores"
     return f"{cores}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else cores
 
@@ -155,5 +155,5 @@ def _rows(table: Ref, root: Root) -> list[dict[str, Any]]:
     return list(parquet.read(table, root).to_pylist())
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:500]

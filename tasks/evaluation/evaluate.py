@@ -1,4 +1,7 @@
-"""The concealed favorites against the model: the paper's protocol in both versions, and full ranking."""
+"""How well the model finds the concealed favorites: the paper's protocol in both versions, and full ranking.
+
+U users, N of them tested, I images, M images of each user's mixture, K places in a list.
+"""
 
 import logging
 from collections.abc import Iterator
@@ -25,8 +28,8 @@ log = logging.getLogger("tastegraph")
 
 
 @dataclass(frozen=True, eq=False)
-class Tested:
-    """A system, and the rows that it has for the test users."""
+class _Tested:
+    """A system, and its rows of the test users."""
 
     name: str
     scores: Scores
@@ -48,17 +51,17 @@ def evaluate(split: Split, favorites: Ref, model: Model, root: Root) -> Ref:
     test_users = np.flatnonzero(np.diff(concealed_UI.indptr)).astype(np.int32)
     rows: list[dict[str, Any]] = []
     if len(test_users):
-        drawn = protocols.Split(training_UI, concealed_UI, test_users, split.thresholds)
-        published = Tested(model.system, ours, ours.rows_of(user_ids[test_users]))
+        concealment = protocols.Split(training_UI, concealed_UI, test_users, split.thresholds)
+        published = _Tested(model.system, ours, ours.rows_of(user_ids[test_users]))
         baselines = _baselines(training_UI, split.thresholds.seed)
         systems = [published] + [
-            Tested(name, Scorer(user_ids, ours.images, vectors), test_users)
+            _Tested(name, Scorer(user_ids, ours.images, vectors), test_users)
             for name, vectors in baselines.items()
             if name != model.system
         ]
         usable_I = usable_images(ours, published.users_N, len(ours.images))
         for protocol, matched in (("paper", False), ("paper_matched", True)):
-            rows += _paper(protocol, systems, drawn, favorites_UI, usable_I, matched=matched)
+            rows += _paper(protocol, systems, concealment, favorites_UI, usable_I, matched=matched)
         is_warm_I = np.bincount(training_UI.indices, minlength=len(ours.images)) > 0
         rows += _full(systems, training_UI[test_users], concealed_UI[test_users], is_warm_I)
     return parquet.write(METRICS, pl.DataFrame(rows, schema=pl.Schema(METRICS.schema)), root)
@@ -75,41 +78,41 @@ def _baselines(training_UI: csr_array, seed: int) -> dict[str, Vectors]:
 
 def _paper(
     protocol: str,
-    systems: list[Tested],
-    split: protocols.Split,
+    systems: list[_Tested],
+    concealment: protocols.Split,
     favorites_UI: csr_array,
     usable_I: np.ndarray,
     *,
     matched: bool,
 ) -> Iterator[dict[str, Any]]:
     try:
-        others = protocols.draw_others(favorites_UI, split, usable_I, matched=matched)
+        others = protocols.draw_others(favorites_UI, concealment, usable_I, matched=matched)
     except ValueError as error:
         log.warning("%s: not measured: %s", protocol, error)
         return
-    mixture_NM = protocols.mix(split, others)
+    mixture_NM = protocols.mix(concealment, others)
     for system in systems:
         scores_NM = score_mixtures(system.scores, system.users_N, mixture_NM, len(usable_I))
-        measured = protocols.mixture_metrics(scores_NM, split)
+        measured = protocols.mixture_metrics(scores_NM, concealment)
         for metric, values_NK in measured._asdict().items():
             for k, values_N in enumerate(values_NK.T, start=1):
                 yield _row(protocol, "all", system.name, metric, k, values_N)
 
 
 def _full(
-    systems: list[Tested], training_NI: csr_array, concealed_NI: csr_array, is_warm_I: np.ndarray
+    systems: list[_Tested], training_NI: csr_array, concealed_NI: csr_array, is_warm_I: np.ndarray
 ) -> Iterator[dict[str, Any]]:
-    """All images, and apart those with training favorites of anybody (warm) and those without (cold)."""
-    wanted = {}
+    """Rankings of all images, of those with a training favorite (warm), and of those without one (cold)."""
+    slices = {}
     for name, slice_I in {"all": np.ones_like(is_warm_I), "warm": is_warm_I, "cold": ~is_warm_I}.items():
         kept = csr_array(concealed_NI.multiply(slice_I[None, :]))
         kept.eliminate_zeros()
         if kept.nnz:
-            wanted[name] = (kept, np.flatnonzero(slice_I))
-    allowed = {name: images for name, (_, images) in wanted.items()}
+            slices[name] = (kept, np.flatnonzero(slice_I))
+    allowed = {name: images for name, (_, images) in slices.items()}
     for system in systems:
         ranked = best_images(system.scores, system.users_N, allowed, max(FULL_KS), training_NI)
-        for name, (kept, _) in wanted.items():
+        for name, (kept, _) in slices.items():
             hits = metrics.find_hits(ranked[name].rows, kept)
             for metric, measure in FULL_METRICS.items():
                 for k in FULL_KS:

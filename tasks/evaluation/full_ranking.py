@@ -1,4 +1,4 @@
-"""Which figures full ranking has."""
+"""The metrics of full ranking, and the lengths of its lists."""
 
 from models.evaluation import metrics
 

@@ -18,8 +18,8 @@ FIGURE = ["protocol", "slice", "metric", "k"]
 
 
 @dataclass(frozen=True)
-class Standings:
-    """RESULTS and COMPARISONS of all systems; and USER_METRICS of each, the figures that were compared."""
+class Leaderboard:
+    """RESULTS and COMPARISONS of all systems, and USER_METRICS of each: the figures that were compared."""
 
     results: Ref
     comparisons: Ref
@@ -27,8 +27,8 @@ class Standings:
 
 
 @stage
-def gather(scored: list[Scored], round_: EvaluationSplit, root: Root) -> Standings:
-    """All figures, and paired tests over users on the figures that count most: each user's mean over the seeds."""
+def gather(scored: list[Scored], split: EvaluationSplit, root: Root) -> Leaderboard:
+    """All figures, and paired tests over users on the deciding metrics: of each user, the mean over the seeds."""
     measured = [item for item in scored if item.figures and item.per_user]
     if not measured:
         raise ValueError("no system could be measured: each failed or lacks a signal, as the lines above say")
@@ -36,32 +36,28 @@ def gather(scored: list[Scored], round_: EvaluationSplit, root: Root) -> Standin
     per_user = pl.concat(
         [
             parquet.scan(item.per_user, root)
-            .filter(pl.col("metric").is_in(_counting(round_)) & (pl.col("k") == round_.k))
+            .filter(pl.col("metric").is_in(split.compared_metrics) & (pl.col("k") == split.k))
             .with_columns(system=pl.lit(item.system))
             for item in measured
             if item.per_user
         ]
     )
     means = per_user.group_by([*FIGURE, "system", "user_id"]).agg(pl.col("value").mean()).collect()
-    return Standings(
+    return Leaderboard(
         parquet.write(RESULTS, pl.concat(results).collect(), root),
         parquet.write(COMPARISONS, against_the_best(means), root),
-        {str(name): parquet.write(USER_METRICS, of_one, root) for (name,), of_one in means.group_by("system")},
+        {str(name): parquet.write(USER_METRICS, rows, root) for (name,), rows in means.group_by("system")},
     )
-
-
-def _counting(round_: EvaluationSplit) -> list[str]:
-    return ["ndcg", "recall"] if round_.metric == "ndcg" else [round_.metric]
 
 
 def against_the_best(means: pl.DataFrame) -> pl.DataFrame:
     """COMPARISONS: each system against the best of the others, on each figure of USER_METRICS and `system`.
 
-    Raises ValueError where a system lacks a user that another has: then they were not asked for the same.
+    Raises ValueError where a system has no figure of a user of whom another has one: they were measured on two splits.
     """
     rows = [
-        {**dict(zip(FIGURE, place, strict=True)), **row}
-        for place, figure in means.sort("user_id", "system").group_by(FIGURE, maintain_order=True)
+        {**dict(zip(FIGURE, key, strict=True)), **row}
+        for key, figure in means.sort("user_id", "system").group_by(FIGURE, maintain_order=True)
         for row in _of_figure(figure)
     ]
     return pl.DataFrame(rows, schema=pl.Schema(COMPARISONS.schema))
@@ -71,7 +67,7 @@ def _of_figure(figure: pl.DataFrame) -> list[dict[str, Any]]:
     wide = figure.pivot(on="system", index="user_id", values="value").drop("user_id")
     if lacking := [name for name in wide.columns if wide[name].null_count()]:
         raise ValueError(
-            f"{', '.join(lacking)}: without a figure of users whom other systems have one of, among {len(wide)} users; "
+            f"{', '.join(lacking)}: no figure of some of {len(wide)} users for whom other systems have one; "
             f"compare systems on one split"
         )
     leaders = sorted(sorted(wide.columns), key=lambda name: -float(wide[name].to_numpy().mean()))

@@ -1,4 +1,8 @@
-"""One system on one split: fitted on what may be learned from, measured on what was held out."""
+"""One system on one split: fitted on the training favorites, measured on those held out.
+
+U users, N of them tested, I images, J the same and the held-out images that the community does not have, M images of
+each user's mixture, K places in a list.
+"""
 
 import time
 from collections.abc import Iterator
@@ -22,8 +26,8 @@ from tasks.runtime.caching import stage
 from tasks.systems.fit import fit
 from tasks.systems.scoring import fair_lists, score_mixtures, user_blocks
 
-LISTED = 20  # the longest list
-BOTH = "paper_both"  # of each user, the mean of both versions of the paper's protocol, by which settings are chosen
+LISTED = max(FULL_KS)  # places in a list
+BOTH = "paper_both"  # the mean of both versions of the paper's protocol for each user; settings are chosen by it
 
 
 class Figure(NamedTuple):
@@ -38,25 +42,25 @@ class Figure(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """What a fitted system is asked: N test users, and J images, those first that the community has."""
+    """What a fitted system is tested on: N test users, and J images, first those that the community has."""
 
-    known: IndexedCommunity
+    indexed: IndexedCommunity
     tested_N: np.ndarray  # user rows
     heldout_NJ: csr_array
-    round: EvaluationSplit
+    split: EvaluationSplit
     candidates_I: np.ndarray | None  # image rows that are ranked; None: all
 
     @property
     def training_NI(self) -> csr_array:  # noqa: N802  # a shape suffix
-        """What the test users' lists leave out."""
-        return self.known.community.favorites_UI[self.tested_N]
+        """The test users' training favorites, which their lists leave out."""
+        return self.indexed.community.favorites_UI[self.tested_N]
 
     @property
     def is_cold_J(self) -> np.ndarray:  # noqa: N802
-        """An image that the community does not have has no favorite either."""
-        num_strangers = self.heldout_NJ.shape[1] - self.known.community.num_images
-        popularity_J = np.pad(self.known.community.popularity_I, (0, num_strangers))
-        return np.asarray(popularity_J < self.round.cold_below)
+        """bool (J,): few training favorites; an image that the community does not have has none."""
+        num_unknown = self.heldout_NJ.shape[1] - self.indexed.community.num_images
+        popularity_J = np.pad(self.indexed.community.popularity_I, (0, num_unknown))
+        return np.asarray(popularity_J < self.split.cold_below)
 
 
 @stage
@@ -65,23 +69,26 @@ def score_system(
     version: str,
     settings: dict[str, Any],
     seed: int,
-    given: CommunityTables,
-    round_: EvaluationSplit,
+    tables: CommunityTables,
+    split: EvaluationSplit,
     root: Root,
 ) -> Scored:
-    """Fit a system and measure it. `version` stands for the code of the system, which no import here tells."""
-    known = read_community(given, root)
-    if lacking := SYSTEMS[name]().lacking(known.community):
+    """The figures of one system with one seed.
+
+    `version` stands for the system's code in the cache key, as nothing here imports it.
+    """
+    indexed = read_community(tables, root)
+    if lacking := SYSTEMS[name]().lacking(indexed.community):
         return Scored(name, seed, settings, lacking, None, None, float("nan"))
-    system, fit_s = fit(name, settings, seed, known)
-    asked = read_heldout(known, round_, root)
+    system, fit_s = fit(name, settings, seed, indexed)
+    heldout = read_heldout(indexed, split, root)
     start = time.perf_counter()
-    figures, of_all_lists = measure(system, asked)
+    figures, list_figures = measure(system, heldout)
     score_s = time.perf_counter() - start
     seconds = {"fit_s": fit_s, "score_s": score_s}
-    rows = [{**_place(figure), **interval._asdict(), **seconds} for figure, interval in _intervals(figures)] + [
-        {"protocol": round_.protocol, "slice": "all", **row, "users": len(asked.tested_N), **seconds}
-        for row in of_all_lists
+    rows = [{**_key(figure), **interval._asdict(), **seconds} for figure, interval in _intervals(figures)] + [
+        {"protocol": split.protocol, "slice": "all", **row, "users": len(heldout.tested_N), **seconds}
+        for row in list_figures
     ]
     measured = pl.DataFrame([{"system": name, "seed": seed, **row} for row in rows], schema=pl.Schema(RESULTS.schema))
     return Scored(
@@ -90,56 +97,64 @@ def score_system(
         settings,
         [],
         parquet.write(RESULTS, measured, root),
-        parquet.write(USER_METRICS, _per_user(figures, known.users[asked.tested_N]), root),
-        headline(figures, round_),
+        parquet.write(USER_METRICS, _per_user(figures, indexed.users[heldout.tested_N]), root),
+        headline(figures, split),
     )
 
 
-def read_heldout(known: IndexedCommunity, round_: EvaluationSplit, root: Root) -> HeldOut:
-    """The round's held-out favorites. Test images that the community does not have stay in the denominators."""
-    heldout = parquet.read(round_.heldout, root)
-    images = np.append(known.images, np.setdiff1d(matrices.ids_of(heldout["image_id"]), known.images))
-    heldout_UJ = matrices.incidence(heldout["user_id"], heldout["image_id"], known.users, images)
+def read_heldout(indexed: IndexedCommunity, split: EvaluationSplit, root: Root) -> HeldOut:
+    """The held-out favorites of a split. Test images that the community does not have stay in the denominators."""
+    heldout = parquet.read(split.heldout, root)
+    images = np.append(indexed.images, np.setdiff1d(matrices.ids_of(heldout["image_id"]), indexed.images))
+    heldout_UJ = matrices.incidence(heldout["user_id"], heldout["image_id"], indexed.users, images)
     tested_N = np.flatnonzero(np.diff(heldout_UJ.indptr))
-    candidates = parquet.read(round_.candidates, root)["image_id"] if round_.candidates else None
-    candidates_I = None if candidates is None else np.sort(matrices.rows_of(candidates, known.images))
-    return HeldOut(known, tested_N, heldout_UJ[tested_N], round_, candidates_I)
+    candidates = parquet.read(split.candidates, root)["image_id"] if split.candidates else None
+    candidates_I = None if candidates is None else np.sort(matrices.rows_of(candidates, indexed.images))
+    return HeldOut(indexed, tested_N, heldout_UJ[tested_N], split, candidates_I)
 
 
-def headline(figures: list[Figure], round_: EvaluationSplit) -> float:
-    """The mean over users of the figure that settings are chosen by; of both versions of the paper's protocol."""
-    wanted = (BOTH if round_.protocol == "paper" else round_.protocol, "all", round_.metric, round_.k)
+def headline(figures: list[Figure], split: EvaluationSplit) -> float:
+    """The mean of the deciding metric over users; for the paper's protocol, of both its versions."""
+    wanted = (BOTH if split.protocol == "paper" else split.protocol, "all", split.metric, split.k)
     return next(float(np.nanmean(figure.values_N)) for figure in figures if figure[:4] == wanted)
 
 
-def measure(system: System[Any], asked: HeldOut) -> tuple[list[Figure], list[dict[str, Any]]]:
-    """The figures of a protocol: each test user's, and those of all lists together."""
-    if asked.round.protocol == "paper":
-        return list(_mixtures(system, asked)), []
-    if asked.round.protocol == "auc":
-        return list(_auc(system, asked)), []
-    return _full(system, asked)
+def measure(system: System[Any], heldout: HeldOut) -> tuple[list[Figure], list[dict[str, Any]]]:
+    """The figures of a protocol: those of each test user, and those of all lists together."""
+    if heldout.split.protocol == "paper":
+        return list(_mixtures(system, heldout)), []
+    if heldout.split.protocol == "auc":
+        return list(_auc(system, heldout)), []
+    return _full(system, heldout)
 
 
-def _mixtures(system: System[Any], asked: HeldOut) -> Iterator[Figure]:
-    """Precision and recall of concealed images among others (CDL, 6.1): drawn uniformly, as popular, the mean."""
-    assert asked.round.thresholds
-    num_users = asked.known.community.num_users
+def _mixtures(system: System[Any], heldout: HeldOut) -> Iterator[Figure]:
+    """Precision and recall of concealed images among others (CDL, section 6.1).
+
+    The others are drawn at random in one version, and are as popular as the concealed images in another; the third is
+    the mean of both.
+    """
+    assert heldout.split.thresholds
+    num_users = heldout.indexed.community.num_users
     rows_N = np.zeros(num_users, np.int64)
-    rows_N[asked.tested_N] = np.diff(asked.heldout_NJ.indptr)
+    rows_N[heldout.tested_N] = np.diff(heldout.heldout_NJ.indptr)
     concealed_UI = csr_array(
-        (asked.heldout_NJ.data, asked.heldout_NJ.indices, np.concatenate([[0], np.cumsum(rows_N)])),
-        shape=(num_users, asked.heldout_NJ.shape[1]),
+        (heldout.heldout_NJ.data, heldout.heldout_NJ.indices, np.concatenate([[0], np.cumsum(rows_N)])),
+        shape=(num_users, heldout.heldout_NJ.shape[1]),
     )
-    training_UI = asked.known.community.favorites_UI
-    split = protocols.Split(training_UI, concealed_UI, asked.tested_N.astype(np.int32), asked.round.thresholds)
+    training_UI = heldout.indexed.community.favorites_UI
+    concealment = protocols.Split(
+        training_UI, concealed_UI, heldout.tested_N.astype(np.int32), heldout.split.thresholds
+    )
     everything = np.ones(training_UI.shape[1], bool)
     favorites_UI = csr_array(training_UI + concealed_UI)
     versions = {}
     for protocol, matched in (("paper", False), ("paper_matched", True)):
-        mixture_NM = protocols.mix(split, protocols.draw_others(favorites_UI, split, everything, matched=matched))
-        scores_NM = score_mixtures(system, asked.tested_N, mixture_NM, training_UI.shape[1])
-        versions[protocol] = protocols.mixture_metrics(scores_NM, split)
+        mixture_NM = protocols.mix(
+            concealment, protocols.draw_others(favorites_UI, concealment, everything, matched=matched)
+        )
+        scores_NM = score_mixtures(system, heldout.tested_N, mixture_NM, training_UI.shape[1])
+        versions[protocol] = protocols.mixture_metrics(scores_NM, concealment)
     versions[BOTH] = protocols.MixtureMetrics(
         *((one + other) / 2 for one, other in zip(*versions.values(), strict=True))
     )
@@ -149,30 +164,30 @@ def _mixtures(system: System[Any], asked: HeldOut) -> Iterator[Figure]:
                 yield Figure(protocol, "all", metric, k, values_N)
 
 
-def _auc(system: System[Any], asked: HeldOut) -> Iterator[Figure]:
+def _auc(system: System[Any], heldout: HeldOut) -> Iterator[Figure]:
     """AUC of the favorite left out over all unobserved images (seed 001, section 6.3)."""
-    heldout_N = asked.heldout_NJ.indices
-    training_NI = asked.training_NI
+    heldout_N = heldout.heldout_NJ.indices
+    training_NI = heldout.training_NI
     values_N = np.concatenate(
         [
-            metrics.auc(system.score(asked.tested_N[block]), heldout_N[block], training_NI[block])
-            for block in user_blocks(len(asked.tested_N), training_NI.shape[1])
+            metrics.auc(system.score(heldout.tested_N[block]), heldout_N[block], training_NI[block])
+            for block in user_blocks(len(heldout.tested_N), training_NI.shape[1])
         ]
     )
-    is_cold_N = asked.is_cold_J[heldout_N]
+    is_cold_N = heldout.is_cold_J[heldout_N]
     for name, in_slice_N in {"all": np.ones_like(is_cold_N), "warm": ~is_cold_N, "cold": is_cold_N}.items():
         yield Figure("auc", name, "auc", 0, np.where(in_slice_N, values_N, np.nan))
 
 
-def _full(system: System[Any], asked: HeldOut) -> tuple[list[Figure], list[dict[str, Any]]]:
-    """All candidates ranked but the training favorites; all, warm and cold ones apart, each among its like."""
-    community, protocol = asked.known.community, asked.round.protocol
-    is_cold_J = asked.is_cold_J
+def _full(system: System[Any], heldout: HeldOut) -> tuple[list[Figure], list[dict[str, Any]]]:
+    """Figures of all candidates ranked, without training favorites; and of warm and of cold images ranked alone."""
+    community, protocol = heldout.indexed.community, heldout.split.protocol
+    is_cold_J = heldout.is_cold_J
     ranked_I = np.ones(community.num_images, bool)
-    if asked.candidates_I is not None:
-        ranked_I = np.isin(np.arange(community.num_images), asked.candidates_I)
+    if heldout.candidates_I is not None:
+        ranked_I = np.isin(np.arange(community.num_images), heldout.candidates_I)
     slices = {"all": np.ones_like(is_cold_J), "warm": ~is_cold_J, "cold": is_cold_J}
-    kept = {name: csr_array(asked.heldout_NJ.multiply(slice_J[None, :])) for name, slice_J in slices.items()}
+    kept = {name: csr_array(heldout.heldout_NJ.multiply(slice_J[None, :])) for name, slice_J in slices.items()}
     for heldout_NJ in kept.values():
         heldout_NJ.eliminate_zeros()
     allowed = {
@@ -180,9 +195,9 @@ def _full(system: System[Any], asked: HeldOut) -> tuple[list[Figure], list[dict[
     }
     figures = []
     num_images = len(allowed["all"])
-    # A slice that holds all of them need not be ranked again.
-    apart = {name: rows for name, rows in allowed.items() if name == "all" or len(rows) < num_images}
-    lists = fair_lists(system, asked.tested_N, apart, LISTED, asked.training_NI, system.seed)
+    # A slice that holds all images need not be ranked again.
+    distinct = {name: rows for name, rows in allowed.items() if name == "all" or len(rows) < num_images}
+    lists = fair_lists(system, heldout.tested_N, distinct, LISTED, heldout.training_NI, system.seed)
     for name in allowed:
         hits = metrics.find_hits(lists.get(name, lists["all"]), kept[name])
         figures += [
@@ -190,13 +205,13 @@ def _full(system: System[Any], asked: HeldOut) -> tuple[list[Figure], list[dict[
             for metric, measured in FULL_METRICS.items()
             for k in FULL_KS
         ]
-    of_all_lists = []
+    list_figures = []
     for k in FULL_KS:
         listed_NK = lists["all"][:, :k]
         bias = metrics.popularity_bias(listed_NK, community.popularity_I)._asdict()
         share = {"coverage": metrics.coverage(listed_NK, num_images)}
-        of_all_lists += [{"metric": metric, "k": k, "value": value} for metric, value in (share | bias).items()]
-    return figures, of_all_lists
+        list_figures += [{"metric": metric, "k": k, "value": value} for metric, value in (share | bias).items()]
+    return figures, list_figures
 
 
 def _intervals(figures: list[Figure]) -> Iterator[tuple[Figure, metrics.Interval]]:
@@ -207,7 +222,7 @@ def _intervals(figures: list[Figure]) -> Iterator[tuple[Figure, metrics.Interval
         yield from ((figure, interval) for figure, interval in zip(of_slice, intervals, strict=True) if interval.users)
 
 
-def _place(figure: Figure) -> dict[str, Any]:
+def _key(figure: Figure) -> dict[str, Any]:
     return {key: value for key, value in figure._asdict().items() if key != "values_N"}
 
 
@@ -216,7 +231,7 @@ def _per_user(figures: list[Figure], users: Ids) -> pl.DataFrame:
     names = pl.Series("user_id", users.tolist(), dtype=pl.String)
     return pl.concat(
         pl.DataFrame({"user_id": names, "value": figure.values_N}).with_columns(
-            **{key: pl.lit(value) for key, value in _place(figure).items()}
+            **{key: pl.lit(value) for key, value in _key(figure).items()}
         )
         for figure in figures
     ).filter(pl.col("value").is_not_nan())

@@ -10,7 +10,7 @@ from storage.refs import Ref
 
 @dataclass(frozen=True)
 class EvaluationSplit:
-    """Favorites to learn from, favorites held out from them, and how one is measured by the other."""
+    """Favorites to learn from, favorites held out from them, and how a system is measured on these."""
 
     protocol: Protocol
     training: Ref
@@ -21,10 +21,15 @@ class EvaluationSplit:
     metric: str  # what settings are chosen by, and systems compared by first
     k: int  # the length of the list for it; 0: all images
 
+    @property
+    def compared_metrics(self) -> tuple[str, ...]:
+        """The metrics with paired tests between systems; the deciding one first."""
+        return ("ndcg", "recall") if self.metric == "ndcg" else (self.metric,)
+
 
 @dataclass(frozen=True)
 class ComparisonSplit:
-    """Settings are chosen on one round, and what is reported is the other, which learns from validation too."""
+    """Two splits: settings are chosen on the first; the reported figures are of the second, whose training has both."""
 
     tuning: EvaluationSplit
     final: EvaluationSplit
@@ -36,8 +41,8 @@ class Scored:
 
     system: str
     seed: int
-    settings: dict[str, Any]  # those that are not the defaults' by name
+    settings: dict[str, Any]  # those that differ from the defaults
     lacking: list[str]
-    figures: Ref | None  # rows of RESULTS
+    figures: Ref | None  # RESULTS
     per_user: Ref | None  # USER_METRICS
-    headline: float
+    headline: float  # the mean of the deciding metric

@@ -1,4 +1,4 @@
-"""The current export's figures on held-out favorites from a file."""
+"""The current export's figures on held-out favorites from a file: `tastegraph evaluate --test FILE`."""
 
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,16 @@ from tasks.systems.scoring import best_images, read_scorer, usable_images
 
 
 def score_file(file: Path, root: Root) -> dict[str, Any]:
-    """Full-ranking figures of the current export on held-out favorites, and what had to be left out.
+    """Full-ranking figures of the current export on held-out favorites, and what was left out.
 
-    Every favorite that the run knew is masked, but those that are asked about. Raises ValueError without an export.
+    Lists leave out every favorite that the run ingested, except those held out. Raises ValueError without an export.
     """
     pointer = snapshots.current(root)
     if pointer is None:
         raise ValueError(f"{root.address}: nothing is published here; run `tastegraph nightly` first")
     manifest = snapshots.manifest(root, pointer.run_id)
     heldout = read_pairs(file)
-    known = parquet.read(ref_of_input(manifest, "favorites"), root)
+    favorites = parquet.read(ref_of_input(manifest, "favorites"), root)
     scorer = read_scorer(model_of(manifest), root)
     ids = scorer.images
     tested = np.intersect1d(heldout["user_id"].unique().to_numpy(), scorer.users)
@@ -34,15 +34,15 @@ def score_file(file: Path, root: Root) -> dict[str, Any]:
     heldout_NI = matrices.incidence(arrow["user_id"], arrow["image_id"], tested, ids)
     # Test images that the community does not have stay in the denominator: columns that no list can reach.
     unknown = heldout.filter(~pl.col("image_id").is_in(ids.tolist()) & pl.col("user_id").is_in(tested.tolist()))
-    strangers = np.unique(unknown["image_id"].to_numpy())
+    unknown_images = np.unique(unknown["image_id"].to_numpy())
     arrow = unknown.to_arrow()
-    beyond_NJ = matrices.incidence(arrow["user_id"], arrow["image_id"], tested, strangers)
-    seen_NI = matrices.incidence(known["user_id"], known["image_id"], tested, ids)
+    unknown_NJ = matrices.incidence(arrow["user_id"], arrow["image_id"], tested, unknown_images)
+    seen_NI = matrices.incidence(favorites["user_id"], favorites["image_id"], tested, ids)
     seen_NI = csr_array(seen_NI - seen_NI.multiply(heldout_NI))
     seen_NI.eliminate_zeros()
     users_N = scorer.rows_of(tested)
     ranked = best_images(scorer, users_N, {"all": np.arange(len(ids))}, max(FULL_KS), seen_NI)["all"].rows
-    hits = metrics.find_hits(ranked, csr_array(hstack([heldout_NI, beyond_NJ])))
+    hits = metrics.find_hits(ranked, csr_array(hstack([heldout_NI, unknown_NJ])))
     figures = []
     for name in ("recall", "ndcg", "hit_rate"):
         for k in FULL_KS:
@@ -50,7 +50,7 @@ def score_file(file: Path, root: Root) -> dict[str, Any]:
             figures.append(
                 {"metric": name, "k": k, "value": interval.value, "low": interval.low, "high": interval.high}
             )
-    strangers_users = heldout["user_id"].n_unique() - len(tested)
+    num_unknown_users = heldout["user_id"].n_unique() - len(tested)
     unusable = int((heldout_NI.sum(axis=0) * ~usable_images(scorer, users_N, len(ids))).sum())
     return {
         "run_id": pointer.run_id,
@@ -58,7 +58,7 @@ def score_file(file: Path, root: Root) -> dict[str, Any]:
         "rows": len(heldout),
         "metrics": figures,
         "left_out": [
-            f"{strangers_users} users of the file are not in the export and are not counted",
+            f"{num_unknown_users} users of the file are not in the export and are not counted",
             f"{len(unknown)} rows name an image the community does not have, and {unusable} one the model has no input "
             f"for: they count as misses",
         ],

@@ -1,6 +1,11 @@
-"""The split that all systems of a comparison see, as tables."""
+"""The split that all systems of a comparison share, as tables: one function per protocol.
+
+U users, I images.
+"""
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +28,37 @@ from tasks.runtime.caching import stage
 
 log = logging.getLogger("tastegraph")
 
-HEADLINES = {"paper": ("precision", 20), "auc": ("auc", 0)}  # what counts most; in full rankings NDCG
+# By protocol, the metric that settings are chosen by and systems compared by first, and the length of its lists.
+DECIDING_METRICS = {"paper": ("precision", 20), "auc": ("auc", 0)}  # 0: all images
+DECIDING_METRIC = ("ndcg", 20)  # of the other protocols
+K_OF_RANDOM_SPLITS = 10  # as the published figures of random splits
+
+
+@dataclass(frozen=True, eq=False)
+class _Favorites:
+    """A community's favorites, and the settings that a protocol divides them by."""
+
+    rows: pa.Table
+    users: Ids
+    images: Ids
+    favorites_UI: csr_array
+    test: pa.Table | None  # pairs from the file --test
+    validation: pa.Table | None  # and from --validation
+    config: SplitConfig
+    evaluation: ProtocolConfig
+
+
+@dataclass(frozen=True, eq=False)
+class _Division:
+    """The parts of a protocol over these images; for the paper's, the thresholds of validation and of the test."""
+
+    parts: Parts
+    images: Ids
+    thresholds: tuple[ProtocolConfig | None, ProtocolConfig | None] = (None, None)
 
 
 def take_pairs(file: str | None, root: Root) -> Ref | None:
-    """Held-out favorites that the user gives, as a table, of nobody who was forgotten; None without a file."""
+    """Held-out favorites from the user's file, as a table, without forgotten users and images; None without a file."""
     if not file:
         return None
     return parquet.write(CONCEALED, tombstones.read(root).without(read_pairs(Path(file))), root)
@@ -43,114 +74,148 @@ def draw_split(
     evaluation: ProtocolConfig,
     root: Root,
 ) -> ComparisonSplit:
-    """The split of a protocol; `full` takes the given test where there is one.
+    """The split of a protocol: one part to choose settings on, another for the reported figures.
 
-    Raises ValueError where nobody could be tested, or for a split by time without times.
+    Args:
+        table: the community, as ingested.
+        test, validation: held-out pairs for the protocol `full`; None: a share of each user's favorites at random.
+    Raises:
+        ValueError: nobody has enough favorites to be tested, or a split by time of favorites without times.
     """
-    favorites = parquet.read(table["favorites"], root)
+    rows = parquet.read(table["favorites"], root)
     users, images = (
         matrices.ids_of(parquet.read(table[name], root, [key])[key])
         for name, key in (("users", "user_id"), ("images", "image_id"))
     )
-    known_UI = matrices.incidence(favorites["user_id"], favorites["image_id"], users, images)
-    lowered: list[ProtocolConfig | None] = [None, None]
-    if protocol == "paper":
-        tested = protocols.conceal(known_UI, evaluation)
-        validated = protocols.conceal(tested.training, evaluation)
-        parts = Parts(validated.training, validated.concealed, tested.concealed)
-        lowered = [validated.thresholds, tested.thresholds]
-    elif protocol == "auc":
-        parts = splits.leave_one_out(known_UI, config)
-    elif protocol == "time":
-        times_UI = matrices.seconds_of(favorites, users, images)
-        if times_UI is None:
-            missing = favorites["favorited_at"].null_count
-            raise ValueError(
-                f"protocol time: {missing} of {len(favorites)} favorites have no favorited_at; choose the protocol full"
-            )
-        parts = splits.by_time(known_UI, times_UI, config)
-    elif protocol == "cold":
-        parts = splits.cold(known_UI, config)
-    elif protocol == "cold_users":
-        parts = splits.cold_users(known_UI, config)
-    elif test is None:
-        parts = splits.random(known_UI, config)
-    else:
-        # Test images that the community does not have stay in the denominator: columns that no list can reach.
-        rows = parquet.read(test, root)
-        images = np.append(images, np.setdiff1d(matrices.ids_of(rows["image_id"]), images))
-        test_UI = _given(test, users, images, root)
-        parts = splits.official(known_UI, test_UI, _given(validation, users, images, root), config)
+    favorites_UI = matrices.incidence(rows["user_id"], rows["image_id"], users, images)
+    test_rows, validation_rows = (parquet.read(pairs, root) if pairs else None for pairs in (test, validation))
+    division = DIVISIONS[protocol](
+        _Favorites(rows, users, images, favorites_UI, test_rows, validation_rows, config, evaluation)
+    )
+    parts, images = division.parts, division.images
     if not parts.test.nnz:
         raise ValueError(
             f"protocol {protocol}: nobody has enough favorites to be tested; "
-            f"the community has {known_UI.nnz} favorites of {len(users)} users"
+            f"the community has {favorites_UI.nnz} favorites of {len(users)} users"
         )
-    log.info("%-18s %d favorites to learn from, %d to validate on, %d to test on", "draw-split", *_sizes(parts))
-    outside, tested = _divided(favorites, parts.test, users, images)
-    inside, validated = _divided(outside, parts.validation, users, images)
-    metric, k = HEADLINES.get(protocol, ("ndcg", 20))
+    log.info(
+        "%-18s %d favorites to learn from, %d to validate on, %d to test on",
+        "draw-split", parts.training.nnz, parts.validation.nnz, parts.test.nnz,
+    )  # fmt: skip
+    without_test, test_part = _divide(rows, parts.test, users, images)
+    training, validation_part = _divide(without_test, parts.validation, users, images)
+    metric, k = DECIDING_METRICS.get(protocol, DECIDING_METRIC)
     if protocol == "full" and test is None:
-        k = 10  # as the published figures of random splits
-    rounds = [
-        EvaluationSplit(
-            protocol,
-            parquet.write(FAVORITES, rows if _is_next(apart, rows) else _without_times(rows), root),
-            parquet.write(CONCEALED, _pairs(heldout, users, images), root),
-            None if ranked is None else parquet.write(CANDIDATES, {"image_id": images[ranked]}, root),
-            config.cold_below if protocol == "auc" else 1,
-            thresholds,
-            metric,
-            thresholds.max_k if thresholds else k,
+        k = K_OF_RANDOM_SPLITS
+
+    def split(
+        learned: pa.Table,
+        heldout: pa.Table,
+        heldout_UI: csr_array,
+        candidates: np.ndarray | None,
+        thresholds: ProtocolConfig | None,
+    ) -> EvaluationSplit:
+        return EvaluationSplit(
+            protocol=protocol,
+            training=parquet.write(
+                FAVORITES, learned if _is_later(heldout, learned) else _without_times(learned), root
+            ),
+            heldout=parquet.write(CONCEALED, _pairs(heldout_UI, users, images), root),
+            candidates=None if candidates is None else _write_candidates(images[candidates], root),
+            cold_below=config.cold_below if protocol == "auc" else 1,
+            thresholds=thresholds,
+            metric=metric,
+            k=thresholds.max_k if thresholds else k,
         )
-        for rows, apart, heldout, ranked, thresholds in (
-            (inside, validated, parts.validation, parts.validation_candidates, lowered[0]),
-            (outside, tested, parts.test, parts.test_candidates, lowered[1]),
+
+    of_validation, of_test = division.thresholds
+    return ComparisonSplit(
+        tuning=split(training, validation_part, parts.validation, parts.validation_candidates, of_validation),
+        final=split(without_test, test_part, parts.test, parts.test_candidates, of_test),
+    )
+
+
+def _paper(favorites: _Favorites) -> _Division:
+    """Equally many concealed favorites of each test user, twice (CDL, section 6.1.1)."""
+    test = protocols.conceal(favorites.favorites_UI, favorites.evaluation)
+    validation = protocols.conceal(test.training, favorites.evaluation)
+    parts = Parts(validation.training, validation.concealed, test.concealed)
+    return _Division(parts, favorites.images, (validation.thresholds, test.thresholds))
+
+
+def _full(favorites: _Favorites) -> _Division:
+    """The test from the user's file where there is one, else a share of each user's favorites at random."""
+    users, images, config = favorites.users, favorites.images, favorites.config
+    if favorites.test is None:
+        return _Division(splits.random(favorites.favorites_UI, config), images)
+    # Test images that the community does not have stay in the denominator: columns that no list can reach.
+    images = np.append(images, np.setdiff1d(matrices.ids_of(favorites.test["image_id"]), images))
+    test_UI = _incidence(favorites.test, users, images)
+    validation_UI = None if favorites.validation is None else _incidence(favorites.validation, users, images)
+    return _Division(splits.official(favorites.favorites_UI, test_UI, validation_UI, config), images)
+
+
+def _time(favorites: _Favorites) -> _Division:
+    """The latest favorites. Raises ValueError where a time is missing."""
+    times_UI = matrices.seconds_of(favorites.rows, favorites.users, favorites.images)
+    if times_UI is None:
+        missing = favorites.rows["favorited_at"].null_count
+        raise ValueError(
+            f"protocol time: {missing} of {len(favorites.rows)} favorites have no favorited_at; "
+            f"choose the protocol full"
         )
-    ]
-    return ComparisonSplit(*rounds)
+    return _Division(splits.by_time(favorites.favorites_UI, times_UI, favorites.config), favorites.images)
 
 
-def _sizes(parts: Parts) -> tuple[int, int, int]:
-    return parts.training.nnz, parts.validation.nnz, parts.test.nnz
+def _by_pattern(divide: Callable[[csr_array, SplitConfig], Parts]) -> Callable[[_Favorites], _Division]:
+    """The protocol that looks at nothing but who favorited which image."""
+    return lambda favorites: _Division(divide(favorites.favorites_UI, favorites.config), favorites.images)
 
 
-def _is_next(heldout: pa.Table, learned: pa.Table) -> bool:
+DIVISIONS: dict[Protocol, Callable[[_Favorites], _Division]] = {
+    "paper": _paper,
+    "auc": _by_pattern(splits.leave_one_out),
+    "full": _full,
+    "time": _time,
+    "cold": _by_pattern(splits.cold),
+    "cold_users": _by_pattern(splits.cold_users),
+}
+
+
+def _is_later(heldout: pa.Table, learned: pa.Table) -> bool:
     """Whether each user's held-out favorites are later than all those to learn from.
 
-    Not where a time is missing, nor where nothing is learned from whoever is tested.
-    Only then is a time worth telling: a system that takes a user's latest favorites for what the next will be like
-    would be wrong about favorites held out from anywhere in a history.
+    False where a time is missing, and where no tested user has a favorite to learn from. Only where it is true do the
+    favorites to learn from keep their times: a system that takes a user's latest favorites for what comes next would be
+    wrong about favorites held out from anywhere in a history.
     """
     if not len(heldout) or heldout["favorited_at"].null_count or learned["favorited_at"].null_count:
         return False
     at = pl.col("favorited_at")
     first, last = (
-        pl.DataFrame(rows.select(["user_id", "favorited_at"])).group_by("user_id").agg(ends)
-        for rows, ends in ((heldout, at.min().alias("first")), (learned, at.max().alias("last")))
+        pl.DataFrame(rows.select(["user_id", "favorited_at"])).group_by("user_id").agg(end)
+        for rows, end in ((heldout, at.min().alias("first")), (learned, at.max().alias("last")))
     )
     both = first.join(last, on="user_id")
     return len(both) > 0 and bool(both.select((pl.col("last") <= pl.col("first")).all()).item())
 
 
 def _without_times(favorites: pa.Table) -> pa.Table:
-    place = favorites.schema.get_field_index("favorited_at")
-    field = favorites.schema.field(place)
-    return favorites.set_column(place, field, pa.nulls(len(favorites), field.type))
+    column = favorites.schema.get_field_index("favorited_at")
+    field = favorites.schema.field(column)
+    return favorites.set_column(column, field, pa.nulls(len(favorites), field.type))
 
 
-def _given(pairs: Ref | None, users: Ids, images: Ids, root: Root) -> csr_array | None:
-    if pairs is None:
-        return None
-    rows = parquet.read(pairs, root)
-    matrix = matrices.incidence(rows["user_id"], rows["image_id"], users, images)
-    if left_out := len(rows) - matrix.nnz:
+def _incidence(pairs: pa.Table, users: Ids, images: Ids) -> csr_array:
+    """The pairs of users whom the community has."""
+    pairs_UI = matrices.incidence(pairs["user_id"], pairs["image_id"], users, images)
+    if left_out := len(pairs) - pairs_UI.nnz:
         log.warning("%-18s %d rows name a user whom the community does not have", "draw-split", left_out)
-    return matrix
+    return pairs_UI
 
 
-def _divided(favorites: pa.Table, heldout_UI: csr_array, users: Ids, images: Ids) -> tuple[pa.Table, pa.Table]:
-    """The rows of the table that are left, and those that are held out."""
+def _divide(favorites: pa.Table, heldout_UI: csr_array, users: Ids, images: Ids) -> tuple[pa.Table, pa.Table]:
+    """The rows of the table that stay, and those that are held out."""
     row, column = matrices.rows_of(favorites["user_id"], users), matrices.rows_of(favorites["image_id"], images)
     pairs = heldout_UI.tocoo()
     keys = pairs.coords[0].astype(np.int64) * len(images) + pairs.coords[1]
@@ -161,3 +226,7 @@ def _divided(favorites: pa.Table, heldout_UI: csr_array, users: Ids, images: Ids
 def _pairs(heldout_UI: csr_array, users: Ids, images: Ids) -> pl.DataFrame:
     pairs = heldout_UI.tocoo()
     return pl.DataFrame({"user_id": users[pairs.coords[0]].tolist(), "image_id": images[pairs.coords[1]].tolist()})
+
+
+def _write_candidates(images: Ids, root: Root) -> Ref:
+    return parquet.write(CANDIDATES, {"image_id": images}, root)

@@ -35,7 +35,7 @@ Choice = tuple[int, ...]  # for each setting of the grid, in its order, which of
 
 @dataclass(frozen=True)
 class Tuned:
-    """The settings that did best on validation, and how well; what was tried. Lacking signals: nothing was."""
+    """The settings that did best on validation, their figure, and all trials; no trial where signals are lacking."""
 
     system: str
     settings: dict[str, Any]
@@ -50,28 +50,28 @@ class Tuned:
 
 @stage
 def tune_system(
-    name: str, version: str, budget: int, seed: int, given: CommunityTables, round_: EvaluationSplit, root: Root
+    name: str, version: str, budget: int, seed: int, tables: CommunityTables, split: EvaluationSplit, root: Root
 ) -> Tuned:
-    """Try the defaults, then the grid: all of it where `budget` fits allow, else where Optuna's TPE expects most.
+    """Try the defaults, then the grid: all of it where `budget` fits suffice, else what Optuna's TPE suggests.
 
-    The study lies in an SQLite file of its own, so that a tuning that was killed goes on after its last whole trial;
-    of other code it starts anew, as figures may mean something else.
-    `version` stands for the code of the system, which no import here tells.
+    The study lies in an SQLite file of its own, so that a tuning that was killed resumes after its last complete trial;
+    other code starts another study, as its figures may differ.
+    `version` stands for the system's code in the cache key, as nothing here imports it.
     """
-    known = read_community(given, root)
-    if lacking := SYSTEMS[name]().lacking(known.community):
-        return Tuned(name, {}, round_.metric, round_.k, float("nan"), float("nan"), 0, None, lacking)
-    if not round_.heldout.rows:
-        raise ValueError(f"protocol {round_.protocol}: no favorite is left to validate on; tune with another protocol")
-    asked = read_heldout(known, round_, root)
+    indexed = read_community(tables, root)
+    if lacking := SYSTEMS[name]().lacking(indexed.community):
+        return Tuned(name, {}, split.metric, split.k, float("nan"), float("nan"), 0, None, lacking)
+    if not split.heldout.rows:
+        raise ValueError(f"protocol {split.protocol}: no favorite is left to validate on; tune with another protocol")
+    heldout = read_heldout(indexed, split, root)
     grid = grid_of(name)
-    study = _study(digest([code_version(__name__), name, version, budget, seed, given, round_]), root)
+    study = _study(digest([code_version(__name__), name, version, budget, seed, tables, split]), root)
     num_choices = min(budget, prod(map(len, grid.values())))
     while len(tried := _tried(study)) < num_choices:
         choice = _next(study, grid, set(tried), budget, seed)
         settings = _settings(grid, choice)
-        system, fit_s = fit(name, settings, seed, known)
-        value = headline(measure(system, asked)[0], round_)
+        system, fit_s = fit(name, settings, seed, indexed)
+        value = headline(measure(system, heldout)[0], split)
         study.add_trial(
             optuna.create_trial(
                 params=dict(zip(grid, choice, strict=True)),
@@ -81,33 +81,33 @@ def tune_system(
             )
         )
         place = f"{name}, {len(tried) + 1} of {num_choices}"
-        log.info("%-18s %s: %s %.4f with %s", "tune-system", place, round_.metric, value, settings or "nothing to set")
+        log.info("%-18s %s: %s %.4f with %s", "tune-system", place, split.metric, value, settings or "nothing to set")
     rows = [
         {"trial": number, "settings": _settings(grid, choice), "value": trial.value, "fit_s": trial.user_attrs["fit_s"]}
         for number, (choice, trial) in enumerate(tried.items())
     ]
     best = max(rows, key=lambda row: row["value"])
-    told = pl.DataFrame([{**row, "settings": json.dumps(row["settings"])} for row in rows])
+    table = pl.DataFrame([{**row, "settings": json.dumps(row["settings"])} for row in rows])
     return Tuned(
         name,
         best["settings"],
-        round_.metric,
-        round_.k,
+        split.metric,
+        split.k,
         best["value"],
         rows[0]["value"],
         len(rows),
-        parquet.write(TRIALS, told, root),
+        parquet.write(TRIALS, table, root),
         [],
     )
 
 
 def grid_of(name: str) -> Grid:
     """The values to try of each setting, the default first."""
-    made = SYSTEMS[name]
-    defaults = {field.name: getattr(made.Config(), field.name) for field in fields(made.Config)}
+    system = SYSTEMS[name]
+    defaults = {field.name: getattr(system.Config(), field.name) for field in fields(system.Config)}
     return {
         key: (defaults[key], *(value for value in values if value != defaults[key]))
-        for key, values in made.grid.items()
+        for key, values in system.grid.items()
     }
 
 
@@ -116,7 +116,7 @@ def _settings(grid: Grid, choice: Choice) -> dict[str, Any]:
 
 
 def _study(name: str, root: Root) -> optuna.Study:
-    """The study of that name, begun or gone on with."""
+    """The study of that name: a new one, or the one that was begun."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = (scratch_folder() if root.is_remote else Path(root.address)) / "studies"
     folder.mkdir(parents=True, exist_ok=True)
@@ -126,22 +126,22 @@ def _study(name: str, root: Root) -> optuna.Study:
 
 
 def _tried(study: optuna.Study) -> dict[Choice, FrozenTrial]:
-    """The trials so far, in order."""
+    """The complete trials, in order."""
     return {tuple(trial.params.values()): trial for trial in study.get_trials(states=(TrialState.COMPLETE,))}
 
 
 def _next(study: optuna.Study, grid: Grid, tried: set[Choice], budget: int, seed: int) -> Choice:
-    """What to try now: it hangs on the trials so far alone, so that a kill changes nothing."""
+    """The next choice: it depends only on the trials so far, so that a kill changes nothing."""
     untried = [choice for choice in product(*(range(len(values)) for values in grid.values())) if choice not in tried]
     if not tried or len(tried) + len(untried) <= budget:
         return untried[0]  # the defaults come first
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(tried), constant_liar=False)
-    asked = study.ask(_distributions(grid))
-    study.tell(asked, state=TrialState.FAIL)  # a suggestion is no trial; a trial is entered when it is whole
-    suggested = tuple(asked.params.values())
+    trial = study.ask(_distributions(grid))
+    study.tell(trial, state=TrialState.FAIL)  # a suggestion is no trial; a trial is added once it is complete
+    suggested = tuple(trial.params.values())
     return suggested if suggested in untried else Random(seed + len(tried)).choice(untried)
 
 
 def _distributions(grid: Grid) -> dict[str, BaseDistribution]:
-    """The places of the values: Optuna keeps numbers and strings only."""
+    """Places in the lists of values, as Optuna stores only numbers and strings."""
     return {key: CategoricalDistribution(tuple(range(len(values)))) for key, values in grid.items()}
