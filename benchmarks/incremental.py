@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows import cli
+from tasks.evaluation.headlines import HEADLINES
 
 if TYPE_CHECKING:
     from flows.settings import NightlyConfig
+    from storage.manifests import Manifest
 
 STAGES = ("embed-images", "apply-learned", "fold-in", "embed-users", "recommend", "find-similar")
-FIGURES = (("paper", "precision"), ("paper_matched", "precision"), ("full", "ndcg"))
 
 
 class Clock(logging.Handler):
@@ -66,13 +67,13 @@ def main() -> None:
     for night in range(options.nights + 1):
         growth.write(night, live)
         found = _run(live, kept, options, start=options.start)
-        if found["manifest"]["incremental"]["how"] == "full":
+        if found["manifest"].incremental["how"] == "full":
             whole_s = found["seconds"]
         beside = _retrained(kept, found["manifest"], options) if night in options.full else None
         anew = None
         if night == 0:
             shutil.copytree(kept, first, ignore=shutil.ignore_patterns("cache"))
-        elif found["manifest"]["incremental"]["how"] == "keep" and has_one_model:
+        elif found["manifest"].incremental["how"] == "keep" and has_one_model:
             anew = _run(live, first, options, start="keep", take_over=False)
         _print(night, found, whole_s, beside, anew, options.system)
     print("seconds of the last night", found["stages"])
@@ -90,12 +91,12 @@ def _run(source: Path, root: Path, options: argparse.Namespace, **incremental: A
     published = nightly(str(source), str(root), _settings(options, **incremental))
     log.removeHandler(clock)
     manifest = snapshots.manifest(Root(str(root)), published.run_id)
-    exported = {file["path"].split("/", 3)[3]: file["sha256"] for file in manifest["files"] if file["table"]}
+    exported = {file.path.split("/", 3)[3]: file.sha256 for file in manifest.table_files()}
     by_stage = {stage: round(clock.seconds[stage], 2) for stage in STAGES if stage in clock.seconds}
     return {"manifest": manifest, "exported": exported, "stages": by_stage, "seconds": sum(by_stage.values())}
 
 
-def _retrained(root: Path, manifest: dict[str, Any], options: argparse.Namespace) -> list[dict[str, Any]]:
+def _retrained(root: Path, manifest: "Manifest", options: argparse.Namespace) -> list[dict[str, Any]]:
     """The figures of a model learned from nothing on what a night learned from, on what that night conceals."""
     from prefect import flow
 
@@ -104,19 +105,19 @@ def _retrained(root: Path, manifest: dict[str, Any], options: argparse.Namespace
     from storage import parquet
     from storage.roots import Root
     from tasks.evaluation.evaluate import evaluate
-    from tasks.night.records import ModelStart
-    from tasks.night.start import memories_of
+    from tasks.night.records import NewModel
+    from tasks.night.start import states_of
     from tasks.runtime.records import records_below
 
-    here, memories = Root(str(root)), memories_of(manifest)
-    assert memories, "a night that this version published has a memory"
-    night = memories[1]
+    here, states = Root(str(root)), states_of(manifest)
+    assert not isinstance(states, str), states
+    night = states[1]
 
     @flow(name="retrained", task_runner=THREADS, persist_result=False)  # type: ignore[arg-type]
     def retrained() -> list[dict[str, Any]]:
         with records_below(here):
             pixels = [shard.pixels for shard in night.shards if shard.pixels]
-            learned = learn(night.table, night.split.training, pixels, ModelStart(), _settings(options), here)
+            learned = learn(night.table, night.split.training, pixels, NewModel(), _settings(options), here)
             return parquet.read(evaluate(night.split, night.table["favorites"], learned.model, here), here).to_pylist()
 
     return retrained()
@@ -138,7 +139,7 @@ def _print(
     anew: dict[str, Any] | None,
     system: str,
 ) -> None:
-    told, rows = found["manifest"]["incremental"], found["manifest"]["rows"]
+    told, rows = found["manifest"].incremental, found["manifest"].rows
     work, images, users = told["work"], rows["image_embeddings"], rows["user_embeddings"]
     counts = [
         f"{work.get(name, 0):5} {work.get(name, 0) / total:6.1%}"
@@ -150,8 +151,8 @@ def _print(
         )
     ]
     figures = [
-        _figure(found["manifest"]["metrics"], key, system) + (_beside(beside, key, system) if beside else "")
-        for key in FIGURES
+        _figure(found["manifest"].metrics, key, system) + (_beside(beside, key, system) if beside else "")
+        for key in HEADLINES
     ]
     share = found["seconds"] / whole_s
     same = "-" if anew is None else "same" if anew["exported"] == found["exported"] else "OTHER"

@@ -247,27 +247,24 @@ def show(root: RootOption, as_json: JsonOption = False) -> None:
     """The current and earlier runs: when, from what, metrics, gate, sizes."""
     from storage import snapshots
     from storage.roots import Root
-    from tasks.night.gate import GATED
-    from tasks.systems.published import system_of
+    from tasks.evaluation.headlines import HEADLINES
 
     place = Root(root)
     runs, current = snapshots.runs(place), snapshots.current(place)
     if as_json:
-        print_json({"current": current.run_id if current else None, "runs": runs})
+        print_json({"current": current.run_id if current else None, "runs": [run.to_json() for run in runs]})
         return
     if not runs:
         raise ValueError(f"{place.address}: nothing is published here; run `tastegraph nightly --root {root}` first")
     for run in runs:
-        is_current = current is not None and run["run_id"] == current.run_id
-        failed = [item["name"] for item in run["gate"] if not item["passed"] and not item["is_warning"]]
-        size = sum(file["bytes"] for file in run["files"]) / 2**20
-        rows = ", ".join(f"{count:,} {name}" for name, count in run["rows"].items())
-        figures = ", ".join(figure(run, protocol, metric) for protocol, metric in GATED)
-        out.print(
-            f"[bold]{run['run_id']}[/bold]{' (current)' if is_current else ''}  {run['generated_at']}", highlight=False
-        )
-        out.print(f"  source   {run['source']}", soft_wrap=True, highlight=False)
-        out.print(f"  system   {system_of(run)}", soft_wrap=True, highlight=False)
+        is_current = current is not None and run.run_id == current.run_id
+        failed = [outcome.name for outcome in run.gate if not outcome.passed and not outcome.is_warning]
+        size = sum(file.bytes for file in run.files) / 2**20
+        rows = ", ".join(f"{count:,} {name}" for name, count in run.rows.items())
+        figures = ", ".join(figure(run, protocol, metric) for protocol, metric in HEADLINES)
+        out.print(f"[bold]{run.run_id}[/bold]{' (current)' if is_current else ''}  {run.generated_at}", highlight=False)
+        out.print(f"  source   {run.source}", soft_wrap=True, highlight=False)
+        out.print(f"  system   {run.system}", soft_wrap=True, highlight=False)
         out.print(f"  metrics  {figures}", soft_wrap=True, highlight=False)
         out.print(
             f"  gate     {'passed' if not failed else 'failed: ' + '; '.join(failed)}", soft_wrap=True, highlight=False

@@ -26,7 +26,7 @@ from tasks.evaluation.measure import score_system
 from tasks.evaluation.records import ComparisonSplit
 from tasks.evaluation.splits import draw_split, take_pairs
 from tasks.evaluation.tune import tune_system
-from tasks.night.records import ModelStart
+from tasks.night.records import NewModel
 from tasks.runtime.code_version import code_version
 
 log = logging.getLogger("tastegraph")
@@ -88,9 +88,9 @@ def prepare(
         shards = decode_all(plan_shards(table["images"], there, config.images, here), there, config.images, here)
         pixels = [shard.pixels for shard in shards if shard.pixels]
     if "features" in signals:
-        features = make_features(table, pixels, ModelStart(), config, here).shards
+        features = make_features(table, pixels, NewModel(), config, here).shards
     if "profiles" in signals:
-        tastes = describe_tastes(table, training, ModelStart(), config, here)
+        tastes = describe_tastes(table, training, NewModel(), config, here)
         clustered = Clustered(tastes.profiles, tastes.clusters)
     return CommunityTables(table, training, pixels, features, clustered)
 

@@ -28,7 +28,7 @@ from tasks.data.reuse import ShardOutput
 from tasks.data.sentences import sentences_of
 from tasks.data.tastes import Clusters
 from tasks.data.vectors import make_vectors
-from tasks.night.records import CDLChain, Learned, ModelStart, Tastes
+from tasks.night.records import BaseModel, CDLChain, Learned, ModelStart, Tastes
 from tasks.runtime.code_version import code_version
 from tasks.systems.embed import embed_system
 from tasks.systems.fit import fit_system
@@ -36,7 +36,7 @@ from tasks.systems.fold_in import SideInformation, fold_in, learn_fold_in
 
 
 def learn(
-    table: dict[str, Ref], training: Ref, pixels: list[Ref], past: ModelStart, config: NightlyConfig, here: Root
+    table: dict[str, Ref], training: Ref, pixels: list[Ref], start: ModelStart, config: NightlyConfig, here: Root
 ) -> Learned:
     """The system of the settings, fitted on these favorites and no others, or the one that is kept.
 
@@ -44,9 +44,9 @@ def learn(
         table: the community, as ingested.
         pixels: its pictures, in shards.
     """
-    tastes = describe_tastes(table, training, past, config, here)
+    tastes = describe_tastes(table, training, start, config, here)
     learn_system = learn_cdl if config.model.system == "cdl" else learn_any
-    return learn_system(table, training, pixels, tastes, past, config, here)
+    return learn_system(table, training, pixels, tastes, start, config, here)
 
 
 def learn_cdl(
@@ -54,29 +54,29 @@ def learn_cdl(
     training: Ref,
     pixels: list[Ref],
     tastes: Tastes,
-    past: ModelStart,
+    start: ModelStart,
     config: NightlyConfig,
     here: Root,
 ) -> Learned:
     """CDL: negatives by social distance, triplets, a training that goes on where it broke off, embeddings by shards."""
     vectors, clusters, profiles = tastes.vectors, tastes.clusters, tastes.profiles
-    base = past.base.cdl if past.base else None
+    base = start.learned.cdl if isinstance(start, BaseModel) else None
     kept = base.inputs if base else None
     made_by = (config.word2vec, config.inputs, here)
     inputs = prepare_inputs(table, pixels, training, vectors, clusters, *made_by, kept)
     bags, network = profiles.profiles, CDLConfig(**config.model.own)
-    if past.how == "keep" and base:
+    if base and isinstance(start, BaseModel) and start.is_kept:
         chain = replace(base, inputs=inputs)
     else:
         signals = SignalTables.of(table, training, profiles)
         audit = assign_negatives(signals, config.negatives, here)
         drawing = (config.negatives, config.training_users, config.triplets)
         triplets = sample_triplets(signals, bags, inputs.shards, audit, *drawing, here)
-        start = base.trained.checkpoint if base and base.trained.num_clusters == profiles.num_clusters else None
-        training_of = replace(config.training, epochs=config.incremental.warm_epochs) if start else config.training
-        trained = train_cdl(triplets, bags, profiles.num_clusters, inputs.shards, network, training_of, start, here)
+        first = base.trained.checkpoint if base and base.trained.num_clusters == profiles.num_clusters else None
+        training_of = replace(config.training, epochs=config.incremental.warm_epochs) if first else config.training
+        trained = train_cdl(triplets, bags, profiles.num_clusters, inputs.shards, network, training_of, first, here)
         chain = CDLChain(inputs, audit, triplets, trained)
-    last = _embedded(past.last, chain.trained)
+    last = _embedded(start.previous if isinstance(start, BaseModel) else None, chain.trained)
     model = embed_all(table, bags, inputs.shards, chain.trained, network, config.training.device, here, *last)
     return Learned(tastes, model, inputs.kind, chain)
 
@@ -94,20 +94,22 @@ def learn_any(
     training: Ref,
     pixels: list[Ref],
     tastes: Tastes,
-    past: ModelStart,
+    start: ModelStart,
     config: NightlyConfig,
     here: Root,
 ) -> Learned:
     """A system of `models.systems`: one stage fits it, on the community's tables and what it asks for beside them."""
     name = config.model.system
     signals, version = signals_of([name]), code_version(SYSTEMS[name].__module__)
-    features = make_features(table, pixels, past, config, here) if "features" in signals else None
+    features = make_features(table, pixels, start, config, here) if "features" in signals else None
     shards = features.shards if features else []
-    if past.how == "keep" and past.base and past.table and past.favorites:
-        known = SideInformation.of(past.table, past.base.features.shards if past.base.features else [])
-        maps = learn_fold_in(past.base.model, past.favorites, known, here)
-        told = (past.base.model, past.favorites, known, SideInformation.of(table, shards))
-        return replace(past.base, tastes=tastes, model=fold_in(maps, *told, training, here), features=features)
+    if isinstance(start, BaseModel) and start.is_kept:
+        base = start.learned
+        before = SideInformation.of(start.table, base.features.shards if base.features else [])
+        maps = learn_fold_in(base.model, start.favorites, before, here)
+        now = SideInformation.of(table, shards)
+        model = fold_in(maps, base.model, start.favorites, before, now, training, here)
+        return replace(base, tastes=tastes, model=model, features=features)
     clustered = Clustered(tastes.profiles, tastes.clusters)
     given = CommunityTables(table, training, pixels, shards, clustered).restricted(signals)
     fitted = fit_system(name, version, config.model.own, config.training.seed, given, here)
@@ -122,11 +124,11 @@ def signals_of(names: list[str]) -> set[str]:
 
 
 def describe_tastes(
-    table: dict[str, Ref], training: Ref, past: ModelStart, config: NightlyConfig, here: Root
+    table: dict[str, Ref], training: Ref, start: ModelStart, config: NightlyConfig, here: Root
 ) -> Tastes:
     """Everybody's profile: a bag of clusters of the community's words."""
-    if past.keeps_tags and past.base:
-        vectors, known = past.base.tastes.vectors, past.base.tastes.known
+    if isinstance(start, BaseModel) and start.keeps_tags:
+        vectors, known = start.learned.tastes.vectors, start.learned.tastes.known
         if config.pretrained.file:  # a tag that is new waits: it has a vector there, and none here to compare with
             clusters = known.numbered
         else:
@@ -136,7 +138,7 @@ def describe_tastes(
     else:
         vectors = make_vectors(table, training, config.pretrained, config.word2vec, here)
         found = cluster_vectors(vectors.vectors, config.clusters, here)
-        clusters = keep_numbers(found, vectors.vectors, past.clusters, here)
+        clusters = keep_numbers(found, vectors.vectors, start.clusters, here)
         known = Clusters(found, clusters)
     of = ProfileTables.of(table, training)
     profiles = build_profiles(vectors, clusters, of, config.vocabulary, config.interests, here)
@@ -144,7 +146,7 @@ def describe_tastes(
 
 
 def make_features(
-    table: dict[str, Ref], pixels: list[Ref], past: ModelStart, config: NightlyConfig, here: Root
+    table: dict[str, Ref], pixels: list[Ref], start: ModelStart, config: NightlyConfig, here: Root
 ) -> Features:
     """The source's own image features where it has them, else those that are made from its pictures.
 
@@ -152,7 +154,8 @@ def make_features(
     """
     if "image_features" in table:
         return Features(pack_features(table["image_features"], config.inputs.shard_images, here), None, [])
-    network = past.base.features.network if past.base and past.base.features else None
-    last = past.last.features if past.last else None
+    base = start.learned.features if isinstance(start, BaseModel) else None
+    network = base.network if base else None
+    last = start.previous.features if isinstance(start, BaseModel) and start.previous else None
     made = reuse.pairs_of(last.of, last.shards) if last and last.network == network else []
     return extract_features(pixels, config.features, here, network, made)

@@ -22,9 +22,9 @@ from tasks.data.pixels import decode_all, decoding, plan_shards
 from tasks.data.quarantine import quarantine_pictures
 from tasks.evaluation.evaluate import evaluate
 from tasks.night.publish import Published, publish
-from tasks.night.records import Night
-from tasks.night.start import InputFingerprint, choose, remember
-from tasks.runtime.digests import canonical, digest
+from tasks.night.records import Night, reusable_lists, split_of
+from tasks.night.start import InputFingerprint, choose, state_of
+from tasks.runtime.digests import digest, plain
 
 THREADS = ThreadPoolTaskRunner[Any](max_workers=os.cpu_count() or 1)
 
@@ -47,29 +47,49 @@ def nightly(
         community = ingest(there, opened.content, config.ingest, here)
         table = community.tables
         batches = plan_shards(table["images"], there, config.images, here)
-        tonight = InputFingerprint(there.address, lineage(config), decoding(config.images), digest(batches), table)
-        start = choose(config.incremental, tonight, config.model.system, config.word2vec, here)
-        split = split_favorites(table["favorites"], start.split, config.evaluation, config.concealment, here)
+        inputs = InputFingerprint(there.address, lineage(config), decoding(config.images), digest(batches), table)
+        start = choose(config.incremental, inputs, config.model.system, config.word2vec, here)
+        split = split_favorites(table["favorites"], split_of(start), config.evaluation, config.concealment, here)
         shards = decode_all(batches, there, config.images, here, start.shards)
         quarantine = quarantine_pictures(community.quarantine, shards, config.ingest, here)
         pixels = [shard.pixels for shard in shards if shard.pixels]
 
-        tested = learn(table, split.training, pixels, start.of("tested"), config, here)
+        tested = learn(table, split.training, pixels, start.model("tested"), config, here)
         metrics = evaluate(split, table["favorites"], tested.model, here)
 
         # What is measured has not seen the concealed favorites; what is published may have.
         final = tested
         if config.model.refit:
-            final = learn(table, table["favorites"], pixels, start.of("published"), config, here)
+            final = learn(table, table["favorites"], pixels, start.model("published"), config, here)
         asked = request_lists(final.model, table["favorites"], final.tastes.profiles, config.recommend)
-        lists = make_lists(asked, config.recommend, here, start.looks, start.lists)
+        lists = make_lists(asked, config.recommend, here, *reusable_lists(start))
 
-        memory = remember(run, tonight, start, split, shards, tested, final, metrics, lists)
-        work = dict(opened.ledger.work)
+        state = state_of(
+            run=run,
+            inputs=inputs,
+            start=start,
+            split=split,
+            shards=shards,
+            tested=tested,
+            published=final,
+            metrics=metrics,
+            lists=lists,
+        )
         night = Night(
-            run, there, community, quarantine, split, shards, tested, metrics, final.model, memory, start, work
+            run=run,
+            source=there,
+            community=community,
+            quarantine=quarantine,
+            split=split,
+            shards=shards,
+            tested=tested,
+            metrics=metrics,
+            published=final.model,
+            state=state,
+            start=start,
+            work=dict(opened.ledger.work),
         )
         stages = list(opened.ledger.lines.values())
-        published = publish(night, canonical(config, "config"), config.gate, stages, here)
+        published = publish(night, plain(config, "config"), config.gate, stages, here)
         opened.finish(snapshots.folder(published.run_id))
     return published

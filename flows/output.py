@@ -1,12 +1,15 @@
 """What the command line answers: tables for a person, JSON for a program."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from storage.manifests import Manifest
 
 out = Console()
 
@@ -170,19 +173,14 @@ def print_list(root: str, name: str, key: str, wanted: str, found: str, k: int, 
     out.print(table)
 
 
-def figure(run: dict[str, Any], protocol: str, metric: str) -> str:
-    """The exported system's figure over all images, at the longest list measured."""
-    from tasks.systems.published import system_of
+def figure(run: "Manifest", protocol: str, metric: str) -> str:
+    """The exported system's figure over all images, for the longest list measured."""
+    from tasks.evaluation.headlines import headline_of
 
-    rows = [
-        row
-        for row in run["metrics"]
-        if (row["protocol"], row["slice"], row["metric"], row["system"]) == (protocol, "all", metric, system_of(run))
-    ]
-    if not rows:
+    row = headline_of(run.metrics, run.system, protocol, metric)
+    if row is None:
         return f"{protocol} {metric} not measured"
-    longest = max(rows, key=lambda row: row["k"])
-    return f"{protocol} {metric}@{longest['k']} {longest['value']:.3f} [{longest['low']:.3f}, {longest['high']:.3f}]"
+    return f"{protocol} {metric}@{row['k']} {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
 def print_json(value: Any) -> None:

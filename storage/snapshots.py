@@ -12,10 +12,11 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from storage.manifests import Manifest, PublishedFile
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.schema import SCHEMA_VERSION
@@ -41,76 +42,62 @@ class Pointer:
     metrics: Any
 
     @classmethod
-    def of(cls, manifest: Mapping[str, Any]) -> "Pointer":
+    def of(cls, manifest: Manifest) -> "Pointer":
         """The pointer to the run with this manifest, current or not."""
-        files = [file for file in manifest["files"] if file["table"]]
         return cls(
-            run_id=manifest["run_id"],
-            generated_at=manifest["generated_at"],
-            schema_version=manifest["schema_version"],
-            paths={name: [file["path"] for file in files if file["table"] == name] for name in manifest["rows"]},
-            rows=dict(manifest["rows"]),
-            checksums={file["path"]: file["sha256"] for file in files},
-            metrics=manifest["metrics"],
+            run_id=manifest.run_id,
+            generated_at=manifest.generated_at,
+            schema_version=manifest.schema_version,
+            paths={name: [file.path for file in manifest.table_files(name)] for name in manifest.rows},
+            rows=dict(manifest.rows),
+            checksums={file.path: file.sha256 for file in manifest.table_files()},
+            metrics=manifest.metrics,
         )
 
 
 def publish(
-    root: Root,
-    run_id: str,
-    tables: Mapping[str, Sequence[Ref]],
-    report: bytes,
-    manifest: Mapping[str, Any],
-    current: bool,
-) -> dict[str, Any]:
+    root: Root, manifest: Manifest, tables: Mapping[str, Sequence[Ref]], report: bytes, *, current: bool
+) -> Manifest:
     """Publish a run and return its manifest; with `current`, make it the one that readers follow.
 
     Killed anywhere and called again, it ends with the same files. A run that is published already keeps its manifest
     and its report where the tables are the same: lost tables are put back, and only the pointer may still move.
 
     Args:
+        manifest: all of it but rows and files, which are set here; also the schema version where it has none.
         tables: each table's files, in the order in which they are read.
         report: the page for `report/index.html`.
-        manifest: what else the manifest tells; needs `generated_at` (ISO 8601, UTC) and `metrics`. With tables of
-            another version of the schema it says so in `schema_version`.
     Raises:
         PublishedError: the run id is taken by a run with other tables.
         ConflictError: somebody else published this run, or made another one current, since the call began.
         ValueError: a run id that cannot be part of a path, or a manifest that JSON cannot hold.
     """
-    if missing := {"generated_at", "metrics"} - manifest.keys():
-        raise ValueError(f"run {run_id}: the manifest lacks {', '.join(sorted(missing))}")
     pointer = root.entry(POINTER)
-    place = folder(run_id)
+    place = folder(manifest.run_id)
     sources = {
         f"{place}/{name}/part-{part:05d}.parquet": (name, ref)
         for name, refs in sorted(tables.items())
         for part, ref in enumerate(refs)
     }
-    files = [
-        {"table": name, "path": path, "rows": ref.rows, "bytes": ref.bytes, "sha256": ref.sha256}
-        for path, (name, ref) in sources.items()
-    ]
+    files = [PublishedFile(name, path, ref.rows, ref.bytes, ref.sha256) for path, (name, ref) in sources.items()]
     page = f"{place}/report/index.html"
-    digest = hashlib.sha256(report).hexdigest()
-    made: dict[str, Any] = {
-        **manifest,
-        "run_id": run_id,
-        "schema_version": manifest.get("schema_version", SCHEMA_VERSION),
-        "rows": {name: sum(ref.rows for ref in refs) for name, refs in sorted(tables.items())},
-        "files": [*files, {"table": None, "path": page, "rows": 0, "bytes": len(report), "sha256": digest}],
-    }
-    data = _json(made)  # before anything is written, as it may refuse
+    complete = replace(
+        manifest,
+        schema_version=manifest.schema_version or SCHEMA_VERSION,
+        rows={name: sum(ref.rows for ref in refs) for name, refs in sorted(tables.items())},
+        files=(*files, PublishedFile(None, page, 0, len(report), hashlib.sha256(report).hexdigest())),
+    )
+    data = _json(complete.to_json())  # before anything is written, as it may refuse
 
-    published = _read(root, f"{place}/manifest.json")
-    if published and [file for file in published["files"] if file["table"]] != files:
+    published = _manifest(root, f"{place}/manifest.json")
+    if published and published.table_files() != files:
         raise PublishedError(
-            f"{root.url(place)}: run {run_id} was published at {published['generated_at']} with other tables, and "
-            f"what is published never changes; publish under another run id"
+            f"{root.url(place)}: run {manifest.run_id} was published at {published.generated_at} with other tables, "
+            f"and what is published never changes; publish under another run id"
         )
     present = {entry.path: entry.size for entry in root.entries(place)}
     for path, (_, ref) in sources.items():
-        # Without a manifest everything is copied anew: what a killed call left may be of other tables.
+        # Without a manifest everything is copied again: what a killed call left may be of other tables.
         if not published or present.get(path) != ref.bytes:
             root.copy(ref.path, path)
     if not published:
@@ -119,8 +106,8 @@ def publish(
         root.write(page, report)
         root.swap(f"{place}/manifest.json", data, None)
     if current:
-        _follow(root, Pointer.of(published or made), pointer.version if pointer else None)
-    return published or made
+        _follow(root, Pointer.of(published or complete), pointer.version if pointer else None)
+    return published or complete
 
 
 def current(root: Root) -> Pointer | None:
@@ -129,19 +116,19 @@ def current(root: Root) -> Pointer | None:
     return Pointer(**{field.name: found[field.name] for field in fields(Pointer)}) if found else None
 
 
-def manifest(root: Root, run_id: str) -> dict[str, Any]:
-    """What a published run holds, and how it was made. Raises FileNotFoundError where there is no such run."""
-    if found := _read(root, f"{folder(run_id)}/manifest.json"):
+def manifest(root: Root, run_id: str) -> Manifest:
+    """What a published run holds, and how it came about. Raises FileNotFoundError where there is no such run."""
+    if found := _manifest(root, f"{folder(run_id)}/manifest.json"):
         return found
     raise FileNotFoundError(f"{root.url(RUNS)}: no run {run_id} was published here")
 
 
-def runs(root: Root) -> list[dict[str, Any]]:
+def runs(root: Root) -> list[Manifest]:
     """The manifests of all published runs, the newest first, current or not."""
     paths = [entry.path for entry in root.entries(RUNS)]
-    read = [_read(root, path) for path in paths if re.fullmatch(f"{RUNS}/[^/]+/manifest.json", path)]
+    read = [_manifest(root, path) for path in paths if re.fullmatch(f"{RUNS}/[^/]+/manifest.json", path)]
     manifests = [found for found in read if found]  # an old run may be deleted while we look
-    return sorted(manifests, key=lambda found: (found["generated_at"], found["run_id"]), reverse=True)
+    return sorted(manifests, key=lambda found: (found.generated_at, found.run_id), reverse=True)
 
 
 def dataset(root: Root, pointer: Pointer, table: str) -> list[Path]:
@@ -162,6 +149,11 @@ def _follow(root: Root, pointer: Pointer, expected: str | None) -> None:
     data = _json(asdict(pointer))
     if expected is None or root.read(POINTER) != data:
         root.swap(POINTER, data, expected)
+
+
+def _manifest(root: Root, path: str) -> Manifest | None:
+    found = _read(root, path)
+    return Manifest.from_json(found, root.url(path)) if found else None
 
 
 def _read(root: Root, path: str) -> dict[str, Any] | None:

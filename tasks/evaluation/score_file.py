@@ -12,7 +12,7 @@ from storage import matrices, parquet, snapshots
 from storage.roots import Root
 from tasks.data.pairs import read_pairs
 from tasks.evaluation.full_ranking import FULL_KS, FULL_METRICS
-from tasks.systems.published import model_of, ref_of_input
+from tasks.systems.published import model_of
 from tasks.systems.scoring import best_images, read_scorer, usable_images
 
 
@@ -26,7 +26,7 @@ def score_file(file: Path, root: Root) -> dict[str, Any]:
         raise ValueError(f"{root.address}: nothing is published here; run `tastegraph nightly` first")
     manifest = snapshots.manifest(root, pointer.run_id)
     heldout = read_pairs(file)
-    favorites = parquet.read(ref_of_input(manifest, "favorites"), root)
+    favorites = parquet.read(manifest.inputs["favorites"], root)
     scorer = read_scorer(model_of(manifest), root)
     ids = scorer.images
     tested = np.intersect1d(heldout["user_id"].unique().to_numpy(), scorer.users)

@@ -6,12 +6,11 @@ from typing import Any
 import polars as pl
 
 from storage import parquet
+from storage.manifests import Manifest, Outcome
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.exports import EXPORTS
-from tasks.systems.published import system_of
-
-GATED = (("paper", "precision"), ("paper_matched", "precision"), ("full", "ndcg"))  # at the longest list measured
+from tasks.evaluation.headlines import HEADLINES, headline_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,22 +21,12 @@ class GateConfig:
     below_popularity_stops: bool = False  # else it is a loud warning
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """One check: `passed`, or what is wrong; a warning does not stop the run."""
-
-    name: str
-    passed: bool
-    is_warning: bool
-    message: str
-
-
 def gate(
     system: str,
     metrics: list[dict[str, Any]],
     exports: dict[str, list[Ref]],
     table: dict[str, Ref],
-    last: dict[str, Any] | None,
+    last: Manifest | None,
     comparable: dict[str, Any],
     config: GateConfig,
     root: Root,
@@ -47,37 +36,23 @@ def gate(
     What was published last is compared whatever system it was: another one may not do worse either.
     """
     outcomes = _check_tables(exports, table["favorites"], table["images"], root)
-    figures = {
-        (row["protocol"], row["metric"], row["k"], row["system"]): row["value"]
-        for row in metrics
-        if row["slice"] == "all"
-    }
-    if not figures:
+    if not any(row["slice"] == "all" for row in metrics):
         outcomes.append(
             Outcome("tested", False, True, "no user has enough favorites to be tested, so nothing is known")
         )
-    for protocol, metric in GATED:
-        ks = [key[2] for key in figures if key[:2] == (protocol, metric)]
-        if not ks:
+    for protocol, metric in HEADLINES:
+        ours = headline_of(metrics, system, protocol, metric)
+        if ours is None:
             continue
-        k = max(ks)  # below 20 where the protocol was lowered to a small community
-        ours = figures[protocol, metric, k, system]
-        name = f"{protocol} {metric}@{k}"
-        chance, popularity = (figures[protocol, metric, k, floor] for floor in ("random", "popularity"))
-        outcomes.append(_at_least(f"{name} above random", ours, chance, is_warning=False))
-        outcomes.append(
-            _at_least(f"{name} above popularity", ours, popularity, is_warning=not config.below_popularity_stops)
-        )
-        if last and last["comparable"] == comparable:
-            before = [
-                row["value"]
-                for row in last["metrics"]
-                if (row["protocol"], row["metric"], row["k"], row["system"], row["slice"])
-                == (protocol, metric, k, system_of(last), "all")
-            ]
-            for value in before:
-                floor = value * (1 - config.tolerance)
-                outcomes.append(_at_least(f"{name} near run {last['run_id']}", ours, floor, is_warning=False))
+        name = f"{protocol} {metric}@{ours['k']}"  # below 20 where the protocol was lowered to a small community
+        for floor, is_warning in (("random", False), ("popularity", not config.below_popularity_stops)):
+            theirs = headline_of(metrics, floor, protocol, metric)
+            assert theirs, f"{floor} is measured beside every system"
+            outcomes.append(_at_least(f"{name} above {floor}", ours["value"], theirs["value"], is_warning=is_warning))
+        before = headline_of(last.metrics, last.system, protocol, metric) if last else None
+        if last and before and before["k"] == ours["k"] and last.comparable == comparable:
+            least = before["value"] * (1 - config.tolerance)
+            outcomes.append(_at_least(f"{name} near run {last.run_id}", ours["value"], least, is_warning=False))
     return outcomes
 
 

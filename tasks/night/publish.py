@@ -1,7 +1,7 @@
 """The end of the night: the gate, the report, the snapshot, and last of all the pointer."""
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -10,13 +10,14 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.context import TaskRunContext
 
 from storage import parquet, snapshots
+from storage.manifests import Manifest
 from storage.roots import Root
 from tasks.night import report, start
-from tasks.night.gate import GateConfig, Outcome, gate
+from tasks.night.gate import GateConfig, gate
 from tasks.night.records import Night
 from tasks.runtime import ledger
 from tasks.runtime.caching import uncached_stage
-from tasks.runtime.digests import canonical, digest
+from tasks.runtime.digests import digest, plain
 from tasks.runtime.ledger import Line
 
 log = logging.getLogger("tastegraph")
@@ -40,45 +41,46 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
     """Publish the night's snapshot, and make it current if the gate lets it. Nothing is done twice."""
     content = digest([night.exports, night.metrics, night.community, settings])
     last = snapshots.current(root)
-    manifest = snapshots.manifest(root, last.run_id) if last else None
-    same = _same(content, config, night, manifest, root)
+    current = snapshots.manifest(root, last.run_id) if last else None
+    same = _same(content, config, night, current, root)
     if same:
-        log.info("nothing to do: run %s holds these very tables", same["run_id"])
+        log.info("nothing to do: run %s holds these very tables", same.run_id)
         ledger.mark_reused()
         return _published(same, root, is_new=False)
     metrics = parquet.read(night.metrics, root).to_pylist()
     split = night.split
-    thresholds = canonical(split.thresholds, "thresholds")
+    thresholds = plain(split.thresholds, "thresholds")
     comparable = {"source": night.source.address, "thresholds": thresholds, "concealed": split.order}
     system, tables = night.tested.model.system, night.community.tables
-    outcomes = gate(system, metrics, night.exports, tables, manifest, comparable, config, root)
+    outcomes = gate(system, metrics, night.exports, tables, current, comparable, config, root)
     generated_at = datetime.now(UTC).isoformat(timespec="seconds")
     page = report.build(night, metrics, outcomes, settings, generated_at, stages, root)
     stopped = [outcome for outcome in outcomes if not outcome.passed and not outcome.is_warning]
-    manifest = {
-        "generated_at": generated_at,
-        "code_version": version("tastegraph"),
-        "night": content,
-        "gate_settings": canonical(config, "gate"),
-        "source": night.source.address,
-        "settings": settings,
-        "inputs": canonical(night.community.tables, "inputs"),
-        "quarantine": canonical(night.quarantine, "quarantine"),
-        "ingest": night.community.report,
-        "comparable": comparable,
-        "system": system,
-        "model": night.published.label,
-        "fitted": canonical(night.published.fitted, "fitted"),
-        "learned_from": "all favorites" if night.published != night.tested.model else "favorites not concealed",
-        "image_input": night.tested.image_input,
-        "score": night.published.score_meaning,
-        "metrics": metrics,
-        "gate": [asdict(outcome) for outcome in outcomes],
-        "is_current": not stopped,
-        "incremental": start.account_of(night),
-        "memory": start.memory_of(night),
-    }
-    written = snapshots.publish(root, night.run.id, night.exports, page, manifest, current=not stopped)
+    manifest = Manifest(
+        run_id=night.run.id,
+        generated_at=generated_at,
+        code_version=version("tastegraph"),
+        night=content,
+        gate_settings=plain(config, "gate"),
+        source=night.source.address,
+        settings=settings,
+        inputs=tables,
+        quarantine=night.quarantine,
+        ingest=night.community.report,
+        comparable=comparable,
+        system=system,
+        model=night.published.label,
+        fitted=plain(night.published.fitted, "fitted"),
+        learned_from="all favorites" if night.published != night.tested.model else "favorites not concealed",
+        image_input=night.tested.image_input,
+        score=night.published.score_meaning,
+        metrics=metrics,
+        gate=tuple(outcomes),
+        is_current=not stopped,
+        incremental=start.account_of(night),
+        memory=start.saved_state(night),
+    )
+    written = snapshots.publish(root, manifest, night.exports, page, current=not stopped)
     published = _published(written, root, is_new=True)
     if TaskRunContext.get():
         _show(published, metrics, root)
@@ -89,33 +91,30 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
     return published
 
 
-def _same(
-    content: str, config: GateConfig, night: Night, current: dict[str, Any] | None, root: Root
-) -> dict[str, Any] | None:
+def _same(content: str, config: GateConfig, night: Night, current: Manifest | None, root: Root) -> Manifest | None:
     """The manifest of a run that already holds this content and went through the same gate.
 
     Being published does not last: when another run has become current since, this one is published again.
     """
-    gate_settings = canonical(config, "gate")
+    gate_settings = plain(config, "gate")
     for manifest in snapshots.runs(root):
-        equal = manifest["night"] == content and manifest["gate_settings"] == gate_settings
-        stands = not manifest["is_current"] or (current is not None and manifest["run_id"] == current["run_id"])
-        if equal and stands and (not night.run.is_named or manifest["run_id"] == night.run.id):
+        equal = manifest.night == content and manifest.gate_settings == gate_settings
+        stands = not manifest.is_current or (current is not None and manifest.run_id == current.run_id)
+        if equal and stands and (not night.run.is_named or manifest.run_id == night.run.id):
             return manifest
     return None
 
 
-def _published(manifest: dict[str, Any], root: Root, *, is_new: bool) -> Published:
-    outcomes = [Outcome(**outcome) for outcome in manifest["gate"]]
-    failed = [outcome for outcome in outcomes if not outcome.passed]
+def _published(manifest: Manifest, root: Root, *, is_new: bool) -> Published:
+    failed = [outcome for outcome in manifest.gate if not outcome.passed]
     return Published(
-        run_id=manifest["run_id"],
-        is_current=manifest["is_current"],
+        run_id=manifest.run_id,
+        is_current=manifest.is_current,
         is_new=is_new,
         reasons=[f"{outcome.name}: {outcome.message}" for outcome in failed if not outcome.is_warning],
         warnings=[f"{outcome.name}: {outcome.message}" for outcome in failed if outcome.is_warning],
-        folder=root.url(f"exports/runs/run_id={manifest['run_id']}"),
-        rows=manifest["rows"],
+        folder=root.url(f"exports/runs/run_id={manifest.run_id}"),
+        rows=manifest.rows,
     )
 
 

@@ -1,7 +1,7 @@
-"""All that a night made, for the gate, the report, the manifest, and the nights after it."""
+"""The records of a night: what it learned, what it starts from, what later nights may build on."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, TypeAlias
 
 from storage.refs import Ref
 from storage.roots import Root
@@ -17,22 +17,23 @@ from tasks.runtime.runs import Run
 from tasks.systems.lists import Lists
 from tasks.systems.model import Model
 
-How = Literal["full", "warm", "keep"]  # learn from nothing; train on; keep the model
+How = Literal["full", "warm", "keep"]  # learn from scratch; train on; keep the model
+STATE_VERSION = 2  # of NightState: raised when it changes, so that a night learns from scratch beside an older one
 
 
 @dataclass(frozen=True)
 class Tastes:
-    """Whom and what the community's words describe: their vectors, clusters of them, everybody's profile."""
+    """The community's words: their vectors, their clusters, and each user's profile over the clusters."""
 
     vectors: Vectors
     known: Clusters
-    clusters: Ref  # those, with the tokens that were placed on them since
+    clusters: Ref  # the same, with the tokens that were placed on them since
     profiles: Profiles
 
 
 @dataclass(frozen=True)
 class CDLChain:
-    """What CDL leaves on the way to its model."""
+    """The outputs of CDL's stages before the embeddings."""
 
     inputs: Inputs
     audit: Ref
@@ -42,25 +43,25 @@ class CDLChain:
 
 @dataclass(frozen=True)
 class Learned:
-    """A model, and what was learned on the way to it."""
+    """A model, and what was learned for it."""
 
     tastes: Tastes
     model: Model
-    image_input: str | None  # what it saw of the images' looks or content; None: it looks at none of it
+    image_input: str | None  # pixels, features, tags, ...; None: the system uses no content of images
     cdl: CDLChain | None  # None: another system
-    features: Features | None = None  # where it looked at any
+    features: Features | None = None  # of the pictures, where the system uses them
 
 
 @dataclass(frozen=True)
 class NightState:
-    """What later nights may build on: references to all that a night read, learned and made."""
+    """What later nights may build on: references to all that a night read, learned and exported."""
 
     run_id: str
     how: How
-    num_kept: int  # nights since the last that learned from nothing
+    num_kept: int  # nights since the last that learned from scratch
     source: str
-    lineage: str  # a digest of the code and the settings that the model hangs on
-    decoding: str  # and of those that the pixels hang on
+    lineage: str  # a digest of the code and the settings that the model depends on
+    decoding: str  # the same for the pixels
     pictures: str  # a digest of the pictures' files
     table: dict[str, Ref]
     split: Split
@@ -68,64 +69,107 @@ class NightState:
     tested: Learned
     published: Learned
     metrics: Ref
-    full_metrics: Ref  # those of the last night that learned from nothing
+    full_metrics: Ref  # those of the last night that learned from scratch
     lists: Lists
 
 
 @dataclass(frozen=True)
-class ModelStart:
-    """What one model of a night, the one that is measured or the one that is published, may build on."""
+class NewModel:
+    """A model is learned from scratch."""
 
-    how: How = "full"
-    keeps_tags: bool = False  # vectors and clusters of tags stay; else they are learned anew
-    clusters: Clusters | None = None  # the last night's, whose numbers stay
-    base: Learned | None = None  # the model that is kept or trained on
-    table: dict[str, Ref] | None = None  # the community that it learned from
-    favorites: Ref | None = None  # and the favorites
-    last: Learned | None = None  # the last night's, for what may be taken over
+    clusters: Clusters | None = None  # the previous run's, whose numbers stay
 
 
 @dataclass(frozen=True)
-class NightStart:
-    """What a night starts from."""
+class BaseModel:
+    """An earlier model is kept, or trained on from, with the community and the favorites that it learned from."""
 
-    how: How
+    learned: Learned
+    is_kept: bool  # False: it is where the training starts
+    table: dict[str, Ref]
+    favorites: Ref
+    keeps_tags: bool  # vectors and clusters of tags stay; else they are learned again
+    clusters: Clusters | None  # the previous run's, whose numbers stay
+    previous: Learned | None  # of the previous run, whose outputs are reused for unchanged rows
+
+
+ModelStart: TypeAlias = NewModel | BaseModel
+Which = Literal["tested", "published"]
+
+
+@dataclass(frozen=True)
+class FromScratch:
+    """A night learns from scratch, and says why."""
+
+    how: ClassVar[How] = "full"
+    num_kept: ClassVar[int] = 0
     why: str
-    num_kept: int = 0  # nights since the last that learned from nothing, this one included
-    keeps_tags: bool = False
-    tag_drift: float | None = None  # how far the tags have moved since they were learned; None: nobody asked
-    base: NightState | None = None  # the night that learned the model that is kept or trained on
-    last: NightState | None = None  # the last night, for what may be taken over
-    clusters: Clusters | None = None
-    shards: tuple[Packed, ...] = ()  # the last night's pixels, where tonight's are decoded alike
+    clusters: Clusters | None = None  # the previous run's, whose numbers stay
+    shards: tuple[Packed, ...] = ()  # the previous run's pixels, where pictures are decoded the same way
 
-    @property
-    def split(self) -> Split | None:
-        """What the model that is kept or trained on was measured on."""
-        return self.base.split if self.base else None
-
-    @property
-    def looks(self) -> Ref | None:
-        """Of a model that is kept."""
-        return self.base.lists.looks if self.base and self.how == "keep" else None
-
-    @property
-    def lists(self) -> Lists | None:
-        """The last night's, of a model that is kept."""
-        return self.last.lists if self.last and self.how == "keep" else None
-
-    def of(self, which: Literal["tested", "published"]) -> ModelStart:
-        """The same for one of the two models of a night."""
-        last = getattr(self.last, which) if self.last else None
-        if self.base is None:
-            return ModelStart(self.how, clusters=self.clusters, last=last)
-        base: Learned = getattr(self.base, which)
-        is_tested = base.model == self.base.tested.model
-        favorites = self.base.split.training if is_tested else self.base.table["favorites"]
-        return ModelStart(self.how, self.keeps_tags, self.clusters, base, self.base.table, favorites, last)
+    def model(self, _which: Which) -> ModelStart:
+        """What one of the night's two models starts from."""
+        return NewModel(self.clusters)
 
 
 @dataclass(frozen=True)
+class _FromPublished:
+    """A night builds on a published run, and says why."""
+
+    why: str
+    num_kept: int  # nights since the last that learned from scratch, this one included
+    keeps_tags: bool
+    tag_drift: float  # how far the tags have moved since they were learned, 0 to 1
+    base: NightState  # the night that learned the model
+    previous: NightState | None  # the last night, whose outputs are reused for unchanged rows; None: nothing is reused
+    clusters: Clusters | None
+    shards: tuple[Packed, ...]
+
+    def model(self, which: Which) -> ModelStart:
+        """What one of the night's two models starts from: that of the earlier night."""
+        learned: Learned = getattr(self.base, which)
+        is_tested = learned.model == self.base.tested.model
+        return BaseModel(
+            learned=learned,
+            is_kept=isinstance(self, Keep),
+            table=self.base.table,
+            favorites=self.base.split.training if is_tested else self.base.table["favorites"],
+            keeps_tags=self.keeps_tags,
+            clusters=self.clusters,
+            previous=getattr(self.previous, which) if self.previous else None,
+        )
+
+
+@dataclass(frozen=True)
+class WarmStart(_FromPublished):
+    """A night trains on from the weights of an earlier one."""
+
+    how: ClassVar[How] = "warm"
+
+
+@dataclass(frozen=True)
+class Keep(_FromPublished):
+    """A night keeps an earlier model, and computes what is new with it."""
+
+    how: ClassVar[How] = "keep"
+
+
+NightStart: TypeAlias = FromScratch | WarmStart | Keep
+
+
+def split_of(start: NightStart) -> Split | None:
+    """The split that a model which is kept or trained on was measured on."""
+    return None if isinstance(start, FromScratch) else start.base.split
+
+
+def reusable_lists(start: NightStart) -> tuple[Ref | None, Lists | None]:
+    """Of a model that is kept: what describes an image's appearance, and the previous run's lists."""
+    if not isinstance(start, Keep):
+        return None, None
+    return start.base.lists.looks, start.previous.lists if start.previous else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Night:
     """The results of the stages, as references."""
 
@@ -138,14 +182,14 @@ class Night:
     tested: Learned  # from the favorites that were not concealed
     metrics: Ref
     published: Model  # the tested one, or another one that learned from all favorites
-    memory: NightState
+    state: NightState
     start: NightStart
-    work: dict[str, int]  # what was really done, by what it was done to
+    work: dict[str, int]  # units of work really done, by what they are
 
     @property
     def exports(self) -> dict[str, list[Ref]]:
         """The files of each exported table."""
-        lists, embeddings = self.memory.lists, self.memory.lists.asked.model.embeddings
+        lists, embeddings = self.state.lists, self.state.lists.asked.model.embeddings
         recommendations = [block.exported for block in lists.recommendations]
         parts = (recommendations, [embeddings.users], embeddings.images, [lists.similar])
         return {table.name: part for table, part in zip(EXPORTS, parts, strict=True)}

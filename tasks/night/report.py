@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from models.systems import SYSTEMS
 from storage import images, matrices, parquet
+from storage.manifests import Outcome
 from storage.refs import Ref
 from storage.roots import Root
 from storage.shards import Shards
-from tasks.night.gate import Outcome
 from tasks.night.records import CDLChain, Night, Tastes
 from tasks.pages.night import (
     Cluster,

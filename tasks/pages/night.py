@@ -14,6 +14,7 @@ import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tasks.evaluation.headlines import HEADLINES
 from tasks.pages import charts
 
 Counts = npt.NDArray[np.integer[Any]]
@@ -37,7 +38,6 @@ METRICS = {
     "auc": "AUC",
 }
 SYSTEMS = {"cdl": "CDL", "popularity": "Popularity", "random": "Random"}  # others go by their own name
-HEADLINES = (("paper", "precision"), ("paper_matched", "precision"), ("full", "ndcg"))  # at the longest list measured
 CURVES = (("paper", "precision"), ("paper", "recall"), ("paper_matched", "precision"), ("paper_matched", "recall"))
 TABLE_KS = (1, 5, 10, 20)  # lengths in the tables; the curves' own tables hold every other
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from models.systems import SYSTEMS
 from storage import leases, snapshots, tombstones
 from storage.id_scan import Found, IdScan
+from storage.manifests import Manifest
 from storage.roots import WORK_FOLDER, Entry, Root, scratch_folder
 from storage.tombstones import KINDS, Gone
 from tasks.upkeep import redact
@@ -102,13 +103,10 @@ def _at_hand(entry: Entry, root: Root) -> Iterator[Path]:
         yield file
 
 
-def _files_of(manifest: dict[str, object]) -> set[str]:
-    """The files that a run consists of, and those that it was made from."""
-    files, inputs = manifest["files"], manifest["inputs"]
-    assert isinstance(files, list)
-    assert isinstance(inputs, dict)
-    place = snapshots.folder(str(manifest["run_id"]))
-    return {file["path"] for file in files} | {ref["path"] for ref in inputs.values()} | {f"{place}/manifest.json"}
+def _files_of(manifest: Manifest) -> set[str]:
+    """The files that a run consists of, and the tables that it was computed from."""
+    own = {file.path for file in manifest.files} | {f"{snapshots.folder(manifest.run_id)}/manifest.json"}
+    return own | {ref.path for ref in manifest.inputs.values()}
 
 
 def _sweep(named: set[str], root: Root) -> Iterator[Entry]:

@@ -1,7 +1,7 @@
 """The current run once more, without some users and images: same model, same figures, their rows gone."""
 
 import re
-from dataclasses import fields
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from markupsafe import escape
 
 from storage import parquet, snapshots, tombstones
 from storage.id_scan import IdScan
+from storage.manifests import Manifest
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.recommendations import RECOMMENDATIONS
@@ -22,47 +23,49 @@ from tasks.runtime.digests import digest
 RANKED_BY = {RECOMMENDATIONS.name: "user_id", SIMILAR_IMAGES.name: "image_id"}
 
 
-def republish(manifest: dict[str, Any], traces: IdScan, root: Root) -> str:
+def republish(manifest: Manifest, scan: IdScan, root: Root) -> str:
     """Publish a run again without those who are looked for, make that current, and return its id.
 
-    The pointer moves last. The tables that the run was made from are written anew too, and its note is carried on, so
-    that whoever asks the model, and whoever deletes what nobody needs, finds what belongs to the run.
+    The pointer moves last. The tables that the run was computed from are written again too, and its note is kept, so
+    that whoever reads the model, and whoever deletes what nobody needs, finds what belongs to the run.
     """
-    run = runs.Run(runs.new_id(root), True, f"{manifest['run_id']} without some")
-    told, place = dict(manifest), snapshots.folder(manifest["run_id"])
-    told["ingest"] = _scrubbed(manifest["ingest"], traces)
-    exports: dict[str, list[Ref]] = {name: [] for name in manifest["rows"]}
-    for file in manifest["files"]:
-        if file["table"]:
-            ref = Ref(file["table"], file["path"], file["sha256"], file["rows"], file["bytes"])
-            exports[file["table"]].append(_without(ref, traces.gone, root))
-    told["inputs"] = {name: _input_without(ref, traces.gone, root) for name, ref in manifest["inputs"].items()}
-    told["quarantine"] = _quarantine_without(_ref(manifest["quarantine"]), traces, root)
+    run = runs.Run(runs.new_id(root), True, f"{manifest.run_id} without some")
+    place = snapshots.folder(manifest.run_id)
+    exports: dict[str, list[Ref]] = {name: [] for name in manifest.rows}
+    for file in manifest.table_files():
+        exports[file.ref.name].append(_without(file.ref, scan.gone, root))
     now = datetime.now(UTC)
-    told["generated_at"] = now.isoformat(timespec="seconds")
-    told["night"] = digest([manifest["night"], *exports.values()])
-    told["is_current"] = True
-    told["memory"] = None  # the files that it names are those that name the forgotten
-    told["withdrawn"] = {"from": manifest["run_id"], **{f"{kind}s": len(ids) for kind, ids in traces.gone.items()}}
-    page = page_without(root.read(f"{place}/report/index.html").decode(), traces)
-    made = minute(datetime.fromisoformat(manifest["generated_at"]))
-    page = page.replace(manifest["run_id"], run.id).replace(made, minute(now))
-    snapshots.publish(root, run.id, exports, page.encode(), told, current=True)
+    redacted = replace(
+        manifest,
+        run_id=run.id,
+        generated_at=now.isoformat(timespec="seconds"),
+        ingest=_scrubbed(manifest.ingest, scan),
+        inputs={name: _input_without(ref, scan.gone, root) for name, ref in manifest.inputs.items()},
+        quarantine=manifest.quarantine and _quarantine_without(manifest.quarantine, scan, root),
+        night=digest([manifest.night, *exports.values()]),
+        is_current=True,
+        memory=None,  # the files that it names are those that name the forgotten
+        withdrawn={"from": manifest.run_id, **{f"{kind}s": len(ids) for kind, ids in scan.gone.items()}},
+    )
+    page = page_without(root.read(f"{place}/report/index.html").decode(), scan)
+    made = minute(datetime.fromisoformat(manifest.generated_at))
+    page = page.replace(manifest.run_id, run.id).replace(made, minute(now))
+    snapshots.publish(root, redacted, exports, page.encode(), current=True)
     records = {record for note in runs.notes(root) if note.made == place for record in runs.records_of(note, root)}
     runs.finish(run, root, snapshots.folder(run.id), records)
     return run.id
 
 
-def page_without(page: str, traces: IdScan) -> str:
+def page_without(page: str, scan: IdScan) -> str:
     """A report without the people and the pictures that go; where that is not enough, a page that says so."""
-    if traces.gone.get("image") and '<figure class="picture' in page and "data-image=" not in page:
+    if scan.gone.get("image") and '<figure class="picture' in page and "data-image=" not in page:
         return _withdrawn_page()  # of a version that did not say which image a picture is
-    for kind, id_ in sorted(traces.named):
+    for kind, id_ in sorted(scan.named):
         element, word = {"user": "article", "image": "figure"}[kind], str(escape(id_))
         page = re.sub(rf'<{element} [^>]*data-{kind}="{re.escape(word)}".*?</{element}>\s*', "", page, flags=re.DOTALL)
         if kind == "image":  # where a community has no tags, clusters and interests are of images
             page = page.replace(f"<li>{word}</li>", "")
-    return _withdrawn_page() if traces.in_text(page) else page
+    return _withdrawn_page() if scan.in_text(page) else page
 
 
 def _withdrawn_page() -> str:
@@ -81,36 +84,25 @@ def _without(ref: Ref, gone: Gone, root: Root) -> Ref:
     return parquet.rewrite(ref, left, root)
 
 
-def _input_without(told: dict[str, Any], gone: Gone, root: Root) -> dict[str, Any]:
-    """One of the tables that the run was made from, as a manifest tells of it; one that is lost stays lost."""
-    ref = _ref(told)
-    if not root.exists(ref.path):
-        return told
-    return _told(_without(ref, gone, root))
+def _input_without(ref: Ref, gone: Gone, root: Root) -> Ref:
+    """One of the tables that the run was computed from; one that is lost stays lost."""
+    return _without(ref, gone, root) if root.exists(ref.path) else ref
 
 
-def _quarantine_without(ref: Ref, traces: IdScan, root: Root) -> dict[str, Any]:
-    """The quarantine, a value that names one of them not shown."""
+def _quarantine_without(ref: Ref, scan: IdScan, root: Root) -> Ref:
+    """The quarantine; a value that names one of them is not shown."""
     if not root.exists(ref.path):
-        return _told(ref)
+        return ref
     rows = pl.DataFrame(parquet.read(ref, root))
-    shown = [value if value is None or not traces.in_text(value) else None for value in rows["value"]]
-    return _told(parquet.rewrite(ref, rows.with_columns(pl.Series("value", shown, pl.String)), root))
+    shown = [value if value is None or not scan.in_text(value) else None for value in rows["value"]]
+    return parquet.rewrite(ref, rows.with_columns(pl.Series("value", shown, pl.String)), root)
 
 
-def _ref(told: dict[str, Any]) -> Ref:
-    return Ref(**{item.name: told[item.name] for item in fields(Ref)})
-
-
-def _told(ref: Ref) -> dict[str, Any]:
-    return {"class": "Ref", **{item.name: getattr(ref, item.name) for item in fields(Ref)}}
-
-
-def _scrubbed(ingest: dict[str, Any], traces: IdScan) -> dict[str, Any]:
+def _scrubbed(ingest: dict[str, Any], scan: IdScan) -> dict[str, Any]:
     """An ingest report that names none of them: of what the source says it holds names of files and columns."""
 
     def others(names: list[str]) -> list[str]:
-        return [name for name in names if not traces.in_text(name)]
+        return [name for name in names if not scan.in_text(name)]
 
     read = {
         name: {**table, "unknown_columns": others(table["unknown_columns"])} for name, table in ingest["tables"].items()

@@ -15,9 +15,9 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
 from storage import leases, snapshots
+from storage.manifests import Manifest
 from storage.roots import Entry, Root
 from tasks.runtime import runs
 from tasks.runtime.records import refs_of
@@ -62,26 +62,26 @@ def collect(root: Root, keep: int, *, dry_run: bool = False) -> Collected:
                 root.delete(entry.path)
             for folder in {_run_folder(entry.path) for entry in deleted} - {""}:
                 root.prune(folder)
-    return Collected([manifest["run_id"] for manifest in kept], deleted, [str(lease) for lease in holders])
+    return Collected([manifest.run_id for manifest in kept], deleted, [str(lease) for lease in holders])
 
 
-def _kept_runs(root: Root, keep: int) -> list[dict[str, Any]]:
+def _kept_runs(root: Root, keep: int) -> list[Manifest]:
     """The manifests of the runs to keep."""
     pointer = snapshots.current(root)
     return [
         manifest
         for place, manifest in enumerate(snapshots.runs(root))
-        if place < keep or (pointer and manifest["run_id"] == pointer.run_id)
+        if place < keep or (pointer and manifest.run_id == pointer.run_id)
     ]
 
 
-def _old_runs(kept: list[dict[str, Any]], notes: list[Note], root: Root, *, is_idle: bool) -> Iterator[Entry]:
+def _old_runs(kept: list[Manifest], notes: list[Note], root: Root, *, is_idle: bool) -> Iterator[Entry]:
     """The files of the other published runs, each one's manifest first: without it the rest is no run.
 
     What a killed run left of its publication goes too, where nobody may be about to complete it.
     """
     going_on = {snapshots.folder(note.id) for note in _going_on(notes)}
-    spared = {snapshots.folder(manifest["run_id"]) for manifest in kept} | going_on
+    spared = {snapshots.folder(manifest.run_id) for manifest in kept} | going_on
     entries = [entry for entry in root.entries(snapshots.RUNS) if _run_folder(entry.path) not in spared]
     published = {_run_folder(entry.path) for entry in entries if entry.path.endswith("/manifest.json")}
     for entry in sorted(entries, key=lambda entry: not entry.path.endswith("/manifest.json")):
@@ -89,9 +89,9 @@ def _old_runs(kept: list[dict[str, Any]], notes: list[Note], root: Root, *, is_i
             yield entry
 
 
-def _unreachable(kept: list[dict[str, Any]], notes: list[Note], root: Root) -> Iterator[Entry]:
+def _unreachable(kept: list[Manifest], notes: list[Note], root: Root) -> Iterator[Entry]:
     """Files that nothing kept refers to; notes of runs that are gone; the leases and workspaces of the dead."""
-    made = {snapshots.folder(manifest["run_id"]) for manifest in kept}
+    made = {snapshots.folder(manifest.run_id) for manifest in kept}
     made |= {str(PurePosixPath(entry.path).parent) for entry in root.entries("comparisons")}
     ended, going_on = [note for note in notes if note.made in made], _going_on(notes)
     entries = [entry for folder in MADE_AGAIN for entry in root.entries(folder)]
@@ -108,7 +108,7 @@ def _unreachable(kept: list[dict[str, Any]], notes: list[Note], root: Root) -> I
 
 
 def _needed(
-    kept: list[dict[str, Any]], ended: list[Note], going_on: list[Note], entries: list[Entry], root: Root
+    kept: list[Manifest], ended: list[Note], going_on: list[Note], entries: list[Entry], root: Root
 ) -> set[str]:
     """What can be reached from manifests and from what ended runs used, and all that is newer than a broken-off one."""
     since_s = min((note.written_s for note in going_on), default=float("inf")) - CLOCK_S
@@ -124,10 +124,10 @@ def _going_on(notes: list[Note]) -> list[Note]:
     return [note for note in notes if not note.finished and note.written_s >= ended_s.get(note.flow, 0.0)]
 
 
-def _files_of(manifests: list[dict[str, Any]], records: Iterable[str], root: Root) -> Iterator[str]:
+def _files_of(manifests: list[Manifest], records: Iterable[str], root: Root) -> Iterator[str]:
     """The paths that manifests and records refer to."""
     for manifest in manifests:
-        yield from (ref["path"] for ref in refs_of(manifest))
+        yield from (ref["path"] for ref in refs_of(manifest.to_json()))
     for record in records:
         result = json.loads(json.loads(root.read(record))["result"])
         yield from (ref["path"] for ref in refs_of(result))

@@ -78,7 +78,7 @@ def test_what_was_crawled_goes_through_the_night_to_the_export(crawled, prefect_
     favorites = pl.read_parquet(crawled[1] / "favorites.parquet")
 
     assert published.is_current
-    assert manifest["image_input"] == "pixels"
+    assert manifest.image_input == "pixels"
     assert set(lists["user_id"]) == set(pl.read_parquet(crawled[1] / "users.parquet")["user_id"])
     assert lists.join(favorites, on=["user_id", "image_id"], how="semi").is_empty()
 

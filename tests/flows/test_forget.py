@@ -122,9 +122,9 @@ def assert_is_valid(home: Home) -> None:
     pointer = snapshots.current(home.place)
     assert pointer is not None
     manifest = snapshots.manifest(home.place, pointer.run_id)
-    for file in manifest["files"]:
-        content = (home.root / file["path"]).read_bytes()
-        assert (len(content), hashlib.sha256(content).hexdigest()) == (file["bytes"], file["sha256"])
+    for file in manifest.files:
+        content = (home.root / file.path).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (file.bytes, file.sha256)
     assert pointer == snapshots.Pointer.of(manifest)
     for table, group in ("recommendations", "user_id"), ("similar_images", "image_id"):
         rows = home.exported(table)
@@ -150,11 +150,9 @@ def test_no_byte_of_a_forgotten_user_is_left_and_the_next_night_does_not_bring_t
     assert naming(home.user, home.root) == set()
     assert {"ingest", "fit-system", "recommend", "publish"} <= ran
     assert "decode-images" not in ran  # no image is gone, so no shard is
-    assert (
-        "without somebody who was forgotten" in snapshots.manifest(home.place, published.run_id)["incremental"]["why"]
-    )
+    assert "without somebody who was forgotten" in snapshots.manifest(home.place, published.run_id).incremental["why"]
     assert home.exported("user_embeddings")["user_id"].to_list() == sorted(set(lists["user_id"]) - {home.user})
-    counted = snapshots.manifest(home.place, published.run_id)["ingest"]["tables"]
+    counted = snapshots.manifest(home.place, published.run_id).ingest["tables"]
     assert counted["users"]["forgotten"] == 1
     assert counted["contacts"]["forgotten"] > 1
     assert counted["images"]["cleared"] > 0
@@ -184,7 +182,7 @@ def test_older_runs_that_name_them_go_and_so_do_states_with_a_row_of_theirs(home
     done = home.forget(user=home.user)
 
     assert states == {"ease", "itemknn", "cdl", "looks"}
-    assert [manifest["run_id"] for manifest in snapshots.runs(home.place)] == [done.run_id]
+    assert [manifest.run_id for manifest in snapshots.runs(home.place)] == [done.run_id]
     assert [folder.name for folder in (home.root / "exports/runs").iterdir()] == [f"run_id={done.run_id}"]
     assert {path.parent.name for path in (home.root / "checkpoints").glob("*/*")} == {"cdl", "looks"}  # nobody's rows
 

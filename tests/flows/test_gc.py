@@ -129,5 +129,5 @@ def test_a_person_is_told_what_goes_and_a_flow_does_the_same(source, aged, tmp_p
 
     assert "exports/" in told
     assert f"Would delete {done['files']:,} files, {done['bytes']:,} bytes; kept 1 published runs." in told
-    assert [manifest["run_id"] for manifest in snapshots.runs(Root(str(root)))] == ["second"]
+    assert [manifest.run_id for manifest in snapshots.runs(Root(str(root)))] == ["second"]
     assert run(source, root, quick(5))[1] == set()

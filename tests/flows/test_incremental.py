@@ -12,12 +12,13 @@ import pytest
 from flows import settings
 from flows.nightly import nightly
 from storage import snapshots
+from storage.manifests import Manifest
 from storage.roots import Root
 from storage.sources.demo.community import DemoConfig, write_demo
 from storage.sources.demo.growth import Growth, GrowthConfig
 from tasks.data.word2vec import Word2VecConfig
-from tasks.night.records import NightStart
-from tasks.night.start import IncrementalConfig, InputFingerprint, choose, memories_of
+from tasks.night.records import FromScratch, NightStart
+from tasks.night.start import IncrementalConfig, InputFingerprint, choose, states_of
 from tasks.runtime import ledger
 from tests import world
 
@@ -37,7 +38,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def run(source: Path, root: Path, system: str = "cdl", **incremental: Any) -> tuple[dict[str, Any], set[str]]:
+def run(source: Path, root: Path, system: str = "cdl", **incremental: Any) -> tuple[Manifest, set[str]]:
     """One night; returns its manifest, and the stages that ran."""
     changes = {"model": {"system": system}, "incremental": SETTINGS["incremental"] | incremental}
     state = nightly(str(source), str(root), settings.validate(SETTINGS | changes), return_state=True)
@@ -45,9 +46,9 @@ def run(source: Path, root: Path, system: str = "cdl", **incremental: Any) -> tu
     return snapshots.manifest(Root(str(root)), state.result().run_id), ran
 
 
-def exported(manifest: dict[str, Any]) -> dict[str, str]:
+def exported(manifest: Manifest) -> dict[str, str]:
     """The digest of each exported file, by its place in the run."""
-    return {file["path"].split("/", 3)[3]: file["sha256"] for file in manifest["files"] if file["table"]}
+    return {file.path.split("/", 3)[3]: file.sha256 for file in manifest.table_files()}
 
 
 def add_rows(file: Path, rows: list[dict[str, Any]]) -> None:
@@ -77,16 +78,16 @@ def test_each_of_fourteen_nights_does_what_is_new_and_equals_a_run_from_nothing_
     shutil.copytree(first, root)
     shutil.copytree(first, anew, ignore=shutil.ignore_patterns("cache"))
     manifest = snapshots.runs(Root(str(root)))[0]
-    base = manifest["run_id"]
+    base = manifest.run_id
     for night in range(1, GROWTH.nights + 1):
-        before, images = manifest["rows"], ids(source, "images")
+        before, images = manifest.rows, ids(source, "images")
         growth.write(night, source)
         manifest, ran = run(source, root)
-        told, work = manifest["incremental"], manifest["incremental"]["work"]
+        told, work = manifest.incremental, manifest.incremental["work"]
         num_new = len(ids(source, "images") - images)
 
         assert (told["how"], told["model"]) == ("keep", f"kept from run {base}"), told["why"]
-        assert manifest["is_current"]
+        assert manifest.is_current
         assert {"train-cdl", "learn-vectors", "cluster-vectors", "sample-triplets"}.isdisjoint(ran)
         assert num_new == 3
         assert [work[f"images {done}"] for done in ("fetched", "decoded", "embedded")] == [num_new] * 3
@@ -100,16 +101,16 @@ def test_any_system_with_embeddings_is_kept_and_new_users_and_images_are_folded_
     growth, source, _ = growing
     first, root = tmp_path / "first", tmp_path / "root"
     growth.write(0, source)
-    label = run(source, first, "ease")[0]["model"]
+    label = run(source, first, "ease")[0].model
     shutil.copytree(first, root)
     growth.write(1, source)
     manifest, ran = run(source, root, "ease")
 
-    assert manifest["incremental"]["how"] == "keep"
+    assert manifest.incremental["how"] == "keep"
     assert "fit-system" not in ran
-    assert manifest["model"] == label
-    assert manifest["rows"]["user_embeddings"] == len(ids(source, "users"))
-    assert 0 < manifest["incremental"]["work"]["images embedded"] <= 3  # of one, nothing may be known
+    assert manifest.model == label
+    assert manifest.rows["user_embeddings"] == len(ids(source, "users"))
+    assert 0 < manifest.incremental["work"]["images embedded"] <= 3  # of one, nothing may be known
     shutil.copytree(first, tmp_path / "anew", ignore=shutil.ignore_patterns("cache"))
     assert exported(manifest) == exported(run(source, tmp_path / "anew", "ease", take_over=False)[0])
 
@@ -134,9 +135,9 @@ def test_who_comes_to_a_kept_model_without_favorites_is_told_by_tags_contacts_an
     add_rows(source / "user_tags.csv", [told["user_tags"] | {"user_id": "quiet"}])
     manifest, _ = run(source, root, "ease")
 
-    assert manifest["incremental"]["how"] == "keep"
-    assert manifest["incremental"]["work"]["users embedded"] == 4  # those, and the quiet one
-    lists = pl.read_parquet(root / "exports" / "runs" / f"run_id={manifest['run_id']}" / "recommendations")
+    assert manifest.incremental["how"] == "keep"
+    assert manifest.incremental["work"]["users embedded"] == 4  # those, and the quiet one
+    lists = pl.read_parquet(root / "exports" / "runs" / f"run_id={manifest.run_id}" / "recommendations")
     shares = dict(lists.group_by("user_id").agg((pl.col("image_id") >= "image30").mean()).iter_rows())
     assert all(shares[user] == 1 for user in [*new, "quiet"])
     assert shares["silent"] < 1
@@ -148,7 +149,7 @@ def test_a_warm_night_trains_on_from_the_published_weights_and_decodes_nothing_a
     shutil.copytree(first, root)
     growth.write(1, source)
     manifest, ran = run(source, root, start="warm", warm_epochs=1)
-    told = manifest["incremental"]
+    told = manifest.incremental
 
     assert (told["how"], told["model"].startswith("from the weights of run")) == ("warm", True)
     assert "train-cdl" in ran
@@ -161,12 +162,12 @@ def choice(growing, tmp_path):
     """What a night would start from that follows the first, with some of its circumstances or settings changed."""
     root = Root(str(tmp_path / "root"))
     shutil.copytree(growing[2], tmp_path / "root")
-    _, last = memories_of(snapshots.runs(root)[0])
-    tonight = InputFingerprint(**{item.name: getattr(last, item.name) for item in fields(InputFingerprint)})
+    _, last = states_of(snapshots.runs(root)[0])
+    inputs = InputFingerprint(**{item.name: getattr(last, item.name) for item in fields(InputFingerprint)})
 
     def choose_with(config: IncrementalConfig | None = None, **changes: Any) -> NightStart:
         config = config or IncrementalConfig(start="keep")
-        return choose(config, replace(tonight, **changes), "cdl", Word2VecConfig(min_count=1), root)
+        return choose(config, replace(inputs, **changes), "cdl", Word2VecConfig(min_count=1), root)
 
     choose_with.root = root
     return choose_with
@@ -176,7 +177,7 @@ def test_a_night_keeps_the_model_that_was_published_last(choice):
     start = choice()
 
     assert (start.how, start.keeps_tags, start.num_kept) == ("keep", True, 1)
-    assert start.base == start.last
+    assert start.base == start.previous
 
 
 def test_every_so_many_nights_a_kept_model_is_trained_on(choice):
@@ -200,7 +201,7 @@ def test_every_so_many_nights_a_kept_model_is_trained_on(choice):
 def test_a_night_learns_from_nothing_and_says_why(choice, changes, why):
     start = choice(**changes)
 
-    assert (start.how, start.base) == ("full", None)
+    assert isinstance(start, FromScratch)
     assert why in start.why
 
 

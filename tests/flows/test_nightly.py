@@ -101,11 +101,11 @@ def test_any_system_is_published_under_its_own_name_with_its_own_settings(night_
 
     assert published.is_current
     assert ran == {"fit-system", "embed-system", "evaluate", "recommend", "describe-looks", "find-similar", "publish"}
-    assert manifest["system"] == "ease"
-    assert manifest["settings"]["model"]["ridge"] == 20.0
-    assert {row["system"] for row in manifest["metrics"]} == {"ease", "popularity", "random"}
+    assert manifest.system == "ease"
+    assert manifest.settings["model"]["ridge"] == 20.0
+    assert {row["system"] for row in manifest.metrics} == {"ease", "popularity", "random"}
     assert all(
-        set(exported(root, name)["model"]) == {manifest["model"]} for name in ("recommendations", "user_embeddings")
+        set(exported(root, name)["model"]) == {manifest.model} for name in ("recommendations", "user_embeddings")
     )
     test_scores_are_inner_products_of_the_exported_embeddings((root, published, ran))
     assert_tastes_are_told_apart(root)
@@ -120,16 +120,16 @@ def test_a_system_without_embeddings_is_published_and_says_so(night_of):
     assert [published.rows[name] for name in empty] == [0, 0, 0]
     assert all(exported(root, name).is_empty() for name in empty)
     page = Path(published.folder, "report", "index.html").read_text()
-    assert "score is not an inner product" in manifest["score"]
-    assert manifest["score"] in page
+    assert "score is not an inner product" in manifest.score
+    assert manifest.score in page
     assert_tastes_are_told_apart(root)
 
 
 def test_popularity_is_published_as_any_system_and_measured_once(night_of):
     _, published, _, manifest = night_of(system="popularity")
-    measured = [(row["protocol"], row["slice"], row["system"], row["metric"], row["k"]) for row in manifest["metrics"]]
+    measured = [(row["protocol"], row["slice"], row["system"], row["metric"], row["k"]) for row in manifest.metrics]
 
-    assert {row["system"] for row in manifest["metrics"]} == {"popularity", "random"}
+    assert {row["system"] for row in manifest.metrics} == {"popularity", "random"}
     assert len(measured) == len(set(measured))
     assert published.rows["user_embeddings"] == world.NUM_USERS
     assert published.rows["similar_images"] == 0  # to popularity all images are alike
@@ -223,7 +223,7 @@ def test_a_night_below_the_last_one_is_kept_but_not_made_current(first_night, so
     assert not worse.is_current
     assert worse.reasons
     assert snapshots.current(place).run_id == first_night[1].run_id
-    assert snapshots.manifest(place, "worse")["is_current"] is False
+    assert snapshots.manifest(place, "worse").is_current is False
 
 
 def test_a_source_of_images_and_favorites_alone_is_enough(source, tmp_path):

@@ -47,9 +47,9 @@ def test_a_community_with_neither_tags_nor_pixels_gets_lists_made_from_favorites
     manifest = snapshots.manifest(root, published.run_id)
     lists = pl.read_parquet(snapshots.dataset(root, snapshots.current(root), "recommendations"))
 
-    assert manifest["image_input"] == "favorites"
+    assert manifest.image_input == "favorites"
     favorites = pl.read_parquet(source / "favorites.parquet")
     assert lists["user_id"].n_unique() == favorites["user_id"].n_unique()
     assert lists.join(favorites, on=["user_id", "image_id"], how="semi").is_empty()
-    audit = manifest["comparable"]["thresholds"]
+    audit = manifest.comparable["thresholds"]
     assert (audit["num_concealed"], audit["num_others"]) == (20, 80)

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from storage import parquet, snapshots
+from storage.manifests import Manifest
 from storage.refs import Ref
 from storage.roots import ConflictError, Root
 from storage.snapshots import Pointer, PublishedError
@@ -42,8 +43,9 @@ def tables(root: Root, score: float = 0.0) -> dict[str, list[Ref]]:
     return {"similar_images": [part(root, "abc", score), part(root, "de", score)], "others": [part(root, "f", score)]}
 
 
-def publish(root: Root, run_id: str, score: float = 0.0, *, current: bool = True, **facts) -> dict:
-    return snapshots.publish(root, run_id, tables(root, score), REPORT, {**FACTS, **facts}, current)
+def publish(root: Root, run_id: str, score: float = 0.0, *, current: bool = True, **facts) -> Manifest:
+    manifest = Manifest(run_id=run_id, **{**FACTS, **facts})
+    return snapshots.publish(root, manifest, tables(root, score), REPORT, current=current)
 
 
 def files(root: Root) -> dict[str, bytes]:
@@ -72,12 +74,14 @@ def test_a_published_run_lies_where_the_contract_says(root):
 def test_the_manifest_names_every_file_and_keeps_what_it_was_given(root):
     made = publish(root, "night-1", code_version="1.2")
     found = files(root)
-    assert made == json.loads(found["exports/runs/run_id=night-1/manifest.json"]) == snapshots.manifest(root, "night-1")
-    assert (made["run_id"], made["code_version"], made["settings"]) == ("night-1", "1.2", {"seed": 0})
-    listed = {file["path"]: (file["bytes"], file["sha256"]) for file in made["files"]}
+    written = json.loads(found["exports/runs/run_id=night-1/manifest.json"])
+    assert written == json.loads(json.dumps(made.to_json()))
+    assert made == snapshots.manifest(root, "night-1")
+    assert (made.run_id, made.code_version, made.settings) == ("night-1", "1.2", {"seed": 0})
+    listed = {file.path: (file.bytes, file.sha256) for file in made.files}
     del found["exports/current.json"], found["exports/runs/run_id=night-1/manifest.json"]
     assert listed == {path: (len(data), hashlib.sha256(data).hexdigest()) for path, data in found.items()}
-    assert [(file["table"], file["rows"]) for file in made["files"]] == [
+    assert [(file.table, file.rows) for file in made.files] == [
         ("others", 1),
         ("similar_images", 3),
         ("similar_images", 2),
@@ -119,14 +123,14 @@ def test_runs_come_newest_first(root):
     for run_id, day in (("b", 2), ("c", 1), ("a", 3)):
         publish(root, run_id, day, generated_at=f"2026-01-0{day}T00:00:00+00:00")
     root.delete("exports/runs/run_id=b/manifest.json")  # a run whose publishing was killed
-    assert [run["run_id"] for run in snapshots.runs(root)] == ["a", "c"]
+    assert [run.run_id for run in snapshots.runs(root)] == ["a", "c"]
 
 
 def test_publishing_the_same_run_again_changes_no_byte(root):
     publish(root, "night-1")
     before = files(root)
     made = publish(root, "night-1", generated_at="2026-02-02T00:00:00+00:00")
-    assert made["generated_at"] == FACTS["generated_at"]
+    assert made.generated_at == FACTS["generated_at"]
     assert files(root) == before
 
 
@@ -187,8 +191,6 @@ def test_a_manifest_that_is_no_json_is_refused_before_anything_is_written(root):
     for facts in ({"metrics": float("nan")}, {"settings": Path()}):
         with pytest.raises(ValueError, match="run night-1: JSON cannot hold"):
             publish(root, "night-1", **facts)
-    with pytest.raises(ValueError, match="the manifest lacks generated_at, metrics"):
-        snapshots.publish(root, "night-1", {}, REPORT, {}, True)
     assert files(root) == {}
 
 
@@ -242,6 +244,7 @@ def test_nor_does_it_on_s3(remote):
 CHILD = """
 import json, os, signal, sys
 from storage import snapshots
+from storage.manifests import Manifest
 from storage.refs import Ref
 from storage.roots import Root
 
@@ -257,7 +260,7 @@ def count(event, _):
 
 sys.addaudithook(count)
 begun = left
-snapshots.publish(Root(address), "2", tables, report.encode(), facts, True)
+snapshots.publish(Root(address), Manifest(run_id="2", **facts), tables, report.encode(), current=True)
 print(begun - left)
 """
 
@@ -287,7 +290,7 @@ def test_a_publisher_killed_anywhere_leaves_a_whole_run_and_is_repeated(tmp_path
         root = begin(str(after))
         assert publish_and_die(root, after).returncode == -signal.SIGKILL
         ends.append(whole(root))
-        assert {run["run_id"] for run in snapshots.runs(root)} in ({"1"}, {"1", "2"})
+        assert {run.run_id for run in snapshots.runs(root)} in ({"1"}, {"1", "2"})
         publish(root, "2", 2.0)
         assert whole(root) == "2"
         assert files(root) == files(unbroken)

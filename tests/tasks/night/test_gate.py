@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from storage import matrices, parquet
+from storage.manifests import Manifest
 from storage.roots import Root
 from storage.tables.community import FAVORITES, IMAGES
 from storage.tables.embeddings import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
@@ -30,6 +31,12 @@ def figures(ours: float, popularity: float = 0.3, chance: float = 0.2, system: s
         for system, value in systems.items()
         for k in (10, 20)
     ]
+
+
+def published(system: str, metrics: list[dict], comparable: dict) -> Manifest:
+    """The manifest of the current run."""
+    at = "2026-11-01T02:00:00+00:00"
+    return Manifest(run_id="before", generated_at=at, system=system, comparable=comparable, metrics=metrics)
 
 
 def failed(root: Root, metrics: list[dict], *, last=None, config=None, **changed) -> dict[str, bool]:
@@ -78,20 +85,20 @@ def test_below_popularity_warns_and_stops_where_a_setting_says_so(root):
 
 @pytest.mark.parametrize(("now", "stops"), [(0.46, False), (0.44, True)])
 def test_a_run_may_be_a_tenth_below_the_last_one_and_no_more(root, now, stops):
-    last = {"run_id": "before", "system": "ease", "comparable": SOURCE, "metrics": figures(0.5)}
+    last = published("ease", figures(0.5), SOURCE)
 
     assert bool(failed(root, figures(now), last=last)) == stops
 
 
 @pytest.mark.parametrize(("now", "stops"), [(0.46, False), (0.44, True)])
 def test_another_system_may_not_do_worse_than_the_one_it_replaces(root, now, stops):
-    last = {"run_id": "before", "system": "als", "comparable": SOURCE, "metrics": figures(0.5, system="als")}
+    last = published("als", figures(0.5, system="als"), SOURCE)
 
     assert bool(failed(root, figures(now), last=last)) == stops
 
 
 def test_a_run_of_another_source_is_not_compared(root):
-    last = {"run_id": "before", "system": "ease", "comparable": {"source": "elsewhere"}, "metrics": figures(0.9)}
+    last = published("ease", figures(0.9), {"source": "elsewhere"})
 
     assert failed(root, figures(0.5), last=last) == {}
 

@@ -8,6 +8,7 @@ import pytest
 
 from storage import leases, snapshots
 from storage.leases import BusyError
+from storage.manifests import Manifest
 from storage.refs import Ref
 from storage.roots import Root
 from tasks.runtime import runs
@@ -44,12 +45,13 @@ class World:
         """A night with a table, an input, and a record that names a shard."""
         run, table = f"night{number}", self.file(f"tables/users/{number}.parquet")
         record = self.record(f"cache/decode/{number}", self.file(f"shards/pixels/{number}.arrow"))
-        told = {
-            "generated_at": f"2026-11-{number:02d}T02:00:00+00:00",
-            "metrics": [],
-            "inputs": {"favorites": canonical(self.file(f"tables/favorites/{number}.parquet"), "favorites")},
-        }
-        snapshots.publish(self.root, run, {"users": [table]}, b"<html>", told, current)
+        manifest = Manifest(
+            run_id=run,
+            generated_at=f"2026-11-{number:02d}T02:00:00+00:00",
+            metrics=[],
+            inputs={"favorites": self.file(f"tables/favorites/{number}.parquet")},
+        )
+        snapshots.publish(self.root, manifest, {"users": [table]}, b"<html>", current=current)
         runs.finish(runs.Run(run, True, run), self.root, snapshots.folder(run), [record])
         self.age(runs.note_path(run), OLD_S - number)
         return run
@@ -64,7 +66,7 @@ def world(tmp_path) -> World:
 
 
 def published(world: World) -> list[str]:
-    return [manifest["run_id"] for manifest in snapshots.runs(world.root)]
+    return [manifest.run_id for manifest in snapshots.runs(world.root)]
 
 
 def test_the_last_runs_stay_with_all_that_they_used_and_the_others_go_with_theirs(world):
