@@ -19,7 +19,7 @@ def request_lists(model: Model, favorites: Ref, profiles: Profiles, config: Reco
     wants_filter = config.candidates == "interests" or (config.candidates == "auto" and model.system == "cdl")
     # Without tags nobody has a tag of interest, so all images are candidates.
     is_filtered = wants_filter and profiles.of == "tags"
-    wanted = (profiles.interests, profiles.carried) if is_filtered else (None, None)
+    wanted = (profiles.interests, profiles.image_labels) if is_filtered else (None, None)
     return ListRequest(model, favorites, *wanted)
 
 

@@ -83,7 +83,7 @@ def embed_users(
         row = matrices.rows_of(pa.array(users, pa.string()), known)
         here = np.flatnonzero(row >= 0)
         here = here[~changed_rows(profiles_UC[here], before_KC[row[here]])]
-        vectors[here], is_new_U[here] = read_embeddings([last.made], root)[1][row[here]], False
+        vectors[here], is_new_U[here] = read_embeddings([last.output], root)[1][row[here]], False
     new = np.flatnonzero(is_new_U)
     for first in range(0, len(new), USER_BLOCK):
         rows = new[first : first + USER_BLOCK]

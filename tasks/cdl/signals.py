@@ -26,7 +26,7 @@ class SignalTables:
     def of(cls, table: dict[str, Ref], training: Ref, profiles: Profiles) -> "SignalTables":
         """The signals among the tables of a community and what was derived from them."""
         users, images, contacts, memberships = (table[name] for name in ("users", "images", "contacts", "memberships"))
-        return cls(users, images, training, profiles.interests, profiles.carried, contacts, memberships)
+        return cls(users, images, training, profiles.interests, profiles.image_labels, contacts, memberships)
 
 
 @dataclass(frozen=True)

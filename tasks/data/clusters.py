@@ -30,7 +30,7 @@ def cluster_vectors(vectors: Ref, config: ClusterConfig, root: Root) -> Ref:
 
 @stage
 def number_clusters(found: Ref, vectors: Ref, before: Ref, root: Root) -> Ref:
-    """The clusters that were found, each under the number that most of its members had before."""
+    """The clusters, each under the number that most of its members had before."""
     rows = parquet.read(vectors, root, ["token", "count"])
     tokens, centroids = rows["token"].to_numpy(), _centroids(found, root)
     labels = labels_of(found, tokens, root)
@@ -41,7 +41,7 @@ def number_clusters(found: Ref, vectors: Ref, before: Ref, root: Root) -> Ref:
 
 
 def keep_numbers(found: Ref, vectors: Ref, last: Clusters | None, root: Root) -> Ref:
-    """The clusters with the numbers that downstream knows them by; as they were found where there were none before."""
+    """The clusters under the numbers of the previous run, so that downstream finds them again; else as found."""
     if last is None:
         return found
     return last.numbered if found == last.found else number_clusters(found, vectors, last.numbered, root)
@@ -49,26 +49,26 @@ def keep_numbers(found: Ref, vectors: Ref, last: Clusters | None, root: Root) ->
 
 @stage
 def place_tokens(vectors: Vectors, numbered: Ref, sentences: list[Ref], min_count: int, root: Root) -> Placed:
-    """Tokens that are new since vectors and clusters were made, placed on these clusters by what they stand beside.
+    """Vectors and clusters with the new tokens, each on the cluster of the tokens that it stands beside.
 
-    As in word2vec, a token that stands in fewer than `min_count` sentences stays out.
+    As in word2vec, a token in fewer than `min_count` sentences is left out.
     """
     tokens, corpus, all_counts = _common(*read_sentences(sentences, root), min_count)
     rows = parquet.read(vectors.vectors, root)
-    known, known_Kd = rows["token"].to_numpy(), matrices.vectors_of(rows["vector"])
-    row = matrices.rows_of(pa.array(tokens, pa.string()), known)
+    old, old_Kd = rows["token"].to_numpy(), matrices.vectors_of(rows["vector"])
+    row = matrices.rows_of(pa.array(tokens, pa.string()), old)
     if (row >= 0).all():
         return Placed(vectors, numbered)
     centroids = _centroids(numbered, root)
-    made_Nd, labels_N = clusters.place(corpus, row >= 0, known_Kd[row[row >= 0]], centroids)
+    new_Nd, labels_N = clusters.place(corpus, row >= 0, old_Kd[row[row >= 0]], centroids)
     new, counts = tokens[row < 0][labels_N >= 0], all_counts[row < 0][labels_N >= 0]
     log.info("%-18s %d new tokens on their clusters, %d without a neighbor", "place", len(new), (labels_N < 0).sum())
     columns = (
-        np.concatenate([known, new]),
+        np.concatenate([old, new]),
         np.concatenate([rows["count"].to_numpy(), counts]),
-        np.concatenate([known_Kd, made_Nd[labels_N >= 0]]),
+        np.concatenate([old_Kd, new_Nd[labels_N >= 0]]),
     )
-    labels = np.concatenate([labels_of(numbered, known, root), labels_N[labels_N >= 0]])
+    labels = np.concatenate([labels_of(numbered, old, root), labels_N[labels_N >= 0]])
     missing = vectors.out_of_vocabulary + int((labels_N < 0).sum())
     return Placed(
         write_vectors(vectors.of, *columns, missing, root), _write_clusters(*columns[:2], labels, centroids, root)
@@ -79,15 +79,15 @@ def drift(vectors: Vectors, sentences: list[Ref], min_count: int, root: Root) ->
     """How far the tokens' shares have moved since their vectors were learned, 0 to 1; 0 for pretrained vectors."""
     rows = parquet.read(vectors.vectors, root, ["token", "count"])
     tokens, _, counts = _common(*read_sentences(sentences, root), min_count)
-    everything = matrices.ids_of(rows["token"], pa.array(tokens, pa.string()))
-    now, before = np.zeros(len(everything)), np.zeros(len(everything))
-    now[matrices.rows_of(pa.array(tokens, pa.string()), everything)] = counts
-    before[matrices.rows_of(rows["token"], everything)] = rows["count"].to_numpy()
+    all_tokens = matrices.ids_of(rows["token"], pa.array(tokens, pa.string()))
+    now, before = np.zeros(len(all_tokens)), np.zeros(len(all_tokens))
+    now[matrices.rows_of(pa.array(tokens, pa.string()), all_tokens)] = counts
+    before[matrices.rows_of(rows["token"], all_tokens)] = rows["count"].to_numpy()
     return clusters.drift(now, before) if before.any() else 0.0
 
 
 def _common(tokens: Ids, corpus: list[csr_array], min_count: int) -> tuple[Ids, list[csr_array], np.ndarray]:
-    """Only the tokens that stand in so many sentences, and in how many each of them does."""
+    """The tokens in at least `min_count` sentences, the sentences of these, and each token's count."""
     counts = np.sum([texts.count_nonzero(axis=0) for texts in corpus], axis=0)
     kept = np.flatnonzero(counts >= max(min_count, 1))
     return tokens[kept], [texts[:, kept] for texts in corpus], counts[kept]

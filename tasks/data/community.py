@@ -1,4 +1,7 @@
-"""All that a community's tables tell a system, as matrices over one numbering of users and images."""
+"""A community's tables as matrices over one numbering of users and images: what a system may learn from.
+
+U users, I images, T tags, W words of titles, G groups, C clusters, P users with a profile row, f entries of a feature.
+"""
 
 from dataclasses import dataclass, field, replace
 
@@ -17,14 +20,14 @@ from storage.shards import Shards
 from tasks.data.tastes import Profiles, labels_of, read_profiles
 
 TABLES = ("users", "images", "image_tags", "user_tags", "contacts", "memberships")
-LEAST_IMAGES = 2  # a word of one title alone tells nothing of another image
+LEAST_IMAGES = 2  # a word of a single title relates it to no other image
 YEAR = r"\(((?:1[89]|20)\d\d)\)"  # a title such as "Alien (1979)": years near it are words too
-NEAR_YEARS = 4  # so that titles share the more of them the closer they are
+NEAR_YEARS = 4  # so that the closer two titles are in time, the more of these words they share
 
 
 @dataclass(frozen=True)
 class Clustered:
-    """Profiles, and the tag clusters that they are bags of."""
+    """Profiles, and the tag clusters that they count."""
 
     profiles: Profiles
     clusters: Ref
@@ -32,16 +35,16 @@ class Clustered:
 
 @dataclass(frozen=True)
 class CommunityTables:
-    """What a community is read from. A signal that no system at hand asks for is left out: no shards, or None."""
+    """The tables that a community is read from. A signal that no system uses is left out: no shards, or None."""
 
-    table: dict[str, Ref]  # as ingested
+    table: dict[str, Ref]  # by name, as ingested
     training: Ref  # the favorites that are not held out
     pixels: list[Ref] = field(default_factory=list)
     features: list[Ref] = field(default_factory=list)
     clustered: Clustered | None = None
 
     def restricted(self, signals: set[str]) -> "CommunityTables":
-        """Without what only other systems asked for, so that those do not decide whether this one runs again."""
+        """Only these signals, so that those of other systems do not decide whether this one is fitted again."""
         return replace(
             self,
             table={name: self.table[name] for name in TABLES},
@@ -60,10 +63,10 @@ class IndexedCommunity:
     community: Community
 
 
-def read_community(given: CommunityTables, root: Root) -> IndexedCommunity:
-    """All users and all images, the training favorites, and whatever else the source tells."""
-    table = {name: parquet.read(given.table[name], root) for name in TABLES}
-    training = parquet.read(given.training, root)
+def read_community(tables: CommunityTables, root: Root) -> IndexedCommunity:
+    """All users, all images, the training favorites, and every other signal that the source has."""
+    table = {name: parquet.read(tables.table[name], root) for name in TABLES}
+    training = parquet.read(tables.training, root)
     users, images = matrices.ids_of(table["users"]["user_id"]), matrices.ids_of(table["images"]["image_id"])
     image_tags, user_tags, contacts, memberships = (
         table[name] for name in ("image_tags", "user_tags", "contacts", "memberships")
@@ -73,7 +76,7 @@ def read_community(given: CommunityTables, root: Root) -> IndexedCommunity:
     owner_I[matrices.rows_of(table["images"]["image_id"], images)] = matrices.rows_of(
         table["images"]["owner_id"], users
     )
-    known = Community(
+    community = Community(
         favorites_UI=matrices.incidence(training["user_id"], training["image_id"], users, images),
         favorited_at_UI=matrices.seconds_of(training, users, images),
         user_tags_UT=matrices.incidence(user_tags["user_id"], user_tags["tag"], users, tags, user_tags["count"]),
@@ -82,11 +85,11 @@ def read_community(given: CommunityTables, root: Root) -> IndexedCommunity:
         contacts_UU=matrices.incidence(contacts["user_id"], contacts["contact_id"], users, users),
         memberships_UG=matrices.incidence(memberships["user_id"], memberships["group_id"], users, groups),
         owner_I=owner_I,
-        features_If=read_features(given.features, images, root),
-        pixels=_pixels(given.pixels, images, root),
-        **(_profiles(given.clustered, users, images, image_tags, root) if given.clustered else {}),
+        features_If=read_features(tables.features, images, root),
+        pixels=_pixels(tables.pixels, images, root),
+        **(_profiles(tables.clustered, users, images, image_tags, root) if tables.clustered else {}),
     )
-    return IndexedCommunity(users, images, known)
+    return IndexedCommunity(users, images, community)
 
 
 def title_words(images_table: pa.Table) -> pa.Table:
@@ -94,15 +97,15 @@ def title_words(images_table: pa.Table) -> pa.Table:
     titles = pl.DataFrame({"image_id": images_table["image_id"], "title": images_table["title"]}).drop_nulls()
     title = pl.col("title").str.to_lowercase()
     year = pl.col("title").str.extract(YEAR).cast(pl.Int32)
-    near = [pl.format("near {}", year + step) for step in range(-NEAR_YEARS, NEAR_YEARS + 1)]
-    words = titles.select("image_id", word=pl.concat_list(title.str.extract_all(r"[\p{L}\p{N}]+"), *near))
+    near_years = [pl.format("near {}", year + step) for step in range(-NEAR_YEARS, NEAR_YEARS + 1)]
+    words = titles.select("image_id", word=pl.concat_list(title.str.extract_all(r"[\p{L}\p{N}]+"), *near_years))
     return words.explode("word").drop_nulls().unique().to_arrow()
 
 
 def _words(images_table: pa.Table, images: Ids) -> csr_array:
-    """The words of the titles that several images share."""
-    every = pl.DataFrame(title_words(images_table))
-    words = every.filter(pl.len().over("word") >= LEAST_IMAGES).to_arrow()
+    """bool (I, W): the words of titles that several images share."""
+    all_words = pl.DataFrame(title_words(images_table))
+    words = all_words.filter(pl.len().over("word") >= LEAST_IMAGES).to_arrow()
     return matrices.incidence(words["image_id"], words["word"], images, matrices.ids_of(words["word"]))
 
 
@@ -126,11 +129,11 @@ def _pixels(packed: list[Ref], images: Ids, root: Root) -> Pixels | None:
 
 
 def _profiles(clustered: Clustered, users: Ids, images: Ids, image_tags: pa.Table, root: Root) -> dict[str, csr_array]:
-    """The users' bags of clusters, those of the images, and what negatives go by."""
+    """Bags of clusters of users and of images; the users' interests and the images' labels, by which negatives go."""
     profiles, num_clusters = clustered.profiles, clustered.profiles.num_clusters
     ids, profiles_PC = read_profiles(profiles.profiles, num_clusters, root)
-    interests, carried = parquet.read(profiles.interests, root), parquet.read(profiles.carried, root)
-    names = matrices.ids_of(interests["tag"], carried["tag"])
+    interests, labels = parquet.read(profiles.interests, root), parquet.read(profiles.image_labels, root)
+    names = matrices.ids_of(interests["tag"], labels["tag"])
     if profiles.of == "tags":
         tokens = matrices.ids_of(image_tags["tag"])
         counts_IT = matrices.incidence(image_tags["image_id"], image_tags["tag"], images, tokens)
@@ -140,5 +143,5 @@ def _profiles(clustered: Clustered, users: Ids, images: Ids, image_tags: pa.Tabl
         "profiles_UC": csr_array(profiles_PC[matrices.rows_of(pa.array(users, pa.string()), ids)]),
         "image_bags_IC": bag_of_clusters(counts_IT, labels_of(clustered.clusters, tokens, root), num_clusters),
         "interests_UT": matrices.incidence(interests["user_id"], interests["tag"], users, names, interests["count"]),
-        "image_labels_IT": matrices.incidence(carried["image_id"], carried["tag"], images, names),
+        "image_labels_IT": matrices.incidence(labels["image_id"], labels["tag"], images, names),
     }

@@ -1,4 +1,7 @@
-"""Favorites concealed before anything is learned, for the evaluation."""
+"""The test favorites of a night, concealed before anything is learned.
+
+U users, I images.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -20,17 +23,17 @@ from tasks.runtime.caching import stage
 class ConcealmentConfig:
     """Which of a test user's favorites the night conceals.
 
-    Lists are for what comes next, and `tastegraph` learns what comes next where times are told: measured on favorites
-    from anywhere in a history it would look a third worse than it is.
+    Lists are for what comes next, and where times are available `tastegraph` learns what comes next: measured on
+    favorites from anywhere in a history it would look a third worse than it is.
     """
 
-    order: Order = "latest"  # latest: where the source tells every time, else random; random: as in the paper
+    order: Order = "latest"  # latest: where the source has every time, else random; random: as in the paper
 
 
 def split_favorites(
     favorites_table: Ref, kept: Split | None, config: ProtocolConfig, concealment: ConcealmentConfig, root: Root
 ) -> Split:
-    """The split that a kept model was measured on, where there is one, else one that is drawn."""
+    """The split of the kept model where there is one, on the current favorites; else a new one."""
     if kept is None:
         return conceal_favorites(favorites_table, config, concealment, root)
     return keep_concealed(favorites_table, kept, root)
@@ -40,7 +43,7 @@ def split_favorites(
 def conceal_favorites(
     favorites_table: Ref, config: ProtocolConfig, concealment: ConcealmentConfig, root: Root
 ) -> Split:
-    """Set favorites of the test users aside (CDL, section 6.1.1)."""
+    """Hold out favorites of the test users (CDL, section 6.1.1)."""
     favorites = parquet.read(favorites_table, root)
     users = matrices.ids_of(favorites["user_id"])
     images = matrices.ids_of(favorites["image_id"])
@@ -64,22 +67,25 @@ def conceal_favorites(
 
 @stage
 def keep_concealed(favorites_table: Ref, kept: Split, root: Root) -> Split:
-    """The split of an earlier night on tonight's favorites: what its model has not seen stays concealed.
+    """The split of an earlier night on the current favorites: what its model has not seen stays concealed.
 
-    Drawn anew, the test would ask for favorites that the model has learned from. The protocols ask for equally many of
-    each user, so whoever lost one, or left, is not tested any more.
+    A new split would test favorites that the model has learned from. The protocols need equally many favorites of each
+    test user, so a user who lost one, or left, is not tested any more.
     """
-    favorites, before = parquet.read(favorites_table, root), parquet.read(kept.concealed, root)
+    favorites, concealed = parquet.read(favorites_table, root), parquet.read(kept.concealed, root)
     users, images = matrices.ids_of(favorites["user_id"]), matrices.ids_of(favorites["image_id"])
     row = matrices.rows_of(favorites["user_id"], users) * len(images) + matrices.rows_of(favorites["image_id"], images)
-    still = np.intersect1d(_keys(matrices.incidence(before["user_id"], before["image_id"], users, images)), row)
-    has_all_U = np.bincount(still // len(images), minlength=len(users)) == kept.thresholds.num_concealed
-    is_concealed = np.isin(row, still[has_all_U[still // len(images)]])
+    still_concealed = np.intersect1d(
+        _keys(matrices.incidence(concealed["user_id"], concealed["image_id"], users, images)), row
+    )
+    has_all_U = np.bincount(still_concealed // len(images), minlength=len(users)) == kept.thresholds.num_concealed
+    is_concealed = np.isin(row, still_concealed[has_all_U[still_concealed // len(images)]])
     pairs = favorites.filter(is_concealed).select(["user_id", "image_id"])
     training = parquet.write(FAVORITES, favorites.filter(~is_concealed), root)
     return replace(kept, training=training, concealed=parquet.write(CONCEALED, pairs, root))
 
 
 def _keys(pairs_UI: csr_array) -> np.ndarray:
+    """int64, one for each pair: user row * I + image row."""
     pairs = pairs_UI.tocoo()
     return np.asarray(pairs.coords[0].astype(np.int64) * pairs_UI.shape[1] + pairs.coords[1])

@@ -21,18 +21,18 @@ class Demo:
 
 @stage
 def generate_demo(config: DemoConfig, forgotten: str, root: Root) -> Demo:
-    """Write the demo community as a source directory, which names nobody who was forgotten.
+    """Write the demo community as a source directory, without forgotten users and images.
 
     `forgotten` stands for the root's tombstones in the cache key.
     """
     folder = f"sources/demo-{digest([config, forgotten] if forgotten else config)[:12]}"
     progress = Progress("generate-demo", config.images, "pictures")
     with root.workspace() as workspace:
-        struck = tombstones.read(root)
-        write_demo(config, workspace, lambda done, total: progress.advance(done - progress.done), struck)
-        made = Root(str(workspace))
+        forgotten_ids = tombstones.read(root)
+        write_demo(config, workspace, lambda done, total: progress.advance(done - progress.done), forgotten_ids)
+        generated = Root(str(workspace))
         files = []
-        for entry in list(made.entries()):
+        for entry in list(generated.entries()):
             root.put(workspace / entry.path, f"{folder}/{entry.path}")
             if "/" not in entry.path:
                 stored = root.read(f"{folder}/{entry.path}")

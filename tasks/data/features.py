@@ -1,4 +1,4 @@
-"""Shards of pixels to shards of features: by a frozen network, or by what the pictures themselves teach."""
+"""Shards of pixels to shards of features: by a frozen network, or by one that learns from the pictures."""
 
 import shutil
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from tasks.runtime.progress import Progress
 
 @dataclass(frozen=True)
 class Features:
-    """A shard of features for each of some shards; `network` made them where it was learned here."""
+    """A shard of features for each shard of pixels in `of`; `network` is the learned one, None for a named backbone."""
 
     shards: list[Ref]
     network: Ref | None
@@ -37,21 +37,25 @@ def extract_features(
 ) -> Features:
     """A shard of features for each shard of pixels, each a cached task run of its own.
 
-    Features that are learned change with every picture that comes or goes; those of a named backbone do not, nor do
-    those of a `network` that an earlier night learned.
+    Features of a network that learns change with every picture that comes or goes; those of a named backbone do not,
+    nor those of a `network` that an earlier night learned.
 
     Args:
-        last: shards of pixels that an earlier night had, and what the very same network made of them.
+        last: shards of pixels of the previous run, and their features by the very same network.
     """
     if not pixels:
         return Features([], None, [])
     if config.backbone:
         weights = keep_weights(config.weights, root) if config.weights else None
-        made = apply_backbone.map(pixels, *(unmapped(item) for item in (weights, config, root, unsearched(list(last)))))
+        outputs = apply_backbone.map(
+            pixels, *(unmapped(item) for item in (weights, config, root, unsearched(list(last))))
+        )
     else:
         network = network or learn_features(pixels, config, root)
-        made = apply_learned.map(pixels, *(unmapped(item) for item in (network, config, root, unsearched(list(last)))))
-    return Features(made, network, pixels)
+        outputs = apply_learned.map(
+            pixels, *(unmapped(item) for item in (network, config, root, unsearched(list(last))))
+        )
+    return Features(outputs, network, pixels)
 
 
 def keep_weights(path: str, root: Root) -> Ref:
@@ -75,28 +79,28 @@ def apply_backbone(shard: Ref, weights: Ref | None, config: FeatureConfig, root:
 
 @stage
 def learn_features(pixels: list[Ref], config: FeatureConfig, root: Root) -> Ref:
-    """A checkpoint of what all the pictures taught."""
+    """The checkpoint of a network that has learned from all pictures."""
     pictures = Shards.open(pixels, root)
     progress = Progress("learn-features", config.learning.epochs + 1, "passes over the pictures")
-    for reached in features.learn(pictures.gather, len(pictures), config):
-        made, _ = reached
+    for state in features.learn(pictures.gather, len(pictures), config):
+        network, _ = state
         progress.advance()
-    return checkpoints.store({"model": made.state_dict()}, "features", root)
+    return checkpoints.store({"model": network.state_dict()}, "features", root)
 
 
 @stage
 def apply_learned(shard: Ref, learned: Ref, config: FeatureConfig, root: Root, last: list[ShardOutput]) -> Ref:
     """Features of one shard by what was learned from all."""
-    made = OwnFeatures(config)
-    made.load_state_dict(checkpoints.load(root, learned.path)["model"])
-    return _extract(shard, made, config, root, last)
+    network = OwnFeatures(config)
+    network.load_state_dict(checkpoints.load(root, learned.path)["model"])
+    return _extract(shard, network, config, root, last)
 
 
 def _extract(shard: Ref, network: nn.Module, config: FeatureConfig, root: Root, last: list[ShardOutput]) -> Ref:
     pictures, vectors_If, num_new = reuse.fill(
         shard,
         last,
-        lambda made: next(Shards.open([made], root).blocks())[1],
+        lambda output: next(Shards.open([output], root).blocks())[1],
         lambda pixels: features.embed(network, pixels, config.batch_images),
         root,
     )

@@ -1,4 +1,4 @@
-"""Pairs of a user and an image from a file that the user gives."""
+"""Pairs of a user and an image from a file."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def read_pairs(file: Path) -> pl.DataFrame:
     try:
         rows = readers[file.suffix](file)
     except PolarsError as error:
-        raise ValueError(f"{file}: cannot be read as {file.suffix[1:]}: {error}; write it anew") from error
+        raise ValueError(f"{file}: cannot be read as {file.suffix[1:]}: {error}; write it again") from error
     if missing := {"user_id", "image_id"} - set(rows.columns):
         raise ValueError(f"{file}: no column {', '.join(sorted(missing))} (got {', '.join(rows.columns)})")
     return rows.select(pl.col("user_id", "image_id").cast(pl.String)).drop_nulls().unique(maintain_order=True)

@@ -17,7 +17,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Packed:
-    """A shard of pixels, and the files that it was made of."""
+    """A shard of pixels, and the table PICTURES of its files."""
 
     pixels: Ref | None  # None where no picture could be decoded
     pictures: Ref
@@ -25,6 +25,6 @@ class Packed:
 
 @dataclass(frozen=True)
 class Shard(Packed):
-    """The same, and the pictures that could not be decoded."""
+    """The same, with the pictures that could not be decoded."""
 
     rejected: list[dict[str, Any]]

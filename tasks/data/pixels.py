@@ -28,7 +28,7 @@ def decoding(config: ImageConfig) -> str:
 
 
 def plan_shards(images_table: Ref, source: Root, config: ImageConfig, root: Root) -> list[Batch]:
-    """Which pictures go into which shard. Looks at every file's version, so it is no cached stage."""
+    """The pictures of each shard. Reads every file's version, so it is no cached stage."""
     rows = parquet.read(images_table, root, ["image_id", "path"])
     rows = rows.filter(rows["path"].is_valid())
     ids, paths = rows["image_id"].to_pylist(), rows["path"].to_pylist()
@@ -45,7 +45,7 @@ def decode_all(
     """Every shard of the community's pictures, each a cached task run of its own.
 
     Args:
-        last: shards that an earlier night made by the same settings; what stands in one is not decoded again.
+        last: shards of the previous run by the same code and settings; their unchanged pictures are not decoded again.
     """
     spans = [parquet.read(shard.pictures, root, ["image_id"])["image_id"] for shard in last]
     ends = [(ids[0].as_py(), ids[len(ids) - 1].as_py()) for ids in spans]
@@ -58,43 +58,47 @@ def decode_all(
         for batch in batches
     ]
     fixed = [unmapped(item) for item in (source, config, root)]
-    each, close = ([unsearched(item) for item in items] for items in (batches, near))
-    return decode_images.map(each, *fixed, close)
+    each, overlapping = ([unsearched(item) for item in items] for items in (batches, near))
+    return decode_images.map(each, *fixed, overlapping)
 
 
 @stage
 def decode_images(batch: Batch, source: Root, config: ImageConfig, root: Root, last: list[Packed]) -> Shard:
-    """Decode and resize a batch of pictures once."""
-    known, refused = _known(batch, last, root)
+    """The pixels of a batch of pictures, decoded and resized."""
+    decoded, rejected_before = _unchanged(batch, last, root)
     progress = Progress("decode-images", len(batch.ids), "pictures of the shard")
-    progress.advance(len(refused))
-    rows = [row for row, image_id in enumerate(batch.ids) if image_id not in refused]
+    progress.advance(len(rejected_before))
+    rows = [row for row, image_id in enumerate(batch.ids) if image_id not in rejected_before]
     ids, paths = [batch.ids[row] for row in rows], [batch.paths[row] for row in rows]
-    pixels, rejected = images.pack(ids, paths, source, config, root, progress.advance, known)
-    num_fetched = len(ids) - len(known)
+    pixels, rejected = images.pack(ids, paths, source, config, root, progress.advance, decoded)
+    num_fetched = len(ids) - len(decoded)
     ledger.count("images fetched", num_fetched)
     ledger.count("images decoded", num_fetched - len(rejected))
-    rejected = sorted([*refused.values(), *rejected], key=lambda item: item["image_id"])
+    rejected = sorted([*rejected_before.values(), *rejected], key=lambda item: item["image_id"])
     reason_of = {item["image_id"]: item["reason"] for item in rejected}
     reasons = pa.array([reason_of.get(image_id) for image_id in batch.ids], pa.string())
     columns = {"image_id": batch.ids, "path": batch.paths, "version": batch.versions, "reason": reasons}
     return Shard(pixels, parquet.write(PICTURES, columns, root), rejected)
 
 
-def _known(batch: Batch, last: list[Packed], root: Root) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Of the pictures whose file has not changed: the pixels by id, and the quarantine rows of those that have none."""
+def _unchanged(batch: Batch, last: list[Packed], root: Root) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Of the pictures whose file has not changed: pixels by id, and quarantine rows of those that cannot be decoded."""
     wanted = pl.LazyFrame({"image_id": batch.ids, "path": batch.paths, "version": batch.versions})
     pixels: dict[str, np.ndarray] = {}
-    refused: dict[str, Any] = {}
+    rejected: dict[str, Any] = {}
     for shard in last:
-        seen = parquet.scan(shard.pictures, root)
-        same = seen.join(wanted, on=["image_id", "path", "version"], how="semi").collect()
+        pictures = parquet.scan(shard.pictures, root)
+        same = pictures.join(wanted, on=["image_id", "path", "version"], how="semi").collect()
         for row in same.filter(pl.col("reason").is_not_null()).to_dicts():
-            told = {"table": "images", "image_id": row["image_id"], "reason": row["reason"], "value": row["path"]}
-            refused[row["image_id"]] = told
+            rejected[row["image_id"]] = {
+                "table": "images",
+                "image_id": row["image_id"],
+                "reason": row["reason"],
+                "value": row["path"],
+            }
         if shard.pixels:
             packed = Shards.open([shard.pixels], root)
             wanted_ids = same.filter(pl.col("reason").is_null())["image_id"].sort().to_numpy()
             rows = np.flatnonzero(matrices.rows_of(pa.array(packed.ids), wanted_ids) >= 0)
             pixels |= dict(zip(packed.ids[rows], packed.gather(rows), strict=True))
-    return pixels, refused
+    return pixels, rejected

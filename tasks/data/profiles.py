@@ -1,4 +1,7 @@
-"""User profiles and interests, and the images' inputs that are made of the same clusters."""
+"""User profiles over tag clusters, user interests, and the images' labels.
+
+U users, T tags (images, where there are no tags), C clusters.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -32,7 +35,7 @@ class VocabularyConfig:
 
 @dataclass(frozen=True)
 class ProfileTables:
-    """What profiles are made of."""
+    """The tables that profiles are computed from."""
 
     users: Ref
     image_tags: Ref
@@ -41,7 +44,7 @@ class ProfileTables:
 
     @classmethod
     def of(cls, table: dict[str, Ref], training: Ref) -> "ProfileTables":
-        """These among the tables of a community."""
+        """These tables of a community."""
         return cls(table["users"], table["image_tags"], table["user_tags"], training)
 
 
@@ -49,20 +52,20 @@ class ProfileTables:
 def build_profiles(
     vectors: Vectors,
     clusters: Ref,
-    given: ProfileTables,
+    tables: ProfileTables,
     vocabulary: VocabularyConfig,
     config: InterestConfig,
     root: Root,
 ) -> Profiles:
     """Bag of clusters and interests of every user (CDL, section 5).
 
-    A user without tags of their own has those of the images they favorited; in a community without tags, the
-    favorited images themselves take the tags' place, and an interest is a cluster of them.
+    A user without own tags has those of the images they favorited. In a community without tags the favorited images
+    themselves stand for tags, and an interest is a cluster of images.
     """
-    users = matrices.ids_of(parquet.read(given.users, root, ["user_id"])["user_id"])
-    favorites, image_tags = parquet.read(given.training, root), parquet.read(given.image_tags, root)
+    users = matrices.ids_of(parquet.read(tables.users, root, ["user_id"])["user_id"])
+    favorites, image_tags = parquet.read(tables.training, root), parquet.read(tables.image_tags, root)
     if vectors.of == "tags":
-        user_tags = parquet.read(given.user_tags, root)
+        user_tags = parquet.read(tables.user_tags, root)
         tokens = matrices.ids_of(image_tags["tag"], user_tags["tag"])
         images = matrices.ids_of(image_tags["image_id"], favorites["image_id"])
         counts_UT, is_own = profiles.tag_counts(
@@ -77,17 +80,17 @@ def build_profiles(
     labels = labels_of(clusters, tokens, root)
     bags_UC = profiles.bag_of_clusters(counts_UT, labels, clusters.rows)
     if vectors.of == "tags" and vocabulary.interests_of == "tags":
-        interest_counts, names, carried = counts_UT, tokens, given.image_tags
+        interest_counts, names, image_labels = counts_UT, tokens, tables.image_tags
     else:
         names = np.array([f"cluster {cluster}" for cluster in range(clusters.rows)], object)
         interest_counts = counts_UT @ _one_hot(labels, clusters.rows)
-        carried = _carried(vectors, image_tags, tokens, labels, names, root)
+        image_labels = _image_labels(vectors, image_tags, tokens, labels, names, root)
     has_profile = np.diff(bags_UC.indptr) > 0
     return Profiles(
         vectors.of,
         _write_profiles(users, bags_UC, root),
         _write_interests(users, names, csr_array(interest_counts), config, root),
-        carried,
+        image_labels,
         clusters.rows,
         int((is_own & has_profile).sum()),
         int((~is_own & has_profile).sum()),
@@ -116,8 +119,10 @@ def _write_interests(users: Ids, names: Ids, counts_UT: csr_array, config: Inter
     return parquet.write(INTERESTS, columns, root)
 
 
-def _carried(vectors: Vectors, image_tags: pa.Table, tokens: Ids, labels: np.ndarray, names: Ids, root: Root) -> Ref:
-    """Which image carries which cluster: by its tags, or as itself where images are the vocabulary."""
+def _image_labels(
+    vectors: Vectors, image_tags: pa.Table, tokens: Ids, labels: np.ndarray, names: Ids, root: Root
+) -> Ref:
+    """The clusters of each image: those of its tags, or its own where images are the vocabulary."""
     if vectors.of == "tags":
         label = labels[matrices.rows_of(image_tags["tag"], tokens)]
         image = image_tags["image_id"].to_numpy()
@@ -128,5 +133,5 @@ def _carried(vectors: Vectors, image_tags: pa.Table, tokens: Ids, labels: np.nda
 
 
 def _one_hot(labels: np.ndarray, num_clusters: int) -> csr_array:
-    known = np.flatnonzero(labels >= 0)
-    return csr_array((np.ones(len(known), np.float32), (known, labels[known])), shape=(len(labels), num_clusters))
+    rows = np.flatnonzero(labels >= 0)
+    return csr_array((np.ones(len(rows), np.float32), (rows, labels[rows])), shape=(len(labels), num_clusters))

@@ -1,4 +1,4 @@
-"""What word2vec reads: the tags of an image, the tags of a user; without tags, the favorites of a user."""
+"""The sentences that word2vec reads: the tags of an image, the tags of a user; without tags, a user's favorites."""
 
 from scipy.sparse import csr_array
 
@@ -10,12 +10,12 @@ from tasks.data.tastes import Vocabulary
 
 
 def vocabulary_of(community: dict[str, Ref]) -> Vocabulary:
-    """What the community's profiles are made of: its tags, or its images where it has no tags."""
+    """The tokens of the community's profiles: its tags, or its images where it has no tags."""
     return "tags" if community["image_tags"].rows + community["user_tags"].rows else "images"
 
 
 def sentences_of(table: dict[str, Ref], training: Ref) -> list[Ref]:
-    """What word2vec reads: the tags of images and of users; without tags, the training favorites."""
+    """The tables of sentences: the tags of images and of users; without tags, the training favorites."""
     return [table["image_tags"], table["user_tags"]] if vocabulary_of(table) == "tags" else [training]
 
 

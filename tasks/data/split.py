@@ -15,5 +15,5 @@ class Split:
 
     training: Ref
     concealed: Ref
-    thresholds: ProtocolConfig  # as given, or lowered to the community's size
-    order: Order = "random"  # as given, or random for want of times; runs of earlier versions do not tell
+    thresholds: ProtocolConfig  # as set, or lowered to the community's size
+    order: Order = "random"  # as set, or random where a time is missing; runs of version 0.1 do not say

@@ -17,7 +17,7 @@ Vocabulary = Literal["tags", "images"]
 
 @dataclass(frozen=True)
 class Vectors:
-    """Word2vec vectors of tags or images; tokens that a pretrained file lacks are counted, not kept."""
+    """Word2vec vectors of tags or images; tokens that a pretrained file lacks are only counted."""
 
     of: Vocabulary
     vectors: Ref
@@ -26,7 +26,7 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Clusters:
-    """Clusters as k-means found them, and under the numbers that they keep from night to night."""
+    """Clusters as k-means found them, and the same under the numbers that they keep from night to night."""
 
     found: Ref
     numbered: Ref
@@ -34,7 +34,7 @@ class Clusters:
 
 @dataclass(frozen=True)
 class Placed:
-    """Vectors and clusters with the tokens that are new since they were made."""
+    """Vectors and clusters with the tokens that were new, each placed on a cluster."""
 
     vectors: Vectors
     clusters: Ref
@@ -49,12 +49,12 @@ def labels_of(clusters_table: Ref, tokens: Ids, root: Root) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Profiles:
-    """Profiles, interests, and which image carries what an interest names."""
+    """Profiles, interests, and the images' labels of the kind that interests name: tags or clusters."""
 
     of: Vocabulary
     profiles: Ref
     interests: Ref
-    carried: Ref  # rows of IMAGE_TAGS: raw tags, or "cluster n"
+    image_labels: Ref  # rows of IMAGE_TAGS: raw tags, or "cluster n"
     num_clusters: int
     num_from_own_tags: int
     num_from_favorites: int
@@ -74,6 +74,6 @@ def read_profiles(profiles_table: Ref, num_clusters: int, root: Root) -> tuple[I
 def write_vectors(
     of: Vocabulary, tokens: Ids, counts: np.ndarray, vectors: np.ndarray, missing: int, root: Root
 ) -> Vectors:
-    """TOKEN_VECTORS; `missing` tokens have none."""
+    """Write TOKEN_VECTORS; `missing` tokens have no vector."""
     columns = {"token": tokens, "count": counts, "vector": matrices.lists_of(vectors)}
     return Vectors(of, parquet.write(TOKEN_VECTORS.with_dimensions(vectors.shape[1]), columns, root), missing)

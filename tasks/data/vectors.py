@@ -16,9 +16,9 @@ from tasks.runtime.caching import stage
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedConfig:
-    """Word vectors made elsewhere, in place of the community's own."""
+    """Word vectors from a file, in place of those that are learned from the community."""
 
-    file: str = ""  # word2vec binary or text, or gensim KeyedVectors; the paper took Google's. Empty: learn them here
+    file: str = ""  # word2vec binary or text, or gensim KeyedVectors; the paper took Google's. Empty: learn them
 
 
 @stage
@@ -49,5 +49,5 @@ def make_vectors(
     source = Root(folder or ".")
     entry = source.entry(name)
     if entry is None:
-        raise FileNotFoundError(f"{pretrained.file}: no such file; pretrained.file names the word vectors to take")
+        raise FileNotFoundError(f"{pretrained.file}: no such file; pretrained.file names the file of word vectors")
     return take_vectors(sentences, source, name, entry.version, root)
