@@ -15,24 +15,25 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.devices import choose_device
+from models.sparse import row_of_entry
 from models.uniform_negatives import UniformNegatives
 
-EMBED_BATCH = 1024  # images embedded at a time once training is over
+EMBED_BATCH = 1024  # images embedded at a time after training
 
 
 @dataclass(frozen=True, kw_only=True)
 class BPRConfig:
-    """How long to train, and on how much at a time. An epoch draws one triplet for each favorite."""
+    """Settings of the training. An epoch has one triplet for each favorite."""
 
     epochs: int = 30  # passes over the favorites
     learning_rate: float = 0.01  # of Adam
-    batch_triplets: int = 1024  # triplets a step, where the images of a step are not pooled
+    batch_triplets: int = 1024  # triplets of a step, without pools
     pool_images: int = 0  # a step is a pool of so many images and all triplets within it; 0: no pools
 
 
 @dataclass(frozen=True)
 class Step:
-    """The triplets of one step; images are places in `images_P`, which holds each image once. All int64."""
+    """The triplets of one step, int64; positives and negatives are places in `images_P`, which has each image once."""
 
     images_P: np.ndarray  # image rows
     users_N: np.ndarray  # user rows
@@ -41,15 +42,15 @@ class Step:
 
 
 class Ranker(nn.Module, ABC):
-    """A model whose score is an inner product of a user's and an image's vector: x_ui = users(u) · images(i)."""
+    """A model that scores by the inner product of a user's and an image's vector: x_ui = users(u) · images(i)."""
 
     @abstractmethod
     def users(self, users_N: np.ndarray) -> Tensor:
-        """float32 (N, d), on the device of the parameters."""
+        """float32 (N, d): vectors of users, on the device of the parameters."""
 
     @abstractmethod
     def images(self, images_P: np.ndarray) -> Tensor:
-        """float32 (P, d), on the device of the parameters."""
+        """float32 (P, d): vectors of images, on the device of the parameters."""
 
     @abstractmethod
     def penalty(self, users_Nd: Tensor, positives_Nd: Tensor, negatives_Nd: Tensor) -> Tensor:
@@ -59,24 +60,23 @@ class Ranker(nn.Module, ABC):
 def draw(favorites_UP: csr_array, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A triplet for each favorite, in the order of users: user, positive, negative, each int64 (N,).
 
-    Negatives are uniform over the columns that are no favorites of the user. A user who favored every column has none,
-    and gets no triplets. The columns of each row must be sorted.
+    Negatives are uniform over the columns that are no favorites of the user. A user who favors every column has none,
+    hence no triplets. The columns of each row must be sorted.
     """
-    num_users, num_columns = favorites_UP.shape
     num_favorites_U = np.diff(favorites_UP.indptr)
-    users_N, positives_N = np.repeat(np.arange(num_users), num_favorites_U), favorites_UP.indices.astype(np.int64)
+    users_N, positives_N = row_of_entry(favorites_UP), favorites_UP.indices.astype(np.int64)
     negatives_N = UniformNegatives(favorites_UP).draw(users_N, 1, rng)[:, 0]
-    has_others_N = num_favorites_U[users_N] < num_columns
-    return users_N[has_others_N], positives_N[has_others_N], negatives_N[has_others_N]
+    has_negative_N = num_favorites_U[users_N] < favorites_UP.shape[1]
+    return users_N[has_negative_N], positives_N[has_negative_N], negatives_N[has_negative_N]
 
 
 def steps(favorites_UI: csr_array, usable_I: np.ndarray, config: BPRConfig, rng: np.random.Generator) -> Iterator[Step]:
     """The steps of one epoch, over the usable images only.
 
-    Without pools the triplets are shuffled and cut, which is the paper's bootstrap sampling but for the favorites
-    being drawn without replacement. With pools the images are shuffled and cut, and positive and negative come from one
-    pool: as a pool is a random share of all images, a negative is still any image with equal chance, and an epoch
-    embeds each image once, however many favorites there are.
+    Without pools the triplets are shuffled and cut into steps: the paper's bootstrap sampling, but of favorites without
+    replacement. With pools the images are shuffled and cut, and positive and negative are of one pool. As a pool is a
+    random share of all images, every image is still a negative with equal chance, and an epoch embeds each image once,
+    however many favorites there are.
     """
     usable = np.flatnonzero(usable_I)
     if config.pool_images:
@@ -98,8 +98,8 @@ def steps(favorites_UI: csr_array, usable_I: np.ndarray, config: BPRConfig, rng:
 def objective(ranker: Ranker, step: Step) -> Tensor:
     """BPR-OPT (section 4.1), to be minimised: the mean over triplets of -ln σ(x_ui - x_uj) + λ‖Θ‖².
 
-    The vectors of users and images are regularised in each triplet that uses them, as LearnBPR's updates do (section
-    4.2), so that those of frequent users and images are not left free.
+    The vectors of users and images are regularised in each triplet that they are part of, as in LearnBPR's updates
+    (section 4.2), so that those of frequent users and images are regularised as often as they are trained.
     """
     users_Nd, images_Pd = ranker.users(step.users_N), ranker.images(step.images_P)
     positives_Nd, negatives_Nd = (
@@ -112,7 +112,7 @@ def objective(ranker: Ranker, step: Step) -> Tensor:
 def train(
     ranker: Ranker, favorites_UI: csr_array, usable_I: np.ndarray, config: BPRConfig, seed: int
 ) -> Iterator[float]:
-    """Train in place with Adam, yielding each epoch's mean loss; nan where there was no triplet to learn from.
+    """Train in place with Adam, yielding each epoch's mean loss; nan without triplets.
 
     Raises FloatingPointError where the loss is not finite.
     """
@@ -138,9 +138,9 @@ def train(
 
 
 def embed(ranker: Ranker, favorites_UI: csr_array, usable_I: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The vectors of everybody and of every usable image: float32 (U, d) and (I, d), zeros for unusable images.
+    """The vectors of all users and of usable images: float32 (U, d) and (I, d), zeros for images that are not usable.
 
-    A user without a usable favorite was never trained, and gets the mean of those who were: what most people like.
+    A user without a usable favorite was not trained, and gets the mean vector of those who were.
     """
     ranker.to(choose_device("auto")).eval()
     usable = np.flatnonzero(usable_I)
@@ -157,7 +157,7 @@ def embed(ranker: Ranker, favorites_UI: csr_array, usable_I: np.ndarray) -> tupl
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Torch's own random numbers, for first weights and dropout, from a seed; afterwards they go on as if untouched."""
+    """Seed torch's global random numbers, for initial weights and dropout; afterwards restore their earlier state."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield

@@ -1,4 +1,4 @@
-"""What a system may learn from: a community's training favorites, and everything else that its source tells.
+"""What a system learns from: a community's training favorites and its side information.
 
 U users, I images, T tags, G groups, C clusters, W words, f features, S side of a picture in pixels.
 """
@@ -27,7 +27,7 @@ class Signals:
 
 @dataclass(frozen=True)
 class Pixels:
-    """The decoded pictures: `gather` takes image rows (B,) that have one, and gives uint8 (B, S, S, 3)."""
+    """The decoded pictures: `gather` takes rows (B,) of images that have one, and returns uint8 (B, S, S, 3)."""
 
     size_px: int
     has_I: np.ndarray  # bool
@@ -36,29 +36,27 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Community:
-    """One numbering of users and images, and what is known of them. A signal that the source lacks is an empty matrix.
+    """Users and images by row number, their favorites and side information; what the source lacks is an empty matrix.
 
     All matrices are float32 CSR with sorted columns, each pair once.
     """
 
     favorites_UI: csr_array  # 1 for each training favorite; nothing that is held out
-    favorited_at_UI: csr_array | None = (
-        None  # float64, the pattern of the favorites: epoch seconds, from 1; None: untold
-    )
-    user_tags_UT: csr_array = field(default_factory=lambda: EMPTY)  # how often; the tags of both in one numbering
+    # float64, the pattern of the favorites: epoch seconds, from 1; None: the source has no times
+    favorited_at_UI: csr_array | None = None
+    user_tags_UT: csr_array = field(default_factory=lambda: EMPTY)  # counts; tags are numbered as those of images
     image_tags_IT: csr_array = field(default_factory=lambda: EMPTY)
     words_IW: csr_array = field(default_factory=lambda: EMPTY)  # 1 for each word of an image's title
-    contacts_UU: csr_array = field(default_factory=lambda: EMPTY)  # row u marks those that u follows
+    contacts_UU: csr_array = field(default_factory=lambda: EMPTY)  # row u marks the users that u follows
     memberships_UG: csr_array = field(default_factory=lambda: EMPTY)
-    owner_I: np.ndarray = field(
-        default_factory=lambda: np.empty(0, np.int64)
-    )  # int64, the uploader's user row; -1 where unknown
-    features_If: np.ndarray | None = None  # float32, of a frozen network or the source's own; rows of zeros: has none
+    # int64, the user row of the owner; -1 where unknown
+    owner_I: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    features_If: np.ndarray | None = None  # float32, of a network or of the source; rows of zeros for images without
     pixels: Pixels | None = None
     profiles_UC: csr_array = field(default_factory=lambda: EMPTY)  # bags of tag clusters
     image_bags_IC: csr_array = field(default_factory=lambda: EMPTY)  # those of the images
-    interests_UT: csr_array = field(default_factory=lambda: EMPTY)  # with image_labels_IT: what negatives go by
-    image_labels_IT: csr_array = field(default_factory=lambda: EMPTY)
+    interests_UT: csr_array = field(default_factory=lambda: EMPTY)  # for CDL's negatives, as the labels of images:
+    image_labels_IT: csr_array = field(default_factory=lambda: EMPTY)  # tags, or clusters of tags
 
     def __post_init__(self) -> None:
         num_users, num_images = self.favorites_UI.shape
@@ -77,7 +75,10 @@ class Community:
             if given is EMPTY:
                 object.__setattr__(self, name, csr_array(shape, dtype=np.float32))
             elif given.shape[0] != shape[0]:
-                raise ValueError(f"{name} has {given.shape[0]} rows, but favorites_UI says {shape[0]}")
+                raise ValueError(
+                    f"{name} has {given.shape[0]} rows, but favorites_UI is {num_users} users by {num_images} images; "
+                    f"number both alike"
+                )
         if len(self.owner_I) != num_images:
             object.__setattr__(self, "owner_I", np.full(num_images, -1, np.int64))
 
@@ -91,15 +92,15 @@ class Community:
 
     @cached_property
     def popularity_I(self) -> np.ndarray:  # noqa: N802  # a shape suffix
-        """float64 (I,): the training favorites of each image."""
+        """float64 (I,): the number of training favorites of each image."""
         return np.bincount(self.favorites_UI.indices, minlength=self.num_images).astype(np.float64)
 
     @cached_property
     def owned_IU(self) -> csr_array:  # noqa: N802
-        """float32 (I, U): 1 where the user uploaded the image."""
-        known = np.flatnonzero(self.owner_I >= 0)
+        """float32 (I, U): 1 where the user owns the image."""
+        owned = np.flatnonzero(self.owner_I >= 0)
         shape = (self.num_images, self.num_users)
-        return csr_array((np.ones(len(known), np.float32), (known, self.owner_I[known])), shape=shape)
+        return csr_array((np.ones(len(owned), np.float32), (owned, self.owner_I[owned])), shape=shape)
 
     @cached_property
     def has_features_I(self) -> np.ndarray:  # noqa: N802
@@ -110,7 +111,7 @@ class Community:
 
     @property
     def centred_features_If(self) -> np.ndarray:  # noqa: N802
-        """float32 (I, f): the visual features less their mean, rows of zeros for images without; f is 0 without any."""
+        """float32 (I, f): the features less their mean, zeros for images without; f is 0 if no image has any."""
         if self.features_If is None or not self.has_features_I.any():
             return np.zeros((self.num_images, 0), np.float32)
         mean_f = self.features_If[self.has_features_I].mean(axis=0, dtype=np.float64)
@@ -118,30 +119,30 @@ class Community:
 
     @property
     def signals(self) -> Signals:
-        """What negatives are assigned from (CDL, section 5)."""
+        """The matrices from which CDL assigns negatives (CDL, section 5)."""
         return Signals(
             self.favorites_UI, self.interests_UT, self.image_labels_IT, self.contacts_UU, self.memberships_UG
         )
 
     def has(self, signal: str) -> bool:
-        """Whether the source tells a signal at all: one of `SIGNALS`."""
+        """Whether the community has this signal, one of `SIGNALS`."""
         return SIGNALS[signal](self)
 
     def without(self, *signals: str) -> "Community":
-        """The same community, as if it lacked these signals; for ablations."""
+        """The same community without these signals, for ablations."""
         return replace(self, **{name: EMPTY_AS.get(name, EMPTY) for signal in signals for name in FIELDS[signal]})
 
 
 SIGNALS: dict[str, Callable[[Community], bool]] = {
-    "pixels": lambda known: known.pixels is not None and bool(known.pixels.has_I.any()),
-    "features": lambda known: known.features_If is not None,
-    "tags": lambda known: known.image_tags_IT.nnz > 0,
-    "titles": lambda known: known.words_IW.nnz > 0,
-    "contacts": lambda known: known.contacts_UU.nnz > 0,
-    "groups": lambda known: known.memberships_UG.nnz > 0,
-    "owners": lambda known: bool((known.owner_I >= 0).any()),
-    "times": lambda known: known.favorited_at_UI is not None,
-    "profiles": lambda known: known.profiles_UC.nnz > 0,
+    "pixels": lambda community: community.pixels is not None and bool(community.pixels.has_I.any()),
+    "features": lambda community: community.features_If is not None,
+    "tags": lambda community: community.image_tags_IT.nnz > 0,
+    "titles": lambda community: community.words_IW.nnz > 0,
+    "contacts": lambda community: community.contacts_UU.nnz > 0,
+    "groups": lambda community: community.memberships_UG.nnz > 0,
+    "owners": lambda community: bool((community.owner_I >= 0).any()),
+    "times": lambda community: community.favorited_at_UI is not None,
+    "profiles": lambda community: community.profiles_UC.nnz > 0,
 }
 FIELDS: dict[str, tuple[str, ...]] = {
     "pixels": ("pixels",),
@@ -154,7 +155,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "times": ("favorited_at_UI",),
     "profiles": ("profiles_UC", "image_bags_IC"),
 }
-# What a field holds that its source does not tell; any other is EMPTY.
+# The value of a field that the source lacks; EMPTY for any other field.
 EMPTY_AS: dict[str, Any] = {
     "pixels": None,
     "features_If": None,

@@ -4,7 +4,7 @@ import torch
 
 
 def choose_device(device: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU; anything else is torch's own name of a device."""
+    """The GPU for `auto` if there is one, else the CPU; for any other name the device that torch calls so."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)

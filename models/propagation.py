@@ -1,4 +1,4 @@
-"""What embeddings are multiplied with while they are learned: graphs of favorites, and bags of signals.
+"""Products of embeddings with constant sparse matrices, with gradients: graphs of favorites, and bags of signals.
 
 R rows, C columns, d dimensions, n entries, P pieces of rows, U users, W images, V = U + W nodes of a graph.
 """
@@ -11,11 +11,11 @@ from scipy.sparse import block_array, csr_array
 from torch import Tensor
 from torch.nn import functional
 
-PIECE = 64  # entries of a row that one group of a GPU's threads adds up, one after the other
+PIECE = 64  # entries of a row that one group of a GPU's threads adds one after the other
 
 
 class Fixed:
-    """A sparse matrix that is not learned; `fixed @ x` passes gradients on to x.
+    """A constant sparse matrix; `fixed @ x` passes gradients to x.
 
     On one core and with a million entries a weighted sum of bags takes a third of the time of a sparse product in torch
     or scipy, and it always adds in the same order.
@@ -26,16 +26,16 @@ class Fixed:
         self.columns = self.rows if is_symmetric else _Bags.of(csr_array(matrix_RC.T), device)
 
     def __matmul__(self, dense_Cd: Tensor) -> Tensor:
-        """float32 (R, d)."""
+        """float32 (R, d): the product."""
         product: Tensor = _Product.apply(dense_Cd, self)  # type: ignore[no-untyped-call]
         return product
 
 
 class _Bags(NamedTuple):
-    """A CSR matrix as bags of entries, one a row.
+    """A CSR matrix as bags of entries, one for each row.
 
-    On a GPU a bag is added up by one group of threads, and a popular image's would keep all others waiting: there the
-    rows are cut into pieces, and the sums of the pieces are a second set of bags.
+    On a GPU one group of threads adds a bag, and all others would wait for the bag of a popular image: there rows are
+    cut into pieces, and the sums of the pieces are a second set of bags.
     """
 
     indices: Tensor  # int64 (n,)
@@ -88,9 +88,9 @@ class _Product(torch.autograd.Function):
 
 
 class Graph:
-    """Who sends to whom, with weights 1 / sqrt(favorites of the one, favorites of the other).
+    """The graph of users and images with an edge for each favorite, weighted by 1 / sqrt(both nodes' degrees).
 
-    He et al.: LightGCN, SIGIR 2020, equations 3, 4 and 8. A node without favorites keeps a share of what it is.
+    He et al.: LightGCN, SIGIR 2020, equations 3, 4 and 8. A node without favorites keeps a share of its own embedding.
     """
 
     def __init__(self, favorites_UW: csr_array, layers: int, device: torch.device):
@@ -102,8 +102,8 @@ class Graph:
         edges_VV = csr_array((weights, edges_VV.indices, edges_VV.indptr), shape=edges_VV.shape)
         self.edges = Fixed(edges_VV, device, is_symmetric=True)
 
-    def spread(self, ego_Vd: Tensor) -> Tensor:
-        """The mean of an embedding's layers: itself, and K times what the neighbours send."""
+    def propagate(self, ego_Vd: Tensor) -> Tensor:
+        """float (V, d): the mean of the layers: the embeddings, and what is propagated 1 to `layers` times."""
         layer_Vd, sum_Vd = ego_Vd, ego_Vd
         for _ in range(self.layers):
             layer_Vd = self.edges @ layer_Vd

@@ -15,10 +15,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
-# k-means++ looks at all rows for every centre: on 79,484 x 64 it takes 7.1 s of one core where 25 iterations with 1024
-# centres take 4.0 s. On a sample of 16 rows a centre it takes 1.4 s however many tokens there are. Inertia in the end:
-# 5,333 from random rows, 5,352 from the sample, 5,271 from all; on 9,743 x 64, where the sample is all and takes 0.8 s,
-# 1,296 from random rows and 1,214 from k-means++.
+# k-means++ compares all rows with every centroid: on 79,484 x 64 it takes 7.1 s of one core, where 25 iterations with
+# 1024 centroids take 4.0 s. On a sample of 16 rows for each centroid it takes 1.4 s, however many tokens there are.
+# Final inertia: 5,333 from random rows, 5,352 from the sample, 5,271 from all rows; on 9,743 x 64, where the sample is
+# all rows and takes 0.8 s, 1,296 from random rows and 1,214 from k-means++.
 SAMPLE_PER_CLUSTER = 16
 
 log = logging.getLogger(__name__)
@@ -26,11 +26,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
-    """How tokens are clustered."""
+    """Settings of the clustering."""
 
     num_clusters: int = 1024  # as in the paper; fewer where there are fewer distinct vectors
     max_iterations: int = 25  # of k-means; on 79,484 tokens 67 take 10 s instead of 4 and lower the inertia by .1 %
-    seed: int = 0  # of the first centres
+    seed: int = 0  # of the initial centroids
 
 
 def cluster(vectors: np.ndarray, weights: np.ndarray | None, config: ClusterConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +52,9 @@ def cluster(vectors: np.ndarray, weights: np.ndarray | None, config: ClusterConf
     """
     if not len(vectors) or not np.isfinite(vectors).all():
         bad = int((~np.isfinite(vectors).all(axis=1)).sum())
-        raise ValueError(f"{len(vectors)} vectors, {bad} of them not finite: nothing to cluster; look at the vectors")
+        raise ValueError(
+            f"{len(vectors)} vectors, {bad} of them not finite: nothing to cluster; check how the vectors were trained"
+        )
     directions = normalize(np.asarray(vectors, np.float32))
     num_distinct = len(np.unique(directions, axis=0))
     num_clusters = min(config.num_clusters, num_distinct)
@@ -63,13 +65,13 @@ def cluster(vectors: np.ndarray, weights: np.ndarray | None, config: ClusterConf
         warnings.simplefilter("ignore", ConvergenceWarning)  # of empty clusters, which are logged below
         means = KMeans(
             num_clusters,
-            init=_first_centres(directions, mass, num_clusters, config.seed),
+            init=_initial_centroids(directions, mass, num_clusters, config.seed),
             n_init=1,
             max_iter=config.max_iterations,
             random_state=config.seed,
         ).fit(directions, sample_weight=mass)
     weight_of_cluster = np.bincount(means.labels_, weights=mass, minlength=num_clusters)
-    first_token = np.full(num_clusters, len(directions))  # stays so where k-means left the cluster empty
+    first_token = np.full(num_clusters, len(directions))  # stays so if k-means left the cluster empty
     np.minimum.at(first_token, means.labels_, np.arange(len(directions)))
     if num_empty := int((first_token == len(directions)).sum()):
         log.warning("%d of %d clusters are empty: too many vectors lie in one place", num_empty, num_clusters)
@@ -80,15 +82,15 @@ def cluster(vectors: np.ndarray, weights: np.ndarray | None, config: ClusterConf
 
 
 def match(labels_V: np.ndarray, before_V: np.ndarray, num_clusters: int) -> np.ndarray:
-    """int64 (k,): the number that each cluster keeps, so that as many tokens as possible keep theirs.
+    """int64 (k,): a number for each new cluster, so that as many tokens as possible keep the number of their cluster.
 
     Args:
-        labels_V: tokens' new clusters, 0 to k - 1.
-        before_V: the same tokens' earlier ones; negative for a token that is new. Numbers from k on cannot be kept.
+        labels_V: the tokens' new clusters, 0 to k - 1.
+        before_V: the same tokens' previous clusters, negative for a new token. Numbers from k on cannot be kept.
     """
-    known = (before_V >= 0) & (before_V < num_clusters)
+    is_matched_V = (before_V >= 0) & (before_V < num_clusters)
     overlap_kk = np.zeros((num_clusters, num_clusters), np.int64)
-    np.add.at(overlap_kk, (labels_V[known], before_V[known]), 1)
+    np.add.at(overlap_kk, (labels_V[is_matched_V], before_V[is_matched_V]), 1)
     _, number = linear_sum_assignment(overlap_kk, maximize=True)
     return np.asarray(number)
 
@@ -96,14 +98,14 @@ def match(labels_V: np.ndarray, before_V: np.ndarray, num_clusters: int) -> np.n
 def place(
     sentences: list[csr_array], is_known_V: np.ndarray, vectors_Kd: np.ndarray, centroids_kd: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where tokens without a vector belong: the mean direction of those they share sentences with, and its cluster.
+    """Vectors and clusters of new tokens: the mean direction of the known tokens in their sentences, and its cluster.
 
     Args:
-        sentences: each (S, V), an entry where a token stands in a sentence.
+        sentences: each (S, V), an entry where a token is in a sentence.
         is_known_V: bool; which tokens have a vector: the rows of `vectors_Kd`, in that order.
     Returns:
-        float32 (N, d) unit vectors of the others, and int32 (N,) the nearest centroid; zeros and -1 for a token that
-        shares no sentence with a known one.
+        float32 (N, d) unit vectors of the new tokens, and int32 (N,) the nearest centroid; zeros and -1 for a token
+        that shares no sentence with a known one.
     """
     known, new = np.flatnonzero(is_known_V), np.flatnonzero(~is_known_V)
     means_Nd = np.zeros((len(new), vectors_Kd.shape[1]))
@@ -119,19 +121,19 @@ def place(
 
 
 def drift(counts_V: np.ndarray, before_V: np.ndarray) -> float:
-    """How far the tokens' shares have moved, 0 to 1: the share of all occurrences that went from some tokens to others.
+    """The total variation distance of the tokens' distributions, 0 to 1: half the l1 distance of their shares.
 
-    Half the l1 distance of the two distributions. New tokens count 0 before, lost ones 0 now.
+    New tokens count 0 before, lost ones 0 now.
     """
     now, before = (values / max(1, values.sum()) for values in (counts_V, before_V))
     return float(np.abs(now - before).sum() / 2)
 
 
-def _first_centres(directions: np.ndarray, mass: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
-    """k-means++ centres, drawn from a sample of the rows."""
+def _initial_centroids(directions: np.ndarray, mass: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
+    """k-means++ centroids from a sample of the rows."""
     sample_size = num_clusters * SAMPLE_PER_CLUSTER
     rows = np.arange(len(directions))
     if len(rows) > sample_size:
         rows = np.sort(np.random.default_rng(seed).choice(rows, sample_size, replace=False))
-    centres, _ = kmeans_plusplus(directions[rows], num_clusters, sample_weight=mass[rows], random_state=seed)
-    return np.asarray(centres)
+    centroids, _ = kmeans_plusplus(directions[rows], num_clusters, sample_weight=mass[rows], random_state=seed)
+    return np.asarray(centroids)

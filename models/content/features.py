@@ -1,4 +1,4 @@
-"""Image features: by a frozen network that is named, or made from the community's own pictures.
+"""Image features: from a pretrained network, or from the community's own pictures (learned, or descriptors).
 
 B pictures, S their side in pixels, I images, f features, N = 2B augmented views.
 """
@@ -22,11 +22,11 @@ from models.gather import Gather
 from models.retrieval.fixed_blocks import map_rows
 
 THUMBNAIL, CELLS, ORIENTATIONS = 8, 8, 9  # 8 x 8 colours; 8 x 8 cells of 8 x 8 pixels, nine orientations in each
-COUNTED = 256  # pictures at a time, while means and deviations are counted
+STATISTICS_BATCH = 256  # pictures at a time, for means and deviations
 BLOCK = 3  # modules for each width of `convolutions`: convolution, normalisation, ReLU
 
 _one_imports = Lock()  # shards are extracted in threads, and the operators can be declared only once
-_declared: list[torch.library.Library] = []  # kept: a library that is collected takes its operators with it
+_declared: list[torch.library.Library] = []  # kept: the operators of a library go when it is garbage-collected
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,54 +35,57 @@ class LearningConfig:
 
     epochs: int = 10  # passes over the pictures
     max_images: int = 20_000  # pictures learned from, drawn at random where there are more
-    batch_images: int = 256  # pictures a step; the other ones of the step are the negatives
-    learning_rate: float = 0.002  # of AdamW, after a short warm-up, falling to nothing
+    batch_images: int = 256  # pictures of a step; each has the other ones as negatives
+    learning_rate: float = 0.002  # of AdamW, after a short warm-up; decays to 0
     temperature: float = 0.2  # of the similarities
     size_px: int = 32  # side of the augmented views
     channels: tuple[int, ...] = (32, 64, 128, 256)  # of the convolutions, each of which halves the side
     projection: int = 128  # dimensions in which views are compared
-    min_area: float = 0.4  # least share of a picture that a crop shows; the paper's is 0.08, of far larger pictures
+    min_area: float = 0.4  # least share of a picture that a crop shows; the paper has 0.08, of far larger pictures
     jitter: float = 0.3  # strength of the changes in brightness, contrast and saturation; the paper: 0.5 to 1
-    seed: int = 0  # of the first weights, the order and the augmentations
+    seed: int = 0  # of the initial weights, the order and the augmentations
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
-    """Which features images get where their source brings none.
+    """The features of images for which the source has none.
 
-    Measured on movielens-posters by a ridge regression from features to favorites, popularity apart, that ranks the
+    Measured on movielens-posters by a ridge regression from features to favorites, without popularity, that ranks the
     863 cold images of the validation part: NDCG@20 .031 descriptors, .034 learned, .036 both; .018 random.
     """
 
     kind: Literal["auto", "learned", "descriptors", "both"] = "auto"  # auto: the backbone if one is named, else both
-    backbone: str = ""  # a timm model by name, such as resnet50.a1_in1k, used as it is
-    weights: str = ""  # a file with its state dict (.safetensors, .pth); without one timm downloads those of the name
-    batch_images: int = 64  # pictures that a network sees at a time
-    learning: LearningConfig = LearningConfig()  # how features are learned, where no backbone is named
+    backbone: str = ""  # name of a timm model, such as resnet50.a1_in1k, used without training
+    weights: str = ""  # a file with its state dict (.safetensors, .pth); without one timm downloads the pretrained ones
+    batch_images: int = 64  # pictures that a network embeds at a time
+    learning: LearningConfig = LearningConfig()  # how features are learned, if no backbone is named
 
     def __post_init__(self) -> None:
         if self.kind not in ("auto", "learned", "descriptors", "both"):
             raise ValueError(f"features.kind is {self.kind!r}; choose auto, learned, descriptors or both")
         if self.backbone and self.kind != "auto":
             raise ValueError(
-                f"features.backbone is {self.backbone!r}, which features.kind {self.kind!r} makes no use of; "
-                f"leave kind at auto, or name no backbone"
+                f"features.backbone is {self.backbone!r}, but features.kind {self.kind!r} does not use a backbone; "
+                f"set kind to auto, or name no backbone"
             )
         if self.weights and not self.backbone:
-            raise ValueError("features.weights names a file, but features.backbone no network that it belongs to")
+            raise ValueError(
+                f"features.weights is {self.weights!r}, but features.backbone names no network; name the one whose "
+                f"weights these are"
+            )
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What is made from the community's own pictures; nothing where a backbone is named."""
+        """The parts of features from the community's own pictures; none if a backbone is named."""
         if self.backbone:
             return ()
         return {"learned": ("learned",), "descriptors": ("descriptors",)}.get(self.kind, ("learned", "descriptors"))
 
 
 class Backbone(nn.Module):
-    """A frozen network of timm. uint8 (B, S, S, 3) to pooled float32 (B, f).
+    """A frozen network of timm: uint8 (B, S, S, 3) to pooled float32 (B, f).
 
-    The picture is resized as a tensor, whole: the crop of timm's own transform would cut off its border.
+    The whole picture is resized, as a tensor: the crop of timm's own transform would cut off its border.
     """
 
     mean: Tensor
@@ -105,11 +108,11 @@ class Backbone(nn.Module):
 
 
 def load_backbone(name: str, weights: dict[str, Tensor] | None) -> Backbone:
-    """The network of that name with these weights, or, without any, with those that timm has for the name.
+    """The network of this name with these weights, or with timm's pretrained ones if they are None.
 
     Raises:
-        ValueError: timm knows no such network, or the weights are of another one.
-        RuntimeError: timm's weights cannot be had.
+        ValueError: timm has no such network, or the weights are of another one.
+        RuntimeError: timm's weights cannot be loaded.
     """
     timm = import_timm()
     if not timm.is_model(name.split(".")[0]):
@@ -119,9 +122,9 @@ def load_backbone(name: str, weights: dict[str, Tensor] | None) -> Backbone:
         network = timm.create_model(name, pretrained=weights is None, num_classes=0)
     except Exception as error:  # no connection, no such file on the hub, no weights under that name
         raise RuntimeError(
-            f"the pretrained weights of {name!r} cannot be had ({error}); go online once, so that they are kept in the "
-            f"cache, or put a file with its state dict here and name it as features.weights, or leave "
-            f"features.backbone empty for features made from the pictures themselves"
+            f"the pretrained weights of {name!r} cannot be loaded ({error}); go online once, so that they are in the "
+            f"cache, or set features.weights to a file with its state dict, or leave features.backbone empty for "
+            f"features from the pictures themselves"
         ) from error
     if weights is not None:
         _load(network, weights, name)
@@ -136,16 +139,16 @@ def _load(network: nn.Module, weights: dict[str, Tensor], name: str) -> None:
         network.load_state_dict(body)
     except RuntimeError as error:
         raise ValueError(
-            f"the state dict given is not one of {name!r}: {str(error)[:400]} ...; name the backbone it was saved from"
+            f"features.weights is not one of {name!r}: {str(error)[:400]} ...; name the backbone whose weights they are"
         ) from error
 
 
 @lru_cache(maxsize=1)
 def import_timm() -> ModuleType:
-    """timm, imported when it is first needed: it takes seconds.
+    """The module timm, imported when it is first needed: it takes seconds.
 
-    torchvision, which it imports, registers shapes for its detection operators, and fails where its compiled operators
-    do not fit the torch at hand, as on CPU-only builds. We use none of them, so declaring their names is enough.
+    torchvision, which it imports, registers shapes for its detection operators, and fails if its compiled operators do
+    not match the installed torch, as on CPU-only builds. We use none of them, so declaring their names is enough.
     """
     with _one_imports:
         try:
@@ -162,10 +165,10 @@ def import_timm() -> ModuleType:
 
 
 class OwnFeatures(nn.Module):
-    """Features made from the community's own pictures. uint8 (B, S, S, 3) to float32 (B, f) of unit norm.
+    """Features from the community's own pictures: uint8 (B, S, S, 3) to float32 (B, f) of unit norm.
 
-    Each block (what a network learned; a thumbnail; oriented gradients) is z-scored, and weighted so that what is
-    learned and what is described count alike in a distance.
+    Each block (learned features; a thumbnail; oriented gradients) is z-scored, and weighted so that learned features
+    and descriptors count the same in a distance.
     """
 
     mean: Tensor
@@ -187,7 +190,7 @@ class OwnFeatures(nn.Module):
         self.register_buffer("std", torch.ones(sum(widths)))
 
     def blocks(self, pixels_BSS3: Tensor) -> Tensor:
-        """float32 (B, f): the blocks side by side, as they come."""
+        """float32 (B, f): the blocks side by side, before standardisation."""
         blocks = [self.encoder.represent(scaled(pixels_BSS3, self.encoder.represented_px))] if self.encoder else []
         if "descriptors" in self.parts:
             blocks += [thumbnail(pixels_BSS3), gradients(pixels_BSS3)]
@@ -199,11 +202,11 @@ class OwnFeatures(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The network that is learned, and the head in which its views are compared."""
+    """The network to be learned, with the head that projects views for the loss."""
 
     def __init__(self, config: LearningConfig):
         super().__init__()
-        self.represented_px = 2 * config.size_px  # larger than the views, whose crops show things enlarged
+        self.represented_px = 2 * config.size_px  # larger than the views, whose crops enlarge what they show
         self.convolutions = convolutions(config.channels)
         width = config.channels[-1]
         self.head = nn.Sequential(
@@ -215,15 +218,18 @@ class Encoder(nn.Module):
         return functional.normalize(self.head(self.convolutions(views_N).mean((2, 3))), dim=1)
 
     def represent(self, pictures: Tensor) -> Tensor:
-        """(B, 3, S, S) to (B, f): the last two convolutions, averaged over places."""
+        """(B, 3, S, S) to (B, f): the outputs of the last two convolutions, averaged over positions."""
         before = self.convolutions[:-BLOCK](pictures)
         return torch.cat([before.mean((2, 3)), self.convolutions[-BLOCK:](before).mean((2, 3))], 1)
 
 
 def learn(gather: Gather, num_images: int, config: FeatureConfig) -> Iterator[tuple[OwnFeatures, float]]:
-    """Learn features from I pictures (uint8, by row), yielding them with the mean loss after each epoch, and finished.
+    """Learn features from I pictures, yielding them with the mean loss after each epoch, and at the end standardised.
 
-    Without anything to learn they are finished at once; their loss is then nan.
+    Without learned parts only the latter, with a loss of nan.
+
+    Args:
+        gather: takes rows, 0 to I - 1, and returns pictures, uint8 (B, S, S, 3).
     """
     learning, device = config.learning, choose_device("auto")
     rng = np.random.default_rng(learning.seed)
@@ -271,7 +277,7 @@ def _contrast(
 
 
 def contrastive_loss(views_Nd: Tensor, temperature: float) -> Tensor:
-    """NT-Xent (SimCLR, equation 1): each unit vector must find the other view of its picture, half the rows away."""
+    """NT-Xent (SimCLR, equation 1): each unit vector is to identify the other view of its picture, N / 2 rows away."""
     similar_NN = views_Nd @ views_Nd.T / temperature
     similar_NN = similar_NN.masked_fill(torch.eye(len(similar_NN), dtype=torch.bool, device=similar_NN.device), -1e4)
     other = torch.arange(len(similar_NN), device=similar_NN.device).roll(len(similar_NN) // 2)
@@ -279,7 +285,7 @@ def contrastive_loss(views_Nd: Tensor, temperature: float) -> Tensor:
 
 
 def augment(pixels_BSS3: Tensor, config: LearningConfig, generator: torch.Generator) -> Tensor:
-    """One view of each picture, float32 (B, 3, size_px, size_px): crop, flip, colours, one in five without colour."""
+    """A view of each picture, float32 (B, 3, size_px, size_px): crop, flip, colour jitter, one in five grey."""
     pictures = pixels_BSS3.permute(0, 3, 1, 2).float() / 127.5 - 1
 
     def uniform(low: float, high: float) -> Tensor:
@@ -304,11 +310,11 @@ def augment(pixels_BSS3: Tensor, config: LearningConfig, generator: torch.Genera
 
 
 def _standardise(features: OwnFeatures, gather: Gather, chosen: np.ndarray, device: torch.device) -> None:
-    """Count the means and deviations, in float64, of at most max_images pictures."""
+    """Set the means and standard deviations to those of the chosen pictures, computed in float64."""
     total = torch.zeros(2, len(features.mean), dtype=torch.float64)
     with torch.inference_mode():
-        for first in range(0, len(chosen), COUNTED):
-            pixels = torch.from_numpy(gather(chosen[first : first + COUNTED])).to(device)
+        for first in range(0, len(chosen), STATISTICS_BATCH):
+            pixels = torch.from_numpy(gather(chosen[first : first + STATISTICS_BATCH])).to(device)
             blocks = features.blocks(pixels).double().cpu()
             total += torch.stack([blocks.sum(0), blocks.square().sum(0)])
     mean, square = total / max(1, len(chosen))
@@ -318,7 +324,7 @@ def _standardise(features: OwnFeatures, gather: Gather, chosen: np.ndarray, devi
 
 
 def embed(network: nn.Module, pixels_BSS3: np.ndarray, batch_images: int) -> np.ndarray:
-    """float32 (B, f) of unit norm: what a backbone or own features make of pictures, uint8."""
+    """float32 (B, f) of unit norm: features of pictures, uint8, by a backbone or by `OwnFeatures`."""
     device = choose_device("auto")
     network.to(device).eval()
 
@@ -330,15 +336,15 @@ def embed(network: nn.Module, pixels_BSS3: np.ndarray, batch_images: int) -> np.
 
 
 def thumbnail(pixels_BSS3: Tensor) -> Tensor:
-    """float32 (B, 192): the colours of 8 x 8 places."""
+    """float32 (B, 192): the mean colours of 8 x 8 areas."""
     return scaled(pixels_BSS3, THUMBNAIL).flatten(1)
 
 
 def gradients(pixels_BSS3: Tensor) -> Tensor:
     """float32 (B, 576): histograms of oriented gradients (Dalal & Triggs 2005), each cell of unit norm.
 
-    Unsigned orientations; a gradient's length is shared between its two nearest ones. Normalising by a cell's
-    neighbours too, as the paper does, made no difference for cold images on movielens-posters.
+    Orientations are unsigned; a gradient's length is shared between its two nearest ones. Normalising by neighbouring
+    cells too, as the paper does, made no difference for cold images on movielens-posters.
     """
     grey = scaled(pixels_BSS3, CELLS * CELLS).mean(1, keepdim=True)
     padded = functional.pad(grey, (1, 1, 1, 1), mode="replicate")
@@ -349,11 +355,11 @@ def gradients(pixels_BSS3: Tensor) -> Tensor:
     apart = torch.minimum(apart, ORIENTATIONS - apart)
     histograms = functional.avg_pool2d((1 - apart).clamp(min=0) * torch.hypot(down, right), CELLS)
     energy = histograms.square().sum(1, keepdim=True)
-    return (histograms / (energy + 1e-4).sqrt()).flatten(1)  # the constant keeps noise in an even cell from counting
+    return (histograms / (energy + 1e-4).sqrt()).flatten(1)  # the constant suppresses noise in uniform cells
 
 
 def convolutions(channels: tuple[int, ...]) -> nn.Sequential:
-    """(B, 3, S, S) to (B, channels[-1], S / 2 ** len(channels), ...): BLOCK modules for each width."""
+    """A network from (B, 3, S, S) to (B, channels[-1], S / 2 ** len(channels), ...): BLOCK modules for each width."""
     layers: list[nn.Module] = []
     for width_in, width_out in pairwise((3, *channels)):
         convolution = nn.Conv2d(width_in, width_out, 3, stride=2, padding=1, bias=False)  # the norm has a bias
@@ -362,6 +368,6 @@ def convolutions(channels: tuple[int, ...]) -> nn.Sequential:
 
 
 def scaled(pixels_BSS3: Tensor, size_px: int) -> Tensor:
-    """uint8 (B, S, S, 3) to float32 (B, 3, size_px, size_px) within -1 and 1; areas are averaged."""
+    """float32 (B, 3, size_px, size_px) between -1 and 1 from uint8 (B, S, S, 3); resized by the mean of areas."""
     pictures = pixels_BSS3.permute(0, 3, 1, 2).float() / 127.5 - 1  # a permuted view is channels-last already
     return pictures if pictures.shape[2:] == (size_px, size_px) else functional.adaptive_avg_pool2d(pictures, size_px)

@@ -1,9 +1,10 @@
-"""Image distances learned from who favorited what: a linear map under which socially similar images are near.
+"""Image distances learned from favorites: a linear map of features under which socially similar images are near.
 
-I images, U users, K keys, N anchors, b anchors of a step, t targets of an anchor, f features, d dimensions.
+I images, U users, K keys, N anchors or pairs, C candidates of an anchor, b anchors of a step, t targets of an anchor,
+f features, d dimensions; X and Y the rows and columns of any matrix.
 
-Two images are alike socially where they share keys: a user who favorited both, a tag on both, a group with favoriters
-of both. One statement serves every signal, and neither similar pairs nor similarities need an images x images matrix.
+Two images are socially similar if they share keys: users who favor both, tags on both, groups whose members favor both.
+So every signal has the same form, and no images x images matrix is needed.
 """
 
 from collections.abc import Callable
@@ -20,42 +21,42 @@ from models.community import Community
 from models.devices import choose_device
 
 PAIRS = 2**17  # pairs of images compared at once
-# (similarity to the targets (b, t), to the other anchors (b, b)) -> (b, t, b): by how much further than the target the
-# other must be; 0 where nothing is asked
+# (similarity to the targets (b, t), to the other anchors (b, b)) -> (b, t, b): how much further than the target each
+# other anchor must be; 0: not compared
 Margins = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MapConfig:
-    """How a map is learned."""
+    """Settings of the learned map."""
 
     dimensions: int = 64  # of the mapped vectors; at most the features'
     num_targets: int = 3  # images pulled towards each anchor (k of Weinberger and Saul)
-    candidates: int = 32  # socially similar images drawn for each anchor, of which the targets are the best
-    pull: float = 0.5  # weight of the distance to targets against that of too near others (1 - mu there)
+    candidates: int = 32  # socially similar images sampled for each anchor, of which the targets are the best
+    pull: float = 0.5  # weight of the distances to targets; impostors have the rest (1 - mu in the paper)
     epochs: int = 15  # passes over the anchors
-    batch_images: int = 256  # anchors of a step; each is among the others for the rest
-    learning_rate: float = 0.003  # of Adam, falling to nothing in a straight line
+    batch_images: int = 256  # anchors of a step, each a possible impostor for the others
+    learning_rate: float = 0.003  # of Adam, decays linearly to 0
 
 
 class Targets(NamedTuple):
-    """The images that shall be near: row n belongs to anchor n."""
+    """The images that each anchor is to be near: row n belongs to anchor n."""
 
     anchors_N: np.ndarray  # int64 image rows
     targets_Nt: np.ndarray  # int64 image rows; an anchor with fewer than t has some twice
-    similarity_Nt: np.ndarray  # float32, socially
+    similarity_Nt: np.ndarray  # float32, the social similarity of anchor and target
 
 
 def favoriters(community: Community) -> csr_array:
-    """float32 (I, U), rows of length 1: an image's favoriters, those who favor little weighing more."""
+    """float32 (I, U), rows of length 1: the users who favor an image; those with few favorites have more weight."""
     return _weighted(csr_array(community.favorites_UI.T))
 
 
 def social_keys(community: Community) -> csr_array:
     """float32 (I, K), rows of length 1 at most, whose inner products are the images' social similarities, 0 to 1.
 
-    The mean of the cosines over each signal that the source tells: the favoriters; they and those they follow; the
-    groups they joined; the image's tags. Rare keys learn_weights more in each, by their inverse frequency.
+    The mean over the available signals of the cosines: of the users who favor an image; of these and their contacts; of
+    their groups; of the image's tags. In each signal rare keys have more weight, by their inverse frequency.
     """
     favoriters_IU = csr_array(community.favorites_UI.T)
     signals = [favoriters_IU]
@@ -83,19 +84,19 @@ def similarity(keys_IK: csr_array, left_N: np.ndarray, right_N: np.ndarray) -> n
 def draw_targets(
     keys_IK: csr_array, usable_I: np.ndarray, features_If: np.ndarray | None, config: MapConfig, seed: int
 ) -> Targets:
-    """The best of `candidates` socially similar images drawn for each usable image that has any.
+    """The best of `candidates` socially similar images sampled for each usable image that has any.
 
-    A candidate is drawn by two steps, to a key of the image and to an image of that key, each in proportion to its
-    weight. Best are those nearest by `features_If`, as in Weinberger and Saul, or, where it is None, the socially most
-    similar. Cost is linear in images; exact nearest neighbors of all images would be quadratic.
+    A candidate is sampled in two steps, from image to key and from key to image, each in proportion to the weights. The
+    best are the nearest by `features_If`, as in Weinberger and Saul, or the socially most similar if that is None. The
+    cost is linear in images; exact nearest neighbors of all images would be quadratic.
     """
     rng = np.random.default_rng(seed)
     keys_IK = csr_array(keys_IK.multiply(usable_I[:, None]))
     keys_IK.eliminate_zeros()
     anchors_N = np.flatnonzero(np.diff(keys_IK.indptr))
     shape = (len(anchors_N), config.candidates)
-    keys = _step(keys_IK, np.repeat(anchors_N, config.candidates), rng)
-    candidates_NC = np.sort(_step(csr_array(keys_IK.T), keys, rng).reshape(shape), axis=1)
+    keys = _sample_columns(keys_IK, np.repeat(anchors_N, config.candidates), rng)
+    candidates_NC = np.sort(_sample_columns(csr_array(keys_IK.T), keys, rng).reshape(shape), axis=1)
     left, right = np.repeat(anchors_N, config.candidates), candidates_NC.ravel()
     similarity_NC = similarity(keys_IK, left, right).reshape(shape)
     merit_NC = similarity_NC if features_If is None else -_squared_distances(features_If, left, right).reshape(shape)
@@ -114,7 +115,7 @@ def draw_targets(
 
 
 def standardised(features_If: np.ndarray, usable_I: np.ndarray) -> np.ndarray:
-    """float32 (I, f): the usable features less their mean, each scaled to length 1; zeros elsewhere."""
+    """float32 (I, f): the features of usable images less their mean, each scaled to length 1; zeros elsewhere."""
     mean_f = features_If.sum(axis=0, where=usable_I[:, None], dtype=np.float64) / max(1, np.count_nonzero(usable_I))
     centered_If = features_If - mean_f.astype(np.float32)
     return np.asarray(normalize(np.where(usable_I[:, None], centered_If, 0)), np.float32)
@@ -123,13 +124,13 @@ def standardised(features_If: np.ndarray, usable_I: np.ndarray) -> np.ndarray:
 def learn(
     features_If: np.ndarray, keys_IK: csr_array, targets: Targets, margins: Margins, config: MapConfig, seed: int
 ) -> np.ndarray:
-    """float32 (f, d): the map L under which D(i, j) = |(x_i - x_j) L|^2 obeys the margins.
+    """float32 (f, d): the map L under which D(i, j) = |(x_i - x_j) L|^2 keeps the margins.
 
-    Minimises `large_margin_loss` from the principal components on. The others are the anchors of the same step.
+    Minimises `large_margin_loss`, starting from the principal components. The impostors are anchors of the same step.
 
     Args:
         features_If: float32, standardised.
-        keys_IK: whose inner products are the social similarities.
+        keys_IK: rows whose inner products are the social similarities.
     """
     device = choose_device("auto")
     map_fd = torch.from_numpy(_principal_components(features_If, config.dimensions)).to(device).requires_grad_()
@@ -143,15 +144,15 @@ def learn(
             if len(rows) < 2:
                 continue
             anchors_b, targets_bt = targets.anchors_N[rows], targets.targets_Nt[rows]
-            alike_bb = torch.from_numpy((keys_IK[anchors_b] @ keys_IK[anchors_b].T).toarray()).to(device)
-            alike_bt = torch.from_numpy(targets.similarity_Nt[rows]).to(device)
-            margin_btb = margins(alike_bt, alike_bb)
+            similarity_bb = torch.from_numpy((keys_IK[anchors_b] @ keys_IK[anchors_b].T).toarray()).to(device)
+            similarity_bt = torch.from_numpy(targets.similarity_Nt[rows]).to(device)
+            margin_btb = margins(similarity_bt, similarity_bb)
             mapped_bd = features[torch.from_numpy(anchors_b).to(device)] @ map_fd
             mapped_btd = features[torch.from_numpy(targets_bt).to(device)] @ map_fd
-            near_bt = (mapped_btd - mapped_bd[:, None]).square().sum(2)
+            target_distance_bt = (mapped_btd - mapped_bd[:, None]).square().sum(2)
             lengths_b = mapped_bd.square().sum(1)
-            others_bb = lengths_b[:, None] + lengths_b - 2 * mapped_bd @ mapped_bd.T
-            loss = large_margin_loss(near_bt, others_bb, margin_btb, config.pull)
+            distance_bb = lengths_b[:, None] + lengths_b - 2 * mapped_bd @ mapped_bd.T
+            loss = large_margin_loss(target_distance_bt, distance_bb, margin_btb, config.pull)
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * (1 - (epoch * num_steps + step) / (config.epochs * num_steps))
             optimizer.zero_grad(set_to_none=True)
@@ -160,24 +161,24 @@ def learn(
     return np.asarray(map_fd.detach().cpu().numpy())
 
 
-def large_margin_loss(near_bt: Tensor, others_bb: Tensor, margin_btb: Tensor, pull: float) -> Tensor:
-    """The loss of LMNN (Weinberger and Saul 2009, Eq. 13), if the margins are 1 for impostors and 0 for others.
+def large_margin_loss(target_distance_bt: Tensor, distance_bb: Tensor, margin_btb: Tensor, pull: float) -> Tensor:
+    """The loss of LMNN (Weinberger and Saul 2009, Eq. 13), where the margins are 1 for impostors and 0 for others.
 
     The mean over anchors i and their targets j of
-        pull * D(i, j) + (1 - pull) * sum over the others l with m(i, j, l) > 0 of [m(i, j, l) + D(i, j) - D(i, l)]+.
+        pull * D(i, j) + (1 - pull) * sum over the l with m(i, j, l) > 0 of [m(i, j, l) + D(i, j) - D(i, l)]+.
 
     Args:
-        near_bt: D(i, j).
-        others_bb: D(i, l).
+        target_distance_bt: D(i, j).
+        distance_bb: D(i, l).
         margin_btb: m(i, j, l).
     """
-    hinge_btb = (margin_btb + near_bt[:, :, None] - others_bb[:, None]).clamp(min=0)
+    hinge_btb = (margin_btb + target_distance_bt[:, :, None] - distance_bb[:, None]).clamp(min=0)
     push_bt = torch.where(margin_btb > 0, hinge_btb, 0).sum(2)
-    return (pull * near_bt + (1 - pull) * push_bt).mean()
+    return (pull * target_distance_bt + (1 - pull) * push_bt).mean()
 
 
 def _weighted(signal_IK: csr_array) -> csr_array:
-    """The signal times the inverse frequencies of its columns, rows scaled to length 1."""
+    """float32: the signal times the inverse frequencies of its columns, rows scaled to length 1."""
     images_of_key = np.bincount(signal_IK.indices, minlength=signal_IK.shape[1])
     rarity_K = np.log1p(signal_IK.shape[0] / np.maximum(images_of_key, 1)).astype(np.float32)
     weighted_IK = csr_array(signal_IK, dtype=np.float32, copy=True)
@@ -185,12 +186,12 @@ def _weighted(signal_IK: csr_array) -> csr_array:
     return csr_array(normalize(weighted_IK))
 
 
-def _step(weights_XY: csr_array, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """int64: for each row a column, drawn in proportion to its weights; each row must have an entry."""
-    reached = np.concatenate([[0.0], np.cumsum(weights_XY.data, dtype=np.float64)])
+def _sample_columns(weights_XY: csr_array, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """int64: a column for each of the rows, sampled in proportion to the row's weights; each row must have an entry."""
+    cumulative = np.concatenate([[0.0], np.cumsum(weights_XY.data, dtype=np.float64)])
     start, stop = weights_XY.indptr[rows], weights_XY.indptr[rows + 1]
-    point = reached[start] + rng.random(len(rows)) * (reached[stop] - reached[start])
-    entry = np.clip(np.searchsorted(reached, point, side="right") - 1, start, stop - 1)
+    point = cumulative[start] + rng.random(len(rows)) * (cumulative[stop] - cumulative[start])
+    entry = np.clip(np.searchsorted(cumulative, point, side="right") - 1, start, stop - 1)
     return np.asarray(weights_XY.indices[entry], np.int64)
 
 

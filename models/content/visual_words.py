@@ -1,7 +1,7 @@
 """Bags of visual words: dense local descriptors, clustered into words and counted (Csurka et al. 2004; Lazebnik 2006).
 
-B pictures in the block at hand, I images, S side of a picture in pixels, G cells a side, P patches of a picture,
-f descriptor entries, W words.
+B pictures of a block, I images, S side of a picture in pixels, o orientations, G cells of a side, P patches of a
+picture, f descriptor entries, W words.
 """
 
 from collections.abc import Iterator
@@ -16,26 +16,26 @@ from models.community import Pixels
 from models.content import clusters
 
 CELLS, ORIENTATIONS, STRIDE_CELLS = 4, 8, 2  # Lowe's 4 x 4 cells of 8 orientations; patches overlap by half
-LARGEST_ENTRY = 0.2  # of a unit descriptor: Lowe's bound on what one strong edge may learn_weights
-FLAT = 0.05  # gradient of a patch, of 1 for black beside white, below which it is noise and not scaled up to length 1
+LARGEST_ENTRY = 0.2  # of a unit descriptor: Lowe's bound on the weight of one strong edge
+FLAT = 0.05  # gradient of a patch (1: black next to white) below which it is noise and not scaled to length 1
 BLOCK_PIXELS = 2**18  # of the pictures described at once, at some 100 bytes each: twice as fast as blocks of 2**21
 SAMPLE_PER_WORD = 64  # descriptors that the words are learned from
-SAMPLE_PER_PICTURE = 16  # of them at most from one picture, where there are pictures enough
+SAMPLE_PER_PICTURE = 16  # of them at most from one picture, if there are enough pictures
 
 
 @dataclass(frozen=True, kw_only=True)
 class WordsConfig:
-    """Which descriptors, and how many words."""
+    """Settings of the descriptors and of the words."""
 
-    num_words: int = 512  # visual words; fewer where there are fewer distinct descriptors
+    num_words: int = 512  # visual words; fewer if there are fewer distinct descriptors
     cell_px: int = 4  # side of a cell; a patch has 4 x 4 cells, the next one starts 2 cells further on
-    color_weight: float = 0.0  # of a patch's mean color beside its gradients; 0 is the traditional gray descriptor
+    color_weight: float = 0.0  # of a patch's mean color, where its gradients have 1; 0: the traditional gray descriptor
 
 
 def histograms(pixels: Pixels, config: WordsConfig, seed: int, device: torch.device) -> np.ndarray:
     """float32 (I, W): square roots of each word's share of a picture's patches, so rows have length 1.
 
-    Rows of images without a picture are zeros. Words are learned on patches of all pictures, drawn by `seed`.
+    Rows of images without a picture are zeros. Words are learned on patches sampled from all pictures, by `seed`.
 
     Raises:
         ValueError: no picture, or pictures smaller than one patch.
@@ -63,11 +63,11 @@ def histograms(pixels: Pixels, config: WordsConfig, seed: int, device: torch.dev
 
 
 def descriptors(pictures_BSS3: np.ndarray, config: WordsConfig) -> np.ndarray:
-    """float32 (B, P, f): unit descriptors of the patches, row by row; f is 128, and 3 more where color counts.
+    """float32 (B, P, f): unit descriptors of the patches, row by row; f is 128, or 131 with color.
 
-    Dense SIFT (Lowe 2004) of one size and upright: the gradients of the gray picture in 8 orientations, an angle shared
-    between its two nearest, summed over 4 x 4 cells, scaled to length 1, cut at 0.2 and scaled again. No Gaussian
-    window and no sharing between cells, as fast dense SIFT goes. A flat patch has a descriptor of zeros.
+    Dense upright SIFT (Lowe 2004) of one size: the gradients of the gray picture in 8 orientations, an angle shared
+    between its two nearest, summed over 4 x 4 cells, scaled to length 1, clipped at 0.2 and scaled again. As in fast
+    dense SIFT there is no Gaussian window and no sharing between cells. A flat patch has a descriptor of zeros.
 
     Args:
         pictures_BSS3: uint8.
@@ -81,8 +81,8 @@ def _describe(pictures_BSS3: np.ndarray, config: WordsConfig, device: torch.devi
     padded = functional.pad(gray_BSS[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
     right, down = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2], padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
     angle = torch.atan2(down, right) * (ORIENTATIONS / (2 * torch.pi))  # in orientations, from -4 to 4
-    centres = torch.arange(ORIENTATIONS, device=device)[:, None, None]
-    apart = (angle[:, None] - centres) % ORIENTATIONS
+    orientations = torch.arange(ORIENTATIONS, device=device)[:, None, None]
+    apart = (angle[:, None] - orientations) % ORIENTATIONS
     share = (1 - torch.minimum(apart, ORIENTATIONS - apart)).clamp_(min=0)
     cells_BoGG = functional.avg_pool2d(share * torch.hypot(right, down)[:, None], config.cell_px)
     sift = functional.unfold(cells_BoGG, CELLS, stride=STRIDE_CELLS).transpose(1, 2)
@@ -96,7 +96,7 @@ def _describe(pictures_BSS3: np.ndarray, config: WordsConfig, device: torch.devi
 
 
 def _learn_words(pixels: Pixels, rows: np.ndarray, config: WordsConfig, seed: int, device: torch.device) -> np.ndarray:
-    """float32 (W, f): centroids of descriptors drawn evenly from pictures drawn evenly."""
+    """float32 (W, f): centroids of descriptors sampled uniformly from pictures sampled uniformly."""
     rng = np.random.default_rng(seed)
     wanted = SAMPLE_PER_WORD * config.num_words
     chosen = np.sort(rng.choice(rows, min(len(rows), -(-wanted // SAMPLE_PER_PICTURE)), replace=False))

@@ -1,6 +1,7 @@
-"""The Borda count family: candidates ranked by their distance to each favorite, the points summed (CDL, section 6.1.2).
+"""The Borda count family: images ranked by their distance to each favorite, the points summed (CDL, section 6.1.2).
 
-U users, I images, J usable images, N users asked about, B favorites of a block, d dimensions.
+U users, I images, J usable images, N users to score, B favorites of a block, d dimensions; b anchors of a step and t
+targets of an anchor.
 """
 
 from abc import abstractmethod
@@ -20,21 +21,21 @@ from models.devices import choose_device
 from models.systems.base import ConfigT, System, pack_sparse, unpack_sparse
 
 BLOCK_CELLS = 2**20  # pairs of a favorite and an image ranked at once, at some 40 bytes each
-LARGEST = 2**15 - 1  # of the integers in which images are kept
+LARGEST = 2**15 - 1  # of the integers to which image vectors are rounded
 
 
 class Images(NamedTuple):
-    """What images are compared by."""
+    """Vectors of images, whose Euclidean distances rank images."""
 
-    vectors_Id: np.ndarray  # their Euclidean distance ranks images
-    usable_I: np.ndarray  # bool; the others are never listed, and their being a favorite says nothing
+    vectors_Id: np.ndarray
+    usable_I: np.ndarray  # bool; other images are never listed, and have no vote as favorites
 
 
 class Borda(System[ConfigT]):
-    """A vote among a user's favorites, whose points are no inner product; subclasses say what images are compared by.
+    """A vote of a user's favorites, whose points are no inner product; subclasses define the vectors of images.
 
-    Images are kept as integers of 16 bits. Products of such integers are exact in float64 however they are summed, so
-    points hang neither on who else is asked about nor on the machine, and equal images have equal points.
+    Vectors are rounded to integers of 16 bits, whose products are exact in float64 in any order of summation. So points
+    depend neither on the other users nor on the machine, and equal images have equal points.
     """
 
     images_Id: np.ndarray  # int16
@@ -43,7 +44,7 @@ class Borda(System[ConfigT]):
 
     @abstractmethod
     def represent(self, community: Community) -> Images:
-        """Learn what images are compared by."""
+        """Learn the vectors of images."""
 
     def fit(self, community: Community) -> None:
         vectors_Id, self.usable_I = self.represent(community)
@@ -55,15 +56,15 @@ class Borda(System[ConfigT]):
     def score(self, users_N: np.ndarray) -> np.ndarray:
         usable = np.flatnonzero(self.usable_I)
         favorites_NJ = self.favorites_UI[users_N][:, usable]
-        favored = np.unique(favorites_NJ.indices)
-        votes_NB = favorites_NJ[:, favored].tocsc()
+        favorites = np.unique(favorites_NJ.indices)
+        votes_NB = favorites_NJ[:, favorites].tocsc()
         scores_NJ = np.zeros((len(users_N), len(usable)))
         images_Jd = torch.from_numpy(self.images_Id[usable]).to(choose_device("auto"), torch.float64)
         lengths_J = images_Jd.square().sum(1)
         step = max(1, BLOCK_CELLS // max(1, len(usable)))
-        for first in range(0, len(favored), step):
+        for first in range(0, len(favorites), step):
             block = slice(first, first + step)
-            scores_NJ += votes_NB[:, block] @ borda_points(images_Jd, lengths_J, favored[block])
+            scores_NJ += votes_NB[:, block] @ borda_points(images_Jd, lengths_J, favorites[block])
         scores_NI = np.full((len(users_N), len(self.usable_I)), -np.inf, np.float32)
         scores_NI[:, usable] = scores_NJ
         return scores_NI
@@ -81,9 +82,9 @@ class Borda(System[ConfigT]):
 
 
 def borda_points(images_Jd: Tensor, lengths_J: Tensor, favorites_B: np.ndarray) -> np.ndarray:
-    """float64 (B, J): the number of images further from the favorite than this one; images equally far share theirs.
+    """float64 (B, J): the number of images further from the favorite than this one; images equally far share points.
 
-    The favorite stands in its own ranking, and the points of each add up to J (J - 1) / 2.
+    The favorite is part of its own ranking, and the points of a favorite sum to J (J - 1) / 2.
 
     Args:
         images_Jd: float64.
@@ -91,14 +92,14 @@ def borda_points(images_Jd: Tensor, lengths_J: Tensor, favorites_B: np.ndarray) 
         favorites_B: rows of favorites among the images.
     """
     favorites_Bd = images_Jd[torch.from_numpy(favorites_B.astype(np.int64)).to(images_Jd.device)]
-    distances_BJ = (lengths_J - 2 * favorites_Bd @ images_Jd.T).cpu().numpy()  # less what is the same for a whole row
-    order_BJ = np.argsort(distances_BJ, axis=1)  # a fifth of the time of torch's
+    distances_BJ = (lengths_J - 2 * favorites_Bd @ images_Jd.T).cpu().numpy()  # less a constant of the row
+    order_BJ = np.argsort(distances_BJ, axis=1)  # takes a fifth of the time of torch
     in_order_BJ = np.take_along_axis(distances_BJ, order_BJ, axis=1)
     place_J = np.arange(distances_BJ.shape[1])
     is_first_BJ = np.ones(order_BJ.shape, bool)
     is_first_BJ[:, 1:] = in_order_BJ[:, 1:] != in_order_BJ[:, :-1]
     is_last_BJ = np.roll(is_first_BJ, -1, axis=1)
-    # The places of the first and the last of those equally far, whose mean is everyone's place.
+    # Of images equally far, the first and the last place; all of them get the mean of the two.
     first_BJ = np.maximum.accumulate(np.where(is_first_BJ, place_J, 0), axis=1)
     last_BJ = np.minimum.accumulate(np.where(is_last_BJ, place_J, len(place_J))[:, ::-1], axis=1)[:, ::-1]
     points_BJ = np.empty(order_BJ.shape)
@@ -107,7 +108,7 @@ def borda_points(images_Jd: Tensor, lengths_J: Tensor, favorites_B: np.ndarray) 
 
 
 class BordaBow(Borda[WordsConfig]):
-    """Images are compared by their visual words."""
+    """Images are compared by histograms of visual words."""
 
     name = "borda_bow"
     source = (
@@ -119,19 +120,19 @@ class BordaBow(Borda[WordsConfig]):
 
     def represent(self, community: Community) -> Images:
         pixels = community.pixels
-        assert pixels is not None, "needs says so"
+        assert pixels is not None, "`needs` names it"
         return Images(visual_words.histograms(pixels, self.config, self.seed, choose_device("auto")), pixels.has_I)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageNetConfig:
-    """How ready features are compared."""
+    """Settings of `borda_imagenet`."""
 
-    unit_length: bool = True  # whether features are scaled to length 1 first, which ranks by the cosine; CDL: Euclidean
+    unit_length: bool = True  # whether features are scaled to length 1, which ranks by the cosine; CDL: Euclidean
 
 
 class BordaImageNet(Borda[ImageNetConfig]):
-    """Images are compared by ready features: a frozen network's, as the paper's, or the source's own."""
+    """Images are compared by frozen features: a pretrained network's, as in the paper, or the source's own."""
 
     name = "borda_imagenet"
     source = "CDL, section 6.1.2: Borda Count with ImageNet features"
@@ -147,7 +148,7 @@ class BordaImageNet(Borda[ImageNetConfig]):
 
 
 class BordaLMNN(Borda[MapConfig]):
-    """Images that share a favoriter are of one class in a large-margin nearest neighbor metric."""
+    """A large-margin nearest neighbor metric in which images favored by the same user are of one class."""
 
     name = "borda_lmnn"
     source = "CDL, section 6.1.2: Borda Count with LMNN; K. Weinberger, L. Saul, JMLR 2009, Eq. 13"
@@ -160,19 +161,19 @@ class BordaLMNN(Borda[MapConfig]):
         features_If = metric_learning.standardised(features_If, usable_I)
         keys_IU = metric_learning.favoriters(community)
         targets = metric_learning.draw_targets(keys_IU, usable_I, features_If, self.config, self.seed)
-        map_fd = metric_learning.learn(features_If, keys_IU, targets, share_nothing, self.config, self.seed)
+        map_fd = metric_learning.learn(features_If, keys_IU, targets, no_common_favoriter, self.config, self.seed)
         return Images(features_If @ map_fd, usable_I)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SocialLMNNConfig(MapConfig):
-    """LMNN with social classes."""
+    """Settings of `borda_social_lmnn`."""
 
-    impostor_share: float = 0.5  # an image is an impostor below this share of the target's social similarity
+    impostor_share: float = 0.5  # an image below this share of the target's social similarity is an impostor
 
 
 class BordaSocialLMNN(Borda[SocialLMNNConfig]):
-    """LMNN with the socially most similar images as targets, and as impostors those much less similar."""
+    """LMNN with the socially most similar images as targets, and much less similar ones as impostors."""
 
     name = "borda_social_lmnn"
     source = "CDL, section 6.1.2: Borda Count with Social+LMNN; S. Liu et al., ACM MM 2014"
@@ -181,27 +182,27 @@ class BordaSocialLMNN(Borda[SocialLMNNConfig]):
     Config = SocialLMNNConfig
 
     def represent(self, community: Community) -> Images:
-        def much_less_alike(alike_bt: Tensor, alike_bb: Tensor) -> Tensor:
-            return (alike_bb[:, None] < self.config.impostor_share * alike_bt[:, :, None]).float()
+        def much_less_similar(similarity_bt: Tensor, similarity_bb: Tensor) -> Tensor:
+            return (similarity_bb[:, None] < self.config.impostor_share * similarity_bt[:, :, None]).float()
 
-        return _social(community, much_less_alike, self.config, self.seed)
+        return _social(community, much_less_similar, self.config, self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SIDLConfig(MapConfig):
-    """Distances in the order of social similarities."""
+    """Settings of `borda_sidl`."""
 
-    pull: float = 0.0  # comparisons only; nothing is pulled for itself
-    margin: float = 1.0  # by how much an unrelated image must be further; less, the more alike it is socially
+    pull: float = 0.0  # 0: comparisons only, no distance to targets by itself
+    margin: float = 1.0  # by how much an unrelated image must be further; less for one that is socially similar
 
 
 class BordaSIDL(Borda[SIDLConfig]):
-    """Social embedding Image Distance Learning: of two images, the socially more similar one shall be nearer.
+    """Social embedding Image Distance Learning: of two images, the socially more similar one is to be nearer.
 
     Liu et al. estimate social similarity from multiple social factors and learn a distance of visual features from it;
-    we have their abstract and what CDL says of them. The factors, their equal weights and the objective are ours:
-    relative comparisons as in Schultz and Joachims (2004), whom they cite, with a margin that shrinks to nothing as the
-    two similarities s become equal: m(i, j, l) = margin * [1 - s(i, l) / s(i, j)]+.
+    we have only their abstract and CDL's description. The factors, their equal weights and the objective are ours:
+    relative comparisons as in Schultz and Joachims (2004), whom they cite, with a margin that shrinks to 0 as the two
+    similarities s become equal: m(i, j, l) = margin * [1 - s(i, l) / s(i, j)]+.
     """
 
     name = "borda_sidl"
@@ -211,15 +212,15 @@ class BordaSIDL(Borda[SIDLConfig]):
     Config = SIDLConfig
 
     def represent(self, community: Community) -> Images:
-        def less_alike(alike_bt: Tensor, alike_bb: Tensor) -> Tensor:
-            return self.config.margin * (1 - alike_bb[:, None] / alike_bt[:, :, None]).clamp(min=0)
+        def less_similar(similarity_bt: Tensor, similarity_bb: Tensor) -> Tensor:
+            return self.config.margin * (1 - similarity_bb[:, None] / similarity_bt[:, :, None]).clamp(min=0)
 
-        return _social(community, less_alike, self.config, self.seed)
+        return _social(community, less_similar, self.config, self.seed)
 
 
-def share_nothing(alike_bt: Tensor, alike_bb: Tensor) -> Tensor:
-    """A margin of 1 towards images that share no favoriter with the anchor, whatever the target."""
-    return (alike_bb == 0).float()[:, None].expand(-1, alike_bt.shape[1], -1)
+def no_common_favoriter(similarity_bt: Tensor, similarity_bb: Tensor) -> Tensor:
+    """float32 (b, t, b): a margin of 1 to images that no user favors together with the anchor, whatever the target."""
+    return (similarity_bb == 0).float()[:, None].expand(-1, similarity_bt.shape[1], -1)
 
 
 def _social(community: Community, margins: Margins, config: MapConfig, seed: int) -> Images:
@@ -232,5 +233,5 @@ def _social(community: Community, margins: Margins, config: MapConfig, seed: int
 
 def _features(community: Community) -> Images:
     features_If = community.features_If
-    assert features_If is not None, "needs says so"
+    assert features_If is not None, "`needs` names it"
     return Images(features_If, community.has_features_I)

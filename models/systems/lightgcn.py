@@ -1,4 +1,4 @@
-"""LightGCN: embeddings of users and images, averaged over ever wider neighbourhoods in the graph of favorites.
+"""LightGCN: embeddings of users and images, propagated over the graph of favorites and averaged over the layers.
 
 U users, W warm images (with a training favorite), V = U + W nodes of the graph, d dimensions, B triplets of a batch, N
 of an epoch.
@@ -17,21 +17,22 @@ from torch.nn import functional
 from models.community import Community
 from models.devices import choose_device
 from models.propagation import Graph
+from models.sparse import has_entries
 from models.systems.base import InnerProduct, vectors_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class LightGCNConfig:
-    """Settings of `lightgcn`; those of the paper (section 4.1.2) but for the rate and the epochs."""
+    """Settings of `lightgcn`; the paper's (section 4.1.2), except the learning rate and the epochs."""
 
     dimensions: int = 64  # d
-    layers: int = 3  # K: how far the neighbourhoods reach
+    layers: int = 3  # K: how often embeddings are propagated
     learning_rate: float = 0.005  # of Adam; the paper's 0.001 needs a thousand epochs where an epoch is a few steps
-    l2: float = 1e-4  # λ, on the embeddings of a batch before they are spread (equation 15)
-    batch_triplets: int = 2048  # B, at least: each batch spreads all embeddings once there and once back
-    max_batches: int = 100  # of an epoch: larger ones where the favorites would make more
-    epochs: int = 100  # of as many triplets as there are favorites; the paper goes up to 1000
-    schedule: Literal["constant", "cosine"] = "constant"  # of the rate, the paper's; cosine: down to a fiftieth
+    l2: float = 1e-4  # λ, on the embeddings of a batch before propagation (equation 15)
+    batch_triplets: int = 2048  # B, at least: each batch propagates all embeddings forward and all gradients back
+    max_batches: int = 100  # of an epoch: batches are larger where the favorites would make more
+    epochs: int = 100  # of as many triplets as there are favorites; the paper has up to 1000
+    schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate; cosine: decays to a fiftieth
 
     def __post_init__(self) -> None:
         if self.schedule not in ("constant", "cosine"):
@@ -44,7 +45,7 @@ class LightGCNConfig:
 
 
 class LightGCN(InnerProduct[LightGCNConfig]):
-    """The mean of an embedding and of those that its neighbours, and theirs, send; trained by BPR."""
+    """The mean of embeddings over the layers of propagation, trained by BPR."""
 
     name = "lightgcn"
     source = "He et al.: LightGCN: Simplifying and powering graph convolution network for recommendation, SIGIR 2020"
@@ -63,52 +64,52 @@ class LightGCN(InnerProduct[LightGCNConfig]):
         users_Ud, images_Wd = last.vectors()
         images_Id = np.zeros((community.num_images, self.config.dimensions), np.float32)
         images_Id[warm_I] = images_Wd
-        has_U = np.diff(favorites_UW.indptr) > 0
-        if has_U.any():  # whoever has no favorites was never trained, and gets what most people like
-            users_Ud[~has_U] = users_Ud[has_U].mean(axis=0)
+        is_warm_U = has_entries(favorites_UW)
+        if is_warm_U.any():  # cold users were not trained and get the mean taste
+            users_Ud[~is_warm_U] = users_Ud[is_warm_U].mean(axis=0)
         self.fitted = vectors_of(users_Ud, images_Id, warm_I)
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """Where the training stands."""
+    """The state of the training after an epoch."""
 
     number: int  # from 1
-    loss: float  # mean over the epoch's triplets, without the penalty; nan where there is none to draw
+    loss: float  # mean over the epoch's triplets, without the penalty; nan without triplets
     graph: Graph
-    ego_Vd: Tensor  # the embeddings that are learned; the next epoch changes them in place
+    ego_Vd: Tensor  # the learned embeddings, before propagation; the next epoch changes them in place
 
     def vectors(self) -> tuple[np.ndarray, np.ndarray]:
-        """float32 (U, d) and (W, d): the final embeddings."""
+        """float32 (U, d) and (W, d): the final embeddings, after propagation."""
         with torch.no_grad():
-            final_Vd = self.graph.spread(self.ego_Vd).cpu().numpy()
+            final_Vd = self.graph.propagate(self.ego_Vd).cpu().numpy()
         return final_Vd[: self.graph.num_users], final_Vd[self.graph.num_users :]
 
 
 def train(favorites_UW: csr_array, config: LightGCNConfig, seed: int) -> Iterator[Epoch]:
-    """Train on favorites of which every image has one, yielding after each epoch."""
+    """Train on favorites, yielding after each epoch; every image must have a favorite."""
     device = choose_device("auto")
     random = torch.Generator(device).manual_seed(seed)
     graph = Graph(favorites_UW, config.layers, device)
     triplets = Triplets(favorites_UW, random)
-    # The paper draws from Xavier's distribution, its authors' code from this one, which starts faster.
+    # The paper initialises with Xavier's distribution, its authors' code with this one, which learns faster at first.
     ego_Vd = torch.empty(sum(favorites_UW.shape), config.dimensions, device=device).normal_(0, 0.1, generator=random)
     ego_Vd.requires_grad_()
     optimizer = torch.optim.Adam([ego_Vd], config.learning_rate, fused=True)
     batch_triplets = max(config.batch_triplets, -(-triplets.num_triplets // config.max_batches))
     num_steps = config.epochs * -(-triplets.num_triplets // batch_triplets)
     lowest = config.learning_rate / (50 if config.schedule == "cosine" else 1)
-    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, num_steps), lowest)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, num_steps), lowest)
     for number in range(1, config.epochs + 1):
         losses = []
         for nodes_3B in triplets.batches(batch_triplets):
-            final_Vd = graph.spread(ego_Vd)
+            final_Vd = graph.propagate(ego_Vd)
             loss = bpr_loss(functional.embedding(nodes_3B, final_Vd))
             penalty = functional.embedding(nodes_3B, ego_Vd).square().sum() / (2 * nodes_3B.shape[1])
             optimizer.zero_grad(set_to_none=True)
             (loss + config.l2 * penalty).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            falling.step()
+            schedule.step()
             losses.append(loss.detach() * nodes_3B.shape[1])
         mean = torch.stack(losses).sum().item() / triplets.num_triplets if losses else np.nan
         yield Epoch(number, mean, graph, ego_Vd)
@@ -121,31 +122,31 @@ def bpr_loss(final_3Bd: Tensor) -> Tensor:
 
 
 class Triplets:
-    """Draws of a user, one of the user's favorites, and an image that is none.
+    """Samples triplets of a user, a favorite of the user, and an image that is none.
 
-    Users are drawn evenly, as in the authors' code, not by their favorites: the metrics are means over users.
+    Users are sampled uniformly, as in the authors' code, not by their favorites: the metrics are means over users.
     """
 
     def __init__(self, favorites_UW: csr_array, random: torch.Generator):
         self.random, self.device = random, random.device
         self.num_users, self.num_images = favorites_UW.shape
         counts_U = np.diff(favorites_UW.indptr)
-        able = np.flatnonzero((counts_U > 0) & (counts_U < self.num_images))  # who has favored all has no negative
-        self.num_triplets = favorites_UW.nnz if len(able) else 0
+        users = np.flatnonzero((counts_U > 0) & (counts_U < self.num_images))  # with a positive and a negative
+        self.num_triplets = favorites_UW.nnz if len(users) else 0
         self.users, self.counts_U, self.starts_U, self.favorites = (
             torch.from_numpy(values.astype(np.int64)).to(self.device)
-            for values in (able, counts_U, favorites_UW.indptr[:-1], favorites_UW.indices)
+            for values in (users, counts_U, favorites_UW.indptr[:-1], favorites_UW.indices)
         )
         self.keys = torch.repeat_interleave(torch.arange(self.num_users, device=self.device), self.counts_U)
         self.keys = self.keys * self.num_images + self.favorites  # ascending: rows ascend, and columns within a row
 
     def batches(self, size: int) -> Iterator[Tensor]:
-        """An epoch's draws, int64 (3, B); none where nobody has both a favorite and another image."""
+        """An epoch's triplets in batches, int64 (3, B); none if no user has both a favorite and another image."""
         if self.num_triplets:
             yield from self.draw().split(size, dim=1)  # type: ignore[no-untyped-call]
 
     def draw(self) -> Tensor:
-        """int64 (3, N): the nodes of users, positives and negatives of an epoch; N is the number of favorites."""
+        """int64 (3, N): nodes of users, positives and negatives of an epoch; N is the number of favorites."""
         users_N = self.users[self._integers(len(self.users), self.num_triplets)]
         share_N = torch.rand(self.num_triplets, dtype=torch.float64, device=self.device, generator=self.random)
         positives_N = self.favorites[self.starts_U[users_N] + (share_N * self.counts_U[users_N]).long()]

@@ -42,7 +42,7 @@ def random_favorites(num_users: int, num_images: int, share: float) -> csr_array
     return csr_array((np.random.default_rng(1).random((num_users, num_images)) < share).astype(np.float32))
 
 
-def test_each_favorite_is_a_positive_once_but_those_of_users_who_have_no_negative():
+def test_each_favorite_is_a_positive_once_except_those_of_users_without_a_negative():
     users, positives, _ = bpr.draw(FAVORITES, np.random.default_rng(0))
     assert list(zip(users.tolist(), positives.tolist(), strict=True)) == [(0, 0), (0, 2), (3, 4)]
 
@@ -67,7 +67,7 @@ def test_no_favorites_give_no_triplets():
 
 
 @pytest.mark.parametrize("pool_images", [0, 7])
-def test_triplets_of_an_epoch_are_favorites_against_others_and_only_of_usable_images(pool_images):
+def test_triplets_of_an_epoch_have_a_favorite_and_a_non_favorite_among_usable_images(pool_images):
     favorites = random_favorites(20, 30, 0.3)
     usable_I = np.arange(30) % 3 > 0
     config = BPRConfig(batch_triplets=16, pool_images=pool_images)
@@ -83,7 +83,7 @@ def test_triplets_of_an_epoch_are_favorites_against_others_and_only_of_usable_im
     assert len(seen) == favorites[:, np.flatnonzero(usable_I)].nnz
 
 
-def test_in_pools_each_usable_image_comes_once_an_epoch():
+def test_with_pools_each_usable_image_is_embedded_once_an_epoch():
     usable_I = np.arange(30) % 3 > 0
     config = BPRConfig(pool_images=7)
     pools = [
@@ -125,7 +125,7 @@ def test_users_without_a_usable_favorite_get_the_mean_of_the_others_and_unusable
 
 
 @pytest.mark.parametrize("pool_images", [0, 2])
-def test_without_anything_to_learn_from_the_loss_is_unknown_and_nothing_changes(pool_images):
+def test_without_triplets_the_loss_is_nan_and_nothing_changes(pool_images):
     for favorites, usable_I in [
         (csr_array((4, 5), dtype=np.float32), np.ones(5, bool)),
         (FAVORITES, np.zeros(5, bool)),

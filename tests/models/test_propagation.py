@@ -1,4 +1,4 @@
-"""Products with sparse matrices that are not learned. The graph of favorites is tested with LightGCN."""
+"""Products with constant sparse matrices. Propagation over the graph of favorites is tested with LightGCN."""
 
 import numpy as np
 import pytest
@@ -24,11 +24,11 @@ def test_a_matrix_without_entries_gives_zeros() -> None:
     assert torch.equal(product, torch.zeros(3, 2))
 
 
-def test_the_gradient_of_spreading_over_a_graph_is_that_of_its_layers() -> None:
+def test_the_gradient_of_propagation_over_a_graph_is_that_of_its_layers() -> None:
     likes_UW = np.random.default_rng(1).random((4, 5)) < 0.5
     graph = Graph(csr_array(likes_UW), 2, CPU)
     ego_Vd = torch.randn(9, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    assert torch.autograd.gradcheck(graph.spread, ego_Vd)
+    assert torch.autograd.gradcheck(graph.propagate, ego_Vd)
 
 
 def test_rows_in_pieces_add_up_to_the_rows() -> None:

@@ -137,7 +137,7 @@ class TwoTowers(nn.Module):
         ego_Vd = self.ids_Vd * self.has_id_V[:, None]
         if self.signals is not None:
             ego_Vd = ego_Vd + self.signals @ self.weights_Sd
-        final_Vd = self.graph.spread(ego_Vd)
+        final_Vd = self.graph.propagate(ego_Vd)
         return final_Vd[: self.num_users], final_Vd[self.num_users :]
 
 

@@ -47,7 +47,7 @@ def test_more_clusters_than_distinct_vectors_are_clipped_and_logged(caplog):
 
 
 @pytest.mark.parametrize("weights", [None, np.r_[np.ones(3), np.zeros(5)]])
-def test_vectors_of_zero_weight_or_zero_length_do_no_harm(weights):
+def test_vectors_of_zero_weight_or_zero_length_are_clustered_too(weights):
     vectors = np.r_[blobs([3, 4]), np.zeros((1, 8), np.float32)]
     labels, centroids = cluster(vectors, weights, ClusterConfig(num_clusters=7))
     assert labels.min() >= 0
@@ -55,28 +55,28 @@ def test_vectors_of_zero_weight_or_zero_length_do_no_harm(weights):
     assert np.isfinite(centroids).all()
 
 
-def test_no_vectors_or_infinite_ones_are_an_error():
+def test_no_vectors_or_nan_ones_are_an_error():
     with pytest.raises(ValueError, match="0 vectors"):
         cluster(np.empty((0, 8), np.float32), None, ClusterConfig())
     with pytest.raises(ValueError, match="2 vectors, 1 of them not finite"):
         cluster(np.array([[1, 2], [np.nan, 1]], np.float32), None, ClusterConfig())
 
 
-def test_clusters_keep_the_numbers_that_most_of_their_tokens_had():
+def test_clusters_keep_the_number_that_most_of_their_tokens_had():
     labels = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2])
-    before = np.array([2, 2, 1, 0, -1, 1, 1, 1, 5])  # -1: a new token; 5: a number that is not to be had any more
+    before = np.array([2, 2, 1, 0, -1, 1, 1, 1, 5])  # -1: a new token; 5: a number that does not exist any longer
 
     assert match(labels, before, 3).tolist() == [2, 0, 1]
 
 
-def test_a_new_token_is_placed_by_those_that_it_stands_beside():
+def test_a_new_token_gets_the_cluster_of_the_tokens_in_its_sentences():
     sentences = csr_array(
         np.array([[1, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0], [1, 0, 1, 0], [0, 0, 0, 1]])
     )
     known = np.array([True, True, False, False])
     vectors, labels = place([sentences], known, np.eye(2, dtype=np.float32), 0.9 * np.eye(2)[::-1])
 
-    assert labels.tolist() == [1, -1]  # twice beside the first, once beside the second; beside nothing
+    assert labels.tolist() == [1, -1]  # twice with the first, once with the second; with none
     assert np.allclose(vectors, [[2 / 5**0.5, 1 / 5**0.5], [0, 0]])
 
 

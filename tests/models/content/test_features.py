@@ -1,4 +1,4 @@
-"""Image features: what a named network gives, and what is learned from the pictures themselves."""
+"""Image features: from a pretrained network, and from the community's own pictures."""
 
 import math
 import sys
@@ -27,8 +27,8 @@ def pictures(num_images: int = 48, size_px: int = 32) -> np.ndarray:
 
 
 def learned(config: FeatureConfig, pixels: np.ndarray) -> OwnFeatures:
-    *_, (made, _) = features.learn(lambda rows: pixels[rows], len(pixels), config)
-    return made
+    *_, (network, _) = features.learn(lambda rows: pixels[rows], len(pixels), config)
+    return network
 
 
 @pytest.fixture(scope="module")
@@ -86,26 +86,26 @@ def test_weights_that_cannot_be_downloaded_are_an_error_that_says_what_to_do(mon
         features.load_backbone("test_resnet", None)
 
 
-def test_timm_imports_here_whether_or_not_torchvision_can_load_its_operators():
+def test_timm_is_imported_whether_or_not_torchvision_can_load_its_operators():
     assert features.import_timm().is_model("resnet50")
     assert "torchvision" in sys.modules
 
 
 @pytest.mark.parametrize(("config", "width"), [(LEARNED, 24), (DESCRIBED, 768), (BOTH, 792)])
-def test_own_features_have_unit_norm_and_tell_red_from_blue(config, width):
+def test_own_features_have_unit_norm_and_separate_red_from_blue(config, width):
     pixels = pictures()
-    made = features.embed(learned(config, pixels), pixels, batch_images=7)
-    assert made.shape == (48, width)
-    np.testing.assert_allclose(np.linalg.norm(made, axis=1), 1, rtol=1e-5)
-    similar = made @ made.T
+    own = features.embed(learned(config, pixels), pixels, batch_images=7)
+    assert own.shape == (48, width)
+    np.testing.assert_allclose(np.linalg.norm(own, axis=1), 1, rtol=1e-5)
+    similar = own @ own.T
     assert similar[:24, :24].mean() > similar[:24, 24:].mean() + 0.1
 
 
-def test_features_of_a_picture_do_not_depend_on_those_beside_it():
+def test_features_of_a_picture_do_not_depend_on_the_others_of_its_batch():
     pixels = pictures()
-    made = learned(BOTH, pixels)
-    together = features.embed(made, pixels, batch_images=48)
-    np.testing.assert_allclose(features.embed(made, pixels[[5]], batch_images=1)[0], together[5], atol=1e-5)
+    own = learned(BOTH, pixels)
+    together = features.embed(own, pixels, batch_images=48)
+    np.testing.assert_allclose(features.embed(own, pixels[[5]], batch_images=1)[0], together[5], atol=1e-5)
 
 
 def test_the_same_seed_learns_the_same_and_leaves_torchs_own_randomness_alone():
@@ -118,7 +118,7 @@ def test_the_same_seed_learns_the_same_and_leaves_torchs_own_randomness_alone():
     assert not np.array_equal(first, features.embed(learned(other, pixels), pixels, 16))
 
 
-def test_learning_lowers_the_loss_and_says_so_after_each_epoch():
+def test_learning_lowers_the_loss_and_yields_it_after_each_epoch():
     pixels = pictures()
     config = replace(LEARNED, learning=replace(LEARNING, epochs=12))
     losses = [loss for _, loss in features.learn(lambda rows: pixels[rows], len(pixels), config)]
@@ -126,23 +126,23 @@ def test_learning_lowers_the_loss_and_says_so_after_each_epoch():
     assert losses[-1] < losses[0]
 
 
-def test_no_more_pictures_than_allowed_are_looked_at():
-    pixels, asked = pictures(), set()
+def test_no_more_pictures_than_allowed_are_learned_from():
+    pixels, gathered = pictures(), set()
 
     def gather(rows: np.ndarray) -> np.ndarray:
-        asked.update(rows.tolist())
+        gathered.update(rows.tolist())
         return pixels[rows]
 
     list(features.learn(gather, len(pixels), replace(BOTH, learning=replace(LEARNING, max_images=20))))
-    assert len(asked) == 20
+    assert len(gathered) == 20
 
 
-def test_learned_and_described_halves_count_alike():
+def test_learned_features_and_descriptors_count_the_same():
     pixels = pictures()
-    made = learned(BOTH, pixels)
+    own = learned(BOTH, pixels)
     with torch.inference_mode():
-        standard = (made.blocks(torch.from_numpy(pixels)) - made.mean) / made.std * made.weight
-    varying = made.std.numpy() != 1  # a cell whose gradients never change tells nothing
+        standard = (own.blocks(torch.from_numpy(pixels)) - own.mean) / own.std * own.weight
+    varying = own.std.numpy() != 1  # a cell whose gradients never change has no information
     squares = standard.square().sum(0).numpy() / len(pixels)
     assert squares[:24].sum() == pytest.approx(1, rel=0.1)
     assert squares[24:].sum() == pytest.approx(1, rel=0.1)
@@ -199,8 +199,8 @@ def test_an_even_picture_has_no_gradients():
     ("settings", "message"),
     [
         ({"kind": "colour"}, "choose auto, learned, descriptors or both"),
-        ({"kind": "learned", "backbone": "resnet50"}, "makes no use of"),
-        ({"weights": "resnet50.pth"}, "no network that it belongs to"),
+        ({"kind": "learned", "backbone": "resnet50"}, "does not use a backbone"),
+        ({"weights": "resnet50.pth"}, "names no network"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings, message):

@@ -8,7 +8,7 @@ def counts(*rows: list[int]) -> csr_array:
     return csr_array(np.array(rows, np.float32))
 
 
-def test_users_without_tags_take_those_of_their_favorites_and_others_keep_their_own():
+def test_users_without_tags_get_those_of_their_favorites_and_others_keep_their_own():
     user_tags = counts([0, 0, 0], [5, 0, 0], [0, 0, 0])
     favorites = csr_array(np.array([[1, 1, 0], [0, 1, 1], [0, 0, 0]], bool))
     image_tags = csr_array(np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1]], bool))
@@ -18,7 +18,7 @@ def test_users_without_tags_take_those_of_their_favorites_and_others_keep_their_
     assert own.tolist() == [False, True, False]
 
 
-def test_a_community_where_nobody_has_tags_takes_all_of_them_from_favorites():
+def test_if_nobody_has_tags_all_are_those_of_favorites():
     favorites = counts([1, 0], [1, 1])
     counted, own = tag_counts(counts([0, 0], [0, 0]), favorites, counts([1, 0], [1, 1]))
     assert counted.toarray().tolist() == [[1, 0], [2, 1]]
@@ -34,7 +34,7 @@ def test_a_bag_of_clusters_is_the_root_of_shares_and_of_unit_norm():
     np.testing.assert_allclose(np.linalg.norm(bags.toarray()[:2], axis=1), 1, rtol=1e-6)
 
 
-def test_an_interest_is_a_tag_that_the_user_carries_more_than_the_community():
+def test_an_interest_is_a_tag_that_the_user_has_more_than_the_community():
     counted = counts([10, 9, 0], [10, 0, 1], [10, 0, 0])
     kept, lift = interests(counted, InterestConfig())
     assert kept.toarray().tolist() == [[0, 9, 0], [0, 0, 1], [0, 0, 0]]  # everybody uses the first tag

@@ -44,7 +44,7 @@ def test_brightness_and_contrast_do_not_matter_and_flat_patches_are_zeros() -> N
     assert not descriptors(np.full((1, 32, 32, 3), 90, np.uint8), WordsConfig()).any()
 
 
-def test_pictures_of_like_texture_have_like_histograms() -> None:
+def test_pictures_of_similar_texture_have_similar_histograms() -> None:
     rng = np.random.default_rng(0)
     kinds = [striped(period_px=8, upright=upright) for upright in (True, False) for _ in range(10)]
     pictures = np.clip(np.stack(kinds) + rng.integers(-6, 7, (20, 32, 32, 3)), 0, 255).astype(np.uint8)

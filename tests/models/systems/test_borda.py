@@ -12,7 +12,7 @@ from models.community import Community
 from models.content import metric_learning
 from models.content.metric_learning import MapConfig
 from models.systems.base import SYSTEMS
-from models.systems.borda import borda_points, share_nothing
+from models.systems.borda import borda_points, no_common_favoriter
 from tests.models.systems.contract import NUM_USERS, SystemContract, two_tastes
 
 
@@ -62,7 +62,7 @@ class TestBordaImageNet(SystemContract):
             np.testing.assert_array_equal(scores_I[usable], np.array(list(expected.values()), np.float32))
             assert np.isneginf(scores_I[50])
 
-    def test_scores_do_not_hang_on_who_else_is_asked_about(self) -> None:
+    def test_scores_do_not_depend_on_the_other_users(self) -> None:
         rng = np.random.default_rng(0)
         community = two_tastes()
         features_If = rng.normal(size=(community.num_images, 301)).astype(np.float32)
@@ -119,7 +119,7 @@ def test_a_learned_metric_finds_the_one_direction_that_favorites_follow(name: st
 
 
 @pytest.mark.parametrize("name", LEARNED)
-def test_communities_without_favorites_or_features_of_an_image_are_no_obstacle(name: str) -> None:
+def test_a_metric_is_learned_without_favorites_and_without_some_features(name: str) -> None:
     community = two_tastes()
     assert community.features_If is not None
     features_If = community.features_If.copy()
@@ -140,7 +140,7 @@ def test_equally_far_images_share_their_points() -> None:
     )
 
 
-def test_social_similarity_is_the_mean_cosine_over_the_signals_told() -> None:
+def test_social_similarity_is_the_mean_cosine_over_the_available_signals() -> None:
     favorites_UI = csr_array(np.array([[1, 1, 0], [0, 1, 1]], np.float32))
     tags_IT = csr_array(np.array([[1, 0], [1, 0], [0, 1]], np.float32))
     keys_IK = metric_learning.social_keys(Community(favorites_UI=favorites_UI, image_tags_IT=tags_IT))
@@ -149,7 +149,7 @@ def test_social_similarity_is_the_mean_cosine_over_the_signals_told() -> None:
     np.testing.assert_allclose(similarity, [1, (np.sqrt(0.5) + 1) / 2, 0], rtol=1e-6)
 
 
-def test_images_whose_favoriters_know_each_other_are_alike() -> None:
+def test_images_favored_by_contacts_or_members_of_one_group_are_similar() -> None:
     favorites_UI = csr_array(np.eye(3, dtype=np.float32))
     contacts_UU = csr_array(np.array([[0, 1, 0], [0, 0, 0], [0, 0, 0]], np.float32))  # user 0 follows user 1
     groups_UG = csr_array(np.array([[0], [1], [1]], np.float32))
@@ -179,20 +179,22 @@ def test_targets_share_a_favoriter_and_are_the_nearest_such_images() -> None:
 
 
 def test_impostors_are_images_that_share_no_favoriter() -> None:
-    margin_btb = share_nothing(torch.ones(2, 1), torch.tensor([[1.0, 0.0], [0.1, 1.0]]))
+    margin_btb = no_common_favoriter(torch.ones(2, 1), torch.tensor([[1.0, 0.0], [0.1, 1.0]]))
     torch.testing.assert_close(margin_btb, torch.tensor([[[0.0, 1.0]], [[0.0, 0.0]]]))
 
 
 def test_the_loss_is_that_of_a_plain_loop() -> None:
     generator = torch.Generator().manual_seed(0)
-    near_bt, others_bb, margin_btb = (torch.rand(shape, generator=generator) for shape in ((4, 2), (4, 4), (4, 2, 4)))
+    target_bt, distance_bb, margin_btb = (
+        torch.rand(shape, generator=generator) for shape in ((4, 2), (4, 4), (4, 2, 4))
+    )
     margin_btb[margin_btb < 0.5] = 0
     expected = 0.0
     for i in range(4):
         for j in range(2):
-            expected += 0.3 * near_bt[i, j].item()
+            expected += 0.3 * target_bt[i, j].item()
             for other in range(4):
                 if margin_btb[i, j, other] > 0:
-                    expected += 0.7 * max(0, (margin_btb[i, j, other] + near_bt[i, j] - others_bb[i, other]).item())
-    loss = metric_learning.large_margin_loss(near_bt, others_bb, margin_btb, pull=0.3)
+                    expected += 0.7 * max(0, (margin_btb[i, j, other] + target_bt[i, j] - distance_bb[i, other]).item())
+    loss = metric_learning.large_margin_loss(target_bt, distance_bb, margin_btb, pull=0.3)
     assert loss.item() == pytest.approx(expected / 8)

@@ -21,7 +21,7 @@ def likes() -> np.ndarray:
     return likes_UW
 
 
-def plain_spread(likes_UW: np.ndarray, ego_Vd: np.ndarray, layers: int) -> np.ndarray:
+def plain_propagation(likes_UW: np.ndarray, ego_Vd: np.ndarray, layers: int) -> np.ndarray:
     """Equations 3, 4 and 8 as they stand, neighbour by neighbour."""
     num_users, num_images = likes_UW.shape
     neighbours = [[num_users + i for i in range(num_images) if likes_UW[u, i]] for u in range(num_users)]
@@ -41,11 +41,13 @@ class TestLightGCN(SystemContract):
     system = "lightgcn"
     settings = {"dimensions": 16, "epochs": 40, "learning_rate": 0.01, "batch_triplets": 256}
 
-    def test_embeddings_spread_as_in_the_paper(self, likes: np.ndarray) -> None:
+    def test_embeddings_are_propagated_as_in_the_paper(self, likes: np.ndarray) -> None:
         ego_Vd = np.random.default_rng(1).normal(size=(15, 4))
         for layers in (0, 1, 3):
-            spread = Graph(csr_array(likes), layers, CPU).spread(torch.from_numpy(ego_Vd.astype(np.float32)))
-            np.testing.assert_allclose(spread.numpy(), plain_spread(likes, ego_Vd, layers), rtol=1e-4, atol=1e-6)
+            propagated = Graph(csr_array(likes), layers, CPU).propagate(torch.from_numpy(ego_Vd.astype(np.float32)))
+            np.testing.assert_allclose(
+                propagated.numpy(), plain_propagation(likes, ego_Vd, layers), rtol=1e-4, atol=1e-6
+            )
 
     def test_the_loss_is_that_of_the_paper(self) -> None:
         final = np.random.default_rng(2).normal(size=(3, 5, 4))
@@ -53,9 +55,7 @@ class TestLightGCN(SystemContract):
         expected = -np.mean(np.log(1 / (1 + np.exp(-np.array(margins)))))
         assert bpr_loss(torch.from_numpy(final)).item() == pytest.approx(expected)
 
-    def test_a_rate_that_falls_ends_with_small_steps_and_one_that_does_not_with_large_ones(
-        self, likes: np.ndarray
-    ) -> None:
+    def test_with_a_cosine_schedule_the_last_steps_are_small_and_without_one_large(self, likes: np.ndarray) -> None:
         lasts = {}
         for schedule in ("constant", "cosine"):
             config = LightGCNConfig(dimensions=4, epochs=30, batch_triplets=8, schedule=schedule)
@@ -63,7 +63,7 @@ class TestLightGCN(SystemContract):
             lasts[schedule] = (last - before).abs().max().item()
         assert lasts["cosine"] < lasts["constant"] / 5
 
-    def test_batches_grow_where_the_favorites_would_make_too_many(self, likes: np.ndarray) -> None:
+    def test_batches_are_larger_where_the_favorites_would_make_too_many(self, likes: np.ndarray) -> None:
         once = {"dimensions": 4, "epochs": 1, "schedule": "constant"}
         num_favorites = int(likes[2:].sum())
         whole, bounded, small = (
