@@ -12,7 +12,7 @@ from storage.parquet import SchemaError
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.community import FAVORITES
-from storage.tables.schema import VECTOR, Table
+from storage.tables.schema import SCHEMA_VERSION, VECTOR, Table
 
 ROWS = {"user_id": ["b", "a"], "image_id": ["1", "2"], "favorited_at": [1_700_000_000, None]}
 THINGS = Table(
@@ -63,7 +63,7 @@ def test_a_file_names_its_table_and_the_version_of_its_schema(root):
     metadata = pq.read_metadata(ref.local(root)).metadata
 
     assert metadata[b"tastegraph.table"] == b"favorites"
-    assert metadata[b"tastegraph.schema_version"] == b"1"
+    assert metadata[b"tastegraph.schema_version"] == SCHEMA_VERSION.encode()
 
 
 def test_a_missing_column_a_wrong_type_and_a_missing_value_are_refused_by_name(root):
