@@ -1,4 +1,4 @@
-"""Everybody's recommendations and every image's similar images, as one record."""
+"""All lists of a run: the recommendations of each user, and the similar images of each image."""
 
 from prefect import unmapped
 
@@ -15,26 +15,28 @@ from tasks.systems.similar import find_similar
 
 
 def request_lists(model: Model, favorites: Ref, profiles: Profiles, config: RecommendConfig) -> ListRequest:
-    """Whose lists these settings want."""
-    wants_filter = config.candidates == "interests" or (config.candidates == "auto" and model.system == "cdl")
+    """What the lists depend on under these settings."""
+    filters_by_interest = config.candidates == "interests" or (config.candidates == "auto" and model.system == "cdl")
     # Without tags nobody has a tag of interest, so all images are candidates.
-    is_filtered = wants_filter and profiles.of == "tags"
-    wanted = (profiles.interests, profiles.image_labels) if is_filtered else (None, None)
-    return ListRequest(model, favorites, *wanted)
+    is_filtered = filters_by_interest and profiles.of == "tags"
+    filter_ = (profiles.interests, profiles.image_labels) if is_filtered else (None, None)
+    return ListRequest(model, favorites, *filter_)
 
 
-def make_lists(asked: ListRequest, config: RecommendConfig, root: Root, looks: Ref | None, last: Lists | None) -> Lists:
-    """Everybody's recommendations, each block of users a cached task run of its own, and every image's similar ones.
+def make_lists(
+    request: ListRequest, config: RecommendConfig, root: Root, appearance: Ref | None, last: Lists | None
+) -> Lists:
+    """All lists; each block of users is a cached task run of its own.
 
     Args:
-        looks: of a model that is kept.
-        last: the previous run's lists from the same model; those by the same code and settings are brought up to date.
+        appearance: the dimensions that describe an image's appearance, of a kept model; None: they are computed.
+        last: the previous run's lists from the same model; they are updated where code and settings are the same.
     """
     code = code_versions(stage.fn.__module__ for stage in (recommend, find_similar))
     last = last if last and (last.config, last.code) == (config, code) else None
-    if not asked.model.fitted:
-        looks = looks or describe_looks(asked.model, root)
-    blocks = list(range(-(-asked.model.users.rows // config.block_users)))
-    made = recommend.map(blocks, *map(unmapped, (asked, config, root, unsearched(last))))
-    similar = find_similar(asked.model, looks, config, root, unsearched(last))
-    return Lists(asked, config, looks, made, similar, code)
+    if not request.model.fitted:
+        appearance = appearance or describe_looks(request.model, root)
+    blocks = list(range(-(-request.model.users.rows // config.block_users)))
+    recommendations = recommend.map(blocks, *map(unmapped, (request, config, root, unsearched(last))))
+    similar = find_similar(request.model, appearance, config, root, unsearched(last))
+    return Lists(request, config, appearance, recommendations, similar, code)

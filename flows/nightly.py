@@ -61,8 +61,8 @@ def nightly(
         final = tested
         if config.model.refit:
             final = learn(table, table["favorites"], pixels, start.model("published"), config, here)
-        asked = request_lists(final.model, table["favorites"], final.tastes.profiles, config.recommend)
-        lists = make_lists(asked, config.recommend, here, *reusable_lists(start))
+        request = request_lists(final.model, table["favorites"], final.tastes.profiles, config.recommend)
+        lists = make_lists(request, config.recommend, here, *reusable_lists(start))
 
         state = state_of(
             run=run,

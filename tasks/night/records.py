@@ -166,7 +166,7 @@ def reusable_lists(start: NightStart) -> tuple[Ref | None, Lists | None]:
     """Of a model that is kept: what describes an image's appearance, and the previous run's lists."""
     if not isinstance(start, Keep):
         return None, None
-    return start.base.lists.looks, start.previous.lists if start.previous else None
+    return start.base.lists.appearance, start.previous.lists if start.previous else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +189,7 @@ class Night:
     @property
     def exports(self) -> dict[str, list[Ref]]:
         """The files of each exported table."""
-        lists, embeddings = self.state.lists, self.state.lists.asked.model.embeddings
+        lists, embeddings = self.state.lists, self.state.lists.request.model.embeddings
         recommendations = [block.exported for block in lists.recommendations]
         parts = (recommendations, [embeddings.users], embeddings.images, [lists.similar])
         return {table.name: part for table, part in zip(EXPORTS, parts, strict=True)}

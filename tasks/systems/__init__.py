@@ -1,1 +1,1 @@
-"""A system fitted, its model, and the lists made from it."""
+"""A fitted system, its published model, and lists of recommended and of similar images."""

@@ -1,4 +1,7 @@
-"""What of an embedding says how an image looks, for similar images."""
+"""The part of an image embedding that describes the image's appearance, for similar images.
+
+I images, d dimensions of the embedding, f of them that describe appearance.
+"""
 
 import numpy as np
 import torch
@@ -12,20 +15,21 @@ from tasks.systems.model import Model, read_embeddings
 
 @stage
 def describe_looks(model: Model, root: Root) -> Ref:
-    """What of a vector tells how an image looks, and the mean of it.
+    """The dimensions of an embedding that describe an image's appearance, and the mean over images.
 
-    A model that is kept keeps both, else one image more would change the cosine of all others.
+    A kept model keeps both, or one more image would change the cosine of all others.
     """
     _, users_Ud = read_embeddings([model.embeddings.users], root)
     _, images_Id = read_embeddings(model.embeddings.images, root)
-    # An entry that all users share adds the same to everybody's score of an image: it says nothing of what it is like.
-    tells_d = (users_Ud != users_Ud[:1]).any(axis=0)
-    # Centred: no objective asks for a mean of zero, and with what all images share every cosine is near 1.
-    centre_d = images_Id.mean(axis=0) if len(images_Id) else np.zeros(len(tells_d), np.float32)
-    return checkpoints.store({"tells": torch.from_numpy(tells_d), "centre": torch.from_numpy(centre_d)}, "looks", root)
+    # A dimension on which all users agree adds the same to each user's score of an image: it is no matter of taste.
+    is_descriptive_d = (users_Ud != users_Ud[:1]).any(axis=0)
+    # Centred: no objective asks for a mean of zero, and with the mean that all images share every cosine is near 1.
+    mean_d = images_Id.mean(axis=0) if len(images_Id) else np.zeros(len(is_descriptive_d), np.float32)
+    tensors = {"is_descriptive": torch.from_numpy(is_descriptive_d), "mean": torch.from_numpy(mean_d)}
+    return checkpoints.store(tensors, "looks", root)
 
 
-def representations(images_Id: np.ndarray, looks: Ref, root: Root) -> np.ndarray:
-    """What images with these embeddings are like: float32 (I, f)."""
-    told = {name: tensor.numpy() for name, tensor in checkpoints.load(root, looks.path).items()}
-    return np.asarray(np.compress(told["tells"], images_Id - told["centre"], axis=1))
+def representations(images_Id: np.ndarray, appearance: Ref, root: Root) -> np.ndarray:
+    """float32 (I, f): the centred descriptive dimensions of these embeddings."""
+    saved = {name: tensor.numpy() for name, tensor in checkpoints.load(root, appearance.path).items()}
+    return np.asarray(np.compress(saved["is_descriptive"], images_Id - saved["mean"], axis=1))

@@ -1,4 +1,4 @@
-"""Any system of `models.systems`, fitted on a community and kept as a file."""
+"""Fit any system of `models.systems` on a community, and save its state."""
 
 import time
 from typing import Any
@@ -17,25 +17,25 @@ from tasks.systems.restore import make_system
 
 @stage
 def fit_system(
-    name: str, version: str, settings: dict[str, Any], seed: int, given: CommunityTables, root: Root
+    name: str, version: str, settings: dict[str, Any], seed: int, tables: CommunityTables, root: Root
 ) -> Fitted:
-    """The fitted system's state. `version` stands for the code of the system, which no import here tells.
+    """The fitted system's state. `version` stands for the system's code in the cache key, as nothing here imports it.
 
     Raises ValueError where the community lacks a signal that the system needs.
     """
-    known = read_community(given, root)
-    if lacking := make_system(name, settings).lacking(known.community):
+    indexed = read_community(tables, root)
+    if lacking := make_system(name, settings).lacking(indexed.community):
         raise ValueError(
-            f"{name} needs {', '.join(lacking)}, which the source does not tell; choose another model.system"
+            f"{name} needs {', '.join(lacking)}, which the source does not have; choose another model.system"
         )
-    system, _ = fit(name, settings, seed, known)
+    system, _ = fit(name, settings, seed, indexed)
     state = {key: torch.from_numpy(np.require(value, None, ["C", "W"])) for key, value in system.state().items()}
     return Fitted(name, version, settings, checkpoints.store({"state": state}, name, root))
 
 
-def fit(name: str, settings: dict[str, Any], seed: int, known: IndexedCommunity) -> tuple[System[Any], float]:
-    """The fitted system, and the seconds that it took."""
+def fit(name: str, settings: dict[str, Any], seed: int, indexed: IndexedCommunity) -> tuple[System[Any], float]:
+    """The fitted system, and the seconds that fitting took."""
     system = make_system(name, settings, seed)
     start = time.perf_counter()
-    system.fit(known.community)
+    system.fit(indexed.community)
     return system, time.perf_counter() - start

@@ -1,4 +1,7 @@
-"""Lists from vectors, brought up to date where the previous run's are given; as columns, and read back."""
+"""Ranked lists: computed from vectors, or updated from the previous run's lists; as columns of a table, and read back.
+
+N owners of lists, I images, d dimensions, K rows of the previous run.
+"""
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +17,7 @@ from storage.roots import Root
 
 
 def listing(owners: Ids, images: Ids, lists: TopK, places: slice) -> tuple[pa.Array, np.ndarray, pa.Array, np.ndarray]:
-    """Owner, rank from 1, image and score of each place that is taken."""
+    """Owner, rank from 1, image and score of each place that holds an image."""
     rows, scores = lists.rows[:, places], lists.scores[:, places]
     owner, place = np.nonzero(rows >= 0)
     # Taken from Arrow's strings: numpy's object arrays would be turned into them one by one.
@@ -32,7 +35,11 @@ def update(
     seen_NI: csr_array,
     candidates: Candidates | None,
 ) -> Updated:
-    """Lists brought up to date, or made anew; `places`: how many of a list count, and how many are kept."""
+    """The lists, updated where there are lists `before`, else computed.
+
+    Args:
+        places: how many of a list are exported, and how many are kept.
+    """
     k, depth = places
     if before is None:
         lists = incremental_topk.best(users_Nd, images_Id, depth, seen_UI=seen_NI, candidates=candidates)
@@ -41,20 +48,20 @@ def update(
 
 
 def differ(now_Nd: np.ndarray, before_Kd: np.ndarray, row_N: np.ndarray) -> np.ndarray:
-    """bool (N,): rows without an earlier vector (-1), or with another one."""
+    """bool (N,): rows whose vector is new (row_N is -1) or another one than before."""
     if now_Nd.shape[1] != before_Kd.shape[1] or not len(before_Kd):
         return np.ones(len(now_Nd), bool)
     return np.asarray((row_N < 0) | (now_Nd != before_Kd[np.maximum(row_N, 0)]).any(axis=1))
 
 
 def read_lists(refs: list[Ref], key: tuple[str, str], owners: Ids, images: Ids, k: int, root: Root) -> TopK:
-    """The lists (N, k) that each owner had, by rank, of the rows that their images have now."""
+    """The previous lists (N, k) of these owners, by rank; images by their current rows."""
     lists = pa.concat_tables([parquet.read(ref, root, [*key, "rank", "score"]) for ref in refs])
     row = matrices.rows_of(lists[key[0]], owners)
-    here = row >= 0
-    found = matrices.rows_of(lists[key[1]], images)[here]
-    places = row[here], lists["rank"].to_numpy()[here] - 1
+    is_owner = row >= 0
+    found = matrices.rows_of(lists[key[1]], images)[is_owner]
+    places = row[is_owner], lists["rank"].to_numpy()[is_owner] - 1
     listed = incremental_topk.empty(len(owners), k)
     listed.rows[places] = np.where(found < 0, incremental_topk.GONE, found)
-    listed.scores[places] = lists["score"].to_numpy()[here]
+    listed.scores[places] = lists["score"].to_numpy()[is_owner]
     return listed

@@ -12,7 +12,7 @@ class RecommendConfig:
     """What is exported."""
 
     num_recommendations: int = 50  # a user's list; shorter where fewer candidates are left
-    reserve: int = 16  # places behind the exported ones, kept so that an image that leaves costs nobody a whole list
+    reserve: int = 16  # places behind the exported ones; a list is ranked again once more images than that have left it
     num_similar: int = 20  # similar images of an image
     candidates: Literal["auto", "interests", "all"] = (
         "auto"  # interests: with a tag of the user's interest (CDL, section 5); auto: interests for cdl, else all
@@ -26,17 +26,17 @@ class RecommendConfig:
 
 @dataclass(frozen=True)
 class ListRequest:
-    """Whose lists are wanted, and all that they hang on."""
+    """The model, and everything else that lists depend on."""
 
     model: Model
-    favorites: Ref  # never listed
-    interests: Ref | None  # where only images with a tag of the user's interest are listed: those tags
-    carried: Ref | None  # and what tags an image carries
+    favorites: Ref  # never recommended
+    interests: Ref | None  # the users' tags of interest, one of which a candidate has; None: all images are candidates
+    image_labels: Ref | None  # the images' tags, with `interests`
 
 
 @dataclass(frozen=True)
 class ListBlock:
-    """RECOMMENDATIONS of one block of users: those exported, and the places behind them."""
+    """RECOMMENDATIONS of one block of users: the exported places, and the reserve behind them."""
 
     exported: Ref
     reserve: Ref
@@ -44,11 +44,11 @@ class ListBlock:
 
 @dataclass(frozen=True)
 class Lists:
-    """Lists that were made, and what of."""
+    """The files of all lists, and what they were computed from."""
 
-    asked: ListRequest
+    request: ListRequest
     config: RecommendConfig
-    looks: Ref | None  # None: the model has no embeddings
+    appearance: Ref | None  # the dimensions that describe an image's appearance; None: the model has no embeddings
     recommendations: list[ListBlock]
     similar: Ref
-    code: str = ""  # the version of the code that made them
+    code: str = ""  # the version of the code that computed them

@@ -16,7 +16,7 @@ from storage.tables.schema import Table
 
 @dataclass(frozen=True)
 class Embeddings:
-    """What is exported: vectors whose inner product is the score; no rows where it is not."""
+    """The exported vectors, whose inner product is the score; no rows where it is not."""
 
     users: Ref
     images: list[Ref]
@@ -25,7 +25,7 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A system that can be restored. `version` stands for its code, which no import here tells."""
+    """A fitted system's saved state. `version` stands for the system's code in cache keys."""
 
     system: str
     version: str
@@ -35,14 +35,14 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Model:
-    """What is published: everybody's scores of everything. Its rows and columns are the sorted ids of two tables."""
+    """The published model: each user's score of each image. Rows and columns are the sorted ids of two tables."""
 
-    system: str  # the name that metrics, gate and report call it by
-    label: str  # what the column `model` says: the name, and the first digits of what was learned
+    system: str  # its name in metrics, gate and report
+    label: str  # the column `model` of exports: the name, and the first digits of the state's sha256
     users: Ref
     images: Ref
     embeddings: Embeddings
-    fitted: Fitted | None  # what scores where the embeddings have no rows
+    fitted: Fitted | None  # computes scores where the embeddings have no rows
 
     @property
     def score_meaning(self) -> str:
@@ -57,7 +57,7 @@ def read_embeddings(refs: list[Ref], root: Root) -> tuple[Ids, np.ndarray]:
     return _read_embeddings(tuple(refs), root)
 
 
-@lru_cache(maxsize=4)  # a stage's: users and images, of tonight and of the last night; the next stage asks for the same
+@lru_cache(maxsize=4)  # users and images, of this night and the last one; the next stage reads the same
 def _read_embeddings(refs: tuple[Ref, ...], root: Root) -> tuple[Ids, np.ndarray]:
     rows = pa.concat_tables([parquet.read(ref, root) for ref in refs])
     name = rows.column_names[0]

@@ -1,4 +1,4 @@
-"""A system with its settings, new or as it was fitted."""
+"""A system with its settings: new, or restored from its saved state."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from tasks.systems.model import Fitted
 
 
 def restore(fitted: Fitted, root: Root) -> System[Any]:
-    """The system that was fitted."""
+    """The fitted system, restored from its saved state."""
     system = make_system(fitted.system, fitted.settings)
     tensors: dict[str, torch.Tensor] = checkpoints.load(root, fitted.state.path)["state"]
     system.restore({name: tensor.numpy() for name, tensor in tensors.items()})
@@ -20,8 +20,8 @@ def restore(fitted: Fitted, root: Root) -> System[Any]:
 
 
 def make_system(name: str, settings: Mapping[str, Any], seed: int = 0) -> System[Any]:
-    """The system with these settings, the others at their defaults."""
-    made = SYSTEMS[name]
+    """The system with these settings, and defaults for the others."""
+    system = SYSTEMS[name]
     # A setting comes back from JSON as a list where it was a tuple.
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    return made(made.Config(**given), seed=seed)
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    return system(system.Config(**values), seed=seed)

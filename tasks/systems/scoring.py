@@ -1,6 +1,6 @@
-"""What a night publishes, and how it is asked: a system as embeddings, or where it cannot be written so, as its state.
+"""How to rank with a published model or a fitted system: by its embeddings, or by its scores where it has none.
 
-N users asked about, I images, M images of each user's mixture, k places in a list.
+N users, I images, M images of each user's mixture, k places of a list, b users of a block.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,7 +29,7 @@ class Scores(Protocol):
 
     @property
     def vectors(self) -> Vectors | None:
-        """Vectors whose inner product is the score; None where `score` alone tells it."""
+        """Vectors whose inner product is the score; None where only `score` gives it."""
 
     def score(self, users_N: np.ndarray) -> np.ndarray:
         """float32 (N, I); -inf for images that cannot be scored."""
@@ -37,7 +37,7 @@ class Scores(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """A model that was read back, ready to be asked."""
+    """A published model that was read back."""
 
     users: Ids
     images: Ids
@@ -49,13 +49,13 @@ class Scorer:
         return matrices.rows_of(pa.array(users, pa.string()), self.users)
 
     def score(self, users_N: np.ndarray) -> np.ndarray:
-        """As the system said it."""
-        assert self.restored, "what has vectors is asked by its vectors"
+        """The restored system's scores; a model with vectors has no other."""
+        assert self.restored, "a model with vectors is scored by its vectors"
         return self.restored.score(users_N)
 
 
 def read_scorer(model: Model, root: Root) -> Scorer:
-    """The model over all users and all images; those without an embedding are not usable."""
+    """The model over all users and all images; images without an embedding are not usable."""
     users, images = (
         matrices.ids_of(parquet.read(ref, root, [key])[key])
         for ref, key in ((model.users, "user_id"), (model.images, "image_id"))
@@ -70,7 +70,7 @@ def read_scorer(model: Model, root: Root) -> Scorer:
 
 
 def best_images(
-    asked: Scores,
+    scores: Scores,
     users_N: np.ndarray,
     allowed: Mapping[str, np.ndarray],
     k: int,
@@ -79,9 +79,9 @@ def best_images(
 ) -> dict[str, TopK]:
     """For each of several sets of image rows, every user's best of them but those seen: rows of all images, -1 at ends.
 
-    `candidates` are of the users asked about and of all images.
+    `candidates` are of the users and of all images.
     """
-    vectors = asked.vectors
+    vectors = scores.vectors
     if vectors is not None:
         usable = {name: rows[vectors.usable_I[rows]] for name, rows in allowed.items()}
         return {
@@ -98,7 +98,7 @@ def best_images(
             for name, rows in usable.items()
         }
     lists: dict[str, list[TopK]] = {name: [_nothing(k)] for name in allowed}
-    for block, scores_bI in _scored(asked, users_N, seen_NI.shape[1]):
+    for block, scores_bI in _scored(scores, users_N, seen_NI.shape[1]):
         if candidates is not None:
             _hide_others(scores_bI, candidates, block)
         for name, rows in allowed.items():
@@ -107,24 +107,25 @@ def best_images(
 
 
 def fair_lists(
-    asked: Scores, users_N: np.ndarray, allowed: Mapping[str, np.ndarray], k: int, seen_NI: csr_array, seed: int
+    scores: Scores, users_N: np.ndarray, allowed: Mapping[str, np.ndarray], k: int, seen_NI: csr_array, seed: int
 ) -> dict[str, np.ndarray]:
     """As `best_images`, rows alone, int32 (N, k), for comparisons: no system gains or loses by the order of image ids.
 
-    Equal scores are in a random order, and after them, where a list is not full, images that cannot be scored: whoever
-    knows nothing of some images is at chance among them. Each of ORDERS groups of users has an order of its own.
+    Equal scores are in a random order, and after them, where a list is not full, images that cannot be scored: a
+    system that knows nothing of some images is at chance among them. Each of ORDERS groups of users has its own
+    order.
     """
     rng = np.random.default_rng(seed)
     lists: dict[str, list[np.ndarray]] = {name: [np.empty((0, k), np.int32)] for name in allowed}
     for group in np.array_split(np.arange(len(users_N)), ORDERS):
         shuffled = {name: rng.permutation(rows) for name, rows in allowed.items()}
-        for name, best in best_images(asked, users_N[group], shuffled, k, seen_NI[group]).items():
+        for name, best in best_images(scores, users_N[group], shuffled, k, seen_NI[group]).items():
             lists[name].append(_filled(best.rows, shuffled[name], seen_NI[group]))
     return {name: np.concatenate(groups) for name, groups in lists.items()}
 
 
 def _filled(rows_NK: np.ndarray, order: np.ndarray, seen_NI: csr_array) -> np.ndarray:
-    """The lists, whose ends of -1 give way to the first of `order` that are neither listed nor seen."""
+    """The lists, with the images of `order` that are neither listed nor seen in the places of -1."""
     filled_NK = rows_NK.copy()
     for row in np.flatnonzero((rows_NK < 0).any(axis=1)):
         taken = np.append(rows_NK[row], seen_NI[[row]].indices)
@@ -134,23 +135,23 @@ def _filled(rows_NK: np.ndarray, order: np.ndarray, seen_NI: csr_array) -> np.nd
     return filled_NK
 
 
-def score_mixtures(asked: Scores, users_N: np.ndarray, images_NM: np.ndarray, num_images: int) -> np.ndarray:
+def score_mixtures(scores: Scores, users_N: np.ndarray, images_NM: np.ndarray, num_images: int) -> np.ndarray:
     """float32 (N, M): each user's scores of the images in their row; -inf where an image cannot be scored."""
-    if asked.vectors is not None:
-        users_Ud, images_Id, usable_I = asked.vectors
+    if scores.vectors is not None:
+        users_Ud, images_Id, usable_I = scores.vectors
         return np.where(usable_I[images_NM], ranking.score_pairs(users_Ud[users_N], images_Id, images_NM), -np.inf)
     blocks = [
         np.take_along_axis(scores_bI, images_NM[block], axis=1)
-        for block, scores_bI in _scored(asked, users_N, num_images)
+        for block, scores_bI in _scored(scores, users_N, num_images)
     ]
     return np.concatenate([np.empty((0, images_NM.shape[1]), np.float32), *blocks])
 
 
-def usable_images(asked: Scores, users_N: np.ndarray, num_images: int) -> np.ndarray:
-    """bool (I,): images that the system can score, for one of the first of these users at least."""
-    if asked.vectors is not None:
-        return asked.vectors.usable_I
-    for _, scores_bI in _scored(asked, users_N, num_images):
+def usable_images(scores: Scores, users_N: np.ndarray, num_images: int) -> np.ndarray:
+    """bool (I,): images that the system can score, for at least one of the first of these users."""
+    if scores.vectors is not None:
+        return scores.vectors.usable_I
+    for _, scores_bI in _scored(scores, users_N, num_images):
         return np.asarray(np.isfinite(scores_bI).any(axis=0))
     return np.ones(num_images, bool)
 
@@ -161,9 +162,9 @@ def user_blocks(num_users: int, num_images: int) -> Iterator[slice]:
     return (slice(first, first + step) for first in range(0, num_users, step))
 
 
-def _scored(asked: Scores, users_N: np.ndarray, num_images: int) -> Iterator[tuple[slice, np.ndarray]]:
+def _scored(scores: Scores, users_N: np.ndarray, num_images: int) -> Iterator[tuple[slice, np.ndarray]]:
     for block in user_blocks(len(users_N), num_images):
-        scores_bI = asked.score(users_N[block])
+        scores_bI = scores.score(users_N[block])
         if np.isnan(scores_bI).any():
             raise ValueError("a score is nan; a system gives -inf where it cannot score an image")
         yield block, scores_bI
@@ -177,20 +178,20 @@ def _hide_others(scores_bI: np.ndarray, candidates: Candidates, block: slice) ->
     scores_bI[~is_candidate_bI] = -np.inf
 
 
-def _among(rows: np.ndarray, found: TopK) -> TopK:
-    # A -1 finds the -1 at the end, even where no image is allowed at all.
-    return TopK(np.append(rows, -1)[found.rows].astype(np.int32), found.scores)
+def _among(rows: np.ndarray, lists: TopK) -> TopK:
+    # Row -1 is the -1 at the end, even where no image is allowed at all.
+    return TopK(np.append(rows, -1)[lists.rows].astype(np.int32), lists.scores)
 
 
 def _nothing(k: int) -> TopK:
     return TopK(np.empty((0, k), np.int32), np.empty((0, k), np.float32))
 
 
-def _spread(known: Ids, vectors_Kd: np.ndarray, ids: Ids) -> tuple[np.ndarray, np.ndarray]:
-    """The vectors over all ids, zeros where there is none, and which have one."""
-    if len(known) == len(ids):
+def _spread(vector_ids: Ids, vectors_Kd: np.ndarray, ids: Ids) -> tuple[np.ndarray, np.ndarray]:
+    """The vectors over all ids, zeros where an id has none; and bool, which ids have one."""
+    if len(vector_ids) == len(ids):
         return vectors_Kd, np.ones(len(ids), bool)
-    row = matrices.rows_of(pa.array(known, pa.string()), ids)
-    vectors, has_one = np.zeros((len(ids), vectors_Kd.shape[1]), np.float32), np.zeros(len(ids), bool)
-    vectors[row], has_one[row] = vectors_Kd, True
-    return vectors, has_one
+    row = matrices.rows_of(pa.array(vector_ids, pa.string()), ids)
+    vectors, has_vector = np.zeros((len(ids), vectors_Kd.shape[1]), np.float32), np.zeros(len(ids), bool)
+    vectors[row], has_vector[row] = vectors_Kd, True
+    return vectors, has_vector

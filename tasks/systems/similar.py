@@ -19,23 +19,23 @@ from tasks.systems.model import Model, read_embeddings
 
 
 @stage
-def find_similar(model: Model, looks: Ref | None, config: RecommendConfig, root: Root, last: Lists | None) -> Ref:
-    """SIMILAR_IMAGES of every image, by the cosine of the learned representations, centred; of none without them."""
-    if looks:
+def find_similar(model: Model, appearance: Ref | None, config: RecommendConfig, root: Root, last: Lists | None) -> Ref:
+    """SIMILAR_IMAGES of every image, by the cosine of the centred embeddings; no rows where the model has none."""
+    if appearance:
         images, images_Id = read_embeddings(model.embeddings.images, root)
-        learned_If = representations(images_Id, looks, root)
-    if not (looks and learned_If.size):
+        appearance_If = representations(images_Id, appearance, root)
+    if not (appearance and appearance_If.size):
         return parquet.write(SIMILAR_IMAGES, {name: [] for name in SIMILAR_IMAGES.schema.names}, root)
     itself_II = eye_array(len(images), dtype=np.float32, format="csr")
-    unit_If = incremental_topk.unit(learned_If)
+    unit_If = incremental_topk.unit(appearance_If)
     before = None
     if last:
-        known, before_Kd = read_embeddings(last.asked.model.embeddings.images, root)
-        is_changed_I = differ(images_Id, before_Kd, matrices.rows_of(pa.array(images, pa.string()), known))
+        images_before, before_Kd = read_embeddings(last.request.model.embeddings.images, root)
+        is_changed_I = differ(images_Id, before_Kd, matrices.rows_of(pa.array(images, pa.string()), images_before))
         listed = read_lists([last.similar], ("image_id", "similar_image_id"), images, images, config.num_similar, root)
         before = Before(listed, is_changed_I, is_changed_I)
-    lists, is_made_I, _ = update(unit_If, unit_If, (config.num_similar,) * 2, before, itself_II, None)
-    ledger.count("images compared", int(is_made_I.sum()))
+    lists, is_recomputed_I, _ = update(unit_If, unit_If, (config.num_similar,) * 2, before, itself_II, None)
+    ledger.count("images compared", int(is_recomputed_I.sum()))
     image, rank, similar, score = listing(images, images, lists, slice(0, None))
     columns = {"image_id": image, "rank": rank, "similar_image_id": similar, "score": score}
     return parquet.write(SIMILAR_IMAGES, columns, root)
