@@ -17,6 +17,7 @@ check: lint types test
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 types: .venv/ready
 	$(BIN)/mypy

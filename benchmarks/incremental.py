@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows import cli
-from tasks.evaluation.headlines import HEADLINES
+from models.evaluation.headlines import HEADLINES
 
 if TYPE_CHECKING:
     from flows.settings import NightlyConfig

@@ -245,9 +245,9 @@ def similar(
 @app.command()
 def show(root: RootOption, as_json: JsonOption = False) -> None:
     """The current and earlier runs: when, from what, metrics, gate, sizes."""
+    from models.evaluation.headlines import HEADLINES
     from storage import snapshots
     from storage.roots import Root
-    from tasks.evaluation.headlines import HEADLINES
 
     place = Root(root)
     runs, current = snapshots.runs(place), snapshots.current(place)

@@ -175,7 +175,7 @@ def print_list(root: str, name: str, key: str, wanted: str, found: str, k: int, 
 
 def figure(run: "Manifest", protocol: str, metric: str) -> str:
     """The exported system's figure over all images, for the longest list measured."""
-    from tasks.evaluation.headlines import headline_of
+    from models.evaluation.headlines import headline_of
 
     row = headline_of(run.metrics, run.system, protocol, metric)
     if row is None:

@@ -5,12 +5,12 @@ from typing import Any
 
 import polars as pl
 
+from models.evaluation.headlines import HEADLINES, headline_of
 from storage import parquet
 from storage.manifests import Manifest, Outcome
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.exports import EXPORTS
-from tasks.evaluation.headlines import HEADLINES, headline_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from models.evaluation.headlines import HEADLINES, headline_of
 from storage import parquet, snapshots
 from storage.manifests import Manifest
 from storage.refs import Ref
@@ -17,7 +18,6 @@ from tasks.data.pictures import Packed, Shard
 from tasks.data.sentences import sentences_of
 from tasks.data.split import Split
 from tasks.data.word2vec import Word2VecConfig
-from tasks.evaluation.headlines import HEADLINES, headline_of
 from tasks.night.records import STATE_VERSION, FromScratch, Keep, Learned, Night, NightStart, NightState, WarmStart
 from tasks.runtime.digests import canonical
 from tasks.runtime.records import missing

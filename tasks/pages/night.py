@@ -14,7 +14,7 @@ import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from tasks.evaluation.headlines import HEADLINES
+from models.evaluation.headlines import HEADLINES
 from tasks.pages import charts
 
 Counts = npt.NDArray[np.integer[Any]]

@@ -1,0 +1,24 @@
+"""Who imports whom: the floors of pyproject.toml, which `make lint` checks too."""
+
+from pathlib import Path
+
+import grimp
+import pytest
+from importlinter.cli import lint_imports
+
+PROJECT = Path(__file__).parents[1]
+FOLDERS = ("flows", "tasks", "models", "storage")
+
+
+def test_no_import_points_upward_and_none_goes_in_a_circle(capsys: pytest.CaptureFixture[str]) -> None:
+    exit_code = lint_imports(config_filename=str(PROJECT / "pyproject.toml"), no_cache=True)
+
+    assert exit_code == 0, capsys.readouterr().out
+
+
+def test_the_contracts_see_every_module_of_the_four_folders() -> None:
+    graph = grimp.build_graph(*FOLDERS, cache_dir=None)
+    files = [file.relative_to(PROJECT) for folder in FOLDERS for file in (PROJECT / folder).rglob("*.py")]
+    modules = {".".join(file.with_suffix("").parts).removesuffix(".__init__") for file in files}
+
+    assert modules == graph.modules
