@@ -9,33 +9,35 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-CHUNK = 1 << 22  # random numbers drawn at once: 32 MiB, however many users and resamples there are
+CHUNK = 1 << 22  # random numbers at once: 32 MiB, however many users and resamples there are
 
 
 class Hits(NamedTuple):
-    """Where held-out images stand in the users' lists; all that the metrics need to know."""
+    """Places of held-out images in the users' lists: all that the metrics need."""
 
-    is_hit: np.ndarray  # bool (U, K); place j of the list of user u holds an image that was held out for u
+    is_hit: np.ndarray  # bool (U, K); place j of user u's list has an image that is held out for u
     num_heldout: np.ndarray  # int64 (U,)
 
 
 def find_hits(ranked_UK: np.ndarray, heldout_UI: csr_array) -> Hits:
-    """Compare ranked lists with held-out images.
+    """The places at which ranked lists have held-out images.
 
     Args:
-        ranked_UK: image rows, best first, none twice; -1 where a list has ended.
-        heldout_UI: an entry, whatever its value, marks a held-out image; also one that no list can reach, which then
-            stays in the denominators.
+        ranked_UK: image rows, best first, none twice; -1 behind the end of a list.
+        heldout_UI: an entry, whatever its value, marks a held-out image; one that no list can contain still counts in
+            the denominators.
+    Raises:
+        ValueError: not one list for each user.
     """
     num_users, num_images = heldout_UI.shape
     if len(ranked_UK) != num_users:
         raise ValueError(
-            f"{len(ranked_UK)} ranked lists for {num_users} users; pass one list a user, in the same order"
+            f"{len(ranked_UK)} ranked lists for {num_users} users; pass one list for each user, in the same order"
         )
     num_heldout_U = np.diff(heldout_UI.indptr).astype(np.int64)
     first_of_user = np.arange(num_users) * num_images
     heldout = np.sort(np.repeat(first_of_user, num_heldout_U) + heldout_UI.indices)
-    heldout = np.append(heldout, num_users * num_images)  # larger than any pair, so that every search ends on one
+    heldout = np.append(heldout, num_users * num_images)  # larger than any pair, so that every search finds an entry
     pairs_UK = first_of_user[:, None] + ranked_UK
     is_hit_UK = (heldout[np.searchsorted(heldout, pairs_UK)] == pairs_UK) & (ranked_UK >= 0)
     return Hits(is_hit_UK, num_heldout_U)
@@ -47,7 +49,7 @@ def recall(hits: Hits, k: int) -> np.ndarray:
 
 
 def precision(hits: Hits, k: int) -> np.ndarray:
-    """The share of held-out images in the first k places; a list that ends before place k has misses there."""
+    """The share of held-out images in the first k places; places behind the end of a list are misses."""
     return _tested_only(hits, _num_hits(hits, k) / k)
 
 
@@ -74,16 +76,16 @@ def average_precision(hits: Hits, k: int) -> np.ndarray:
 
 
 def auc(scores_UI: np.ndarray, heldout_U: np.ndarray, observed_UI: csr_array) -> np.ndarray:
-    """The share of a user's unobserved images that score below the held-out one, equal scores by half.
+    """The share of a user's unobserved images that score below the held-out one, where equal scores count half.
 
-    Over all unobserved images, not a sample of them (seed 001, section 6.3; ties: as the area under the ROC curve).
+    Over all unobserved images, not a sample of them (seed 001, section 6.3; ties as in the area under the ROC curve).
 
     Args:
-        scores_UI: float32; -inf where an image cannot be scored, which is below every other and equal to its like.
+        scores_UI: float32; -inf where an image cannot be scored: below every other score and equal to another -inf.
         heldout_U: each user's held-out image row.
-        observed_UI: an entry marks a favorite of the user that is known otherwise; the held-out one may be marked too.
+        observed_UI: an entry marks any other favorite of the user; the held-out one may be marked too.
     Returns:
-        float64 (U,); nan for a user who has no unobserved image.
+        float64 (U,); nan for a user without unobserved images.
     """
     users = np.arange(len(heldout_U))
     unobserved_UI = np.ones(scores_UI.shape, bool)
@@ -102,7 +104,7 @@ def auc(scores_UI: np.ndarray, heldout_U: np.ndarray, observed_UI: csr_array) ->
 
 
 class Interval(NamedTuple):
-    """A mean over users and the limits of its confidence interval; nan without users."""
+    """A mean over users with its confidence interval; nan without users."""
 
     value: float
     low: float
@@ -111,14 +113,14 @@ class Interval(NamedTuple):
 
 
 class PairedTest(NamedTuple):
-    """The mean difference between two systems on the same users, and how often chance alone gives as large a one."""
+    """The mean difference between two systems on the same users, and the p value of one at least as large."""
 
     difference: Interval
     p_value: float
 
 
 def bootstrap(values_U: np.ndarray, *, num_resamples: int = 1000, seed: int = 0, level: float = 0.95) -> Interval:
-    """The mean over users with its percentile bootstrap interval, users resampled with replacement.
+    """The mean over users with its percentile bootstrap interval: users are resampled with replacement.
 
     Users whose value is nan are left out and not counted.
     """
@@ -140,9 +142,9 @@ def bootstrap(values_U: np.ndarray, *, num_resamples: int = 1000, seed: int = 0,
 def bootstrap_columns(
     values_UM: np.ndarray, *, num_resamples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> list[Interval]:
-    """The `bootstrap` of each column, on the same resamples: many metrics of the same users at the price of one.
+    """The `bootstrap` of each column, on the same resamples: many metrics of the same users in the time of one.
 
-    Users with a nan in any column are left out of all.
+    Users with a nan in any column are left out of all columns.
     """
     values = np.asarray(values_UM, np.float64)
     values = values[~np.isnan(values).any(axis=1)]
@@ -165,9 +167,9 @@ def paired_test(
 ) -> PairedTest:
     """Two-sided sign-flip test of ours - theirs over users, with the bootstrap interval of the difference.
 
-    If neither system were better, each user's difference might as well have the other sign. The p value is the share
-    of random signs, the observed ones included, that bring the mean at least as far from 0. Users with a nan on either
-    side are left out.
+    If neither system were better, each user's difference would have either sign with equal chance. The p value is the
+    share of random signs, the observed ones included, with which the mean is at least as far from 0. Users with a nan
+    on either side are left out.
     """
     differences_U = np.asarray(ours_U, np.float64) - np.asarray(theirs_U, np.float64)
     (test,) = paired_tests(differences_U[:, None], num_resamples=num_resamples, seed=seed, level=level)
@@ -177,9 +179,9 @@ def paired_test(
 def paired_tests(
     differences_UM: np.ndarray, *, num_resamples: int = 10_000, seed: int = 0, level: float = 0.95
 ) -> list[PairedTest]:
-    """The `paired_test` of each column of differences on the same random signs: many systems at the price of one.
+    """The `paired_test` of each column of differences, on the same random signs: many systems in the time of one.
 
-    Users with a nan in any column are left out of all.
+    Users with a nan in any column are left out of all columns.
     """
     intervals = bootstrap_columns(differences_UM, seed=seed, level=level)
     differences = differences_UM[~np.isnan(differences_UM).any(axis=1)]
@@ -196,23 +198,23 @@ def paired_tests(
 
 
 def coverage(ranked_UK: np.ndarray, num_images: int) -> float:
-    """The share of all images that stand in at least one list."""
+    """The share of all images that are in at least one list."""
     return np.unique(ranked_UK[ranked_UK >= 0]).size / num_images
 
 
 class PopularityBias(NamedTuple):
-    """How far the lists lean towards what is popular; nan without recommendations."""
+    """How much the lists favor popular images; nan without recommendations."""
 
     average_popularity: float  # mean over users of the mean popularity of their list (ARP, Yin et al. 2012)
-    average_percentile: float  # the same for the share of images that are less popular, ties by half: .5 is no bias
-    gini: float  # of how often each image is listed: 0 where all are listed equally, near 1 where a few take all
+    average_percentile: float  # the same of popularity percentiles (ties count half): .5 is no bias
+    gini: float  # of how often each image is listed: 0 if all are listed equally, near 1 if a few have most places
 
 
 def popularity_bias(ranked_UK: np.ndarray, popularity_I: np.ndarray) -> PopularityBias:
     """Popularity bias of ranked lists; users with an empty list are left out.
 
     Args:
-        ranked_UK: image rows; -1 where a list has ended.
+        ranked_UK: image rows; -1 behind the end of a list.
         popularity_I: training favorites of each image.
     """
     ranked_UK = ranked_UK[(ranked_UK >= 0).any(axis=1)]

@@ -1,8 +1,8 @@
-"""The paper's evaluation protocol: conceal favorites, mix them with other images, rank the mixture (CDL, section 6.1).
+"""The paper's evaluation protocol: conceal favorites, mix them with distractors, rank the mixture (CDL, section 6.1).
 
-U users, I images, N test users; C concealed favorites, O others, M = C + O mixed images a test user; d dimensions.
-Randomness comes from counters, not from a stream: what is drawn for a user depends on the seed and on that user's own
-row and favorites, not on who else there is.
+U users, I images, N test users; of each test user C concealed favorites, O distractors (the paper's "other images"),
+M = C + O images of the mixture; d dimensions. Random numbers come from counters, not from a stream: a user's concealed
+favorites and distractors depend on the seed and on that user's own row and favorites, not on the other users.
 """
 
 from dataclasses import dataclass, replace
@@ -12,24 +12,24 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from models.evaluation.metrics import find_hits
-from models.sparse import keep
+from models.sparse import keep, place_in_row, row_of_entry
 
-STEPS = (40, 30, 20, 10, 5)  # min_favorites, where a community is too small for the paper's
-CONCEAL, OTHERS, WINDOWS, ORDER, TIES, USERS, IMAGES = range(7)  # each purpose has its own random numbers
+STEPS = (40, 30, 20, 10, 5)  # min_favorites, if a community is too small for the paper's
+CONCEAL, DISTRACTORS, WINDOWS, ORDER, TIES, USERS, IMAGES = range(7)  # each purpose has its own random numbers
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolConfig:
-    """Who is tested and on how many images; the paper's numbers are the defaults."""
+    """Which users are tested and on how many images; the defaults are the paper's numbers."""
 
     min_favorites: int = 40  # users with fewer favorites are not tested
     max_favorites: int = 200  # users with more favorites are not tested
-    num_concealed: int = 20  # favorites concealed from training for each tested user
-    num_others: int = 80  # images mixed with them, a multiple of num_concealed; 80 to 20 makes random .20
+    num_concealed: int = 20  # favorites of each tested user that are concealed from training
+    num_others: int = 80  # distractors mixed with them, a multiple of num_concealed; 80 to 20 gives random .20
     max_k: int = 20  # precision and recall are measured at 1 to max_k
-    seed: int = 0  # of the favorites concealed, the images mixed in, and the order of equal scores
-    lower_to_community: bool = True  # lower min_favorites, and with it the numbers of images, where few users qualify
-    min_users: int = 100  # how many users are enough not to lower any further
+    seed: int = 0  # of the concealed favorites, the distractors, and the order of equal scores
+    lower_to_community: bool = True  # lower min_favorites, and with it the numbers of images, if few users qualify
+    min_users: int = 100  # min_favorites is lowered while fewer users qualify
 
     def __post_init__(self) -> None:
         if not 0 < self.num_concealed < self.min_favorites <= self.max_favorites:
@@ -38,7 +38,10 @@ class ProtocolConfig:
                 f"{self.max_favorites} does not hold; every tested user must keep a favorite to learn from"
             )
         if self.num_others < 1 or self.num_others % self.num_concealed:
-            raise ValueError(f"num_others {self.num_others} is no multiple of num_concealed {self.num_concealed}")
+            raise ValueError(
+                f"num_others {self.num_others} is no multiple of num_concealed {self.num_concealed}: each concealed "
+                f"image has equally many distractors"
+            )
         if not 1 <= self.max_k <= self.num_concealed + self.num_others:
             raise ValueError(
                 f"max_k {self.max_k} is not within the {self.num_concealed + self.num_others} mixed images"
@@ -47,22 +50,23 @@ class ProtocolConfig:
 
 @dataclass(frozen=True)
 class Split:
-    """Favorites divided into those to learn from and those concealed."""
+    """Favorites divided into training favorites and concealed ones."""
 
     training: csr_array  # (U, I)
     concealed: csr_array  # (U, I); C entries for each test user, none for other users
     test_users: np.ndarray  # int32 (N,), ascending user rows
-    thresholds: ProtocolConfig  # the numbers in effect: the given ones, or lowered ones
+    thresholds: ProtocolConfig  # the numbers in effect: those of the settings, or lowered ones
 
 
 def conceal(favorites_UI: csr_array, config: ProtocolConfig, favorited_at_UI: csr_array | None = None) -> Split:
-    """Conceal favorites of the users with min_favorites to max_favorites, drawn evenly from each user's own.
+    """Conceal favorites of the users with min_favorites to max_favorites, sampled uniformly from each user's own.
 
     With `favorited_at_UI`, seconds in the pattern of the favorites, each user's latest; of equal times a random one.
 
-    With `lower_to_community`, and while fewer than `min_users` qualify, min_favorites goes down the STEPS. Each step
-    conceals at most half of the least number of favorites, keeps the ratio of others to concealed, so that random
-    keeps its precision, and measures up to k = num_concealed at most, so that a perfect precision stays 1.
+    With `lower_to_community`, and while fewer than `min_users` qualify, min_favorites is lowered through the STEPS.
+    Each step conceals at most half of the least number of favorites, keeps the ratio of distractors to concealed
+    images, so that random keeps its precision, and measures up to k = num_concealed at most, so that a perfect
+    precision stays 1.
     """
     num_favorites_U = np.diff(favorites_UI.indptr)
     thresholds = config
@@ -73,11 +77,11 @@ def conceal(favorites_UI: csr_array, config: ProtocolConfig, favorited_at_UI: cs
                 thresholds = _lowered(config, min_favorites)
                 test_users = _qualified(num_favorites_U, thresholds)
 
-    users = np.repeat(np.arange(favorites_UI.shape[0]), num_favorites_U)
+    users = row_of_entry(favorites_UI)
     earliness = np.zeros(len(users)) if favorited_at_UI is None else -favorited_at_UI.data
     order = np.lexsort((_bits(config.seed, CONCEAL, users, favorites_UI.indices), earliness, users))
-    place = np.empty(len(users), np.int64)  # of each favorite among its user's, the first to be concealed first
-    place[order] = np.arange(len(users)) - favorites_UI.indptr[users]
+    place = np.empty(len(users), np.int64)  # of each favorite among its user's; the first places are concealed
+    place[order] = place_in_row(favorites_UI)
     is_concealed = np.isin(users, test_users) & (place < thresholds.num_concealed)
     return Split(
         training=keep(favorites_UI, ~is_concealed),
@@ -87,26 +91,26 @@ def conceal(favorites_UI: csr_array, config: ProtocolConfig, favorited_at_UI: cs
     )
 
 
-def draw_others(favorites_UI: csr_array, split: Split, usable_I: np.ndarray, *, matched: bool) -> np.ndarray:
-    """Draw the images that are mixed with the concealed ones: distinct, usable, and no favorite of the user.
+def draw_distractors(favorites_UI: csr_array, split: Split, usable_I: np.ndarray, *, matched: bool) -> np.ndarray:
+    """The images that are mixed with the concealed ones: distinct, usable, and no favorites of the user.
 
-    Uniform is the paper's version. Popularity alone ranks such mixtures well, for favorites are popular and most images
+    Uniform is the paper's version. Popularity alone ranks such mixtures well, as favorites are popular and most images
     are not. Matched leaves only taste: all usable images are ordered by training popularity (equal ones at random), and
     each concealed image gets its num_others / num_concealed nearest neighbours in that order, of which a random number,
-    0 to all, are less popular. So it is equally likely to stand at each place among them, and popularity can only
-    guess. Where neighbourhoods of a user's concealed images overlap, they move apart, to both sides alike; at the ends
-    of the order they move inwards, which leaves popularity an edge for the very most popular images.
+    0 to all, are less popular. So its rank among them by popularity is uniformly random, and popularity can only guess.
+    Where the neighbourhoods of a user's concealed images overlap, they are moved apart, to both sides by as much; at
+    the ends of the order they are moved inwards, which leaves popularity an advantage for the most popular images.
 
     Args:
         favorites_UI: all favorites, training and concealed.
-        split: whose training part says what is popular.
+        split: its training favorites define popularity.
         usable_I: bool; images that every compared system can score. Concealed ones that are not usable stay in the
-            mixture; give them the score -inf, and they rank last.
+            mixture; with the score -inf they rank last.
         matched: which version.
     Returns:
         int32 (N, num_others) image rows.
     Raises:
-        ValueError: a test user has fewer than num_others usable images outside their favorites.
+        ValueError: a test user has fewer than num_others usable images that are no favorites.
     """
     favorites_NI = keep(favorites_UI, usable_I[favorites_UI.indices])[split.test_users]
     num_left_N = np.count_nonzero(usable_I) - np.diff(favorites_NI.indptr)
@@ -121,14 +125,14 @@ def draw_others(favorites_UI: csr_array, split: Split, usable_I: np.ndarray, *, 
     return draw(favorites_NI, split, usable_I).astype(np.int32)
 
 
-def mix(split: Split, others_NO: np.ndarray) -> np.ndarray:
-    """int32 (N, M): each test user's concealed images, then the others; what a system has to score."""
+def mix(split: Split, distractors_NO: np.ndarray) -> np.ndarray:
+    """int32 (N, M): each test user's concealed images, then the distractors: the images to score."""
     concealed_NC = split.concealed[split.test_users].indices.reshape(-1, split.thresholds.num_concealed)
-    return np.concatenate([concealed_NC, others_NO], axis=1, dtype=np.int32)
+    return np.concatenate([concealed_NC, distractors_NO], axis=1, dtype=np.int32)
 
 
 class MixtureMetrics(NamedTuple):
-    """float64 (N, max_k): column k - 1 is the metric at k, a row a test user."""
+    """Both float64 (N, max_k), a row for each test user; column k - 1 is the metric at k."""
 
     precision: np.ndarray
     recall: np.ndarray
@@ -137,11 +141,13 @@ class MixtureMetrics(NamedTuple):
 def mixture_metrics(scores_NM: np.ndarray, split: Split) -> MixtureMetrics:
     """Precision and recall of the concealed images among the first k of a mixture, k = 1 to max_k (CDL, section 6.2).
 
-    Equal scores are put in a random order, the same for each system: one that scores all alike gets what random gets.
+    Equal scores are in a random order, the same for each system: one whose scores are all equal has random's metrics.
 
     Args:
-        scores_NM: for the images that `mix` returned, higher is better; -inf for those that cannot be scored.
-        split: the split that was mixed.
+        scores_NM: of the images that `mix` returned, higher is better; -inf for those that cannot be scored.
+        split: the split of that mixture.
+    Raises:
+        ValueError: a score is nan.
     """
     if np.isnan(scores_NM).any():
         n = int(np.argmax(np.isnan(scores_NM).any(axis=1)))
@@ -156,8 +162,8 @@ def mixture_metrics(scores_NM: np.ndarray, split: Split) -> MixtureMetrics:
 def popularity_vectors(training_UI: csr_array) -> tuple[np.ndarray, np.ndarray]:
     """The popularity baseline as float32 (U, 1) and (I, 1) whose inner product is an image's number of favorites.
 
-    Less than one half is added, at random: else equally popular images, such as all cold ones, would be ranked by id,
-    and where ids tell an image's age that is a system of its own.
+    A random number below one half is added: otherwise equally popular images, such as all cold ones, would be ranked by
+    id, and where ids ascend with age that would be a system of its own.
     """
     num_users, num_images = training_UI.shape
     counts_I = np.bincount(training_UI.indices, minlength=num_images)
@@ -170,8 +176,8 @@ def random_vectors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The random baseline as float32 (U, d) and (I, d).
 
-    Images are independent of each other, so for whatever user vector every order of them is equally likely; they are
-    of equal length, so that none is at the top or the bottom for everybody.
+    Images are independent of each other, so for any user vector every order of them is equally likely; they are of
+    equal length, so that none is first or last for all users.
     """
     users_Ud, images_Id = (
         _bits(seed, purpose, np.arange(count)[:, None], np.arange(num_dimensions)) / np.float64(2**63) - 1
@@ -182,24 +188,24 @@ def random_vectors(
 
 
 def _draw_uniform(favorites_NI: csr_array, split: Split, usable_I: np.ndarray) -> np.ndarray:
-    """Draw with replacement, drop repeated images and favorites, and draw more for those who are left with too few."""
+    """Sample with replacement, drop repeated images and favorites, and sample again for users with too few left."""
     usable = np.flatnonzero(usable_I)
     num_others, seed = split.thresholds.num_others, split.thresholds.seed
-    others_NO = np.empty((len(split.test_users), num_others), np.int64)
+    distractors_NO = np.empty((len(split.test_users), num_others), np.int64)
     pending, num_draws = np.arange(len(split.test_users)), 2 * num_others
     while pending.size:
-        bits = _bits(seed, OTHERS, split.test_users[pending, None], np.arange(num_draws))
-        drawn = usable[_below(len(usable), bits)]
-        is_new = ~find_hits(drawn, favorites_NI[pending]).is_hit & _is_first(drawn)
-        new_first = np.argsort(~is_new, axis=1, kind="stable")[:, :num_others]
-        done = is_new.sum(axis=1) >= num_others
-        others_NO[pending[done]] = np.take_along_axis(drawn, new_first, axis=1)[done]
+        bits = _bits(seed, DISTRACTORS, split.test_users[pending, None], np.arange(num_draws))
+        sampled = usable[_below(len(usable), bits)]
+        is_valid = ~find_hits(sampled, favorites_NI[pending]).is_hit & _is_first(sampled)
+        valid_first = np.argsort(~is_valid, axis=1, kind="stable")[:, :num_others]
+        done = is_valid.sum(axis=1) >= num_others
+        distractors_NO[pending[done]] = np.take_along_axis(sampled, valid_first, axis=1)[done]
         pending, num_draws = pending[~done], 2 * num_draws
-    return others_NO
+    return distractors_NO
 
 
 def _draw_matched(favorites_NI: csr_array, split: Split, usable_I: np.ndarray) -> np.ndarray:
-    """Neighbours in the order of popularity. A place counts all usable images, a gap those that are no favorites."""
+    """Neighbours in the order of popularity, by place among all usable images and by gap among those no favorites."""
     thresholds, num_users = split.thresholds, len(split.test_users)
     num_concealed, num_others = thresholds.num_concealed, thresholds.num_others
     each = num_others // num_concealed
@@ -209,7 +215,7 @@ def _draw_matched(favorites_NI: csr_array, split: Split, usable_I: np.ndarray) -
     place_I[order] = np.cumsum(usable_I[order]) - usable_I[order]  # the number of usable images before it
     in_order = order[usable_I[order]]
 
-    # One sorted list holds all users' favorites, each user's shifted by a stride, so that a search serves all at once.
+    # One sorted list has all users' favorites, each user's shifted by a stride, so that one search finds all users'.
     num_favorites_N = np.diff(favorites_NI.indptr)
     start_N1, stride_N1 = favorites_NI.indptr[:-1, None], np.arange(num_users)[:, None] * (len(in_order) + 1)
     places = np.sort(np.repeat(stride_N1[:, 0], num_favorites_N) + place_I[favorites_NI.indices])
@@ -221,7 +227,7 @@ def _draw_matched(favorites_NI: csr_array, split: Split, usable_I: np.ndarray) -
     gap_NC = place_NC - (np.searchsorted(places, stride_N1 + place_NC) - start_N1)
     num_below_NC = _below(each + 1, _bits(thresholds.seed, WINDOWS, split.test_users[:, None], concealed_NC))
 
-    # Windows of `each` gaps must not overlap: less the room for those before them, they must not descend.
+    # Windows of `each` gaps must not overlap: their starts, less the room for the windows before, must not descend.
     taken_C = np.arange(num_concealed) * each
     wanted_NC = gap_NC - num_below_NC - taken_C
     pushed_up = np.maximum.accumulate(wanted_NC, axis=1)
@@ -250,7 +256,7 @@ def _lowered(config: ProtocolConfig, min_favorites: int) -> ProtocolConfig:
 
 
 def _is_first(rows: np.ndarray) -> np.ndarray:
-    """Where a value stands for the first time in its row."""
+    """bool: whether a value is the first of its kind in its row."""
     order = np.argsort(rows, axis=1, kind="stable")
     in_order = np.take_along_axis(rows, order, axis=1)
     is_first = np.ones(rows.shape, bool)
@@ -270,5 +276,5 @@ def _bits(seed: int, purpose: int, *counters: np.ndarray) -> np.ndarray:
 
 
 def _below(limit: int, bits: np.ndarray) -> np.ndarray:
-    """int64 in [0, limit), even to limit / 2**32."""
+    """int64 in [0, limit), uniform up to limit / 2**32."""
     return (((bits >> np.uint64(32)) * np.uint64(limit)) >> np.uint64(32)).astype(np.int64)

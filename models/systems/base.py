@@ -1,6 +1,6 @@
-"""What every recommender is: settings in, fitted on a community, a score for every user and image out.
+"""The interface of every recommender: settings in, fitted on a community, a score for every user and image out.
 
-U users, I images, N users asked about, d dimensions.
+U users, I images, N users to score, d dimensions.
 """
 
 from abc import ABC, abstractmethod
@@ -12,28 +12,26 @@ from scipy.sparse import csr_array
 from models.community import Community
 
 ConfigT = TypeVar("ConfigT")
-SYSTEMS: dict[str, "type[System[Any]]"] = {}  # by name; importing a system's file is what enters it
+SYSTEMS: dict[str, "type[System[Any]]"] = {}  # by name; a system is registered when its file is imported
 
 
 class Vectors(NamedTuple):
-    """Float32 vectors whose inner product is the score."""
+    """Vectors of users and images, float32, whose inner product is the score."""
 
     users_Ud: np.ndarray
     images_Id: np.ndarray
-    usable_I: np.ndarray  # bool; images that the system cannot score have a vector of zeros and are never listed
+    usable_I: np.ndarray  # bool; images that the system cannot score have vectors of zeros and are never listed
 
 
 class System(ABC, Generic[ConfigT]):
-    """A recommender. Subclasses say what they are, and write `fit`, `score`, `state` and `restore`."""
+    """A recommender. Subclasses set the class variables, and implement `fit`, `score`, `state` and `restore`."""
 
     name: ClassVar[str]
     source: ClassVar[str]  # the paper, and the section or equation
     needs: ClassVar[tuple[str, ...]] = ()  # signals of `models.community.SIGNALS` without which it cannot run
-    wants: ClassVar[tuple[str, ...]] = ()  # of pixels, features and profiles, which are dear, those it uses if it can
-    grid: ClassVar[
-        dict[str, tuple[Any, ...]]
-    ] = {}  # settings worth tuning and the values to try, the default's included
-    Config: ClassVar[type]  # a frozen keyword-only dataclass; its defaults are the paper's
+    wants: ClassVar[tuple[str, ...]] = ()  # of pixels, features and profiles, which take long, those it uses if present
+    grid: ClassVar[dict[str, tuple[Any, ...]]] = {}  # settings to tune, and the values to try, with the default
+    Config: ClassVar[type]  # a frozen keyword-only dataclass of the settings
 
     def __init__(self, config: ConfigT | None = None, seed: int = 0):
         self.config: ConfigT = self.Config() if config is None else config
@@ -44,7 +42,8 @@ class System(ABC, Generic[ConfigT]):
         if "name" in vars(cls):
             if cls.name in SYSTEMS and SYSTEMS[cls.name].__module__ != cls.__module__:
                 raise ValueError(
-                    f"two systems are called {cls.name!r}: {SYSTEMS[cls.name].__module__} and {cls.__module__}"
+                    f"two systems are called {cls.name!r}, of {SYSTEMS[cls.name].__module__} and of {cls.__module__}; "
+                    f"rename one of them"
                 )
             SYSTEMS[cls.name] = cls
 
@@ -54,31 +53,31 @@ class System(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def fit(self, community: Community) -> None:
-        """Learn. The same community, settings and seed give the same scores on one machine."""
+        """Learn from a community. The same community, settings and seed give the same scores on one machine."""
 
     @abstractmethod
     def score(self, users_N: np.ndarray) -> np.ndarray:
         """float32 (N, I), higher is better; -inf for images that the system cannot score.
 
-        A user's scores do not depend on who else is asked about.
+        A user's scores do not depend on the other users.
         """
 
     @property
     def vectors(self) -> Vectors | None:
-        """The fitted system as vectors with one exact inner product; None where it cannot be written so."""
+        """The vectors whose inner product is the score; None for a system whose score is none."""
         return None
 
     @abstractmethod
     def state(self) -> dict[str, np.ndarray]:
-        """All that scoring needs."""
+        """The arrays that scoring needs, by name."""
 
     @abstractmethod
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Become the system that gave this state."""
+        """Become the fitted system with this state."""
 
 
 class InnerProduct(System[ConfigT]):
-    """A system whose score is one inner product: `fit` sets `fitted`, the rest is here."""
+    """A system whose score is one inner product; subclasses only implement `fit`, which sets `fitted`."""
 
     fitted: Vectors
 
@@ -99,7 +98,7 @@ class InnerProduct(System[ConfigT]):
 
 
 def vectors_of(users_Ud: np.ndarray, images_Id: np.ndarray, usable_I: np.ndarray | None = None) -> Vectors:
-    """Vectors in the types that are kept; images that are not usable get a vector of zeros. None: all are usable."""
+    """Contiguous float32 `Vectors`; images that are not usable get vectors of zeros. None: all are usable."""
     usable = np.ones(len(images_Id), bool) if usable_I is None else usable_I
     return Vectors(
         np.ascontiguousarray(users_Ud, np.float32),
@@ -109,7 +108,7 @@ def vectors_of(users_Ud: np.ndarray, images_Id: np.ndarray, usable_I: np.ndarray
 
 
 def pack_sparse(name: str, matrix: csr_array) -> dict[str, np.ndarray]:
-    """A sparse matrix as entries of a state."""
+    """A sparse matrix as arrays of a state."""
     return {
         f"{name}.data": matrix.data,
         f"{name}.indices": matrix.indices,

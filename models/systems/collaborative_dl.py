@@ -1,8 +1,8 @@
 """Collaborative Deep Learning: an autoencoder of the images' content and a matrix factorisation that share a code.
 
-Called `collaborative_dl`, since CDL is Comparative Deep Learning here. U users, I images, K dimensions of the code, H
-hidden units, R rows and C columns of a matrix of favorites (users and images, or the other way round), B a batch,
-N favorites of the rows at hand.
+The system is `collaborative_dl`, as CDL is Comparative Deep Learning in this project. U users, I images, K dimensions
+of the code, R rows and C columns of a matrix of favorites (users and images, or the other way round), B images of a
+batch with C columns of content, N favorites of a row.
 """
 
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from models.devices import choose_device
 from models.systems.base import InnerProduct, vectors_of
 from models.systems.content import Content, content_of
 
-GATHERED_FLOATS = 2**24  # of the vectors of favorites, and of the systems solved, at once: 64 MiB each
+GATHERED_FLOATS = 2**24  # of the favorites' vectors, and of the matrices solved, at a time: 64 MiB each
 
 
 @dataclass(frozen=True, kw_only=True)
 class CollaborativeDLConfig:
-    """The paper's symbols (sections 3 and 4); K, a and noise are its values. It tunes the lambdas, and so do we."""
+    """The paper's symbols (sections 3 and 4). K, a and noise have its values; the lambdas are tuned, as there."""
 
     K: int = 50  # dimensions of a user, an image and the code
     hidden: int = 200  # units of the layer on either side of the code
     a: float = 1.0  # confidence in a favorite
-    b: float = 0.1  # confidence in a pair that is none; the paper's 0.01 did worse on both validation splits tried
+    b: float = 0.1  # confidence in any other pair; the paper's 0.01 did worse on both validation splits tried
     lambda_u: float = 1.0  # pull of users towards zero
     lambda_v: float = 30.0  # pull of images towards their code
     lambda_n: float = 1000.0  # weight of the reconstruction
@@ -35,14 +35,14 @@ class CollaborativeDLConfig:
     noise: float = 0.3  # share of the inputs set to zero
     max_words: int = 2000  # commonest tags and title words in the content; the paper's 8,000 would be four times slower
     pretraining: int = 8  # epochs of the autoencoder alone
-    rounds: int = 10  # of: users in closed form, images in closed form, the autoencoder
+    rounds: int = 10  # in each: users in closed form, images in closed form, the autoencoder
     epochs: int = 1  # of the autoencoder in each round
     batch_images: int = 512  # images in a step of the autoencoder
     learning_rate: float = 0.001  # of Adam
 
 
 class CollaborativeDL(InnerProduct[CollaborativeDLConfig]):
-    """An image's vector is its code plus what its favorites say; images without favorites have their code alone."""
+    """An image's vector is its code plus an offset learned from favorites; without favorites, the code alone."""
 
     name = "collaborative_dl"
     source = "Wang, Wang & Yeung, KDD 2015, sections 3.3 to 3.5"
@@ -79,11 +79,11 @@ class CollaborativeDL(InnerProduct[CollaborativeDLConfig]):
         epochs: int,
         randomness: torch.Generator,
     ) -> None:
-        """Lower the autoencoder's terms of the objective (section 3.4); without `images_IK` its reconstruction only."""
+        """Minimise the autoencoder's terms of the objective (section 3.4); without `images_IK` only reconstruction."""
         config, device = self.config, next(autoencoder.parameters()).device
-        known = torch.from_numpy(np.flatnonzero(content.has_I)).to(device)
+        with_content = torch.from_numpy(np.flatnonzero(content.has_I)).to(device)
         for _ in range(epochs):
-            order = known[torch.randperm(len(known), generator=randomness, device=device)]
+            order = with_content[torch.randperm(len(with_content), generator=randomness, device=device)]
             for start in range(0, len(order), config.batch_images):
                 batch_B = order[start : start + config.batch_images]
                 content_BC = torch.from_numpy(content.rows(batch_B.cpu().numpy())).to(device)
@@ -99,12 +99,12 @@ class CollaborativeDL(InnerProduct[CollaborativeDLConfig]):
 
     @torch.no_grad()
     def _encode(self, autoencoder: "Autoencoder", content: Content) -> Tensor:
-        """(I, K): the code of each image's clean content; zeros, the prior's mean, where nothing is known."""
+        """(I, K): the code of each image's content, without noise; zeros, the prior's mean, without content."""
         device = next(autoencoder.parameters()).device
         codes_IK = torch.zeros(len(content.has_I), self.config.K, device=device)
-        known = np.flatnonzero(content.has_I)
-        for start in range(0, len(known), self.config.batch_images):
-            batch_B = known[start : start + self.config.batch_images]
+        with_content = np.flatnonzero(content.has_I)
+        for start in range(0, len(with_content), self.config.batch_images):
+            batch_B = with_content[start : start + self.config.batch_images]
             content_BC = torch.from_numpy(content.rows(batch_B)).to(device)
             codes_IK[torch.from_numpy(batch_B).to(device)] = autoencoder.encoder(content_BC)
         return codes_IK
@@ -121,20 +121,21 @@ class Autoencoder(nn.Module):
 
 
 def solve(
-    favorites_RC: csr_array, others_CK: Tensor, means_RK: Tensor | None, pull: float, config: CollaborativeDLConfig
+    favorites_RC: csr_array, fixed_CK: Tensor, means_RK: Tensor | None, pull: float, config: CollaborativeDLConfig
 ) -> Tensor:
-    """(R, K): the best vector of each row given those of all columns (section 3.4, the updates of u_i and v_j).
+    """(R, K): the optimal vector of each row for fixed vectors of all columns (section 3.4, updates of u_i and v_j).
 
-    Row r solves (b V'V + (a - b) V_r'V_r + pull) x = a V_r'1 + pull mean_r, where V_r has the vectors of its favorites:
-    the Gram matrix V'V of all columns serves every row. Rows with about as many favorites are solved together.
+    Row r solves (b V'V + (a - b) V_r'V_r + pull) x = a V_r'1 + pull mean_r, where V_r has the vectors of its favorites
+    and the Gram matrix V'V of all columns is the same for every row. Rows with similarly many favorites are solved
+    together.
 
     Args:
-        means_RK: what the vectors are pulled to; None: zero.
+        means_RK: the vectors that rows are pulled to; None: zero.
     """
     num_rows, num_columns = favorites_RC.shape
-    K, device = others_CK.shape[1], others_CK.device
-    shared_KK = config.b * others_CK.T @ others_CK + pull * torch.eye(K, device=device)
-    padded_CK = torch.cat([others_CK, others_CK.new_zeros(1, K)])
+    K, device = fixed_CK.shape[1], fixed_CK.device
+    shared_KK = config.b * fixed_CK.T @ fixed_CK + pull * torch.eye(K, device=device)
+    padded_CK = torch.cat([fixed_CK, fixed_CK.new_zeros(1, K)])
     solved_RK = torch.empty(num_rows, K, device=device)
     counts_R = np.diff(favorites_RC.indptr)
     order = np.argsort(-counts_R, kind="stable")
@@ -144,12 +145,12 @@ def solve(
         rows = order[start : start + max(1, GATHERED_FLOATS // (K * max(most, K)))]
         start += len(rows)
         place_N = np.arange(most)
-        is_there_RN = place_N < counts_R[rows, None]
-        column_RN = np.where(is_there_RN, favorites_RC.indptr[rows, None] + place_N, -1)
-        favorites_RN = np.where(is_there_RN, np.append(favorites_RC.indices, num_columns)[column_RN], num_columns)
-        theirs_RNK = padded_CK[torch.from_numpy(favorites_RN).long().to(device)]
-        left_RKK = shared_KK + (config.a - config.b) * theirs_RNK.mT @ theirs_RNK
-        right_RK = config.a * theirs_RNK.sum(dim=1)
+        is_filled_RN = place_N < counts_R[rows, None]
+        column_RN = np.where(is_filled_RN, favorites_RC.indptr[rows, None] + place_N, -1)
+        favorites_RN = np.where(is_filled_RN, np.append(favorites_RC.indices, num_columns)[column_RN], num_columns)
+        vectors_RNK = padded_CK[torch.from_numpy(favorites_RN).long().to(device)]
+        left_RKK = shared_KK + (config.a - config.b) * vectors_RNK.mT @ vectors_RNK
+        right_RK = config.a * vectors_RNK.sum(dim=1)
         rows_R = torch.from_numpy(rows).to(device)
         if means_RK is not None:
             right_RK = right_RK + pull * means_RK[rows_R]

@@ -1,6 +1,6 @@
-"""What every system must beat: chance, what everybody likes, and images with the user's tags.
+"""Baselines that every system must beat: random, popularity, and images with the user's tags.
 
-U users, I images, T tags, N users asked about.
+U users, I images, T tags, N users to score.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from models.systems.base import InnerProduct, System, pack_sparse, unpack_sparse
 
 @dataclass(frozen=True, kw_only=True)
 class FloorConfig:
-    """Nothing to set."""
+    """The baselines have no settings."""
 
 
 class Random(InnerProduct[FloorConfig]):
-    """Vectors drawn at random."""
+    """Random vectors."""
 
     name = "random"
     source = "a floor: no learning"
@@ -31,7 +31,7 @@ class Random(InnerProduct[FloorConfig]):
 
 
 class Popularity(InnerProduct[FloorConfig]):
-    """The number of training favorites, the same for everybody."""
+    """The number of training favorites, the same for every user."""
 
     name = "popularity"
     source = "a floor: no personalisation"
@@ -43,7 +43,7 @@ class Popularity(InnerProduct[FloorConfig]):
 
 
 class TagProfile(System[FloorConfig]):
-    """The cosine of the tags that a user uses or favors with those of an image, weighted by tf-idf.
+    """The cosine of a user's tags, and those of the user's favorites, with an image's tags, weighted by tf-idf.
 
     A user or image without tags scores 0.
     """
@@ -57,11 +57,11 @@ class TagProfile(System[FloorConfig]):
     images_IT: csr_array
 
     def fit(self, community: Community) -> None:
-        image_labels_IT = community.image_tags_IT.astype(bool).astype(np.float64)
-        used_UT = community.favorites_UI @ image_labels_IT + community.user_tags_UT
-        weights = TfidfTransformer(sublinear_tf=True).fit(image_labels_IT)
+        image_tags_IT = community.image_tags_IT.astype(bool).astype(np.float64)
+        used_UT = community.favorites_UI @ image_tags_IT + community.user_tags_UT
+        weights = TfidfTransformer(sublinear_tf=True).fit(image_tags_IT)
         self.users_UT, self.images_IT = (
-            csr_array(weights.transform(counts), dtype=np.float32) for counts in (used_UT, image_labels_IT)
+            csr_array(weights.transform(counts), dtype=np.float32) for counts in (used_UT, image_tags_IT)
         )
 
     def score(self, users_N: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Two systems of the `implicit` library, an optional extra, for what a user would pick instead.
+"""ALS and BPR of the library `implicit`, an optional extra: a common choice, to compare with.
 
 U users, I images, f factors.
 """
@@ -21,9 +21,9 @@ class ALSConfig:
     """Settings of `als`; the defaults are those chosen on validation on `movielens-posters` and `lastfm-friends`."""
 
     factors: int = 128  # f
-    alpha: float = 10.0  # the confidence in a favorite, where everything else has 1; the paper's 1 + α
-    regularization: float = 50.0  # λ, the same for all users and images, not times their favorites
-    iterations: int = 15  # times that all users, then all images are solved for
+    alpha: float = 10.0  # the confidence in a favorite, where any other pair has 1; the paper's 1 + α
+    regularization: float = 50.0  # λ, the same for all users and images, not times their numbers of favorites
+    iterations: int = 15  # in each all users, then all images are solved for
 
 
 class ALS(InnerProduct[ALSConfig]):
@@ -41,7 +41,7 @@ class ALS(InnerProduct[ALSConfig]):
 
     def fit(self, community: Community) -> None:
         with _implicit() as implicit:
-            # its threads share no user and no image, so their number does not change the result
+            # no two threads have the same user or image, so their number does not change the result
             model = implicit.cpu.als.AlternatingLeastSquares(
                 factors=self.config.factors,
                 alpha=self.config.alpha,
@@ -57,14 +57,14 @@ class ALS(InnerProduct[ALSConfig]):
 class BPRConfig:
     """Settings of `bpr`; the defaults are the library's."""
 
-    factors: int = 100  # f, beside a bias of each image
+    factors: int = 100  # f, plus a bias of each image
     learning_rate: float = 0.01  # of plain stochastic descent
     regularization: float = 0.01  # λ, the same for users, images and biases
-    iterations: int = 100  # epochs of as many steps as there are favorites
+    iterations: int = 100  # epochs, each with as many steps as there are favorites
 
 
 class BPR(InnerProduct[BPRConfig]):
-    """Pairwise ranking by stochastic descent; a negative is drawn as often as it is somebody's favorite."""
+    """Pairwise ranking by stochastic gradient descent; negatives are sampled in proportion to popularity."""
 
     name = "bpr"
     source = "Rendle et al.: BPR: Bayesian personalized ranking from implicit feedback, UAI 2009; implicit 0.7"
@@ -83,7 +83,7 @@ class BPR(InnerProduct[BPRConfig]):
                 learning_rate=self.config.learning_rate,
                 regularization=self.config.regularization,
                 iterations=self.config.iterations,
-                num_threads=1,  # more of them overwrite each other's steps, and no two runs are alike
+                num_threads=1,  # several threads overwrite each other's steps, and no two runs are equal
                 random_state=self.seed,
             )
             model.fit(_as_matrix(community.favorites_UI), show_progress=False)
@@ -92,12 +92,12 @@ class BPR(InnerProduct[BPRConfig]):
 
 @contextmanager
 def _implicit() -> Iterator[ModuleType]:
-    """The library, with one thread for BLAS, as it asks for: it warns where there are more, and slows down."""
+    """The library, with one thread of BLAS: with more it warns, and slows down."""
     try:
         import implicit.cpu.als
         import implicit.cpu.bpr
     except ImportError as error:
-        raise ImportError("als and bpr are the implicit library's: pip install 'tastegraph[implicit]'") from error
+        raise ImportError("als and bpr need the library implicit: pip install 'tastegraph[implicit]'") from error
     with threadpool_limits(1, "blas"):
         yield implicit
 

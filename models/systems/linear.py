@@ -1,7 +1,7 @@
 """Linear models of the favorites alone: a user's favorites times one matrix of images by images.
 
-U users, I images, W warm images (with a training favorite), N users asked about, K users or warm images, n images in
-the block at hand. Cold images cannot be scored.
+U users, I images, W warm images (with a training favorite), N users to score, K users or warm images, n images of a
+block. Cold images cannot be scored.
 """
 
 from dataclasses import dataclass
@@ -12,18 +12,19 @@ from scipy.sparse import csr_array, diags_array
 
 from models.community import Community
 from models.devices import choose_device
+from models.sparse import row_of_entry
 from models.systems.base import System, Vectors, pack_sparse, unpack_sparse, vectors_of
 
 BLOCK_CELLS = 1 << 24  # numbers in a dense block while fitting: 128 MiB of float64
-VECTOR_CELLS = 1 << 28  # numbers in all vectors together up to which they are written out: 1 GiB
+VECTOR_CELLS = 1 << 28  # EASE has vectors up to so many numbers in all of them: 1 GiB
 
 
 @dataclass(frozen=True, kw_only=True)
 class ItemKNNConfig:
     """Settings of `itemknn`."""
 
-    neighbours: int = 100  # k: the most similar images that each image speaks for
-    shrinkage: float = 0.0  # added to the denominator of the cosine: doubts similarities that rest on few users
+    neighbours: int = 100  # k: the most similar images of each image
+    shrinkage: float = 0.0  # added to the denominator of the cosine: lowers similarities that are based on few users
 
     def __post_init__(self) -> None:
         if self.neighbours < 1 or self.shrinkage < 0:
@@ -33,7 +34,7 @@ class ItemKNNConfig:
 
 
 class ItemKNN(System[ItemKNNConfig]):
-    """Images like those that the user favorited: the sum of the cosines with them, where they are near."""
+    """The sum of an image's cosines with the user's favorites, over favorites of which it is a nearest neighbour."""
 
     name = "itemknn"
     source = "Deshpande, Karypis: Item-based top-N recommendation algorithms, TOIS 2004, sections 4.1 to 4.3"
@@ -68,7 +69,7 @@ class ItemKNN(System[ItemKNNConfig]):
 
 
 def nearest(favorites_UI: csr_array, k: int, shrinkage: float) -> csr_array:
-    """float32 (I, I): in row j the k images of highest cosine with image j, itself left out, of equals the lower rows.
+    """float32 (I, I): in row j the k images of highest cosine with image j but itself; of equal ones the lower rows.
 
     cosine = users of both / (sqrt(users of j) sqrt(users of i) + shrinkage); images that share no user have no entry.
     """
@@ -81,11 +82,11 @@ def nearest(favorites_UI: csr_array, k: int, shrinkage: float) -> csr_array:
     for first in range(0, num_images, step):
         shared_nI = (liked_IU[first : first + step] @ liked_UI).tocsr()
         shared_nI.sort_indices()
-        row = np.repeat(np.arange(shared_nI.shape[0]), np.diff(shared_nI.indptr))
-        others = shared_nI.indices != row + first
-        row, column, shared = row[others], shared_nI.indices[others], shared_nI.data[others]
+        row = row_of_entry(shared_nI)
+        is_other = shared_nI.indices != row + first
+        row, column, shared = row[is_other], shared_nI.indices[is_other], shared_nI.data[is_other]
         cosine = shared / (norm_I[first + row] * norm_I[column] + shrinkage)
-        # rows ascend and a cosine is at most 1: one key orders by row, then by cosine; the sort keeps equals in place
+        # rows ascend and a cosine is at most 1: one key orders by row, then by cosine; the sort is stable
         order = np.argsort(2 * row - cosine, kind="stable")
         counts_n = np.bincount(row, minlength=shared_nI.shape[0])
         place = np.arange(len(order)) - np.repeat(np.cumsum(counts_n) - counts_n, counts_n)
@@ -104,20 +105,20 @@ class EASEConfig:
     """Settings of `ease`."""
 
     ridge: float = 250.0  # λ, the only parameter (section 3.1); the paper's best are 200 to 1000 on far larger sets
-    matrix_gib: float = 16.0  # the largest float64 Gram matrix it dares to invert; inverting takes twice its memory
+    matrix_gib: float = 16.0  # the largest float64 Gram matrix to invert; inverting takes twice its memory
 
     def __post_init__(self) -> None:
         if self.ridge <= 0:
-            raise ValueError(f"ridge is {self.ridge}; without a positive one the Gram matrix cannot be inverted")
+            raise ValueError(f"ridge is {self.ridge}; it must be positive, so that the Gram matrix can be inverted")
 
 
 class EASE(System[EASEConfig]):
-    """The linear autoencoder X B nearest to X in squares, with the ridge λ and a diagonal of zeros in B.
+    """The linear autoencoder X B with the least squared error to X, with the ridge λ and a zero diagonal of B.
 
-    With P = (X'X + λ)^-1, B is -P_ij / P_jj off the diagonal (equation 8). Where there are fewer users than warm
-    images, the same scores come from M = (XX' + λ)^-1: X P = (M X) by Woodbury, hence for an image i that user u has
-    not favorited (XB)_ui = (XX'M X)_ui / (λ P_ii), with XX'M = 1 - λM and λ P_ii = 1 - x_i'M x_i: an inner product of U
-    dimensions. Scores of a user's own favorites, which no list shows, differ from XB there.
+    With P = (X'X + λ)^-1, B is -P_ij / P_jj off the diagonal (equation 8). With fewer users than warm images the same
+    scores follow from M = (XX' + λ)^-1: X P = M X by Woodbury, hence for an image i that user u does not favor
+    (XB)_ui = (XX'M X)_ui / (λ P_ii), with XX'M = 1 - λM and λ P_ii = 1 - x_i'M x_i: an inner product of U dimensions.
+    Then the scores of a user's own favorites, which are never listed, differ from XB.
     """
 
     name = "ease"
@@ -125,14 +126,14 @@ class EASE(System[EASEConfig]):
     grid = {"ridge": (10.0, 60.0, 250.0, 1000.0)}
     Config = EASEConfig
 
-    left_UK: np.ndarray | csr_array  # K users: 1 - λM, dense; K warm images: the histories, sparse
-    right_KW: np.ndarray | csr_array  # x_i / λP_ii, sparse; or B, dense
+    left_UK: np.ndarray | csr_array  # K users: 1 - λM, dense; K warm images: the favorites, sparse
+    right_KW: np.ndarray | csr_array  # K users: x_i / λP_ii, sparse; K warm images: B, dense
     warm_I: np.ndarray
 
     def fit(self, community: Community) -> None:
         self.warm_I = community.popularity_I > 0
         history_UW = community.favorites_UI[:, self.warm_I].tocsr().astype(np.float64)
-        self._refuse_what_is_too_large(*history_UW.shape)
+        self._check_size(*history_UW.shape)
         solve = _through_users if history_UW.shape[0] <= history_UW.shape[1] else _through_images
         self.left_UK, self.right_KW = solve(history_UW, self.config.ridge)
 
@@ -143,7 +144,7 @@ class EASE(System[EASEConfig]):
 
     @property
     def vectors(self) -> Vectors | None:
-        """Of U dimensions where there are fewer users than warm images, and they take at most 1 GiB."""
+        """Vectors of U dimensions if there are fewer users than warm images and they take at most 1 GiB, else None."""
         num_users, num_images = self.left_UK.shape[0], len(self.warm_I)
         if isinstance(self.right_KW, np.ndarray) or num_users * (num_users + num_images) > VECTOR_CELLS:
             return None
@@ -163,13 +164,13 @@ class EASE(System[EASEConfig]):
         )
         self.warm_I = state["warm_I"]
 
-    def _refuse_what_is_too_large(self, num_users: int, num_warm: int) -> None:
+    def _check_size(self, num_users: int, num_warm: int) -> None:
         needed_gib = 8 * min(num_users, num_warm) ** 2 / 2**30
         if needed_gib > self.config.matrix_gib:
             raise ValueError(
                 f"ease inverts a matrix of users by users or of images by images, whichever is smaller: {num_users:,} "
-                f"users and {num_warm:,} images with favorites make {needed_gib:.1f} GiB, more than matrix_gib "
-                f"{self.config.matrix_gib:g}; raise it where twice as much memory is free, or choose als or lightgcn"
+                f"users and {num_warm:,} images with favorites need {needed_gib:.1f} GiB, more than matrix_gib "
+                f"{self.config.matrix_gib:g}; raise it if twice as much memory is free, or choose als or lightgcn"
             )
 
 
@@ -181,9 +182,9 @@ def _through_users(history_UW: csr_array, ridge: float) -> tuple[np.ndarray, csr
     step = max(1, BLOCK_CELLS // max(1, num_users))
     for first in range(0, num_warm, step):
         x_nU = history_WU[first : first + step]
-        of_entry = np.repeat(np.arange(x_nU.shape[0]), np.diff(x_nU.indptr))
-        values = x_nU.data * (x_nU @ M_UU)[of_entry, x_nU.indices]
-        quadratic_W[first : first + step] = np.bincount(of_entry, values, minlength=x_nU.shape[0])
+        row = row_of_entry(x_nU)
+        values = x_nU.data * (x_nU @ M_UU)[row, x_nU.indices]
+        quadratic_W[first : first + step] = np.bincount(row, values, minlength=x_nU.shape[0])
     M_UU *= -ridge
     M_UU[np.diag_indices(num_users)] += 1
     return M_UU.astype(np.float32), (history_UW @ diags_array(1 / (1 - quadratic_W))).tocsr().astype(np.float32)

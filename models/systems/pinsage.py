@@ -1,8 +1,8 @@
-"""PinSage: graph convolutions over the neighborhoods that random walks find, on the content of images.
+"""PinSage: graph convolutions of the images' content over neighborhoods by random walks.
 
 U users, I images, X nodes of the graph (images first, then users, tags and groups), S starts of walks, W walkers, T
-neighbors kept, h dimensions of the input, d of an embedding; P favorites in a batch, n images at hand, E negatives that
-the batch shares, F hard ones of each favorite, N = E + F, M favorites that a user is made of.
+neighbors of an image, h dimensions of the input, d of an embedding; P favorites of a batch, n images to embed, E
+negatives that a batch shares, F hard negatives of each favorite, N = E + F, M favorites whose mean is the user.
 """
 
 from dataclasses import dataclass
@@ -16,41 +16,44 @@ from torch.nn import functional
 
 from models.community import Community
 from models.devices import choose_device
+from models.sparse import has_entries, place_in_row, row_of_entry, unit_row_sums
 from models.systems.base import InnerProduct, vectors_of
 from models.systems.content import content_of
 
-WALKERS = 2**20  # at once: 8 MiB for each of the arrays that follow them
+WALKERS = 2**20  # at a time: 8 MiB for each array with a number for each walker
 
 
 @dataclass(frozen=True, kw_only=True)
 class PinSageConfig:
-    """The paper's symbols (sections 3 and 4). Its 1024 dimensions and 50 neighbors are for three billion nodes."""
+    """The paper's symbols (sections 3 and 4), with smaller values: its 1024 dimensions suit three billion nodes."""
 
     d: int = 64  # dimensions of an embedding, after either convolution
-    hidden: int = 128  # units that a neighborhood is pooled in
+    hidden: int = 128  # units in which a neighborhood is pooled
     T: int = 20  # neighbors of an image
-    walks: int = 400  # walkers that leave each image and user
+    walks: int = 400  # walkers from each image and user
     steps: int = 8  # of each walker
-    restart: float = 0.5  # chance that a walker on an image goes back to its start
-    content_dims: int = 128  # dimensions that features, and tags and words, are reduced to
-    graph_dims: int = 64  # dimensions of the input made of the favorites; 0: content alone, the paper's choice
+    restart: float = 0.5  # chance that a walker on an image returns to its start
+    content_dims: int = 128  # dimensions to which features, and tags and words, are reduced
+    graph_dims: int = 64  # dimensions of the input from favorites; 0: content alone, as in the paper
     max_words: int = 2000  # commonest tags and title words in the content
-    query_favorites: int = 10  # favorites whose mean a user is in training
+    query_favorites: int = 10  # favorites whose mean is the user in training
     margin: float = 0.1  # the least lead of a favorite over a negative
-    negatives: int = 500  # images that all favorites of a batch are compared with
-    popular_negatives: float = 0.25  # share of those drawn by popularity; at 0, the paper's, it learns little else
-    hard_negatives: int = 6  # at most, a favorite: none in the first epoch, one more in each that follows
+    negatives: int = 500  # shared by all favorites of a batch
+    popular_negatives: float = (
+        0.25  # share of them sampled by popularity; at the paper's 0 it learns little but popularity
+    )
+    hard_negatives: int = 6  # of a favorite at most: none in the first epoch, one more in each following one
     hard_from: int = 100  # best rank of a hard negative, by visits of walkers from the user
-    hard_to: int = 500  # worst
+    hard_to: int = 500  # worst rank
     epochs: int = 10  # passes over the favorites
-    batch_favorites: int = 1024  # favorites in a step, at least; those and their neighborhoods are nearly all images
-    max_batches: int = 100  # of an epoch: larger ones where the favorites would make more
-    learning_rate: float = 0.003  # of Adam after the first epoch, in which it grows from nothing
+    batch_favorites: int = 1024  # favorites of a step, at least; with their neighborhoods they are nearly all images
+    max_batches: int = 100  # of an epoch: batches are larger where the favorites would make more
+    learning_rate: float = 0.003  # of Adam after the first epoch, in which it rises from 0
     decay: float = 0.9  # of the learning rate, each epoch
 
 
 class PinSage(InnerProduct[PinSageConfig]):
-    """An image is its convolved content; a user is the mean of the favorites."""
+    """An image's vector is its convolved content, a user's the mean of the favorites."""
 
     name = "pinsage"
     source = "Ying et al., KDD 2018, sections 3 and 4"
@@ -63,7 +66,7 @@ class PinSage(InnerProduct[PinSageConfig]):
         graph = graph_of(community)
         visits_II = count_visits(graph, np.arange(num_images), num_images, config, rng)
         visits_UI = count_visits(graph, num_images + np.arange(community.num_users), num_images, config, rng)
-        neighbors_II = unit_sums(ranks(visits_II, 0, config.T))
+        neighbors_II = unit_row_sums(ranks(visits_II, 0, config.T))
         hard_UI = ranks(without(visits_UI, community.favorites_UI), config.hard_from, config.hard_to)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -72,18 +75,18 @@ class PinSage(InnerProduct[PinSageConfig]):
         with torch.no_grad():
             images_Id = network(np.arange(num_images)).cpu().numpy()
 
-        # Of a user without favorites the walks tell, and of one without any edge the others do.
-        is_new_U = np.diff(community.favorites_UI.indptr) == 0
-        made_of_UI = unit_sums(csr_array(community.favorites_UI + visits_UI.multiply(is_new_U[:, None])))
-        users_Ud = made_of_UI @ images_Id
-        is_made_U = np.diff(made_of_UI.indptr) > 0
-        users_Ud[~is_made_U] = users_Ud.sum(axis=0) / max(1, np.count_nonzero(is_made_U))
-        is_known_I = network.input_Ih.any(dim=1).cpu().numpy() | (np.diff(neighbors_II.indptr) > 0)
-        self.fitted = vectors_of(users_Ud, images_Id, is_known_I)
+        # A user without favorites is the mean of the images visited by walkers; without any edge, the mean user.
+        is_cold_U = ~has_entries(community.favorites_UI)
+        weights_UI = unit_row_sums(csr_array(community.favorites_UI + visits_UI.multiply(is_cold_U[:, None])))
+        users_Ud = weights_UI @ images_Id
+        has_images_U = has_entries(weights_UI)
+        users_Ud[~has_images_U] = users_Ud.sum(axis=0) / max(1, np.count_nonzero(has_images_U))
+        usable_I = network.input_Ih.any(dim=1).cpu().numpy() | has_entries(neighbors_II)
+        self.fitted = vectors_of(users_Ud, images_Id, usable_I)
 
 
 class Network(nn.Module):
-    """Algorithm 2: two convolutions and a dense layer, for just the images asked for and what they hang on."""
+    """Algorithm 2: two convolutions and a dense layer, computed only for the wanted images and their neighborhoods."""
 
     input_Ih: Tensor
 
@@ -102,19 +105,19 @@ class Network(nn.Module):
         wanted = [images]  # of the last convolution, of the one before it, and of the input
         for _ in self.convolutions:
             wanted.append(np.union1d(wanted[-1], self.neighbors_II[wanted[-1]].indices))
-        given = wanted.pop()
-        h = self.input_Ih[torch.from_numpy(given).to(self.input_Ih.device)]
+        inputs = wanted.pop()
+        h = self.input_Ih[torch.from_numpy(inputs).to(self.input_Ih.device)]
         for convolution in self.convolutions:
             rows = wanted.pop()
             near = self.neighbors_II[rows]
-            h = convolution(h, np.searchsorted(given, rows), np.searchsorted(given, near.indices), near)
-            given = rows
+            h = convolution(h, np.searchsorted(inputs, rows), np.searchsorted(inputs, near.indices), near)
+            inputs = rows
         embedded: Tensor = self.G2(self.G1(h).relu())
         return embedded
 
 
 class Convolution(nn.Module):
-    """Algorithm 1: an image's own representation beside the pooled ones of its neighbors, then a dense layer."""
+    """Algorithm 1: an image's own representation and the pooled ones of its neighbors, then a dense layer."""
 
     def __init__(self, width: int, hidden: int, d: int):
         super().__init__()
@@ -125,10 +128,10 @@ class Convolution(nn.Module):
         """The next representations, each of length 1 (or 0).
 
         Args:
-            h: the representations at hand.
-            own: which of them to convolve.
-            neighbors: which of them are their neighbors, one image's after the other's ...
-            near: ... as the rows of this matrix of weights say.
+            h: representations of images.
+            own: places in `h` of the images to convolve.
+            neighbors: places in `h` of their neighbors, one image's after the other's.
+            near: the weights of the neighbors, a row for each image to convolve.
         """
         pooled = functional.embedding_bag(
             torch.from_numpy(neighbors).to(h.device),
@@ -145,9 +148,9 @@ class Convolution(nn.Module):
 def train(
     network: Network, favorites_UI: csr_array, hard_UI: csr_array, config: PinSageConfig, rng: np.random.Generator
 ) -> None:
-    """Lower the max-margin loss over the favorites (section 3.3), with hard negatives let in epoch by epoch."""
+    """Minimise the max-margin loss over the favorites (section 3.3), with more hard negatives in each epoch."""
     optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
-    user_of_favorite = np.repeat(np.arange(favorites_UI.shape[0]), np.diff(favorites_UI.indptr))
+    user_of_favorite = row_of_entry(favorites_UI)
     num_batches = min(config.max_batches, -(-favorites_UI.nnz // config.batch_favorites))
     for epoch in range(config.epochs if num_batches else 0):
         for place, chosen_P in enumerate(np.array_split(rng.permutation(favorites_UI.nnz), num_batches)):
@@ -171,7 +174,7 @@ def train(
                 embedded[torch.from_numpy(row.reshape(part.shape)).to(embedded.device)]
                 for part, row in zip(parts, rows, strict=True)
             )
-            # A user must not be made of the very favorite asked for.
+            # The mean of a user must not include the positive itself.
             is_other_PM = torch.from_numpy(queries_PM != positives_P[:, None]).to(embedded)
             users_Pd = torch.einsum("pm,pmd->pd", is_other_PM, queries_PMd) / is_other_PM.sum(1, keepdim=True).clamp(1)
             counts = torch.from_numpy(counts_PN).to(embedded)
@@ -184,10 +187,10 @@ def train(
 def max_margin(
     users_Pd: Tensor, positives_Pd: Tensor, shared_Ed: Tensor, hard_PFd: Tensor, counts_PN: Tensor, margin: float
 ) -> Tensor:
-    """How far the negatives that count come closer than `margin` to their user's favorite, or go past it: equation 1.
+    """The mean hinge by which negatives score less than `margin` below the user's favorite (equation 1).
 
     Args:
-        counts_PN: 1 for each of the N = E + F negatives of a favorite that is to count, else 0.
+        counts_PN: 1 for each of the N = E + F negatives of a favorite that counts, else 0.
     """
     positive_P1 = (users_Pd * positives_Pd).sum(dim=1, keepdim=True)
     negative_PN = torch.cat([users_Pd @ shared_Ed.T, torch.einsum("pd,pfd->pf", users_Pd, hard_PFd)], dim=1)
@@ -195,10 +198,10 @@ def max_margin(
 
 
 def graph_of(community: Community) -> csr_array:
-    """float64 (X, X): the chance that a walker goes from a node to another, up to the sum of the node's row.
+    """float64 (X, X): the chance that a walker goes from one node to another, times the number of the node's relations.
 
-    It takes any relation of the node's with equal chance, then any edge of that relation: a few favorites are not lost
-    among many tags.
+    A walker chooses among the relations of a node with equal chance, then among the edges of that relation: so a few
+    favorites are as likely as many tags.
     """
     num_users, num_images = community.favorites_UI.shape
     users, tags = num_images, num_images + num_users
@@ -214,9 +217,9 @@ def graph_of(community: Community) -> csr_array:
         (community.contacts_UU, users, users),
     ):
         rows, columns = relation.nonzero()
-        there, back = rows + first_row, columns + first_column
-        both = np.concatenate([there, back]), np.concatenate([back, there])
-        graph = graph + unit_sums(csr_array((np.ones(len(both[0])), both), shape=graph.shape))
+        left, right = rows + first_row, columns + first_column
+        edges = np.concatenate([left, right]), np.concatenate([right, left])
+        graph = graph + unit_row_sums(csr_array((np.ones(len(edges[0])), edges), shape=graph.shape))
     graph.sort_indices()
     return graph
 
@@ -224,67 +227,60 @@ def graph_of(community: Community) -> csr_array:
 def count_visits(
     graph: csr_array, starts_S: np.ndarray, num_images: int, config: PinSageConfig, rng: np.random.Generator
 ) -> csr_array:
-    """float32 (S, I): how often walkers from each start came by each image other than the start."""
+    """float32 (S, I): how often walkers from each start visit each image other than the start."""
     sums_X, to = np.asarray(graph.sum(axis=1)), np.append(graph.indices, 0)
-    passed = np.cumsum(graph.data)  # the edges side by side, each as wide as its chance
-    before_X = np.append(0, passed)[graph.indptr[:-1]]
+    cumulative = np.cumsum(graph.data)  # the edges side by side, each as wide as its chance
+    before_X = np.append(0, cumulative)[graph.indptr[:-1]]
     counted = []
     for first in range(0, len(starts_S), max(1, WALKERS // config.walks)):
-        here = np.arange(first, min(first + max(1, WALKERS // config.walks), len(starts_S)))
-        row_W = np.repeat(here, config.walks)
-        home_W = starts_S[row_W]
-        at_W, keys = home_W, []
+        block = np.arange(first, min(first + max(1, WALKERS // config.walks), len(starts_S)))
+        row_W = np.repeat(block, config.walks)
+        start_W = starts_S[row_W]
+        at_W, keys = start_W, []
         for _ in range(config.steps):
-            edge_W = np.searchsorted(passed, before_X[at_W] + rng.random(len(at_W)) * sums_X[at_W], side="right")
-            # Rounding must not lead past a node's last edge.
+            edge_W = np.searchsorted(cumulative, before_X[at_W] + rng.random(len(at_W)) * sums_X[at_W], side="right")
+            # Rounding must not choose an edge behind the node's last one.
             edge_W = np.clip(edge_W, graph.indptr[at_W], graph.indptr[at_W + 1] - 1)
-            at_W = np.where(sums_X[at_W] > 0, to[edge_W], home_W)
+            at_W = np.where(sums_X[at_W] > 0, to[edge_W], start_W)
             on_image_W = at_W < num_images
-            counts_W = on_image_W & (at_W != home_W)
+            counts_W = on_image_W & (at_W != start_W)
             keys.append(row_W[counts_W] * num_images + at_W[counts_W])
-            at_W = np.where(on_image_W & (rng.random(len(at_W)) < config.restart), home_W, at_W)
+            at_W = np.where(on_image_W & (rng.random(len(at_W)) < config.restart), start_W, at_W)
         counted.append(np.unique(np.concatenate(keys), return_counts=True))
     key, visits = (np.concatenate(parts) for parts in zip(*counted, strict=True))
     return csr_array((visits.astype(np.float32), divmod(key, num_images)), shape=(len(starts_S), num_images))
 
 
 def ranks(visits: csr_array, first: int, stop: int) -> csr_array:
-    """Of each row the entries of these ranks; its largest has rank 0, and of equal ones the left one comes first."""
-    row = np.repeat(np.arange(visits.shape[0]), np.diff(visits.indptr))
+    """The entries with these ranks in their row: the largest has rank 0; of equal ones the left one comes first."""
+    row = row_of_entry(visits)
     order = np.lexsort((visits.indices, -visits.data, row))
-    rank = np.arange(len(order)) - visits.indptr[row]
+    rank = place_in_row(visits)
     kept = order[(rank >= first) & (rank < stop)]
     return csr_array((visits.data[kept], (row[kept], visits.indices[kept])), shape=visits.shape)
 
 
-def without(bags: csr_array, taken: csr_array) -> csr_array:
-    """The entries that the other matrix has not."""
-    left = csr_array(bags - bags.multiply(taken.astype(bool)))
-    left.eliminate_zeros()
-    return left
-
-
-def unit_sums(bags: csr_array) -> csr_array:
-    """Each row over its sum; empty rows stay empty."""
-    scaled = csr_array(bags, copy=True)
-    scaled.data = bags.data / np.repeat(np.asarray(bags.sum(axis=1)), np.diff(bags.indptr)).astype(bags.dtype)
-    return scaled
+def without(bags: csr_array, excluded: csr_array) -> csr_array:
+    """The entries where the other matrix has none."""
+    remaining = csr_array(bags - bags.multiply(excluded.astype(bool)))
+    remaining.eliminate_zeros()
+    return remaining
 
 
 def draw(
     bags: csr_array, rows_P: np.ndarray, num_draws: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """int64 (P, num_draws): columns of each row's entries, drawn with equal chances; bool (P,): whether it has any."""
+    """int64 (P, num_draws): columns of each row's entries, sampled uniformly; bool (P,): whether it has any."""
     size_P = np.diff(bags.indptr)[rows_P]
     entry = bags.indptr[rows_P][:, None] + rng.integers(0, np.maximum(size_P, 1)[:, None], (len(rows_P), num_draws))
     return np.append(bags.indices, 0)[np.minimum(entry, bags.nnz)].astype(np.int64), size_P > 0
 
 
 def input_of(community: Community, config: PinSageConfig, seed: int) -> np.ndarray:
-    """float32 (I, h): features, tags and words, place among the favorites, and log degree.
+    """float32 (I, h): features, tags and words, a spectral embedding of the favorites, and log degree.
 
-    The paper has the first, second and last; its content is rich, and a community may have none at all. The place among
-    the favorites is spectral: singular vectors of the favorites over the roots of both degrees.
+    The paper has all but the third; its images have rich content, while a community's may have none. The spectral
+    embedding is by singular vectors of the favorites over the roots of both degrees.
     """
     content = content_of(community, config.max_words)
     degrees_U = np.maximum(np.diff(community.favorites_UI.indptr), 1)
@@ -302,7 +298,7 @@ def input_of(community: Community, config: PinSageConfig, seed: int) -> np.ndarr
 
 
 def reduce(rows: np.ndarray | csr_array, dims: int, seed: int) -> np.ndarray:
-    """float32: the rows in their strongest dimensions, at most `dims`, each row that is not zero of mean square 1."""
+    """float32: the rows in at most `dims` leading dimensions, each row that is not zero with mean square 1."""
     dims = min(dims, *rows.shape)
     if not dims:
         return np.zeros((rows.shape[0], 0), np.float32)

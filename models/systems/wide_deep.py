@@ -1,7 +1,7 @@
-"""Wide & Deep: a linear model that remembers crosses, and a network that generalises, summed under one ranking head.
+"""Wide & Deep: the logits of a linear model of crosses, which memorises, and of a network, which generalises, summed.
 
-U users, I images, V commonest tags, f features, k dimensions of an embedding, H hidden units; P favorites in a batch, S
-images beside each (itself and what was drawn against it), N users asked about, n users or images at hand.
+U users, I images, V commonest tags, f features, k dimensions of an embedding, H hidden units; P favorites of a batch, S
+images of each (the favorite and its negatives), N users to score, n users or images of a block.
 """
 
 from dataclasses import dataclass
@@ -15,27 +15,27 @@ from torch.nn import functional
 from models.community import Community
 from models.content.profiles import tag_counts
 from models.devices import choose_device
-from models.sparse import commonest_columns, unit_rows
+from models.sparse import commonest_columns, row_of_entry, unit_rows
 from models.systems.base import System, pack_sparse, unpack_sparse
 from models.systems.content import content_of
 from models.uniform_negatives import UniformNegatives
 
-HIDDEN_FLOATS = 2**22  # of the first hidden layer of a block of pairs: 16 MiB, what a CPU's cache still helps with
+HIDDEN_FLOATS = 2**22  # of the first hidden layer of a block of pairs: 16 MiB, so that a CPU's cache still helps
 
 
 @dataclass(frozen=True, kw_only=True)
 class WideDeepConfig:
-    """The network of section 4.2 (embeddings of 32; layers of 1024, 512 and 256), smaller: it scores every pair."""
+    """Settings of `wide_deep`. Smaller than section 4.2 (layers of 1024, 512 and 256), as it scores all pairs."""
 
     k: int = 32  # dimensions of the embeddings of a user, an image and a tag
     hidden: int = 64  # units of the first hidden layer
     last_hidden: int = 32  # units of the second
     max_tags: int = 256  # commonest tags: each is embedded, and crossed with each
-    owner_crosses: int = 65_536  # weights that the crosses of user and owner are hashed to
-    id_dropout: float = 0.2  # share of the pairs of training in which an image has to do without its id
-    negatives: int = 4  # images drawn for each favorite
+    owner_crosses: int = 65_536  # weights to which the crosses of user and owner are hashed
+    id_dropout: float = 0.2  # share of the training pairs without the image's id
+    negatives: int = 4  # images sampled for each favorite
     epochs: int = 20  # passes over the favorites
-    batch_favorites: int = 1024  # favorites in a step
+    batch_favorites: int = 1024  # favorites of a step
     learning_rate: float = 0.003  # of Adam; the paper has FTRL for the wide part and AdaGrad for the deep
     weight_decay: float = 0.00001  # of all weights
 
@@ -61,16 +61,16 @@ class WideDeep(System[WideDeepConfig]):
         )
         rng = np.random.default_rng(self.seed)
         favorites_UI = community.favorites_UI
-        others = UniformNegatives(favorites_UI)
-        user_of_favorite = np.repeat(np.arange(community.num_users), np.diff(favorites_UI.indptr))
+        negatives = UniformNegatives(favorites_UI)
+        user_of_favorite = row_of_entry(favorites_UI)
         is_favorite_S = functional.one_hot(torch.tensor(0), 1 + config.negatives).float().to(device)
         for _ in range(config.epochs):
             order = rng.permutation(favorites_UI.nnz)
             for start in range(0, len(order), config.batch_favorites):
                 chosen = order[start : start + config.batch_favorites]
                 users_P = user_of_favorite[chosen]
-                others_PS = others.draw(users_P, config.negatives, rng)
-                images_PS = np.column_stack([favorites_UI.indices[chosen], others_PS])
+                negatives_PS = negatives.draw(users_P, config.negatives, rng)
+                images_PS = np.column_stack([favorites_UI.indices[chosen], negatives_PS])
                 logits_PS = network(users_P, images_PS, rng.random(images_PS.shape) >= config.id_dropout)
                 loss = functional.binary_cross_entropy_with_logits(logits_PS, is_favorite_S.expand_as(logits_PS))
                 optimizer.zero_grad(set_to_none=True)
@@ -107,7 +107,7 @@ class WideDeep(System[WideDeepConfig]):
 
 
 class Network(nn.Module):
-    """Both parts, split where users and images meet, so that what is one side's is computed once a side."""
+    """Both parts, factored so that what depends on users alone, or on images alone, is computed once for each."""
 
     def __init__(self, community: Community, config: WideDeepConfig):
         super().__init__()
@@ -136,7 +136,7 @@ class Network(nn.Module):
         self.out = nn.Linear(config.last_hidden, 1, bias=False)
 
     def forward(self, users_P: np.ndarray, images_PS: np.ndarray, has_id_PS: np.ndarray) -> Tensor:
-        """The logits (P, S) of each user with each of their S images; `has_id_PS` says whose id is used."""
+        """The logits (P, S) of each user with each of S images; `has_id_PS`: whether the image's id is used."""
 
         def on_device(array: np.ndarray) -> Tensor:
             return torch.from_numpy(array).to(self.out.weight.device)
@@ -162,13 +162,13 @@ class Network(nn.Module):
         return logits_PS
 
     def users(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Of users: their part of the first hidden layer (n, H), and the weight of each image tag to them (n, V)."""
+        """Of users: their part of the first hidden layer (n, H), and their weight of each image tag (n, V)."""
         tags_nV = torch.from_numpy(self.tags_UV[rows].toarray()).to(self.tag.device)
         embedded = torch.cat([self.user[torch.from_numpy(rows).to(self.tag.device)], tags_nV @ self.tag], dim=1)
         return self.from_user(embedded), tags_nV @ self.tag_crosses
 
     def images(self, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        """Of images (n): the parts of the first hidden layer from id and from content, both (n, H), and tags (n, V)."""
+        """Of images: the parts of the first hidden layer from id and from content, both (n, H), and tags (n, V)."""
         device = self.tag.device
         tags_nV = torch.from_numpy(self.tags_IV[rows].toarray()).to(device)
         content = torch.cat([tags_nV @ self.tag, torch.from_numpy(self.features_If[rows]).to(device)], dim=1)
@@ -176,36 +176,36 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def fitted(self) -> dict[str, np.ndarray]:
-        """Everything of one side alone, and the layers in which both meet."""
-        with_id_I = torch.from_numpy(self.is_warm_I).float().to(self.tag.device)
+        """The parts of users alone and of images alone, and the layers after both are added."""
+        has_id_I = torch.from_numpy(self.is_warm_I).float().to(self.tag.device)
         users = [self.users(rows) for rows in blocks(len(self.user))]
         images_IH = torch.cat(
             [
-                content_nH + with_id_I[torch.from_numpy(rows).to(self.tag.device), None] * id_nH
+                content_nH + has_id_I[torch.from_numpy(rows).to(self.tag.device), None] * id_nH
                 for rows in blocks(len(self.image))
                 for id_nH, content_nH, _ in [self.images(rows)]
             ]
         )
-        kept = {
+        parts = {
             "users_UH": torch.cat([users_nH for users_nH, _ in users]),
             "crossed_UV": torch.cat([crossed_nV for _, crossed_nV in users]),
             "images_IH": images_IH,
-            "bias_I": self.image_bias * with_id_I + self.owner_bias[torch.from_numpy(self.owner_I).to(self.tag.device)],
+            "bias_I": self.image_bias * has_id_I + self.owner_bias[torch.from_numpy(self.owner_I).to(self.tag.device)],
             "owner_crosses": self.owner_crosses,
             "last.weight": self.last.weight,
             "last.bias": self.last.bias,
             "out": self.out.weight[0],
         }
-        return {"owner_I": self.owner_I, **{name: value.cpu().numpy() for name, value in kept.items()}}
+        return {"owner_I": self.owner_I, **{name: value.cpu().numpy() for name, value in parts.items()}}
 
 
 def hash_crosses(users: np.ndarray, owners: np.ndarray, num_weights: int) -> np.ndarray:
-    """int64: which weight the cross of user and owner has; the arguments are broadcast."""
+    """int64: the number of the weight for the cross of user and owner; the arguments are broadcast."""
     pairs = (users.astype(np.uint64) << np.uint64(32)) + owners.astype(np.uint64)
     mixed = (pairs ^ (pairs >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
     return np.asarray((mixed >> np.uint64(32)) % np.uint64(num_weights)).astype(np.int64)
 
 
 def blocks(num_rows: int, size: int = 4096) -> list[np.ndarray]:
-    """The row numbers from 0, in blocks."""
+    """The row numbers 0 to num_rows - 1, in blocks."""
     return np.split(np.arange(num_rows), range(size, num_rows, size))

@@ -86,7 +86,7 @@ def _paper(
     matched: bool,
 ) -> Iterator[dict[str, Any]]:
     try:
-        others = protocols.draw_others(favorites_UI, concealment, usable_I, matched=matched)
+        others = protocols.draw_distractors(favorites_UI, concealment, usable_I, matched=matched)
     except ValueError as error:
         log.warning("%s: not measured: %s", protocol, error)
         return

@@ -151,7 +151,7 @@ def _mixtures(system: System[Any], heldout: HeldOut) -> Iterator[Figure]:
     versions = {}
     for protocol, matched in (("paper", False), ("paper_matched", True)):
         mixture_NM = protocols.mix(
-            concealment, protocols.draw_others(favorites_UI, concealment, everything, matched=matched)
+            concealment, protocols.draw_distractors(favorites_UI, concealment, everything, matched=matched)
         )
         scores_NM = score_mixtures(system, heldout.tested_N, mixture_NM, training_UI.shape[1])
         versions[protocol] = protocols.mixture_metrics(scores_NM, concealment)

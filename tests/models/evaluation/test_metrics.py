@@ -57,7 +57,7 @@ def test_ndcg_is_that_of_scikit_learn(world: tuple[np.ndarray, csr_array], k: in
     assert ours == pytest.approx(ndcg_score(heldout.toarray(), -np.argsort(ranked, axis=1), k=k))
 
 
-def test_images_out_of_reach_stay_in_the_denominator() -> None:
+def test_held_out_images_that_no_list_contains_count_in_the_denominator() -> None:
     hits = find_hits(np.array([[2, -1]]), csr_array(np.array([[0, 0, 1, 1]])))
     assert recall(hits, 2).tolist() == [0.5]
 
@@ -107,7 +107,7 @@ def test_the_p_value_is_the_share_of_signs_as_far_from_zero() -> None:
     assert test.p_value == pytest.approx(2 / 8, abs=0.02)  # all plus or all minus
 
 
-def test_equal_systems_differ_by_chance_only() -> None:
+def test_equal_systems_differ_only_by_chance() -> None:
     values = np.random.default_rng(0).random(100)
     assert paired_test(values, values).p_value == 1
     p_values = [
@@ -127,10 +127,10 @@ def test_auc_is_that_of_scikit_learn_with_ties_and_without_the_observed() -> Non
     scores = rng.integers(0, 6, (40, 25)).astype(np.float32)
     observed = rng.random((40, 25)) < 0.3
     heldout = rng.integers(0, 25, 40)
-    asked = ~observed | (np.arange(25) == heldout[:, None])  # some held-out images are marked as observed too
+    is_unobserved = ~observed | (np.arange(25) == heldout[:, None])  # some held-out images are marked as observed too
     expected = [
         roc_auc_score(np.arange(25)[mask] == image, row[mask])
-        for row, mask, image in zip(scores, asked, heldout, strict=True)
+        for row, mask, image in zip(scores, is_unobserved, heldout, strict=True)
     ]
     np.testing.assert_allclose(auc(scores, heldout, csr_array(observed)), expected)
 
@@ -164,7 +164,7 @@ def test_popularity_bias_of_lists_checked_by_hand() -> None:
     assert bias.gini == pytest.approx((3 * 2 + 1 * 1 - 1 * 0 - 3 * 0) / (4 * 3))  # exposure 0, 0, 1, 2
 
 
-def test_lists_that_show_all_images_alike_have_no_popularity_bias() -> None:
+def test_lists_that_show_all_images_equally_often_have_no_popularity_bias() -> None:
     bias = popularity_bias(np.arange(6)[:, None], np.array([9, 5, 5, 1, 0, 0]))
     assert bias.average_percentile == pytest.approx(0.5)
     assert bias.gini == pytest.approx(0)

@@ -1,4 +1,4 @@
-"""Full-ranking metrics beside those of trec_eval, by ir-measures, on the same lists."""
+"""Full-ranking metrics against those of trec_eval, by ir-measures, on the same lists."""
 
 import ir_measures
 import numpy as np
@@ -22,7 +22,7 @@ def lists() -> tuple[np.ndarray, csr_array]:
     return ranked_UK, csr_array(heldout_UI)
 
 
-def test_every_user_has_the_same_figures(lists: tuple[np.ndarray, csr_array]) -> None:
+def test_every_user_has_the_same_metrics(lists: tuple[np.ndarray, csr_array]) -> None:
     ranked_UK, heldout_UI = lists
     qrels = {f"u{user}": {str(image): 1 for image in heldout_UI[[user]].indices} for user in range(NUM_USERS)}
     run = {

@@ -8,7 +8,7 @@ from models.evaluation.protocols import (
     ProtocolConfig,
     Split,
     conceal,
-    draw_others,
+    draw_distractors,
     mix,
     mixture_metrics,
     popularity_vectors,
@@ -67,14 +67,16 @@ def test_every_favorite_is_concealed_equally_often() -> None:
     assert abs(times - 1500).max() < 5 * np.sqrt(750)  # five standard deviations
 
 
-def test_what_is_drawn_for_a_user_does_not_depend_on_other_users(favorites: csr_array, split: Split) -> None:
-    others = draw_others(favorites, split, usable(favorites), matched=False)
+def test_a_users_concealed_favorites_and_distractors_do_not_depend_on_other_users(
+    favorites: csr_array, split: Split
+) -> None:
+    distractors = draw_distractors(favorites, split, usable(favorites), matched=False)
     more = csr_array(vstack([favorites[:200], long_tailed(300, 5000, seed=1)]))
     split_of_more = conceal(more, PAPER)
-    others_of_more = draw_others(more, split_of_more, usable(more), matched=False)
+    distractors_of_more = draw_distractors(more, split_of_more, usable(more), matched=False)
     tested = int((split.test_users < 200).sum())
     np.testing.assert_array_equal(split_of_more.concealed[:200].toarray(), split.concealed[:200].toarray())
-    np.testing.assert_array_equal(others_of_more[:tested], others[:tested])
+    np.testing.assert_array_equal(distractors_of_more[:tested], distractors[:tested])
 
 
 def test_another_seed_conceals_other_favorites(favorites: csr_array, split: Split) -> None:
@@ -103,53 +105,55 @@ def test_thresholds_stay_where_lowering_is_off_or_enough_users_qualify() -> None
 
 
 @pytest.mark.parametrize("matched", [False, True])
-def test_others_are_distinct_usable_and_no_favorites(favorites: csr_array, split: Split, matched: bool) -> None:
+def test_distractors_are_distinct_usable_and_no_favorites(favorites: csr_array, split: Split, matched: bool) -> None:
     can_use = np.random.default_rng(0).random(5000) < 0.9
-    others = draw_others(favorites, split, can_use, matched=matched)
-    assert others.shape == (len(split.test_users), 80)
-    assert can_use[others].all()
-    for user, drawn in zip(split.test_users, others, strict=True):
+    distractors = draw_distractors(favorites, split, can_use, matched=matched)
+    assert distractors.shape == (len(split.test_users), 80)
+    assert can_use[distractors].all()
+    for user, drawn in zip(split.test_users, distractors, strict=True):
         assert len(set(drawn.tolist())) == 80
         assert not set(drawn.tolist()) & set(favorites[[user]].indices.tolist())
 
 
 @pytest.mark.parametrize("matched", [False, True])
-def test_others_are_all_that_is_left_where_just_enough_are_left(matched: bool) -> None:
+def test_distractors_are_all_images_that_are_left_if_just_enough_are(matched: bool) -> None:
     favorites = csr_array(np.tile(np.arange(120) < 40, (100, 1)))
     split = conceal(favorites, PAPER)
-    others = draw_others(favorites, split, np.ones(120, bool), matched=matched)
-    np.testing.assert_array_equal(np.sort(others, axis=1), np.tile(np.arange(40, 120), (100, 1)))
+    distractors = draw_distractors(favorites, split, np.ones(120, bool), matched=matched)
+    np.testing.assert_array_equal(np.sort(distractors, axis=1), np.tile(np.arange(40, 120), (100, 1)))
     with pytest.raises(ValueError, match="user row 0: 79 usable images are no favorites"):
-        draw_others(favorites, split, np.arange(120) < 119, matched=matched)
+        draw_distractors(favorites, split, np.arange(120) < 119, matched=matched)
 
 
-def test_uniform_others_are_drawn_evenly() -> None:
+def test_uniform_distractors_are_sampled_uniformly() -> None:
     favorites = csr_array(np.tile(np.arange(240) < 40, (2000, 1)))
-    others = draw_others(favorites, conceal(favorites, PAPER), np.ones(240, bool), matched=False)
-    times = np.bincount(others.ravel(), minlength=240)[40:]
+    distractors = draw_distractors(favorites, conceal(favorites, PAPER), np.ones(240, bool), matched=False)
+    times = np.bincount(distractors.ravel(), minlength=240)[40:]
     assert abs(times - 800).max() < 5 * np.sqrt(480)  # 2000 draws of 80 in 200: five standard deviations
 
 
-def test_popularity_ranks_uniform_others_well_and_can_only_guess_matched_ones() -> None:
+def test_popularity_ranks_uniform_mixtures_well_and_can_only_guess_in_matched_ones() -> None:
     favorites = long_tailed(1000, 5000)
     split = conceal(favorites, PAPER)
     users, images = popularity_vectors(split.training)
     uniform, matched = (
-        mean_precision(score_pairs(users[split.test_users], images, mix(split, others)), split)
-        for others in (draw_others(favorites, split, usable(favorites), matched=matched) for matched in (False, True))
+        mean_precision(score_pairs(users[split.test_users], images, mix(split, distractors)), split)
+        for distractors in (
+            draw_distractors(favorites, split, usable(favorites), matched=matched) for matched in (False, True)
+        )
     )
     assert uniform[19] > 0.4
     assert matched[19] == pytest.approx(0.2, abs=0.01)
     assert matched[4] == pytest.approx(0.2, abs=0.03)
 
 
-def test_a_scorer_that_cannot_tell_gets_chance(favorites: csr_array, split: Split) -> None:
+def test_equal_scores_have_the_precision_of_random(favorites: csr_array, split: Split) -> None:
     metrics = mixture_metrics(np.zeros((len(split.test_users), 100)), split)
     np.testing.assert_allclose(metrics.precision.mean(axis=0)[4:], 0.2, atol=0.03)
     assert metrics.recall[:, 19].mean() == pytest.approx(0.2, abs=0.02)
 
 
-def test_a_scorer_that_knows_gets_everything(split: Split) -> None:
+def test_perfect_scores_have_precision_1(split: Split) -> None:
     metrics = mixture_metrics(np.tile(np.arange(100) < 20, (len(split.test_users), 1)).astype(np.float32), split)
     assert (metrics.precision == 1).all()
     np.testing.assert_allclose(metrics.recall[0], np.arange(1, 21) / 20)
@@ -164,7 +168,7 @@ def test_concealed_images_that_cannot_be_scored_rank_last(split: Split) -> None:
 
 
 def test_the_mixture_begins_with_the_concealed_images(favorites: csr_array, split: Split) -> None:
-    images = mix(split, draw_others(favorites, split, usable(favorites), matched=True))
+    images = mix(split, draw_distractors(favorites, split, usable(favorites), matched=True))
     expected = [split.concealed[[user]].indices for user in split.test_users]
     np.testing.assert_array_equal(images[:, :20], expected)
 
@@ -173,7 +177,7 @@ def test_nobody_to_test_gives_empty_results() -> None:
     favorites = csr_array(np.ones((3, 4), bool))
     split = conceal(favorites, PAPER)
     for matched in (False, True):
-        images = mix(split, draw_others(favorites, split, np.ones(4, bool), matched=matched))
+        images = mix(split, draw_distractors(favorites, split, np.ones(4, bool), matched=matched))
         assert mixture_metrics(np.zeros(images.shape), split).precision.shape == (0, 20)
 
 

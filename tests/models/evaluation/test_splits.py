@@ -1,4 +1,4 @@
-"""Splits: nothing is lost, nothing is learned and tested, and the reference rows come out."""
+"""Splits: no favorite is lost or in two parts, and the reference sets have the reference numbers."""
 
 import os
 from pathlib import Path
@@ -16,14 +16,14 @@ CONFIG = SplitConfig()
 
 def favorites(num_users: int = 30, num_images: int = 50, seed: int = 0) -> csr_array:
     likes = np.random.default_rng(seed).random((num_users, num_images)) < 0.25
-    likes[0], likes[1] = False, np.arange(num_images) < 2  # nobody is tested on nothing, or left with nothing
+    likes[0], likes[1] = False, np.arange(num_images) < 2  # too few favorites for a test
     return csr_array(likes.astype(np.float32))
 
 
 def times(of: csr_array, seed: int = 1) -> csr_array:
-    drawn = of.astype(np.float64)
-    drawn.data = np.random.default_rng(seed).integers(1, 1000, of.nnz).astype(np.float64)
-    return drawn
+    timed = of.astype(np.float64)
+    timed.data = np.random.default_rng(seed).integers(1, 1000, of.nnz).astype(np.float64)
+    return timed
 
 
 def per_user(part: csr_array) -> np.ndarray:
@@ -31,61 +31,61 @@ def per_user(part: csr_array) -> np.ndarray:
 
 
 SPLITS = {
-    "random": lambda known: splits.random(known, CONFIG),
-    "by time": lambda known: splits.by_time(known, times(known), CONFIG),
-    "by one moment": lambda known: splits.by_time(known, times(known), SplitConfig(time_of="community")),
-    "cold": lambda known: splits.cold(known, CONFIG),
-    "cold users": lambda known: splits.cold_users(known, CONFIG),
-    "leave one out": lambda known: splits.leave_one_out(known, CONFIG),
+    "random": lambda whole: splits.random(whole, CONFIG),
+    "by time": lambda whole: splits.by_time(whole, times(whole), CONFIG),
+    "by one moment": lambda whole: splits.by_time(whole, times(whole), SplitConfig(time_of="community")),
+    "cold": lambda whole: splits.cold(whole, CONFIG),
+    "cold users": lambda whole: splits.cold_users(whole, CONFIG),
+    "leave one out": lambda whole: splits.leave_one_out(whole, CONFIG),
 }
 
 
 @pytest.mark.parametrize("draw", SPLITS.values(), ids=SPLITS)
 def test_every_favorite_is_in_one_part_and_the_seed_decides_which(draw):
-    known = favorites()
-    parts: Parts = draw(known)
+    whole = favorites()
+    parts: Parts = draw(whole)
     together = parts.training + parts.validation + parts.test
 
-    assert np.array_equal(together.toarray(), known.toarray())
+    assert np.array_equal(together.toarray(), whole.toarray())
     assert all(part.nnz for part in (parts.training, parts.validation, parts.test))
-    assert np.array_equal(draw(known).test.toarray(), parts.test.toarray())
+    assert np.array_equal(draw(whole).test.toarray(), parts.test.toarray())
 
 
 def test_a_random_split_holds_out_a_tenth_and_leaves_small_users_alone():
-    known = favorites()
-    parts = splits.random(known, CONFIG)
-    expected = np.where(per_user(known) >= 3, np.maximum(1, per_user(known) // 10), 0)
+    whole = favorites()
+    parts = splits.random(whole, CONFIG)
+    expected = np.where(per_user(whole) >= 3, np.maximum(1, per_user(whole) // 10), 0)
 
     assert np.array_equal(per_user(parts.test), expected)
     assert np.array_equal(per_user(parts.validation), expected)
-    other = splits.random(known, SplitConfig(seed=1))
+    other = splits.random(whole, SplitConfig(seed=1))
     assert not np.array_equal(other.test.toarray(), parts.test.toarray())
 
 
 def test_a_split_by_time_tests_each_user_on_the_latest():
-    known = favorites()
-    at = times(known).toarray()
-    parts = splits.by_time(known, times(known), CONFIG)
+    whole = favorites()
+    at = times(whole).toarray()
+    parts = splits.by_time(whole, times(whole), CONFIG)
     for user in np.flatnonzero(per_user(parts.test)):
         learned, validated, tested = (
             at[user][part[[user]].indices] for part in (parts.training, parts.validation, parts.test)
         )
         assert learned.max() <= validated.min() <= validated.max() <= tested.min()
-        assert len(tested) == max(1, int(0.2 * per_user(known)[user]))
+        assert len(tested) == max(1, int(0.2 * per_user(whole)[user]))
     assert not per_user(parts.test)[:2].any()
 
 
 def test_a_split_by_one_moment_tests_what_came_after_it():
-    known = favorites()
-    parts = splits.by_time(known, times(known), SplitConfig(time_of="community"))
-    at = times(known)
+    whole = favorites()
+    parts = splits.by_time(whole, times(whole), SplitConfig(time_of="community"))
+    at = times(whole)
     learned, validated, tested = (
         at.multiply(part).tocsr().data for part in (parts.training, parts.validation, parts.test)
     )
 
     assert learned.max() < validated.min()
     assert validated.max() < tested.min()
-    assert abs(parts.test.nnz / known.nnz - 0.2) < 0.02
+    assert abs(parts.test.nnz / whole.nnz - 0.2) < 0.02
 
 
 def test_cold_images_keep_no_favorite_and_are_the_only_candidates():
@@ -98,35 +98,35 @@ def test_cold_images_keep_no_favorite_and_are_the_only_candidates():
 
 
 def test_cold_users_keep_no_favorite():
-    known = favorites()
-    parts = splits.cold_users(known, CONFIG)
+    whole = favorites()
+    parts = splits.cold_users(whole, CONFIG)
     held = [np.flatnonzero(per_user(part)) for part in (parts.test, parts.validation)]
 
-    assert len(held[0]) == len(held[1]) == np.count_nonzero(per_user(known)) // 10
+    assert len(held[0]) == len(held[1]) == np.count_nonzero(per_user(whole)) // 10
     assert not np.intersect1d(*held).size
     assert not per_user(parts.training)[np.concatenate(held)].any()
 
 
 def test_leave_one_out_takes_two_favorites_and_leaves_three():
-    known = favorites()
-    parts = splits.leave_one_out(known, CONFIG)
-    is_tested = per_user(known) >= 5
+    whole = favorites()
+    parts = splits.leave_one_out(whole, CONFIG)
+    is_tested = per_user(whole) >= 5
 
     assert np.array_equal(per_user(parts.test), is_tested)
     assert np.array_equal(per_user(parts.validation), is_tested)
 
 
-def test_an_official_test_is_taken_as_given_and_never_learned_from():
-    known = favorites()
-    test = csr_array((np.ones(2, np.float32), ([3, 4], [known[[3]].indices[0], 51])), shape=(30, 52))
-    validation = csr_array((np.ones(1, np.float32), ([5], [known[[5]].indices[0]])), shape=(30, 50))
-    given, drawn = (splits.official(known, test, rows, CONFIG) for rows in (validation, None))
+def test_an_official_test_is_not_changed_and_never_learned_from():
+    whole = favorites()
+    test = csr_array((np.ones(2, np.float32), ([3, 4], [whole[[3]].indices[0], 51])), shape=(30, 52))
+    validation = csr_array((np.ones(1, np.float32), ([5], [whole[[5]].indices[0]])), shape=(30, 50))
+    published, random = (splits.official(whole, test, rows, CONFIG) for rows in (validation, None))
 
-    assert given.training.nnz == known.nnz - 2
-    assert given.test is test
-    assert given.validation is validation
-    assert drawn.training.nnz + drawn.validation.nnz == known.nnz - 1
-    assert per_user(drawn.validation)[2:].all()
+    assert published.training.nnz == whole.nnz - 2
+    assert published.test is test
+    assert published.validation is validation
+    assert random.training.nnz + random.validation.nnz == whole.nnz - 1
+    assert per_user(random.validation)[2:].all()
 
 
 def test_shares_that_leave_nothing_are_refused():
@@ -144,16 +144,16 @@ def real(name: str) -> tuple[csr_array, csr_array | None]:
     users, user = np.unique(table["user_id"].to_numpy().astype(str), return_inverse=True)
     image = np.searchsorted(images, table["image_id"].to_numpy().astype(str))
     shape = (len(users), len(images))
-    known = csr_array((np.ones(len(user), np.float32), (user, image)), shape=shape)
-    known.sort_indices()
+    whole = csr_array((np.ones(len(user), np.float32), (user, image)), shape=shape)
+    whole.sort_indices()
     if "favorited_at" not in table.column_names:
-        return known, None
+        return whole, None
     at = csr_array((table["favorited_at"].to_numpy().astype(np.float64), (user, image)), shape=shape)
     at.sort_indices()
-    return known, at
+    return whole, at
 
 
-def test_the_reference_rows_of_lastfm_friends_are_drawn():
+def test_the_parts_of_lastfm_friends_have_the_reference_sizes():
     parts = splits.random(real("lastfm-friends")[0], CONFIG)
 
     assert [part.nnz for part in (parts.training, parts.validation, parts.test)] == [74_296, 9_269, 9_269]
@@ -161,7 +161,7 @@ def test_the_reference_rows_of_lastfm_friends_are_drawn():
 
 
 def test_the_reference_users_of_movielens_posters_are_tested():
-    known, at = real("movielens-posters")
+    whole, at = real("movielens-posters")
 
-    assert np.count_nonzero(per_user(splits.by_time(known, at, CONFIG).test)) == 603
-    assert np.count_nonzero(per_user(splits.cold(known, CONFIG).test)) == 559
+    assert np.count_nonzero(per_user(splits.by_time(whole, at, CONFIG).test)) == 603
+    assert np.count_nonzero(per_user(splits.cold(whole, CONFIG).test)) == 559

@@ -1,4 +1,4 @@
-"""What every system must do, whatever it is: subclass `SystemContract` in the system's test file."""
+"""The contract of every system: subclass `SystemContract` in the system's test file."""
 
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -15,16 +15,16 @@ WITHHELD_USER, WITHHELD_IMAGE = 3, 7  # both red
 
 
 def two_tastes(seed: int = 0) -> Community:
-    """Red users like red images, blue users blue ones; tags, titles, contacts, groups, owners and pixels tell as much.
+    """Red users like red images, blue users blue ones; so do tags, titles, contacts, groups, owners and pixels.
 
-    One favorite of a red user is withheld: the one red image left that all other red users like, so that every sensible
-    system puts it first among the images the user has not seen.
+    One favorite of a red user is withheld: the only red image that this user does not favor and all other red users do,
+    so that every sensible system ranks it first among the images that the user has not seen.
     """
     rng = np.random.default_rng(seed)
     user_is_blue, image_is_blue = np.arange(NUM_USERS) >= NUM_USERS // 2, np.arange(NUM_IMAGES) >= NUM_IMAGES // 2
     likes_UI = (user_is_blue[:, None] == image_is_blue) & (rng.random((NUM_USERS, NUM_IMAGES)) < 0.6)
     likes_UI[~user_is_blue, WITHHELD_IMAGE] = True
-    # the user has seen every other red image, so that the withheld one stands alone against the blue ones
+    # the user has seen every other red image, so that the withheld one competes with blue ones alone
     likes_UI[WITHHELD_USER] = ~image_is_blue
     likes_UI[WITHHELD_USER, WITHHELD_IMAGE] = False
     favorites_UI = csr_array(likes_UI.astype(np.float32))
@@ -59,11 +59,11 @@ def two_tastes(seed: int = 0) -> Community:
 
 
 class SystemContract:
-    """The contract. `system` names the system; `settings` make it small, and are given to its Config."""
+    """The contract. `system` is the name of the system; `settings` of its Config make it small."""
 
     system: ClassVar[str]
     settings: ClassVar[dict[str, Any]] = {}
-    learns: ClassVar[bool] = True  # whether it tells tastes apart; the floor does not
+    learns: ClassVar[bool] = True  # whether it separates tastes; random and popularity do not
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -77,14 +77,14 @@ class SystemContract:
 
     @classmethod
     def _fit(cls, community: Community, seed: int = 0) -> System[Any]:
-        made = SYSTEMS[cls.system]
-        system = made(made.Config(**cls.settings), seed=seed)
+        system_type = SYSTEMS[cls.system]
+        system = system_type(system_type.Config(**cls.settings), seed=seed)
         system.fit(community)
         return system
 
     def test_a_withheld_favorite_of_a_clear_taste_comes_first(self, fitted: System[Any], community: Community) -> None:
         if not self.learns:
-            pytest.skip(f"{self.system} is a floor: it knows no taste")
+            pytest.skip(f"{self.system} is a baseline without tastes")
         scores_I = fitted.score(np.array([WITHHELD_USER]))[0]
         scores_I[community.favorites_UI[[WITHHELD_USER]].indices] = -np.inf
         assert int(np.argmax(scores_I)) == WITHHELD_IMAGE
@@ -108,8 +108,8 @@ class SystemContract:
     def test_a_restored_system_scores_as_the_saved_one(self, fitted: System[Any]) -> None:
         state = fitted.state()
         assert all(isinstance(value, np.ndarray) and value.dtype != object for value in state.values())
-        made = SYSTEMS[self.system]
-        restored = made(made.Config(**self.settings))
+        system_type = SYSTEMS[self.system]
+        restored = system_type(system_type.Config(**self.settings))
         restored.restore({name: value.copy() for name, value in state.items()})
         everybody = np.arange(NUM_USERS)
         np.testing.assert_array_equal(restored.score(everybody), fitted.score(everybody))
@@ -130,11 +130,11 @@ class SystemContract:
         scores = self._fit(two_tastes_with(community, without, times)).score(np.array([0]))
         assert not np.isnan(scores).any()
 
-    def test_values_to_tune_are_settings_it_has(self) -> None:
-        made = SYSTEMS[self.system]
-        for name, values in made.grid.items():
+    def test_values_of_the_grid_are_settings_of_the_system(self) -> None:
+        system_type = SYSTEMS[self.system]
+        for name, values in system_type.grid.items():
             for value in values:
-                made.Config(**{**self.settings, name: value})
+                system_type.Config(**{**self.settings, name: value})
 
 
 def two_tastes_with(community: Community, favorites_UI: csr_array, times_UI: csr_array | None) -> Community:

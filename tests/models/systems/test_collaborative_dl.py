@@ -39,7 +39,7 @@ def test_rows_solved_in_many_small_groups_are_the_same(monkeypatch) -> None:
     torch.testing.assert_close(solve(favorites_UI, images_IK, None, 0.1, CollaborativeDLConfig()), together)
 
 
-def test_an_image_nobody_favored_is_scored_by_its_content() -> None:
+def test_an_image_without_favorites_is_scored_by_its_content() -> None:
     community = two_tastes()
     favorites = community.favorites_UI.toarray()
     favorites[:, [20, 50]] = 0  # one red, one blue

@@ -1,4 +1,4 @@
-"""The systems of the implicit library."""
+"""ALS and BPR of the library implicit."""
 
 import sys
 
@@ -20,7 +20,7 @@ class TestALS(SystemContract):
         system.fit(community)
         users, images, _ = system.fitted
         likes = community.favorites_UI.toarray()
-        for user in (0, 13):  # with the images held, a user's vector is the solution of the normal equations
+        for user in (0, 13):  # for fixed images a user's vector is the solution of the normal equations
             weights = np.where(likes[user] > 0, 4.0, 1.0)
             normal = (images.T * weights) @ images + 2.0 * np.eye(3)
             np.testing.assert_allclose(

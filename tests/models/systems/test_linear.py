@@ -36,7 +36,7 @@ class TestItemKNN(SystemContract):
             expected = {i: cosines[i] for i in best}
             assert {int(i): kept_II[j, i] for i in np.flatnonzero(kept_II[j])} == pytest.approx(expected)
 
-    def test_blocks_of_images_do_not_show(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_blocks_of_images_do_not_change_the_neighbours(self, monkeypatch: pytest.MonkeyPatch) -> None:
         likes_UI = random_favorites(30, 50).favorites_UI
         whole = nearest(likes_UI, 5, 0.0).toarray()
         monkeypatch.setattr("models.systems.linear.BLOCK_CELLS", 350)
@@ -76,7 +76,7 @@ class TestEASE(SystemContract):
             system.fit(random_favorites(*shape))
             assert (system.vectors is not None) == has_vectors
 
-    def test_with_few_images_it_restores_as_well(self) -> None:
+    def test_with_fewer_images_than_users_it_is_restored_too(self) -> None:
         system, restored = EASE(), EASE()
         system.fit(random_favorites(30, 9))
         restored.restore(system.state())
@@ -86,7 +86,7 @@ class TestEASE(SystemContract):
         with pytest.raises(ValueError, match=r"24 users and 60 images.*matrix_gib 1e-06"):
             EASE(EASEConfig(matrix_gib=1e-6)).fit(two_tastes())
 
-    def test_a_community_without_favorites_scores_nothing(self) -> None:
+    def test_without_favorites_no_image_is_scored(self) -> None:
         nobody = replace(two_tastes(), favorites_UI=csr_array((24, 60), dtype=np.float32))
         system = EASE()
         system.fit(nobody)

@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 from torch import nn
 
 from models.community import Community
+from models.sparse import unit_row_sums
 from models.systems.pinsage import (
     Network,
     PinSage,
@@ -18,7 +19,6 @@ from models.systems.pinsage import (
     graph_of,
     max_margin,
     ranks,
-    unit_sums,
 )
 from tests.models.systems.contract import NUM_IMAGES, NUM_USERS, SystemContract, two_tastes
 
@@ -47,8 +47,8 @@ def test_visits_follow_the_chances_of_the_graph() -> None:
     graph = graph_of(Community(csr_array(np.array([[1, 1, 0], [1, 1, 1]], np.float32))))
     config = PinSageConfig(walks=40_000, steps=2, restart=0.0)
     visits = count_visits(graph, np.arange(3), 3, config, np.random.default_rng(0)).toarray() / config.walks
-    there_and_back = (graph @ graph).toarray()[:3, :3]
-    np.testing.assert_allclose(visits, there_and_back * (1 - np.eye(3)), atol=0.01)
+    two_steps = (graph @ graph).toarray()[:3, :3]
+    np.testing.assert_allclose(visits, two_steps * (1 - np.eye(3)), atol=0.01)
 
 
 def test_a_node_without_edges_visits_nothing() -> None:
@@ -57,13 +57,13 @@ def test_a_node_without_edges_visits_nothing() -> None:
     assert visits.nnz == 0
 
 
-def test_ranks_are_those_of_the_largest_entries_first() -> None:
+def test_the_largest_entry_of_a_row_has_rank_0() -> None:
     visits = csr_array(np.array([[3, 0, 9, 3, 1], [0, 0, 0, 0, 0], [0, 2, 0, 0, 0]], np.float32))
     assert ranks(visits, 0, 2).toarray().tolist() == [[3, 0, 9, 0, 0], [0] * 5, [0, 2, 0, 0, 0]]
     assert ranks(visits, 2, 9).toarray().tolist() == [[0, 0, 0, 3, 1], [0] * 5, [0] * 5]
 
 
-def test_draws_are_of_the_row_and_an_empty_row_says_so() -> None:
+def test_samples_are_entries_of_the_row_and_an_empty_row_is_marked() -> None:
     bags = csr_array(np.array([[0, 5, 0, 1], [0, 0, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0]], np.float32))
     columns, has = draw(bags, np.array([0, 1, 2, 3]), 100, np.random.default_rng(0))
     assert has.tolist() == [True, False, True, False]
@@ -87,9 +87,9 @@ def test_the_loss_is_the_mean_hinge_over_the_negatives_that_count() -> None:
     assert float(max_margin(*given, margin=0.3)) == pytest.approx(np.mean(hinges), rel=1e-5)
 
 
-def test_an_embedding_is_algorithm_2_of_one_image_whoever_is_asked_for_with_it() -> None:
+def test_an_embedding_is_that_of_algorithm_2_whatever_other_images_are_embedded() -> None:
     rng = np.random.default_rng(0)
-    neighbors_II = unit_sums(ranks(csr_array(rng.integers(0, 3, (12, 12)).astype(np.float32)), 0, 3))
+    neighbors_II = unit_row_sums(ranks(csr_array(rng.integers(0, 3, (12, 12)).astype(np.float32)), 0, 3))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = Network(rng.normal(size=(12, 5)).astype(np.float32), neighbors_II, PinSageConfig(d=4, hidden=6))
@@ -114,7 +114,7 @@ def test_an_embedding_is_algorithm_2_of_one_image_whoever_is_asked_for_with_it()
         np.testing.assert_allclose(network(np.array(images)).numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_an_image_nobody_favored_is_scored_by_its_content_and_its_neighbors() -> None:
+def test_an_image_without_favorites_is_scored_by_its_content_and_its_neighbors() -> None:
     community = two_tastes()
     favorites = community.favorites_UI.toarray()
     favorites[:, [20, 50]] = 0  # one red, one blue
@@ -125,7 +125,7 @@ def test_an_image_nobody_favored_is_scored_by_its_content_and_its_neighbors() ->
     assert scores[1, 50] > scores[1, 20]
 
 
-def test_a_user_without_favorites_is_made_of_what_the_contacts_like() -> None:
+def test_a_user_without_favorites_gets_what_the_contacts_like() -> None:
     community = two_tastes()
     favorites = community.favorites_UI.toarray()
     favorites[0] = 0

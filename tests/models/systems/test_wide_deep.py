@@ -40,7 +40,7 @@ def test_scores_do_not_depend_on_the_size_of_a_block(monkeypatch: pytest.MonkeyP
         np.testing.assert_allclose(system.score(np.arange(24)), whole, rtol=1e-4, atol=1e-5)
 
 
-def test_an_image_nobody_favored_is_scored_by_its_content() -> None:
+def test_an_image_without_favorites_is_scored_by_its_content() -> None:
     community = two_tastes()
     favorites = community.favorites_UI.toarray()
     favorites[:, [20, 50]] = 0  # one red, one blue
