@@ -1,10 +1,12 @@
-"""The tiny world as ingested tables below a root."""
+"""The tiny world as ingested tables below a root, and a system without embeddings."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from models.systems.base import SYSTEMS, Vectors
 from storage.refs import Ref
 from storage.roots import Root
 from storage.sources.directory import IngestConfig
@@ -30,3 +32,16 @@ def table(root: Root, tmp_path: Path) -> dict[str, Ref]:
         }
     ).write_parquet(source / "images.parquet")
     return ingest.fn(Root(str(source)), "1", IngestConfig(), root).tables
+
+
+@pytest.fixture
+def popularity_without_vectors() -> Iterator[str]:
+    class Plain(SYSTEMS["popularity"]):  # type: ignore[misc, name-defined]
+        name = "plain"
+
+        @property
+        def vectors(self) -> Vectors | None:
+            return None
+
+    yield "plain"
+    SYSTEMS.pop("plain")

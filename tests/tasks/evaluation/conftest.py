@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.systems.base import SYSTEMS, InnerProduct, Vectors, vectors_of
+from models.systems.base import SYSTEMS, InnerProduct, vectors_of
 from tests.tasks.evaluation.comparison import TasteConfig
 
 
@@ -30,16 +30,3 @@ def taste() -> Iterator[type]:
 
     yield Taste
     SYSTEMS.pop("taste")
-
-
-@pytest.fixture
-def popularity_without_vectors() -> Iterator[str]:
-    class Plain(SYSTEMS["popularity"]):  # type: ignore[misc, name-defined]
-        name = "plain"
-
-        @property
-        def vectors(self) -> Vectors | None:
-            return None
-
-    yield "plain"
-    SYSTEMS.pop("plain")
