@@ -214,6 +214,10 @@ def test_the_report_section_of_the_walk_shows_and_its_data_are_counted(passed, t
     assert tried["coverage"] == [2, 5]
 
 
+def test_the_code_of_the_walks_imports_nothing_from_above(followed):
+    run(followed, "-c", "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))")
+
+
 def test_the_code_of_the_walks_passes_the_linter(followed):
     files = sorted({block.file for block in blocks() if block.file.endswith(".py")} - {REGISTRY, IMPORTERS})
     run(followed, "-m", "ruff", "check", *files)
