@@ -1,7 +1,7 @@
-"""Checkpoints: a nested dict of tensors and plain values as one safetensors file. No pickles, so no code is run.
+"""Checkpoints: a nested dict of tensors and plain values as one safetensors file. No pickles, so loading runs no code.
 
-The tensors stand in the file under their place in the dict (`model/towers.0.weight`); the dict itself, with every
-value that is not a tensor, stands as JSON in the file's metadata. Equal states give equal bytes.
+Each tensor is named by its place in the dict (`model/towers.0.weight`); the dict itself, with every value that is not a
+tensor, is JSON in the file's metadata. Equal states give equal bytes.
 """
 
 import json
@@ -20,25 +20,25 @@ _METADATA = "tastegraph.checkpoint"
 
 
 def save(state: dict[str, Any], root: Root, path: str) -> None:
-    """Write a state whole: a kill leaves the file as it was, or complete.
+    """Write a state atomically: a kill leaves the old file or the complete new one.
 
     Dicts (keys str or int), lists and tuples may nest; leaves are tensors, str, int, float, bool and None. Raises
-    TypeError, naming the place, for anything else.
+    TypeError for anything else, and names its place.
     """
     with root.workspace() as folder:
         root.put(_write(state, folder), path)
 
 
 def store(state: dict[str, Any], name: str, root: Root) -> Ref:
-    """Write a finished state under a name made of its content. Equal states give the same ref."""
+    """The ref of a finished state, whose file is named by its content. Equal states give the same ref."""
     with root.workspace() as folder:
         return store_file(_write(state, folder), f"checkpoints/{name}", name, 0, root)
 
 
 def load(root: Root, path: str, device: str = "cpu") -> dict[str, Any]:
-    """The state that was saved, its tensors on `device`.
+    """The saved state, with its tensors on `device`.
 
-    Raises FileNotFoundError, and ValueError where the file is damaged or no checkpoint.
+    Raises FileNotFoundError, and ValueError if the file is damaged or no checkpoint.
     """
     file = root.local(path)
     try:
@@ -48,7 +48,7 @@ def load(root: Root, path: str, device: str = "cpu") -> dict[str, Any]:
             return state
     except (SafetensorError, KeyError) as error:
         raise ValueError(
-            f"{root.url(path)}: not a whole checkpoint ({error}); delete it, and training goes on from the one before"
+            f"{root.url(path)}: not a whole checkpoint ({error}); delete it, and training resumes from the previous one"
         ) from error
 
 
@@ -60,7 +60,7 @@ def _write(state: dict[str, Any], folder: Path) -> Path:
 
 
 def _fold(value: Any, place: str, tensors: dict[str, Any]) -> Any:
-    """The value as JSON, its tensors moved to `tensors`. Every container but a list is tagged, so all types return."""
+    """The value as JSON, its tensors in `tensors`. Containers other than lists are tagged, for `_unfold` to restore."""
     if hasattr(value, "detach"):
         name = place
         while name in tensors:  # keys 1 and "1" in one dict, or a key with a slash

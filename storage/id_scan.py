@@ -1,7 +1,7 @@
-"""Whether a file still names somebody: every kind of file that lies below a root, read as what it is.
+"""Scan files for ids: which of some users and images a file names, for every kind of file below a root.
 
-Tables, shards and JSON are read cell by cell, so that user 7 is told from image 7, and from the figure 7. In running
-text a short id cannot be told from a number or a word, so there only ids of six bytes and more are looked for.
+Tables, shards and JSON are read value by value, so that user 7, image 7 and the number 7 are distinct. In running text
+a short id looks like a number or a word, so only ids of six bytes and more are searched there.
 """
 
 import html
@@ -18,22 +18,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from storage.tombstones import CLEARED_IN, NAMED_IN, Gone
+from storage.tombstones import CLEARED_IN, NAMED_IN, IdsByKind
 
-SPELLED_OUT_BYTES = 6  # an id of as many bytes is looked for in running text too
-DATABASES = (".db", ".db-wal", ".db-shm", ".db-journal")  # any id, anywhere: what is lost with one is no result
-COMMON_TO_IMAGES = ("tag", "token", "tokens")  # words, or in a community without tags its images
+SPELLED_OUT_BYTES = 6  # ids of at least so many bytes are also searched in running text
+DATABASES = (
+    ".db",
+    ".db-wal",
+    ".db-shm",
+    ".db-journal",
+)  # searched byte by byte for any id; no result is lost with one
+COMMON_TO_IMAGES = ("tag", "token", "tokens")  # tags, or image ids in a community without tags
 NO_IDS = ("group_id", "model")
 
 Found = frozenset[tuple[str, str]]  # kind and id
 
 
 class IdScan:
-    """Looks for some users and images; compiled once, asked of many files."""
+    """A search for some users and images, compiled once for many files."""
 
-    def __init__(self, gone: Gone) -> None:
-        self.gone = gone
-        self.named = frozenset((kind, id_) for kind, ids in gone.items() for id_ in ids)
+    def __init__(self, ids: IdsByKind) -> None:
+        self.ids = ids
+        self.named = frozenset((kind, id_) for kind, ids_of_kind in ids.items() for id_ in ids_of_kind)
         self._kinds: dict[str, list[tuple[str, str]]] = {}
         for kind, id_ in sorted(self.named):
             self._kinds.setdefault(id_, []).append((kind, id_))
@@ -45,7 +50,7 @@ class IdScan:
         self._bytes = _any_of(longest_first, b"%s")
 
     def in_file(self, file: Path, path: str) -> Found:
-        """Who is named by the bytes of a local file, or by `path`, its place below the root.
+        """The ids in the bytes of a local file, or in `path`, its path below the root.
 
         Raises ValueError for a damaged table or shard.
         """
@@ -53,8 +58,8 @@ class IdScan:
             return self._in_bytes_of(file, path) | self.in_text(path)
         except pa.ArrowException as error:
             raise ValueError(
-                f"{path}: damaged, so nobody can tell whom it names ({error}); delete it, and the next run that needs "
-                f"it makes it again"
+                f"{path}: damaged, so it cannot be scanned for ids ({error}); delete it, and the next run that needs "
+                f"it writes it again"
             ) from error
 
     def _in_bytes_of(self, file: Path, path: str) -> Found:
@@ -66,7 +71,7 @@ class IdScan:
         if suffix in DATABASES:
             return self._in_bytes(file, self._bytes)
         if suffix == ".safetensors":
-            return frozenset()  # numbers only, by row; tasks/upkeep/forget.py deletes those that have a row of anybody
+            return frozenset()  # numbers only; tasks/upkeep/forget.py deletes those whose rows include a forgotten id
         if path.startswith("exports/") and suffix == ".json":
             return self._in_manifest(file)
         if suffix == ".json" or path.startswith("cache/"):
@@ -74,12 +79,12 @@ class IdScan:
         return self._in_bytes(file, self._words)
 
     def in_text(self, text: str) -> Found:
-        """Who is named by a text, as a whole or, where the id is long enough, as a word of it."""
+        """The ids that equal a text or, if long enough, are a word in it."""
         found = [named for id_ in (text, PurePosixPath(text).stem) for named in self._kinds.get(id_, ())]
         return frozenset(found) | self._matched(self._words, text.encode(errors="replace"))
 
     def in_value(self, value: Any) -> Found:
-        """Who is named in a JSON value by one of its texts; a text that is itself JSON is read as such."""
+        """The ids in the texts of a JSON value; a text that is JSON itself is parsed."""
         return frozenset().union(*(self.in_text(text) for text in _texts_of(value)))
 
     def _in_parquet(self, file: Path) -> Found:
@@ -103,7 +108,7 @@ class IdScan:
     def _equal(self, values: pa.Array, kinds: Iterable[str]) -> Found:
         found = set()
         for kind in kinds:
-            wanted = pa.array(sorted(self.gone.get(kind, ())), values.type)
+            wanted = pa.array(sorted(self.ids.get(kind, ())), values.type)
             found |= {(kind, id_) for id_ in values.filter(pc.is_in(values, wanted)).to_pylist()}
         return frozenset(found)
 
@@ -118,13 +123,13 @@ class IdScan:
             return self._in_bytes(file, self._words)
 
     def _in_manifest(self, file: Path) -> Found:
-        """Only its ingest report holds words of the source; the others are ours, and a user may be called `images`."""
+        """The ids in the ingest report, the only part with words of the source; a user may be called `images`."""
         ingest = json.loads(file.read_bytes()).get("ingest", {})
-        named = [
+        names = [
             ingest.get("unknown_files", []),
             *(table["unknown_columns"] for table in ingest.get("tables", {}).values()),
         ]
-        return self.in_value(named)
+        return self.in_value(names)
 
     def _in_bytes(self, file: Path, pattern: re.Pattern[bytes] | None) -> Found:
         if pattern is None or not file.stat().st_size:
@@ -140,7 +145,7 @@ class IdScan:
 
 
 def _spellings(id_: str) -> set[str]:
-    """An id as plain text, JSON (in JSON), HTML and addresses write it."""
+    """An id as written in plain text, JSON, JSON within JSON, HTML and URLs."""
     once = json.dumps(id_)[1:-1]
     escaped = html.escape(id_, quote=False)
     quoted = {html.escape(id_), escaped, escaped.replace("'", "&#39;").replace('"', "&#34;")}
@@ -157,7 +162,7 @@ def _is_text(type_: pa.DataType) -> bool:
 
 
 def _kinds_in(column: str) -> tuple[list[str], bool]:
-    """Whom a column may name, and whether its cells are ids and nothing else."""
+    """The kinds of id that a column may hold, and whether its cells are nothing but ids."""
     for kind in NAMED_IN:
         if column in (*NAMED_IN[kind], *CLEARED_IN[kind]):
             return [kind], True

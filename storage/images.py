@@ -1,4 +1,4 @@
-"""Images decoded once: from files of every kind and health to square RGB arrays in packed shards."""
+"""Decode image files, each once, to square RGB arrays in packed shards."""
 
 import io
 import os
@@ -23,9 +23,9 @@ from storage import shards
 from storage.refs import Ref
 from storage.roots import Root
 
-# The decoders that a stranger's bytes may reach. Pillow has forty more, some of which start other programs.
+# The only decoders for untrusted bytes. Pillow has forty more, some of which start other programs.
 READERS: Final = (JpegImageFile, PngImageFile, GifImageFile, WebPImageFile, BmpImageFile, TiffImageFile, AvifImageFile)
-UPRIGHT: Final = {  # EXIF orientation -> what turns the image upright (EXIF 2.3, section 4.6.4)
+UPRIGHT: Final = {  # EXIF orientation -> the operation that turns the image upright (EXIF 2.3, section 4.6.4)
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -34,7 +34,7 @@ UPRIGHT: Final = {  # EXIF orientation -> what turns the image upright (EXIF 2.3
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-MISSING: Final = "missing"  # the version of a file that is not there
+MISSING: Final = "missing"  # the version of a file that does not exist
 S3_THREADS: Final = 10  # an S3 read waits more than it computes; ten connections is what boto3's pool holds
 
 Reason: TypeAlias = Literal[
@@ -57,7 +57,7 @@ class ImageConfig:
     size_px: int = 64  # width and height after resizing; the paper's is 256
     max_pixels: int = 100_000_000  # a larger image is refused by its header; one thread may need 12 bytes a pixel
     max_bytes: int = 64 * 2**20  # a larger file is refused unread
-    shard_images: int = 1024  # images per shard: what one task decodes, and what is lost with it
+    shard_images: int = 1024  # images per shard: one task decodes them, and decodes them again if it fails
 
 
 class ImageError(ValueError):
@@ -71,8 +71,8 @@ class ImageError(ValueError):
 def decode(data: bytes, config: ImageConfig) -> np.ndarray:
     """Upright RGB pixels, uint8 (S, S, 3), of an image file's bytes; of an animation, the first frame.
 
-    The aspect is not kept (CDL, section 6: "all images are resized to 256 x 256"). Transparency is laid over white,
-    16-bit values are scaled to 8. Raises ImageError; the size is read from the header, before anything is decoded.
+    The aspect ratio is not kept (CDL, section 6: "all images are resized to 256 x 256"). Transparent images are
+    composed over white, 16-bit values are scaled to 8. Raises ImageError; the size is checked before decoding.
     """
     if not data:
         raise ImageError("empty file")
@@ -86,7 +86,7 @@ def decode(data: bytes, config: ImageConfig) -> np.ndarray:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # a GIF's frame, in its header
         raise ImageError("too many pixels", str(error)) from error
-    except Exception as error:  # hostile bytes raise from KeyError to ZeroDivisionError; none may end the run
+    except Exception as error:  # hostile bytes raise from KeyError to ZeroDivisionError; none of these may end the run
         raise ImageError("truncated" if "truncated" in str(error).lower() else "damaged", repr(error)) from error
 
 
@@ -99,33 +99,35 @@ def pack(
     on_progress: Callable[[int], None] | None = None,
     decoded: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[Ref | None, list[dict[str, str]]]:
-    """Decode one shard's worth of images, in threads, and write a shard of those that can be used, in the given order.
+    """One shard of the images that can be decoded, in the given order, and quarantine rows for the rest.
+
+    Images are decoded in threads.
 
     Args:
         ids: image_id of each image.
-        paths: where each image lies, relative to `source`.
+        paths: path of each image, relative to `source`.
         on_progress: called after each image with the number of images done since the last call, which is 1.
-        decoded: pixels, by image_id, of images that need no decoding.
+        decoded: pixels by image_id of images that are decoded already.
     Returns:
-        The shard, or None where no image could be used; and a quarantine row (without its number) for every other one.
+        The shard, or None if no image could be decoded; and a quarantine row (without `row`) for every other image.
     """
     pixels = np.empty((len(ids), config.size_px, config.size_px, 3), np.uint8)
-    known, kept = decoded or {}, list[str]()
-    refused: list[dict[str, str]] = []
+    decoded, kept = decoded or {}, list[str]()
+    rejected: list[dict[str, str]] = []
     cores = os.cpu_count() or 1
     with ThreadPoolExecutor(max(cores, S3_THREADS) if source.is_remote else cores) as pool:
-        made = pool.map(
-            lambda name, path: known[name] if name in known else _decode_file(path, source, config), ids, paths
+        results = pool.map(
+            lambda name, path: decoded[name] if name in decoded else _decode_file(path, source, config), ids, paths
         )
-        for image_id, path, image in zip(ids, paths, made, strict=True):
+        for image_id, path, image in zip(ids, paths, results, strict=True):
             if isinstance(image, ImageError):
-                refused.append({"table": "images", "image_id": image_id, "reason": image.reason, "value": path})
+                rejected.append({"table": "images", "image_id": image_id, "reason": image.reason, "value": path})
             else:
                 pixels[len(kept)] = image
                 kept.append(image_id)
             if on_progress:
                 on_progress(1)
-    return (shards.write(kept, pixels[: len(kept)], "pixels", root) if kept else None), refused
+    return (shards.write(kept, pixels[: len(kept)], "pixels", root) if kept else None), rejected
 
 
 def versions(source: Root, paths: Sequence[str]) -> dict[str, str]:
@@ -158,7 +160,7 @@ def _read(path: str, source: Root, config: ImageConfig) -> bytes:
         _check_local(path, source)
     try:
         entry = source.entry(path)
-    except ValueError as error:  # absolute, or with '..': no path of a Root, even where it leads back inside
+    except ValueError as error:  # absolute or with '..': a Root refuses it, even if it leads back inside
         raise ImageError("path outside the source directory", str(error)) from error
     if not entry:
         raise ImageError("no file")
@@ -166,16 +168,16 @@ def _read(path: str, source: Root, config: ImageConfig) -> bytes:
         raise ImageError("too many bytes", f"{entry.size}, max_bytes is {config.max_bytes}")
     try:
         return source.read(path)
-    except (FileNotFoundError, PermissionError) as error:  # taken away since, or not ours to read
+    except (FileNotFoundError, PermissionError) as error:  # deleted since, or no permission
         raise ImageError("unreadable file", str(error)) from error
 
 
 def _check_local(path: str, source: Root) -> None:
-    """Refuse what is not a plain file below the source directory, once links are followed."""
+    """Raise ImageError unless the path, with links followed, is a regular file below the source directory."""
     try:
         file = Path(source.address, path).resolve()
         inside, is_file = file.is_relative_to(Path(source.address).resolve()), file.is_file()
-    except (OSError, RuntimeError, ValueError) as error:  # a name no file can have, links that go in a circle
+    except (OSError, RuntimeError, ValueError) as error:  # a name that no file can have, or a loop of links
         raise ImageError("no file", str(error)) from error
     if not inside:
         raise ImageError("path outside the source directory", str(file))
@@ -192,10 +194,10 @@ def _local_version(source: Root, path: str) -> str:
 
 
 def _open(data: bytes) -> ImageFile:
-    """The image with its header read and its pixels not.
+    """The image with its header read and its pixels not yet decoded.
 
-    Not by Image.open: its guard against large images warns through filters that all threads of the process share, and
-    takes a JPEG with a second picture in it for another format.
+    Image.open is not used: its guard against large images warns through filters that all threads of the process share,
+    and it takes a JPEG that contains a second picture for another format.
     """
     for reader in READERS:
         _, accept = Image.OPEN[reader.format]
@@ -206,7 +208,7 @@ def _open(data: bytes) -> ImageFile:
 
 def _square(image: ImageFile, size_px: int) -> Image.Image:
     # A JPEG is decoded at 1/2, 1/4 or 1/8 where that still leaves size_px. BICUBIC costs 11 % more than BOX on posters
-    # and comes much nearer to a full decode with LANCZOS (36 dB against 27).
+    # and is much closer to a full decode with LANCZOS (36 dB against 27).
     image.draft("RGB", (size_px, size_px))
     image.load()
     small = _eight_bit(image).resize((size_px, size_px), Image.Resampling.BICUBIC, reducing_gap=3.0)
@@ -216,12 +218,12 @@ def _square(image: ImageFile, size_px: int) -> Image.Image:
         page = Image.new("RGBA", small.size, "white")
         page.alpha_composite(small)
         small = page.convert("RGB")
-    turn = UPRIGHT.get(_orientation(image))  # turned last: a small square costs nothing to turn
+    turn = UPRIGHT.get(_orientation(image))  # last, as turning a small square costs nothing
     return small.transpose(turn) if turn is not None else small
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """The image as RGB, RGBA where something is transparent, or F where a channel is deeper than eight bits."""
+    """The image as RGB, as RGBA if parts are transparent, or as F if a channel has more than eight bits."""
     if image.mode.startswith("I"):
         return image.convert("I").convert("F")
     if image.mode == "F":
@@ -230,7 +232,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _scaled(image: Image.Image, is_16_bit: bool) -> Image.Image:
-    """RGB of gray floats: 16-bit values by their range; others state none and are stretched from least to greatest."""
+    """RGB of gray floats: 16-bit values scaled by their range, others, which declare none, from minimum to maximum."""
     values = np.nan_to_num(np.asarray(image, np.float64))
     low, high = (0.0, 65535.0) if is_16_bit else (values.min(), values.max())
     scaled = (values - low) / ((high - low) or 1) * 255
@@ -238,8 +240,8 @@ def _scaled(image: Image.Image, is_16_bit: bool) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8. ImageOps.exif_transpose writes all of EXIF again, and fails where a tag is odd."""
+    """EXIF orientation, 1 to 8. Not by ImageOps.exif_transpose, which rewrites all of EXIF and fails on odd tags."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # broken metadata leaves the picture as it is stored
+    except Exception:  # with broken metadata the picture stays as it is stored
         return 1

@@ -1,10 +1,10 @@
-"""Who works on a root right now: a small file for each, kept fresh while its holder lives.
+"""Leases: which processes use a root right now, one small file each, rewritten while its holder lives.
 
     leases/<kind>-<random>.json
 
-A flow *shares* the root with other flows. What deletes files of others wants the root for itself: it writes its own
-lease, then looks whether a flow holds one, while a flow writes its own and then waits until nobody wants the root for
-themselves. Of two that start in the same instant at least one sees the other, as both write before they look.
+Flows hold shared leases beside each other. A command that deletes files of other runs takes an exclusive lease: it
+writes the lease, then checks whether a flow holds one. A flow writes its lease, then waits until no exclusive one is
+left. Of two processes that start in the same instant at least one sees the other, since both write before they read.
 """
 
 import json
@@ -23,30 +23,30 @@ from pathlib import Path
 from storage.roots import Root, StoreError
 
 FOLDER = "leases"
-BEAT_S = 20.0  # how often a holder writes its lease anew
-LOST_S = 600.0  # a lease that was not written for so long is nobody's; clocks may differ by less
-LOOK_S = 1.0  # how often one who waits looks again
+BEAT_S = 20.0  # how often a holder rewrites its lease
+LOST_S = 600.0  # a lease that was not rewritten for so long has no holder; clocks must differ by less
+LOOK_S = 1.0  # how often a waiting process checks again
 
 log = logging.getLogger("tastegraph")
 
 
 class BusyError(RuntimeError):
-    """Somebody works on the root, so what was asked for would pull files from under them."""
+    """Another process uses the root: deleting files now would break it."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """That somebody works on a root."""
+    """A process that uses a root. Field names are those in the file."""
 
     kind: str  # the flow's name, or the command's
-    is_alone: bool  # its holder deletes what others may use
+    is_alone: bool  # exclusive: its holder deletes files that others may use
     since: str
     machine: str
     pid: int
-    beat_s: float  # when it was last written
+    beat_s: float  # when it was last written, seconds since 1970
 
     def is_held(self) -> bool:
-        """Whether its holder is alive: on this machine that is known, of another one after a while."""
+        """Whether the holder is alive: by its process on this machine, by the lease's age on another one."""
         if time.time() - self.beat_s > LOST_S:
             return False
         return self.machine != _machine() or _is_running(self.pid)
@@ -57,43 +57,43 @@ class Lease:
 
 @contextmanager
 def shared(root: Root, kind: str) -> Iterator[None]:
-    """Work on the root beside other flows, once nobody has it for themselves."""
+    """Use the root beside other flows; waits until no exclusive lease is left."""
     with _held(root, kind, is_alone=False) as path:
-        told = ""
-        while holders := [lease for lease in others(root, path) if lease.is_alone]:
-            if told != str(holders[0]):
-                told = str(holders[0])
-                log.info("waiting for %s to end", told)
+        announced = ""
+        while holders := [lease for lease in held_by_others(root, path) if lease.is_alone]:
+            if announced != str(holders[0]):
+                announced = str(holders[0])
+                log.info("waiting for %s to end", announced)
             time.sleep(LOOK_S)
         yield
 
 
 @contextmanager
-def alone(root: Root, kind: str) -> Iterator[list[Lease]]:
-    """Have the root for oneself: no flow begins meanwhile. Yields the leases of those that were there before.
+def exclusive(root: Root, kind: str) -> Iterator[list[Lease]]:
+    """Use the root alone: no flow starts meanwhile. Yields the leases of the processes that already use it.
 
-    Raises BusyError where another one has it for itself.
+    Raises BusyError if another process holds an exclusive lease.
     """
     with _held(root, kind, is_alone=True) as path:
-        holders = others(root, path)
-        if rivals := [lease for lease in holders if lease.is_alone]:
-            raise BusyError(f"{root.address}: {rivals[0]} is under way; try again when it has ended")
+        holders = held_by_others(root, path)
+        if exclusive_holders := [lease for lease in holders if lease.is_alone]:
+            raise BusyError(f"{root.address}: {exclusive_holders[0]} is running; try again when it has ended")
         yield holders
 
 
-def others(root: Root, mine: str = "") -> list[Lease]:
-    """The leases that somebody alive holds, but one's own."""
-    return [lease for path, lease in all_of(root) if path != mine and lease.is_held()]
+def held_by_others(root: Root, own_path: str = "") -> list[Lease]:
+    """The leases of living processes, except the one at `own_path`."""
+    return [lease for path, lease in all_of(root) if path != own_path and lease.is_held()]
 
 
 def all_of(root: Root) -> list[tuple[str, Lease]]:
-    """All leases with their paths, those of the dead too."""
+    """Every lease with its path, also those of dead processes."""
     found = []
     for entry in root.entries(FOLDER):
         try:
             found.append((entry.path, Lease(**json.loads(root.read(entry.path)))))
         except FileNotFoundError:
-            continue  # given back just now
+            continue  # released just now
     return found
 
 
@@ -110,8 +110,8 @@ def _held(root: Root, kind: str, *, is_alone: bool) -> Iterator[str]:
         while not ended.wait(BEAT_S):
             try:
                 write()
-            except OSError as error:  # the store is away for a moment; the next beat may reach it
-                log.warning("%s: the lease could not be kept fresh: %s", path, error)
+            except OSError as error:  # the store cannot be reached; the next beat may reach it
+                log.warning("%s: the lease could not be rewritten: %s", path, error)
 
     write()
     thread = threading.Thread(target=beat, name=f"lease of {kind}", daemon=True)
@@ -121,12 +121,12 @@ def _held(root: Root, kind: str, *, is_alone: bool) -> Iterator[str]:
     finally:
         ended.set()
         thread.join()
-        with suppress(StoreError):  # not allowed to delete: it is nobody's once it is old
+        with suppress(StoreError):  # no permission to delete: the lease expires after LOST_S
             root.delete(path)
 
 
 def _machine() -> str:
-    """This machine since it was started, and this container of it: where a process id means what it says."""
+    """The machine, its boot and its container: within these a process id is unique."""
     boot, container = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     marks = [platform.node(), boot.read_text().strip() if boot.exists() else ""]
     return " ".join([*marks, str(container.readlink()) if container.is_symlink() else ""])
@@ -137,6 +137,6 @@ def _is_running(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # the process of another user
         return True
     return True

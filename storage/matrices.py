@@ -1,18 +1,18 @@
-"""Tables to sparse matrices and back: outside ids at the edge, row numbers inside the models."""
+"""Tables to sparse matrices and back: ids in tables, row numbers in models."""
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_array
 
-Ids = np.ndarray  # object array of id strings, sorted: the row numbers' meaning
+Ids = np.ndarray  # object array of id strings, sorted; an id's position is its row number
 
 
 def ids_of(*columns: pa.ChunkedArray | pa.Array) -> Ids:
-    """The sorted distinct ids of one or more columns."""
+    """The sorted distinct ids in one or more columns."""
     chunks = [pc.unique(column) for column in columns]
     ids = pc.unique(pa.concat_arrays([chunk.cast(pa.string()) for chunk in chunks]))
-    # Sorted by Arrow, which takes half as long as numpy: the order of UTF-8's bytes is that of the characters.
+    # Sorted by Arrow, in half of numpy's time: UTF-8 bytes sort in the order of the characters.
     return np.asarray(ids.take(pc.sort_indices(ids)).to_numpy(zero_copy_only=False))
 
 
@@ -29,15 +29,15 @@ def incidence(
     column_ids: Ids,
     values: pa.ChunkedArray | None = None,
 ) -> csr_array:
-    """CSR matrix with an entry for every pair: 1, or the pair's value. Pairs with an unknown id are left out.
+    """CSR matrix with an entry for every pair: 1, or the pair's value. Pairs with an id not in the lists are dropped.
 
     Returns float32 (len(row_ids), len(column_ids)), columns sorted within a row, repeated pairs summed.
     """
     row, column = rows_of(rows, row_ids), rows_of(columns, column_ids)
     data = np.ones(len(row), np.float32) if values is None else values.to_numpy().astype(np.float32)
-    known = (row >= 0) & (column >= 0)
+    is_listed = (row >= 0) & (column >= 0)
     matrix = csr_array(
-        (data[known], (row[known], column[known])), shape=(len(row_ids), len(column_ids)), dtype=np.float32
+        (data[is_listed], (row[is_listed], column[is_listed])), shape=(len(row_ids), len(column_ids)), dtype=np.float32
     )
     matrix.sum_duplicates()
     return matrix
@@ -46,7 +46,7 @@ def incidence(
 def seconds_of(favorites: pa.Table, users: Ids, images: Ids) -> csr_array | None:
     """CSR float64 (users, images) of favorited_at in seconds since 1970, at least 1.
 
-    None where there is no favorite, or one whose time is missing: half a history tells no order.
+    None if there is no favorite, or if any time is missing: a partial history gives no order.
     """
     if not len(favorites) or favorites["favorited_at"].null_count:
         return None
@@ -58,11 +58,11 @@ def seconds_of(favorites: pa.Table, users: Ids, images: Ids) -> csr_array | None
 
 
 def vectors_of(column: pa.ChunkedArray) -> np.ndarray:
-    """A column of equally long lists of float32 as an array, float32 (rows, length)."""
+    """float32 (rows, length) from a column of float32 lists of one length."""
     lists = column.combine_chunks()
     return np.asarray(lists.flatten().to_numpy()).reshape(len(lists), -1)
 
 
 def lists_of(vectors: np.ndarray) -> pa.FixedSizeListArray:
-    """Vectors (rows, length) as a column of lists of float32."""
+    """A column of float32 lists from vectors (rows, length)."""
     return pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(np.float32).ravel()), vectors.shape[1])

@@ -1,4 +1,4 @@
-"""Write and read the tables as Parquet: immutable files, sorted by key, equal rows giving equal bytes."""
+"""Write and read tables as Parquet: immutable files, sorted by key; equal rows give equal bytes."""
 
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ Columns: TypeAlias = pa.Table | pl.DataFrame | Mapping[str, Any]
 
 
 class SchemaError(ValueError):
-    """Rows that do not fit their table's schema."""
+    """Rows that do not match their table's schema."""
 
 
 def conform(table: Table, columns: Columns) -> pa.Table:
@@ -52,27 +52,27 @@ def conform(table: Table, columns: Columns) -> pa.Table:
 
 
 def in_order(rows: pa.Table, key: Sequence[str]) -> pa.Table:
-    """The rows in the order of their key; sorted only where they are not."""
+    """The rows sorted by their key; rows that are sorted already are not sorted again."""
     if _is_sorted(rows, key):
         return rows
     return rows.take(pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in key]))
 
 
 def _is_sorted(rows: pa.Table, key: Sequence[str]) -> bool:
-    """Whether rows are in the order of their key already: seven times as fast as sorting them again.
+    """Whether rows are already sorted by their key: seven times as fast as sorting them again.
 
-    Rows with equal keys count as out of order; sorting leaves them as they are.
+    Rows with equal keys count as unsorted; sorting keeps their order.
     """
     is_before: Any = None
     for name in reversed(key):
-        this, after = rows[name][:-1], rows[name][1:]
-        is_less = pc.less(this, after)
-        is_before = is_less if is_before is None else pc.or_(is_less, pc.and_(pc.equal(this, after), is_before))
+        current, following = rows[name][:-1], rows[name][1:]
+        is_less = pc.less(current, following)
+        is_before = is_less if is_before is None else pc.or_(is_less, pc.and_(pc.equal(current, following), is_before))
     return len(rows) < 2 or is_before is None or pc.all(is_before, skip_nulls=False).as_py() is True
 
 
 def write(table: Table, columns: Columns, root: Root) -> Ref:
-    """Write one immutable Parquet file and return where it lies. Equal rows give the same file, hence the same ref."""
+    """The ref of one immutable Parquet file with the rows. Equal rows give the same file, hence the same ref."""
     rows = conform(table, columns)
     with root.workspace() as folder:
         file = folder / f"{table.name}.parquet"
@@ -81,10 +81,10 @@ def write(table: Table, columns: Columns, root: Root) -> Ref:
 
 
 def rewrite(ref: Ref, rows: pl.DataFrame, root: Root) -> Ref:
-    """Write other rows in the place of a table's, and return where they lie.
+    """The ref of a file with other rows in a table's schema.
 
-    Columns, types, schema version and the order of rows are those of the file that `ref` names, which may be of an
-    older or a newer version than this code; equal rows give the same ref.
+    Columns, types and schema version are those of the file that `ref` names, which an older or newer version of this
+    code may have written; rows keep their order. Equal rows give the same ref.
     """
     metadata = pq.read_metadata(ref.local(root)).metadata
     # The types as they were written: Parquet itself has no seconds, so a reader finds milliseconds.
@@ -104,16 +104,16 @@ def write_file(rows: pa.Table, file: Path, name: str, version: str = SCHEMA_VERS
         rows.replace_schema_metadata(metadata),
         file,
         row_group_size=ROW_GROUP_ROWS,
-        # Not of numbers with a fraction: they seldom repeat, and looking for it takes four times as long as writing,
-        # to save a tenth of the space.
-        compression={path: "none" if is_fraction else "zstd" for path, is_fraction in columns},
-        use_dictionary=[path for path, is_fraction in columns if not is_fraction],
+        # Floats are neither compressed nor dictionary-encoded: they seldom repeat, and trying takes four times as long
+        # as writing, to save a tenth of the space.
+        compression={path: "none" if is_float else "zstd" for path, is_float in columns},
+        use_dictionary=[path for path, is_float in columns if not is_float],
         store_schema=True,
     )
 
 
 def _column(field: pa.Field) -> tuple[str, bool]:
-    """The column's path in a Parquet file, and whether it holds numbers with a fraction."""
+    """The column's path in a Parquet file, and whether it holds floats."""
     is_list = pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type)
     value = field.type.value_type if is_list else field.type
     return f"{field.name}.list.element" if is_list else field.name, pa.types.is_floating(value)

@@ -1,4 +1,4 @@
-"""References to immutable files: what tasks pass to each other instead of frames and tensors."""
+"""References to immutable files; tasks pass these to each other instead of frames and tensors."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from storage.roots import Root
 
 @dataclass(frozen=True)
 class Ref:
-    """A file below the root, named by its content: equal content is the same ref."""
+    """A file below the root, named by its content: equal content gives equal refs."""
 
     name: str
     path: str
@@ -18,7 +18,7 @@ class Ref:
     bytes: int
 
     def local(self, root: Root) -> Path:
-        """A local file with these bytes."""
+        """A local file with these bytes, fetched and checked against `sha256` if the root is remote."""
         return root.local(self.path, self.sha256)
 
 
@@ -28,7 +28,7 @@ def ref_of(name: str, path: str, data: bytes) -> Ref:
 
 
 def store(file: Path, folder: str, name: str, rows: int, root: Root) -> Ref:
-    """Move a finished local file into the root, under a name made of its content; a file already there is kept."""
+    """Move a finished local file into the root under its content's sha256; an existing file of that name is kept."""
     with file.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     size = file.stat().st_size

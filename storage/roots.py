@@ -1,7 +1,7 @@
-"""A place where files lie: a local folder or an `s3://bucket/prefix`, behind one small interface.
+"""A root: a local folder or an `s3://bucket/prefix`, behind one small interface.
 
-Everything but the pointer is immutable and written whole: to a temporary name and renamed on a local disk, in one
-put on S3. So a kill at any instant leaves either nothing or a whole file.
+Every file but the pointer is immutable and written atomically: under a temporary name and renamed on a local disk, in
+one put on S3. A kill at any instant leaves either no file or a whole one.
 """
 
 import errno
@@ -34,13 +34,13 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
-WORK_FOLDER = ".tmp"  # below a local root: files in the making, and the lock of `swap`
+WORK_FOLDER = ".tmp"  # below a local root: unfinished files, and the lock of `swap`
 
 _log = logging.getLogger("tastegraph")
 
 
 class ConflictError(RuntimeError):
-    """Somebody else wrote the file since it was read."""
+    """Another process wrote the file since it was read."""
 
 
 class StoreError(OSError):
@@ -59,10 +59,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Root:
-    """The folder or bucket prefix at `address`: `s3://BUCKET[/PREFIX]`, a path (relative and `~` too) or `file://`.
+    """The folder or bucket prefix at `address`: `s3://BUCKET[/PREFIX]`, a path (also relative or with `~`) or `file://`.
 
-    Every path is relative to it, with forward slashes; one that leads outside raises ValueError. An S3 store that
-    cannot be used raises StoreError, which says what to do.
+    Every path is relative to the root, with forward slashes; a path that leads outside raises ValueError. An S3 store
+    that cannot be used raises StoreError, whose message says what to do.
     """
 
     address: str
@@ -74,10 +74,10 @@ class Root:
         elif scheme == "file" and re.match("(localhost)?/", rest):
             address = str(Path(unquote(rest.removeprefix("localhost"))).resolve())
         elif not scheme and rest:
-            address = str(Path(rest).expanduser().resolve())  # absolute: it must outlive a change of folder
+            address = str(Path(rest).expanduser().resolve())  # absolute: valid in any working folder
         else:
             raise ValueError(
-                f"{self.address!r} is no place for files; write a folder, file:///FOLDER or s3://BUCKET/PREFIX"
+                f"{self.address!r} is no address of a root; write a folder, file:///FOLDER or s3://BUCKET/PREFIX"
             )
         object.__setattr__(self, "address", address)
 
@@ -94,15 +94,15 @@ class Root:
             return body
 
     def local(self, path: str, sha256: str | None = None) -> Path:
-        """A local file with the bytes of an *immutable* file, to be mapped or scanned; from S3 it is fetched once.
+        """A local file with the bytes of an *immutable* file, for mapping or scanning; from S3 it is fetched once.
 
-        With `sha256`, bytes that do not match raise ValueError after one more fetch; the check is made on fetching.
+        With `sha256`, fetched bytes that do not match are fetched once more, then raise ValueError.
         """
         if not self.is_remote:
             if not (file := self._file(path)).is_file():
                 raise FileNotFoundError(f"{file}: no such file")
             return file
-        # Named by content, so that a bucket that was emptied and filled anew is never served from yesterday's copy.
+        # Named by content, so that a bucket that was emptied and filled again is never served from an old copy.
         version = sha256 or hashlib.sha256(f"{self.url(path)} {self._entry(path).version}".encode()).hexdigest()
         file = scratch_folder() / "fetched" / version / Path(path).name
         if file.exists():
@@ -117,11 +117,11 @@ class Root:
                     return fetched.replace(file)
         raise ValueError(
             f"{self.url(path)}: sha256 is not {sha256}, fetched twice; the file was damaged or overwritten: delete it, "
-            f"and run what made it again"
+            f"and run the stage that wrote it again"
         )
 
     def write(self, path: str, data: bytes) -> None:
-        """Write a file whole, replacing what was there."""
+        """Write a file atomically; an existing file is replaced."""
         if self.is_remote:
             self._put_object(path, data)
         else:
@@ -130,7 +130,7 @@ class Root:
                 self.put(folder / "file", path)
 
     def put(self, file: Path, path: str) -> None:
-        """Move a finished local file to its place, whole."""
+        """Move a finished local file to `path`, atomically."""
         if self.is_remote:
             with file.open("rb") as stream, self._store(path) as client:
                 client.upload_fileobj(stream, *self._bucket_and_key(path))
@@ -143,7 +143,7 @@ class Root:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            with self.workspace() as folder:  # the file was made on another disk
+            with self.workspace() as folder:  # the file lies on another disk
                 shutil.copyfile(file, folder / "file")
                 (folder / "file").replace(target)
             file.unlink()
@@ -167,15 +167,15 @@ class Root:
             self.put(folder / "file", target)
 
     def swap(self, path: str, data: bytes, expected: str | None) -> None:
-        """Write a file if its version is still `expected` (None: if there is none). Raises ConflictError if it is not.
+        """Write a file if its version is still `expected` (None: if no file exists). Raises ConflictError otherwise.
 
         Of several writers with the same `expected`, in any number of processes, exactly one wins: the store decides,
-        or on a local disk a lock of the kernel, which a killed process gives back. On a store without conditional
-        puts (see `honours_conditions`) a writer in the same instant may be lost.
+        or on a local disk a kernel lock, which is released when its process dies. On a store without conditional
+        puts (see `honours_conditions`), one of two simultaneous writes may be lost.
         """
         if not self.is_remote:
             with self._locked():
-                before = self._expect(path, expected)
+                before = self._check_version(path, expected)
                 with self.workspace() as folder:
                     (folder / "file").write_bytes(data)
                     if before:  # two swaps within one tick of the clock still differ in version
@@ -188,18 +188,18 @@ class Root:
             except (ConflictError, FileNotFoundError) as error:
                 entry = self.entry(path)
                 if entry and self.read(path) == data:
-                    return  # we had won: the answer was lost, and the client asked again
+                    return  # this writer won: the answer was lost, and the client sent the request again
                 raise _conflict(self.url(path), entry, expected) from error
         else:
-            self._expect(path, expected)
+            self._check_version(path, expected)
             self._put_object(path, data)
 
     def honours_conditions(self) -> bool:
-        """Whether the store refuses a conditional put that must fail. Probed once per root and process."""
+        """Whether the store refuses a conditional put whose condition fails. Tested once per root and process."""
         return not self.is_remote or _honours_conditions(_s3(), self)
 
     def entry(self, path: str) -> Entry | None:
-        """The file's size and version; None where there is none."""
+        """The file's size and version; None if it does not exist."""
         with suppress(FileNotFoundError, NotADirectoryError):
             return self._entry(path)
         return None
@@ -208,7 +208,7 @@ class Root:
         return self.entry(path) is not None
 
     def entries(self, prefix: str = "", recursive: bool = True) -> Iterator[Entry]:
-        """The files below a folder, by path; with `recursive=False` those that lie directly in it."""
+        """The files below a folder, sorted by path; with `recursive=False` only those directly in it."""
         if self.is_remote:
             bucket, key = self._bucket_and_key(prefix)
             skip = len(self._bucket_and_key("")[1])
@@ -216,7 +216,7 @@ class Root:
             with self._store(prefix) as client:
                 for page in client.get_paginator("list_objects_v2").paginate(**which):
                     for item in page.get("Contents", ()):
-                        if not item["Key"].endswith("/"):  # a folder, as some tools draw it
+                        if not item["Key"].endswith("/"):  # a folder, as some tools mark it
                             path, version = item["Key"][skip:].lstrip("/"), item["ETag"].strip('"')
                             yield Entry(path, item["Size"], version, item["LastModified"].timestamp())
             return
@@ -229,7 +229,7 @@ class Root:
                 yield entry
 
     def delete(self, path: str) -> None:
-        """Remove a file; nothing happens where there is none."""
+        """Remove a file; does nothing if it does not exist."""
         if self.is_remote:
             with self._store(path) as client:
                 client.delete_object(**self._object(path))
@@ -238,14 +238,14 @@ class Root:
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
-        """A fresh local folder for files in the making, on the root's own disk where it has one; gone afterwards."""
+        """A temporary local folder for unfinished files, on the root's own disk if it is local; deleted afterwards."""
         folder = scratch_folder() if self.is_remote else Path(self.address) / WORK_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as name:
             yield Path(name)
 
     def debris(self) -> Iterator[Entry]:
-        """Files in workspaces on a local root's own disk, which are nobody's where nobody works on the root."""
+        """Files in the workspaces of a local root; abandoned if no process works on the root."""
         folder = Path(self.address) / WORK_FOLDER
         if not self.is_remote and folder.is_dir():
             for path in sorted(folder.glob("*/**/*")):
@@ -253,11 +253,11 @@ class Root:
                     yield self._entry(path.relative_to(self.address).as_posix())
 
     def prune(self, folder: str) -> None:
-        """Remove a local folder's empty folders, and itself where nothing is left; nobody else may write there."""
+        """Remove the empty folders below a local folder, then the folder if empty; no other process may write there."""
         if not self.is_remote:
             top = self._file(folder)
             for path in [*sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True), top]:
-                with suppress(OSError):  # not empty, or not there
+                with suppress(OSError):  # not empty, or missing
                     path.rmdir()
 
     def url(self, path: str) -> str:
@@ -286,7 +286,7 @@ class Root:
             raise FileNotFoundError(f"{self.url(path)}: not a file")
         return Entry(path, found.st_size, f"{found.st_size}-{found.st_mtime_ns}", found.st_mtime)
 
-    def _expect(self, path: str, expected: str | None) -> Entry | None:
+    def _check_version(self, path: str, expected: str | None) -> Entry | None:
         entry = self.entry(path)
         if (entry and entry.version) != expected:
             raise _conflict(self.url(path), entry, expected)
@@ -298,7 +298,7 @@ class Root:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Holds the root's one lock. A lock of the kernel: however its holder ends, it is free again."""
+        """Hold the root's only lock, a kernel lock: it is released however its holder ends."""
         lock = Path(self.address) / WORK_FOLDER / "swap.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         with lock.open("w") as stream:
@@ -307,7 +307,7 @@ class Root:
 
     @contextmanager
     def _store(self, path: str) -> Iterator[Any]:
-        """The S3 client; what it raises comes out as an error that says what, where, and what to do."""
+        """The S3 client; its exceptions become errors that say what failed, where, and what to do."""
         try:
             yield _s3()
         except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:
@@ -316,13 +316,13 @@ class Root:
                 f"or give the machine a role"
             ) from error
         except (HTTPClientError, BotoConnectionError) as error:
-            raise StoreError(f"{self.url(path)}: {error}; is AWS_ENDPOINT_URL right, and the store up?") from error
+            raise StoreError(f"{self.url(path)}: {error}; check AWS_ENDPOINT_URL, and that the store is up") from error
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code in ("NoSuchKey", "NotFound", "404"):
                 raise FileNotFoundError(f"{self.url(path)}: no such file ({error})") from error
             if code in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409"):
-                raise ConflictError(f"{self.url(path)}: somebody else wrote it just now; run again") from error
+                raise ConflictError(f"{self.url(path)}: another process wrote it just now; run again") from error
             if code == "NoSuchBucket":
                 bucket = self._bucket_and_key("")[0]
                 raise StoreError(
@@ -337,38 +337,38 @@ class Root:
 
 
 def scratch_folder() -> Path:
-    """Where files of a remote root are worked on: TASTEGRAPH_SCRATCH, else the user's cache folder."""
+    """The local folder for files of a remote root: TASTEGRAPH_SCRATCH, else the user's cache folder."""
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tastegraph"
     return Path(os.environ.get("TASTEGRAPH_SCRATCH") or default)
 
 
 @lru_cache(maxsize=1)
 def _s3() -> Any:
-    """The S3 client, set up the AWS way: environment, profile, instance role, AWS_ENDPOINT_URL."""
+    """The S3 client, configured as AWS tools are: environment, profile, instance role, AWS_ENDPOINT_URL."""
     config = Config(
         retries={"mode": "standard", "max_attempts": 5},
-        # Checksums only where S3 itself needs them: many a store refuses those that the client adds by default, and
-        # with rclone a read that fails ends in an AttributeError inside botocore instead of being tried again. Our
-        # own sha256 covers every file that matters.
+        # Checksums only where S3 itself needs them: many stores refuse those that the client adds by default, and
+        # with rclone a failed read ends in an AttributeError inside botocore instead of a retry. The sha256 in a Ref
+        # covers every file that matters.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    return boto3.session.Session().client("s3", config=config)  # a session of its own: the default one is global
+    return boto3.session.Session().client("s3", config=config)  # its own session: the default one is global
 
 
 @lru_cache
-def _honours_conditions(client: Any, root: Root) -> bool:  # a new client, as tests make them, asks anew
+def _honours_conditions(client: Any, root: Root) -> bool:  # cached by client: tests create new ones
     probe = f"probe/{os.urandom(8).hex()}"
     root.write(probe, b"1")
     try:
         honoured = all(_refuses(root, probe, condition) for condition in ({"IfNoneMatch": "*"}, {"IfMatch": '"0"'}))
     finally:
-        with suppress(StoreError):  # not allowed to delete: one byte stays
+        with suppress(StoreError):  # no permission to delete: one byte stays
             root.delete(probe)
     if not honoured:
         _log.warning(
-            "%s: the store does not honour conditional puts, so one promise is weaker: of two nights that publish in "
-            "the same instant the last one wins, silently; keep nightly runs apart",
+            "%s: the store does not honour conditional puts: if two nights publish in the same instant, the last one "
+            "wins silently; schedule nightly runs apart",
             root.address,
         )
     return honoured
@@ -382,13 +382,13 @@ def _refuses(root: Root, path: str, condition: dict[str, str]) -> bool:
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (400, 501):
             raise
-    return False  # written all the same, or the condition is not understood
+    return False  # written despite the condition, or the condition is not supported
 
 
 def _conflict(url: str, entry: Entry | None, expected: str | None) -> ConflictError:
-    found = f"its version is {entry.version}" if entry else "it is not there"
-    wanted = f"version {expected} was expected" if expected else "it was not expected to be there"
-    return ConflictError(f"{url}: {found}, {wanted}; somebody else wrote it: run again")
+    found = f"its version is {entry.version}" if entry else "it does not exist"
+    wanted = f"version {expected} was expected" if expected else "it was expected not to exist"
+    return ConflictError(f"{url}: {found}, {wanted}; another process wrote it: run again")
 
 
 def _split(address: str) -> tuple[str, str]:

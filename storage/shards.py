@@ -1,4 +1,4 @@
-"""Packed shards: arrays of one shape, one per image, in memory-mapped Arrow files that are named by their content."""
+"""Packed shards: one array per image, all of one shape, in memory-mapped Arrow files named by their content."""
 
 import hashlib
 import json
@@ -15,18 +15,18 @@ from storage.refs import Ref, store
 from storage.roots import Root
 from storage.tables.schema import SCHEMA_VERSION
 
-_digests: dict[tuple[Path, int, int], str] = {}  # of files that this process has read or written: path, bytes, time
+_digests: dict[tuple[Path, int, int], str] = {}  # sha256 of files read or written here, by path, bytes, time
 
 
 def write(ids: Sequence[str], values: np.ndarray, kind: str, root: Root) -> Ref:
-    """Write one immutable shard and return where it lies. Equal ids and values give the same file, hence the same ref.
+    """The ref of one immutable shard. Equal ids and values give the same file, hence the same ref.
 
     Args:
         ids: one image_id per row of `values`.
         values: uint8 (n, *shape), such as pixels (n, S, S, 3), or float32 (n, d).
-        kind: what the values are: the folder's name below `shards/`, and a line of the file's metadata.
+        kind: what the values are; names the folder below `shards/` and is stored in the file's metadata.
     Raises:
-        ValueError: values of another type, or not one id per row.
+        ValueError: values of another dtype, or not one id per row.
     """
     num_rows, shape = len(values), values.shape[1:]
     if len(ids) != num_rows:
@@ -54,15 +54,15 @@ def write(ids: Sequence[str], values: np.ndarray, kind: str, root: Root) -> Ref:
             writer.write_batch(pa.record_batch([pa.array(ids, pa.string()), column], schema=schema))
         written = file.stat()
         ref = store(file, f"shards/{kind}", kind, num_rows, root)
-    if not root.is_remote:  # the digest was just taken; of a file that was there before, the time is another
+    if not root.is_remote:  # known without reading; a file that existed before has another time
         _digests[ref.local(root), written.st_size, written.st_mtime_ns] = ref.sha256
     return ref
 
 
 def cut(ids: Sequence[str] | np.ndarray, size: int) -> list[slice]:
-    """Consecutive runs of `size` ids on average, from half of it to twice, cut behind ids whose own digest says so.
+    """Slices of consecutive ids: `size` on average, from half to twice as many, cut after ids whose digest says so.
 
-    An id that comes or goes moves the cuts next to it at most. Cut by position, a first id more would change them all.
+    Adding or removing an id moves at most the cuts next to it. Cuts by position would all move.
     """
     least, most = -(-size // 2), 2 * size
     cuts, first = [], 0
@@ -76,7 +76,7 @@ def cut(ids: Sequence[str] | np.ndarray, size: int) -> list[slice]:
 
 @cache
 def span(ref: Ref, root: Root) -> tuple[str, str]:
-    """A shard's first and last id."""
+    """The first and last id in a shard."""
     with pa.memory_map(str(ref.local(root))) as source:
         ids = pa.ipc.open_file(source).get_batch(0).column(0)
         return ids[0].as_py(), ids[len(ids) - 1].as_py()
@@ -84,29 +84,29 @@ def span(ref: Ref, root: Root) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Shards:
-    """The rows of several shards, one after the other. Values stay on disk until they are asked for."""
+    """The rows of several shards, one after the other. Values are read from disk on access."""
 
-    ids: np.ndarray  # object array of id strings: what each row is
+    ids: np.ndarray  # object array of id strings, one per row
     shape: tuple[int, ...]  # of one row
     dtype: np.dtype[np.generic]
-    _blocks: tuple[np.ndarray, ...]  # one map per shard, (n, *shape)
+    _blocks: tuple[np.ndarray, ...]  # one memory map per shard, (n, *shape)
     _starts: np.ndarray  # int64: the first row of each shard
 
     @classmethod
     def open(cls, refs: Sequence[Ref], root: Root, verify: bool = True) -> "Shards":
         """Map the shards; `verify` reads each file once per process, to compare its sha256.
 
-        Raises ValueError for no shards at all, a damaged file, or shards whose rows differ in shape or type.
+        Raises ValueError for an empty list, a damaged file, or shards whose rows differ in shape or dtype.
         """
         if not refs:
-            raise ValueError(f"{root.address}: no shards to open; no image gave a row, and the quarantine says why")
+            raise ValueError(f"{root.address}: no shards to open; no image has a row, the quarantine says why")
         shards = [_map(ref, root, verify) for ref in refs]
         _, first = shards[0]
         for ref, (_, block) in zip(refs, shards, strict=True):
             if (block.shape[1:], block.dtype) != (first.shape[1:], first.dtype):
                 raise ValueError(
                     f"{root.url(ref.path)}: rows are {block.dtype} {block.shape[1:]}, those of {refs[0].path} are "
-                    f"{first.dtype} {first.shape[1:]}; open shards made with one setting"
+                    f"{first.dtype} {first.shape[1:]}; open shards that were written with one setting"
                 )
         starts = np.cumsum([0, *(len(block) for _, block in shards[:-1])])
         ids = np.concatenate([ids for ids, _ in shards])
@@ -116,22 +116,24 @@ class Shards:
         return len(self.ids)
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
-        """A copy of some rows, in the order given: (len(rows), *shape). Raises IndexError for a row that is not there.
+        """(len(rows), *shape): copies of these rows, in this order. Raises IndexError for a row out of range.
 
-        Only the pages of those rows are read, shard after shard.
+        Only the pages of those rows are read, one shard after the other.
         """
         rows = np.asarray(rows, np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
-            raise IndexError(f"rows {rows.min()} to {rows.max()} asked of {len(self)}; -1 marks an id without a row")
+            raise IndexError(
+                f"rows {rows.min()} to {rows.max()} of {len(self)} do not exist; -1 stands for an id without a row"
+            )
         values = np.empty((len(rows), *self.shape), self.dtype)
         shard_of = np.searchsorted(self._starts, rows, side="right") - 1
         for shard in np.unique(shard_of):
-            here = shard_of == shard
-            values[here] = self._blocks[shard][rows[here] - self._starts[shard]]
+            is_in_shard = shard_of == shard
+            values[is_in_shard] = self._blocks[shard][rows[is_in_shard] - self._starts[shard]]
         return values
 
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Shard after shard: ids, and the mapped values (n, *shape), read-only and not copied."""
+        """The ids and the mapped values (n, *shape) of one shard after the other, read-only and not copied."""
         for start, block in zip(self._starts, self._blocks, strict=True):
             yield self.ids[start : start + len(block)], block
 
@@ -143,7 +145,7 @@ def _map(ref: Ref, root: Root, verify: bool) -> tuple[np.ndarray, np.ndarray]:
         if found != ref.sha256:
             raise ValueError(
                 f"{file}: damaged: sha256 is {found}, expected {ref.sha256}; "
-                f"delete the file, and the next run rebuilds it"
+                f"delete the file, and the next run writes it again"
             )
     with pa.memory_map(str(file)) as source:
         reader = pa.ipc.open_file(source)

@@ -1,7 +1,7 @@
 """Pretrained word vectors for the community's tags, from the files that word2vec, fastText and gensim write.
 
-Files are streamed and only the vectors asked for are kept: Google's three million, which the paper took (CDL, section
-5), pass through a few megabytes.
+Files are streamed and only the requested vectors are kept: reading Google's three million vectors, which the paper uses
+(CDL, section 5), takes a few megabytes of memory.
 """
 
 import gzip
@@ -15,43 +15,43 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-CHUNK_BYTES = 1 << 20  # what is read at a time of a binary file; no word is as long
+CHUNK_BYTES = 1 << 20  # read at once from a binary file; longer than any word
 
 Stream: TypeAlias = BufferedReader | gzip.GzipFile
-Known: TypeAlias = dict[str, np.ndarray]  # the vectors found, by spelling
+Vectors: TypeAlias = dict[str, np.ndarray]  # by spelling
 
 
 def load(file: Path, tokens: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Which tokens have a vector in the file, and the vectors.
 
     A token is looked up as written, then in lower case, then both with underscores for spaces, as Google's file writes
-    phrases. One of several words (parted by spaces, underscores or hyphens) that is not found so gets the mean of
-    the words that are.
+    phrases. A token of several words (separated by spaces, underscores or hyphens) that is not found gets the mean
+    of the words that are.
 
     Args:
         file: word2vec binary (.bin, .bin.gz); word2vec or fastText text (.txt, .vec, .txt.gz, .vec.gz); or gensim 4's
-            KeyedVectors (.kv, and the .npy file that it may have beside it). A .kv is a pickle, so take it from a
-            place you trust; all it may name is numpy's arrays and KeyedVectors, and no code of gensim is run.
+            KeyedVectors (.kv, with the .npy file that may lie beside it). A .kv is a pickle, so take it from a
+            source you trust; it may name only numpy's arrays and KeyedVectors, and no code of gensim runs.
     Returns:
-        bool (len(tokens),), False where a token is out of the vocabulary; float32 (len(tokens), d), zeros there.
+        bool (len(tokens),), False for tokens outside the vocabulary; float32 (len(tokens), d), zeros for those.
     Raises:
-        ValueError: the name ends in something else, or the content is not what the ending says.
-        FileNotFoundError: there is no such file.
+        ValueError: unknown file name ending, or content that does not match the ending.
+        FileNotFoundError: the file does not exist.
     """
     wanted = {spelling for token in tokens for part in (token, *_words(token)) for spelling in _spellings(part)}
     read = _reader(file)
     try:
-        num_dimensions, known = read(file, wanted)
+        num_dimensions, by_spelling = read(file, wanted)
     except FileNotFoundError:
         raise
     except (ValueError, EOFError, OSError, zlib.error, pickle.UnpicklingError) as error:
-        raise ValueError(f"{file}: {error}; fetch the file again, or name it by what it is") from error
+        raise ValueError(f"{file}: {error}; download the file again, or correct its name's ending") from error
     found = np.zeros(len(tokens), bool)
     vectors = np.zeros((len(tokens), num_dimensions), np.float32)
     for row, token in enumerate(tokens):
-        vector = _look_up(token, known)
+        vector = _look_up(token, by_spelling)
         if vector is None:
-            parts = [part for word in _words(token) if (part := _look_up(word, known)) is not None]
+            parts = [part for word in _words(token) if (part := _look_up(word, by_spelling)) is not None]
             vector = np.mean(parts, axis=0) if parts else None
         if vector is not None:
             found[row], vectors[row] = True, vector
@@ -67,11 +67,11 @@ def _words(token: str) -> list[str]:
     return [word for word in re.split(r"[\s_-]+", token) if word]
 
 
-def _look_up(token: str, known: Known) -> np.ndarray | None:
-    return next((known[spelling] for spelling in _spellings(token) if spelling in known), None)
+def _look_up(token: str, by_spelling: Vectors) -> np.ndarray | None:
+    return next((by_spelling[spelling] for spelling in _spellings(token) if spelling in by_spelling), None)
 
 
-def _reader(file: Path) -> Callable[[Path, set[str]], tuple[int, Known]]:
+def _reader(file: Path) -> Callable[[Path, set[str]], tuple[int, Vectors]]:
     ending = re.search(r"\.(bin|txt|vec|kv)(\.gz)?$", file.name)
     if not ending or ending[0] == ".kv.gz":
         raise ValueError(f"{file}: word vectors are read from .bin, .txt and .vec files, also with .gz, and from .kv")
@@ -91,10 +91,10 @@ def _read_header(stream: Stream) -> tuple[int, int]:
     return int(header[1]), int(header[2])
 
 
-def _read_binary(file: Path, wanted: set[str]) -> tuple[int, Known]:
+def _read_binary(file: Path, wanted: set[str]) -> tuple[int, Vectors]:
     """Records of a word, a space and d little-endian float32; some writers end each with a new line."""
     names = {name.encode(): name for name in wanted}
-    known: Known = {}
+    by_spelling: Vectors = {}
     with _open(file) as stream:
         num_words, num_dimensions = _read_header(stream)
         num_bytes = 4 * num_dimensions
@@ -106,35 +106,35 @@ def _read_binary(file: Path, wanted: set[str]) -> tuple[int, Known]:
                     raise ValueError(f"no whole record of {num_dimensions} numbers after {number} of {num_words} words")
                 buffer, start = buffer[start:] + chunk, 0
             word = buffer[start:space].lstrip(b"\n")
-            if (name := names.get(word)) is not None and name not in known:  # gensim too keeps the first of two
-                known[name] = np.frombuffer(buffer, "<f4", num_dimensions, space + 1).copy()
+            if (name := names.get(word)) is not None and name not in by_spelling:  # like gensim, keeps the first of two
+                by_spelling[name] = np.frombuffer(buffer, "<f4", num_dimensions, space + 1).copy()
             start = space + 1 + num_bytes
         if (buffer[start:] + stream.read(CHUNK_BYTES)).strip():
-            raise ValueError(f"there is more behind the {num_words} words that the first line promises")
-    return num_dimensions, known
+            raise ValueError(f"the file goes on after the {num_words} words that the first line announces")
+    return num_dimensions, by_spelling
 
 
-def _read_text(file: Path, wanted: set[str]) -> tuple[int, Known]:
+def _read_text(file: Path, wanted: set[str]) -> tuple[int, Vectors]:
     """Lines of a word (which may hold spaces) and d decimal numbers."""
     names = {name.encode(): name for name in wanted}
-    known: Known = {}
+    by_spelling: Vectors = {}
     with _open(file) as stream:
         num_words, num_dimensions = _read_header(stream)
         for number in range(num_words):
             word, *numbers = stream.readline().rstrip().rsplit(b" ", num_dimensions)
             if len(numbers) != num_dimensions:
                 raise ValueError(f"line {number + 2} of {num_words + 1} has no word and {num_dimensions} numbers")
-            if (name := names.get(word)) is not None and name not in known:
-                known[name] = np.array([float(number) for number in numbers], np.float32)
-    return num_dimensions, known
+            if (name := names.get(word)) is not None and name not in by_spelling:
+                by_spelling[name] = np.array([float(number) for number in numbers], np.float32)
+    return num_dimensions, by_spelling
 
 
 class _SavedKeyedVectors:
-    """Takes the attributes of a pickled gensim KeyedVectors, and does nothing with them."""
+    """Holds the attributes of a pickled gensim KeyedVectors."""
 
 
 class _Unpickler(pickle.Unpickler):
-    """Admits KeyedVectors, as a bag of attributes, and numpy's arrays; refuses every other name before it is run."""
+    """Loads KeyedVectors as a bag of attributes, and numpy's arrays; refuses every other name before running it."""
 
     _NUMPY = frozenset(
         {
@@ -148,18 +148,18 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("gensim.models.keyedvectors", "KeyedVectors"):
             return _SavedKeyedVectors
-        module = module.replace("numpy.core.", "numpy._core.")  # as numpy 1 called it
+        module = module.replace("numpy.core.", "numpy._core.")  # its name in numpy 1
         if (module, name) in self._NUMPY:
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"it holds {module}.{name}, but only gensim 4's KeyedVectors are read")
 
 
-def _read_keyed_vectors(file: Path, wanted: set[str]) -> tuple[int, Known]:
-    """What KeyedVectors.save wrote: large arrays lie in .npy files beside it and are mapped, not read."""
+def _read_keyed_vectors(file: Path, wanted: set[str]) -> tuple[int, Vectors]:
+    """A file of KeyedVectors.save; large arrays lie in .npy files beside it and are mapped, not read."""
     try:
         with file.open("rb") as stream:
             saved = getattr(_Unpickler(stream).load(), "__dict__", {})
-    except (AttributeError, ImportError, IndexError, KeyError, TypeError) as error:  # what damaged pickles raise
+    except (AttributeError, ImportError, IndexError, KeyError, TypeError) as error:  # raised by damaged pickles
         raise ValueError(f"it is no whole pickle ({error})") from error
     rows, vectors = saved.get("key_to_index"), saved.get("vectors")
     if vectors is None and "vectors" in saved.get("__numpys", ()):

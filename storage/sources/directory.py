@@ -17,7 +17,7 @@ from storage.sources import reading, redacted, rules
 from storage.sources.redacted import Struck
 from storage.tables.community import COMMUNITY, FAVORITES, GROUPS, IMAGE_FEATURES, IMAGES, QUARANTINE, TOMBSTONES, USERS
 from storage.tables.schema import Table
-from storage.tombstones import NOBODY, Gone, Tombstones
+from storage.tombstones import NOBODY, IdsByKind, Tombstones
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 REQUIRED = (IMAGES, FAVORITES)
@@ -125,7 +125,7 @@ def tables_digest(source: Root) -> str:
     return digest.hexdigest()
 
 
-def tombstones_of(source: Root) -> Gone:
+def tombstones_of(source: Root) -> IdsByKind:
     """Whom the source's own table of tombstones names, by kind. Raises SourceError where it has no such table."""
     entry = table_files(source).get(TOMBSTONES.name)
     if entry is None:

@@ -10,7 +10,7 @@ import polars as pl
 from storage.sources import rules
 from storage.tables.community import IMAGES, TOMBSTONES
 from storage.tables.schema import Table
-from storage.tombstones import CLEARED_IN, NAMED_IN, Gone, Tombstones
+from storage.tombstones import CLEARED_IN, NAMED_IN, IdsByKind, Tombstones
 
 TEXTS_OF_OWNER = ("path", "url", "title")  # cells of a picture's row that may spell its owner's id
 
@@ -25,7 +25,7 @@ class Struck:
     paths: frozenset[str] = frozenset()  # of the pictures left out
 
 
-def listed(rows: pl.DataFrame) -> Gone:
+def listed(rows: pl.DataFrame) -> IdsByKind:
     """The ids of a source's table of tombstones, by kind."""
     return {kind: frozenset(rows.filter(pl.col("kind") == kind)["id"]) for kind in NAMED_IN}
 

@@ -12,7 +12,7 @@ from storage import leases, snapshots, tombstones
 from storage.id_scan import Found, IdScan
 from storage.manifests import Manifest
 from storage.roots import WORK_FOLDER, Entry, Root, scratch_folder
-from storage.tombstones import KINDS, Gone
+from storage.tombstones import KINDS, IdsByKind
 from tasks.upkeep import redact
 
 LEFT_ON_THE_MACHINE = ("fetched", "prefect", "studies")  # below the scratch folder, where the root is remote
@@ -30,7 +30,7 @@ class Forgotten:
     bytes: int
 
 
-def forget(named: Gone, root: Root, *, told: Gone | None = None, even_if_unknown: bool = False) -> Forgotten:
+def forget(named: IdsByKind, root: Root, *, told: IdsByKind | None = None, even_if_unknown: bool = False) -> Forgotten:
     """Forget these users and images, and those that a source told of.
 
     Nothing is deleted under a flow: while one is at work on the root, and when an id is unknown here, nothing happens
@@ -42,7 +42,7 @@ def forget(named: Gone, root: Root, *, told: Gone | None = None, even_if_unknown
     """
     gone = {kind: named.get(kind, frozenset()) | (told or {}).get(kind, frozenset()) for kind in KINDS}
     traces = IdScan(gone)
-    with leases.alone(root, "forget") as holders:
+    with leases.exclusive(root, "forget") as holders:
         if holders:
             raise leases.BusyError(
                 f"{root.address}: {holders[0]} is at work here and would bring back what is forgotten now; nothing was "
@@ -60,7 +60,7 @@ def forget(named: Gone, root: Root, *, told: Gone | None = None, even_if_unknown
     return Forgotten(len(gone["user"]), len(gone["image"]), run_id, is_new, len(deleted), size)
 
 
-def _refuse_unknown(named: Gone, traced: dict[str, Found], root: Root) -> None:
+def _refuse_unknown(named: IdsByKind, traced: dict[str, Found], root: Root) -> None:
     """Refuse ids that stand in no cell of a table or a shard: a word of the report may equal a mistyped id."""
     known = frozenset().union(*(found for path, found in traced.items() if path.endswith((".parquet", ".arrow"))))
     stones, asked = tombstones.read(root), sorted((kind, id_) for kind, ids in named.items() for id_ in ids)

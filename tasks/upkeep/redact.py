@@ -15,7 +15,7 @@ from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.similar import SIMILAR_IMAGES
-from storage.tombstones import Gone
+from storage.tombstones import IdsByKind
 from tasks.pages.night import minute
 from tasks.runtime import runs
 from tasks.runtime.digests import digest
@@ -33,19 +33,19 @@ def republish(manifest: Manifest, scan: IdScan, root: Root) -> str:
     place = snapshots.folder(manifest.run_id)
     exports: dict[str, list[Ref]] = {name: [] for name in manifest.rows}
     for file in manifest.table_files():
-        exports[file.ref.name].append(_without(file.ref, scan.gone, root))
+        exports[file.ref.name].append(_without(file.ref, scan.ids, root))
     now = datetime.now(UTC)
     redacted = replace(
         manifest,
         run_id=run.id,
         generated_at=now.isoformat(timespec="seconds"),
         ingest=_scrubbed(manifest.ingest, scan),
-        inputs={name: _input_without(ref, scan.gone, root) for name, ref in manifest.inputs.items()},
+        inputs={name: _input_without(ref, scan.ids, root) for name, ref in manifest.inputs.items()},
         quarantine=manifest.quarantine and _quarantine_without(manifest.quarantine, scan, root),
         night=digest([manifest.night, *exports.values()]),
         is_current=True,
         memory=None,  # the files that it names are those that name the forgotten
-        withdrawn={"from": manifest.run_id, **{f"{kind}s": len(ids) for kind, ids in scan.gone.items()}},
+        withdrawn={"from": manifest.run_id, **{f"{kind}s": len(ids) for kind, ids in scan.ids.items()}},
     )
     page = page_without(root.read(f"{place}/report/index.html").decode(), scan)
     made = minute(datetime.fromisoformat(manifest.generated_at))
@@ -58,7 +58,7 @@ def republish(manifest: Manifest, scan: IdScan, root: Root) -> str:
 
 def page_without(page: str, scan: IdScan) -> str:
     """A report without the people and the pictures that go; where that is not enough, a page that says so."""
-    if scan.gone.get("image") and '<figure class="picture' in page and "data-image=" not in page:
+    if scan.ids.get("image") and '<figure class="picture' in page and "data-image=" not in page:
         return _withdrawn_page()  # of a version that did not say which image a picture is
     for kind, id_ in sorted(scan.named):
         element, word = {"user": "article", "image": "figure"}[kind], str(escape(id_))
@@ -76,15 +76,15 @@ def _withdrawn_page() -> str:
     )
 
 
-def _without(ref: Ref, gone: Gone, root: Root) -> Ref:
+def _without(ref: Ref, gone: IdsByKind, root: Root) -> Ref:
     """The table without the rows that name them; ranks close up. The same file where no row does."""
-    left = tombstones.strike(pl.DataFrame(parquet.read(ref, root)), gone)
+    left = tombstones.redact(pl.DataFrame(parquet.read(ref, root)), gone)
     if group := RANKED_BY.get(ref.name):
         left = left.sort(group, "rank").with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over(group))
     return parquet.rewrite(ref, left, root)
 
 
-def _input_without(ref: Ref, gone: Gone, root: Root) -> Ref:
+def _input_without(ref: Ref, gone: IdsByKind, root: Root) -> Ref:
     """One of the tables that the run was computed from; one that is lost stays lost."""
     return _without(ref, gone, root) if root.exists(ref.path) else ref
 

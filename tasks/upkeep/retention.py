@@ -52,7 +52,7 @@ class Collected:
 
 def collect(root: Root, keep: int, *, dry_run: bool = False) -> Collected:
     """Delete what nobody needs, with the last `keep` published runs kept. Raises BusyError during another deletion."""
-    with leases.alone(root, "gc") as holders:
+    with leases.exclusive(root, "gc") as holders:
         kept, notes = _kept_runs(root, keep), runs.notes(root)
         deleted = list(_old_runs(kept, notes, root, is_idle=not holders))
         if not holders:

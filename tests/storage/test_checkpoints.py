@@ -68,7 +68,7 @@ def test_an_empty_state_survives(root):
     ],
     ids=["sgd", "adamw"],
 )
-def test_training_goes_on_from_a_checkpoint_as_if_never_stopped(root, make):
+def test_training_resumes_from_a_checkpoint_as_if_never_stopped(root, make):
     def begin():
         torch.manual_seed(0)
         network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
@@ -121,7 +121,7 @@ def test_the_file_is_plain_safetensors_with_readable_names(root):
 
 
 @pytest.mark.parametrize("value", [object(), b"bytes", {1.5: 2}, {1, 2}])
-def test_what_would_need_a_pickle_is_refused_with_its_place(root, value):
+def test_a_value_that_needs_a_pickle_is_refused_with_its_place(root, value):
     with pytest.raises(TypeError, match="model/deep/1"):
         checkpoints.save({"model": {"deep": [0, value]}}, root, "file")
     assert not root.exists("file")

@@ -1,4 +1,4 @@
-"""Whom a file names, whatever kind of file it is."""
+"""The ids that a file names, for every kind of file."""
 
 import json
 import sqlite3
@@ -22,31 +22,31 @@ def root(tmp_path) -> Root:
     return Root(str(tmp_path))
 
 
-def look(traces: IdScan, path: str, root: Root) -> set[tuple[str, str]]:
-    return set(traces.in_file(root.local(path), path))
+def ids_in(scan: IdScan, path: str, root: Root) -> set[tuple[str, str]]:
+    return set(scan.in_file(root.local(path), path))
 
 
 def test_a_compressed_table_is_read_cell_by_cell(root):
     rows = {"user_id": ["anna@N00-7f3a", "ben"], "image_id": ["i1", "img-41cc20"], "favorited_at": [None, None]}
     ref = parquet.write(FAVORITES, rows, root)
 
-    assert look(LONG, ref.path, root) == {ANNA, PICTURE}
+    assert ids_in(LONG, ref.path, root) == {ANNA, PICTURE}
 
 
-def test_a_short_id_is_told_from_another_kind_s_and_from_a_longer_one(root):
+def test_a_short_id_is_neither_an_id_of_the_other_kind_nor_part_of_a_longer_one(root):
     def named(user: str, image: str) -> set[tuple[str, str]]:
         rows = {"user_id": [user], "image_id": [image], "favorited_at": [None]}
-        return look(SHORT, parquet.write(FAVORITES, rows, root).path, root)
+        return ids_in(SHORT, parquet.write(FAVORITES, rows, root).path, root)
 
     assert named("7", "12") == {("user", "7"), ("image", "12")}
     assert named("12", "7") == set()
     assert named("77", "112") == set()
 
 
-def test_a_word_in_a_text_column_counts_and_a_part_of_a_word_does_not(root):
+def test_in_a_text_column_a_word_counts_and_a_part_of_a_word_does_not(root):
     def named(value: str) -> set[tuple[str, str]]:
         rows = {"table": ["images"], "row": [0], "reason": ["bad url"], "value": [value]}
-        return look(LONG, parquet.write(QUARANTINE, rows, root).path, root)
+        return ids_in(LONG, parquet.write(QUARANTINE, rows, root).path, root)
 
     assert named("ftp://host/anna@N00-7f3a/1.jpg") == {ANNA}
     assert named("ftp://host/joanna@N00-7f3a5/1.jpg") == set()
@@ -55,43 +55,43 @@ def test_a_word_in_a_text_column_counts_and_a_part_of_a_word_does_not(root):
 def test_images_among_a_cluster_s_tokens_are_found(root):
     rows = {"cluster": [0], "size": [2], "tokens": [["i1", "img-41cc20"]], "centroid": [[0.5]]}
 
-    assert look(LONG, parquet.write(CLUSTERS, rows, root).path, root) == {PICTURE}
+    assert ids_in(LONG, parquet.write(CLUSTERS, rows, root).path, root) == {PICTURE}
 
 
 def test_a_shard_is_searched_by_its_ids_and_not_by_its_pixels(root):
     pixels = np.full((1, 3), ord("7"), np.uint8)
     ref = shards.write(["12"], pixels, "pixels", root)
 
-    assert look(SHORT, ref.path, root) == {("image", "12")}
-    assert look(IdScan({"user": frozenset({"777"})}), ref.path, root) == set()
+    assert ids_in(SHORT, ref.path, root) == {("image", "12")}
+    assert ids_in(IdScan({"user": frozenset({"777"})}), ref.path, root) == set()
 
 
 def test_a_record_is_json_in_json(root):
     root.write("cache/stage/1", json.dumps({"result": json.dumps({"rejected": ["p/img-41cc20.jpg"], "n": 7})}).encode())
 
-    assert look(LONG, "cache/stage/1", root) == {PICTURE}
-    assert look(SHORT, "cache/stage/1", root) == set()
+    assert ids_in(LONG, "cache/stage/1", root) == {PICTURE}
+    assert ids_in(SHORT, "cache/stage/1", root) == set()
 
 
 def test_of_a_manifest_only_the_words_of_the_source_count(root):
-    told = {"system": "popularity", "ingest": {"unknown_files": ["anna@N00-7f3a.txt"], "tables": {}}}
-    root.write("exports/runs/run_id=1/manifest.json", json.dumps(told).encode())
+    manifest = {"system": "popularity", "ingest": {"unknown_files": ["anna@N00-7f3a.txt"], "tables": {}}}
+    root.write("exports/runs/run_id=1/manifest.json", json.dumps(manifest).encode())
 
-    assert look(LONG, "exports/runs/run_id=1/manifest.json", root) == {ANNA}
-    assert look(IdScan({"user": frozenset({"popularity"})}), "exports/runs/run_id=1/manifest.json", root) == set()
+    assert ids_in(LONG, "exports/runs/run_id=1/manifest.json", root) == {ANNA}
+    assert ids_in(IdScan({"user": frozenset({"popularity"})}), "exports/runs/run_id=1/manifest.json", root) == set()
 
 
 @pytest.mark.parametrize("text", ["<li>anna@N00-7f3a</li>", "/people/anna%40N00-7f3a/", '"anna@N00-7f3a"'])
 def test_running_text_is_searched_as_it_spells_an_id(root, text):
     root.write("page.html", text.encode())
 
-    assert look(LONG, "page.html", root) == {ANNA}
+    assert ids_in(LONG, "page.html", root) == {ANNA}
 
 
 def test_a_page_spells_an_id_with_marks_its_own_way(root):
     root.write("page.html", b"<li>O&#39;Hara &amp; sons</li>")
 
-    assert look(IdScan({"user": frozenset({"O'Hara & sons"})}), "page.html", root) == {("user", "O'Hara & sons")}
+    assert ids_in(IdScan({"user": frozenset({"O'Hara & sons"})}), "page.html", root) == {("user", "O'Hara & sons")}
 
 
 def test_a_database_is_searched_byte_by_byte_its_journal_too(root, tmp_path):
@@ -99,16 +99,16 @@ def test_a_database_is_searched_byte_by_byte_its_journal_too(root, tmp_path):
         database.execute("PRAGMA journal_mode=wal")
         database.execute("CREATE TABLE log (message TEXT)")
         database.execute("INSERT INTO log VALUES ('user anna@N00-7f3a has none')")
-        assert look(LONG, "prefect.db", root) | look(LONG, "prefect.db-wal", root) == {ANNA}
+        assert ids_in(LONG, "prefect.db", root) | ids_in(LONG, "prefect.db-wal", root) == {ANNA}
     database.close()
 
 
-def test_a_file_s_place_may_name_an_image(root):
+def test_a_file_s_path_may_name_an_image(root):
     root.write("sources/demo/img-41cc20.jpg", b"jpeg")
     root.write("sources/demo/12.jpg", b"jpeg")
 
-    assert look(LONG, "sources/demo/img-41cc20.jpg", root) == {PICTURE}
-    assert look(SHORT, "sources/demo/12.jpg", root) == {("image", "12")}
+    assert ids_in(LONG, "sources/demo/img-41cc20.jpg", root) == {PICTURE}
+    assert ids_in(SHORT, "sources/demo/12.jpg", root) == {("image", "12")}
 
 
 @pytest.mark.parametrize("path", ["tables/users/1.parquet", "shards/pixels/1.arrow"])
@@ -116,10 +116,10 @@ def test_a_damaged_file_is_named_with_what_to_do(root, path):
     root.write(path, b"neither table nor shard")
 
     with pytest.raises(ValueError, match=f"{path}: damaged, .*; delete it"):
-        look(LONG, path, root)
+        ids_in(LONG, path, root)
 
 
-def test_nobody_is_found_where_nobody_is_looked_for(root):
+def test_a_scan_for_no_id_finds_none(root):
     root.write("page.html", b"anything")
 
-    assert look(IdScan({"user": frozenset(), "image": frozenset()}), "page.html", root) == set()
+    assert ids_in(IdScan({"user": frozenset(), "image": frozenset()}), "page.html", root) == set()

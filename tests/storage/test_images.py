@@ -59,7 +59,7 @@ def test_every_allowed_format_is_decoded(format_):
     assert_all(decode(encoded(Image.new("RGB", (20, 30), RED), format_), CONFIG), RED)
 
 
-def test_the_aspect_is_not_kept():
+def test_the_aspect_ratio_is_not_kept():
     wide = Image.new("RGB", (40, 8), RED)
     wide.paste(BLUE, (20, 0, 40, 8))
     pixels = decode(encoded(wide), CONFIG)
@@ -96,7 +96,7 @@ def test_cmyk_becomes_rgb():
     assert_all(decode(encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95), CONFIG), RED)
 
 
-def test_a_transparent_palette_colour_is_laid_over_white():
+def test_a_transparent_palette_color_is_composed_over_white():
     image = Image.new("P", (16, 16), 0)
     image.putpalette([*BLACK, *GREEN])
     image.paste(1, (8, 0, 16, 16))
@@ -105,13 +105,13 @@ def test_a_transparent_palette_colour_is_laid_over_white():
         assert (tuple(pixels[4, 0]), tuple(pixels[4, 7])) == (WHITE, GREEN)
 
 
-def test_a_palette_with_alpha_bytes_is_laid_over_white():
+def test_a_palette_with_alpha_bytes_is_composed_over_white():
     image = Image.new("P", (16, 16), 0)
     image.putpalette([*BLACK, *GREEN])
     assert_all(decode(encoded(image, transparency=bytes([128, 255])), CONFIG), (127, 127, 127))
 
 
-def test_gray_and_colour_with_alpha_are_laid_over_white():
+def test_gray_and_colour_with_alpha_are_composed_over_white():
     assert_all(decode(encoded(Image.new("LA", (16, 16), (0, 128))), CONFIG), (127, 127, 127))
     assert_all(decode(encoded(Image.new("RGBA", (16, 16), (*RED, 0))), CONFIG), WHITE)
 
@@ -126,7 +126,7 @@ def test_gray_of_every_depth_keeps_its_brightness(mode, value):
 
 
 @pytest.mark.parametrize(("mode", "low", "high"), [("F", -2.0, 7.5), ("I", -5, 100_000)])
-def test_values_without_a_stated_range_are_stretched_to_it(mode, low, high):
+def test_values_without_a_declared_range_are_scaled_to_their_own(mode, low, high):
     image = Image.new(mode, (16, 16), low)
     image.paste(high, (0, 8, 16, 16))
     pixels = decode(encoded(image, "TIFF"), ImageConfig(size_px=16))
@@ -148,7 +148,7 @@ def test_an_empty_file_is_refused():
 
 
 @pytest.mark.parametrize("data", [b"hello, I am text", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"P6 1 1 255 \0\0\0", b"\0" * 99])
-def test_what_is_no_allowed_image_is_refused(data):
+def test_bytes_of_no_allowed_format_are_refused(data):
     assert reason(data) == "not an image"
 
 
@@ -245,7 +245,7 @@ def test_a_link_out_of_the_source_directory_is_refused(source, root, tmp_path):
     assert set(refusals(outside, source, root)) == {"path outside the source directory"}
 
 
-def test_a_path_that_leaves_the_source_directory_is_refused_even_where_it_comes_back(source, root):
+def test_a_path_that_leaves_the_source_directory_is_refused_even_if_it_comes_back(source, root):
     assert refusals(["../source/red.png"], source, root) == ["path outside the source directory"]
 
 
@@ -255,7 +255,7 @@ def test_a_link_within_the_source_directory_is_followed(source, root):
     assert (ref.rows, rows) == (1, [])
 
 
-def test_what_is_no_plain_file_is_no_file(source, root):
+def test_folders_and_devices_are_no_files(source, root):
     folder = Path(source.address)
     (folder / "folder").mkdir()
     (folder / "circle").symlink_to("circle")
@@ -283,7 +283,7 @@ def test_a_version_changes_with_the_file_and_with_nothing_else(source):
     assert all(after[path] != before[path] for path in paths)
 
 
-def test_a_name_no_file_can_have_is_missing(source):
+def test_the_version_of_an_impossible_file_name_is_missing(source):
     paths = ["n" * 5000, "nul\0.png", "gone.png"]
     assert images.versions(source, paths) == dict.fromkeys(paths, images.MISSING)
 
@@ -291,7 +291,7 @@ def test_a_name_no_file_can_have_is_missing(source):
 # -- thumbnails --------------------------------------------------------------------------------------------------------
 
 
-def test_a_thumbnail_is_a_jpeg_of_the_asked_size():
+def test_a_thumbnail_is_a_jpeg_of_the_requested_size():
     image = Image.open(io.BytesIO(images.thumbnail(np.full((8, 8, 3), RED, np.uint8), 20)))
     assert (image.format, image.size) == ("JPEG", (20, 20))
     assert_all(decode(encoded(image), CONFIG), RED)

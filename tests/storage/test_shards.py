@@ -49,7 +49,7 @@ def test_gathering_no_rows_gives_no_rows(root):
 
 
 @pytest.mark.parametrize("row", [-1, 9])
-def test_a_row_that_is_not_there_cannot_be_gathered(root, row):
+def test_a_row_out_of_range_cannot_be_gathered(root, row):
     refs, _ = three_shards(root)
     with pytest.raises(IndexError, match=f"{row}.* of 9"):
         Shards.open(refs, root).gather(np.array([row]))
@@ -111,7 +111,7 @@ def test_a_shard_needs_an_id_for_every_row_and_a_type_it_can_hold(root):
         shards.write(["a"], np.zeros((1, 3)), "features", root)
 
 
-def test_cuts_hold_about_the_size_and_one_id_more_moves_only_those_near_it():
+def test_cuts_are_about_the_size_and_another_id_moves_only_those_near_it():
     ids = [f"i{row:05d}" for row in range(3000)]
     more = sorted([*ids, "i00100x"])
     before, after = ({tuple(names[part]) for part in shards.cut(names, 50)} for names in (ids, more))

@@ -1,4 +1,4 @@
-"""Whom tombstones stand for, and what a source says of them."""
+"""Tombstones of a root, and those that a source lists."""
 
 import json
 from pathlib import Path
@@ -32,8 +32,8 @@ def write(folder: Path, **changes: str) -> Root:
     return Root(str(folder))
 
 
-def told(community: Community) -> str:
-    """All that an ingest passes on, as text."""
+def text_of(community: Community) -> str:
+    """The whole output of an ingest as text."""
     rows = [table.to_dicts() for table in (*community.tables.values(), community.quarantine)]
     return json.dumps([rows, community.report], default=str)
 
@@ -42,12 +42,12 @@ def test_a_tombstone_stands_for_its_kind_and_holds_no_byte_of_the_id(tmp_path):
     root = Root(str(tmp_path))
     tombstones.add(ANNA, root)
     tombstones.add({"image": frozenset({"i9-ab12cd"})}, root)
-    made = tombstones.read(root)
+    stored = tombstones.read(root)
 
-    assert made.hold("user", "anna-7f3a91")
-    assert made.hold("image", "i9-ab12cd")
-    assert not made.hold("image", "anna-7f3a91")
-    assert not made.hold("user", "anna-7f3a9")
+    assert stored.hold("user", "anna-7f3a91")
+    assert stored.hold("image", "i9-ab12cd")
+    assert not stored.hold("image", "anna-7f3a91")
+    assert not stored.hold("user", "anna-7f3a9")
     assert b"anna" not in root.read(tombstones.PATH)
 
 
@@ -59,14 +59,14 @@ def test_rows_of_a_forgotten_user_are_left_out_counted_and_not_quarantined(tmp_p
     community = directory.ingest(write(tmp_path), IngestConfig(), Tombstones().with_(ANNA))
     counted = {name: table["forgotten"] for name, table in community.report["tables"].items() if table["forgotten"]}
 
-    assert "anna-7f3a91" not in told(community)
+    assert "anna-7f3a91" not in text_of(community)
     assert counted == {"users": 1, "favorites": 1, "user_tags": 1, "contacts": 2}
     assert community.quarantine.is_empty()
     assert community.tables["contacts"].rows() == [("ben", "cleo")]
     assert all(table["duplicates"] == 0 for table in community.report["tables"].values())
 
 
-def test_a_forgotten_owner_s_picture_stays_without_owner_and_what_spells_the_owner(tmp_path):
+def test_a_forgotten_owner_s_picture_stays_without_the_owner_and_texts_that_spell_the_id(tmp_path):
     community = directory.ingest(write(tmp_path), IngestConfig(), Tombstones().with_(ANNA))
     first, second = community.tables["images"].rows(named=True)[:2]
 
@@ -81,7 +81,7 @@ def test_a_forgotten_image_is_in_no_table_and_its_file_is_no_unknown_one(tmp_pat
     (tmp_path / "i3-41cc20.jpg").write_bytes(b"jpeg")
     community = directory.ingest(source, IngestConfig(), Tombstones().with_({"image": frozenset({"i3"})}))
 
-    assert "i3" not in told(community)
+    assert "i3" not in text_of(community)
     assert community.tables["favorites"].height == 2
     assert community.report["unknown_files"] == []
 
@@ -90,14 +90,14 @@ def test_a_source_s_own_tombstones_count_and_do_not_become_a_table(tmp_path):
     source = write(tmp_path, tombstones="kind,id\nuser,anna-7f3a91\nimage,i3\n")
     community = directory.ingest(source, IngestConfig())
 
-    assert "anna-7f3a91" not in told(community)
+    assert "anna-7f3a91" not in text_of(community)
     assert community.tables["images"]["image_id"].to_list() == ["i1", "i2"]
     assert "tombstones" not in community.tables
     assert community.report["tables"]["tombstones"]["read"] == 2
     assert directory.tombstones_of(source) == {"user": {"anna-7f3a91"}, "image": {"i3"}}
 
 
-def test_a_source_s_tombstones_are_part_of_what_is_known_as_its_content(tmp_path):
+def test_a_source_s_tombstones_are_part_of_its_digest(tmp_path):
     before = directory.tables_digest(write(tmp_path))
 
     assert directory.tables_digest(write(tmp_path, tombstones="kind,id\nuser,anna-7f3a91\n")) != before
@@ -130,7 +130,7 @@ def test_numeric_ids_are_forgotten_as_their_text(tmp_path):
     assert community.tables["users"]["user_id"].to_list() == ["70"]
 
 
-def test_a_source_without_tombstones_says_so_where_they_are_asked_for(tmp_path):
+def test_reading_tombstones_of_a_source_without_them_is_an_error(tmp_path):
     with pytest.raises(SourceError, match="no table tombstones"):
         directory.tombstones_of(write(tmp_path))
 
@@ -138,7 +138,7 @@ def test_a_source_without_tombstones_says_so_where_they_are_asked_for(tmp_path):
 def test_the_demo_is_written_without_the_forgotten_and_the_others_stay_who_they_are(tmp_path):
     config = DemoConfig(users=12, images=20, picture_px=8)
     gone = Tombstones().with_({"user": frozenset({"u000004"}), "image": frozenset({"i000010"})})
-    folders = [tmp_path / "whole", tmp_path / "struck"]
+    folders = [tmp_path / "whole", tmp_path / "redacted"]
     for folder, forgotten in zip(folders, (Tombstones(), gone), strict=True):
         write_demo(config, folder, forgotten=forgotten)
     whole, struck = (directory.ingest(Root(str(folder)), IngestConfig(), gone) for folder in folders)

@@ -97,7 +97,7 @@ def test_a_damaged_or_misnamed_file_is_an_error_that_names_it(tmp_path, name, co
         word_vectors.load(tmp_path / name, ["a", "b"])
 
 
-def test_a_missing_file_is_told_from_a_damaged_one(tmp_path):
+def test_a_missing_file_raises_another_error_than_a_damaged_one(tmp_path):
     with pytest.raises(FileNotFoundError):
         word_vectors.load(tmp_path / "w.bin", ["a"])
     (saved(tmp_path / "w.kv", WORDS).with_name("w.kv.vectors.npy")).unlink()

@@ -211,7 +211,7 @@ def test_a_published_run_that_is_being_published_again_is_left_alone(world):
 
 
 def test_two_deletions_at_once_are_refused(world):
-    with leases.alone(world.root, "forget"), pytest.raises(BusyError, match="forget"):
+    with leases.exclusive(world.root, "forget"), pytest.raises(BusyError, match="forget"):
         collect(world.root, 1)
 
 
