@@ -72,8 +72,9 @@ def _round(options: argparse.Namespace) -> "tuple[IndexedCommunity, HeldOut]":
     from storage.roots import Root
     from tasks.data.community import read_community
     from tasks.data.ingest import content_of, ingest
+    from tasks.data.pairs import take_pairs
     from tasks.evaluation.measure import read_heldout
-    from tasks.evaluation.splits import draw_split, take_pairs
+    from tasks.evaluation.splits import draw_split
     from tasks.runtime.records import records_below
 
     there, here = Root(str(Path(os.environ["TASTEGRAPH_DATA"]) / options.set)), Root(options.root)

@@ -19,12 +19,13 @@ from storage.refs import Ref
 from storage.roots import Root
 from tasks.data.community import Clustered, CommunityTables
 from tasks.data.ingest import ingest
+from tasks.data.pairs import take_pairs
 from tasks.data.pixels import decode_all, plan_shards
 from tasks.evaluation.comparison import Compared, Entry, describe, publish_comparison
 from tasks.evaluation.leaderboard import gather
 from tasks.evaluation.measure import score_system
 from tasks.evaluation.records import ComparisonSplit
-from tasks.evaluation.splits import draw_split, take_pairs
+from tasks.evaluation.splits import draw_split
 from tasks.evaluation.tune import tune_system
 from tasks.night.records import NewModel
 from tasks.runtime.code_version import code_version
@@ -56,16 +57,16 @@ def compare(
     """
     config, names = config or NightlyConfig(), systems_named(systems)
     with open_run(source, root, config, names, protocol, test, validation, seeds, budget) as opened:
-        there, here = opened.source, opened.root
-        table = ingest(there, opened.content, config.ingest, here).tables
-        files = take_pairs(test, here), take_pairs(validation, here)
-        drawn = draw_split(table, protocol, *files, config.splits, config.evaluation, here)
-        known = prepare(there, table, drawn.final.training, names, config, here)
-        learned = prepare(there, table, drawn.tuning.training, names, config, here) if budget else None
-        entries = [_enter(name, learned, known, drawn, seeds, budget, here) for name in names]
-        standings = gather([scored for entry in entries for scored in entry.scored], drawn.final, here)
+        source_root, out = opened.source, opened.root
+        table = ingest(source_root, opened.content, config.ingest, out).tables
+        files = take_pairs(test, out), take_pairs(validation, out)
+        drawn = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
+        known = prepare(source_root, table, drawn.final.training, names, config, out)
+        learned = prepare(source_root, table, drawn.tuning.training, names, config, out) if budget else None
+        entries = [_enter(name, learned, known, drawn, seeds, budget, out) for name in names]
+        standings = gather([scored for entry in entries for scored in entry.scored], drawn.final, out)
         asked = describe(source, opened.content, protocol, (test, validation), seeds, budget, config)
-        made = publish_comparison(standings, entries, drawn, asked, here)
+        made = publish_comparison(standings, entries, drawn, asked, out)
         opened.finish(f"comparisons/{made.id}")
     return made
 
@@ -79,18 +80,19 @@ def systems_named(systems: str) -> list[str]:
 
 
 def prepare(
-    there: Root, table: dict[str, Ref], training: Ref, names: list[str], config: NightlyConfig, here: Root
+    source_root: Root, table: dict[str, Ref], training: Ref, names: list[str], config: NightlyConfig, root: Root
 ) -> CommunityTables:
     """What the systems may learn from; of pixels, features and profiles only what one of them asks for."""
     signals = signals_of(names)
     pixels, features, clustered = [], [], None
     if "pixels" in signals or ("features" in signals and "image_features" not in table):
-        shards = decode_all(plan_shards(table["images"], there, config.images, here), there, config.images, here)
+        batches = plan_shards(table["images"], source_root, config.images, root)
+        shards = decode_all(batches, source_root, config.images, root)
         pixels = [shard.pixels for shard in shards if shard.pixels]
     if "features" in signals:
-        features = make_features(table, pixels, NewModel(), config, here).shards
+        features = make_features(table, pixels, NewModel(), config, root).shards
     if "profiles" in signals:
-        tastes = describe_tastes(table, training, NewModel(), config, here)
+        tastes = describe_tastes(table, training, NewModel(), config, root)
         clustered = Clustered(tastes.profiles, tastes.clusters)
     return CommunityTables(table, training, pixels, features, clustered)
 
@@ -102,18 +104,18 @@ def _enter(
     drawn: ComparisonSplit,
     seeds: int,
     budget: int,
-    here: Root,
+    root: Root,
 ) -> Entry:
     """One system, tuned and measured. One that fails is reported, and the others go on."""
     version, signals = code_version(SYSTEMS[name].__module__), signals_of([name])
     entry = Entry(name)
     if learned:
-        arguments: tuple[Any, ...] = (name, version, budget, 0, learned.restricted(signals), drawn.tuning, here)
+        arguments: tuple[Any, ...] = (name, version, budget, 0, learned.restricted(signals), drawn.tuning, root)
         entry = entry.tuned_by(tune_system.outcome(*arguments))
     for seed in range(seeds):
         if entry.error or entry.lacking:
             break
-        arguments = (name, version, entry.settings, seed, known.restricted(signals), drawn.final, here)
+        arguments = (name, version, entry.settings, seed, known.restricted(signals), drawn.final, root)
         entry = entry.scored_by(score_system.outcome(*arguments))
     log.info("%-18s %s", "compare", entry.line)
     return entry

@@ -36,7 +36,7 @@ from tasks.systems.fold_in import SideInformation, fold_in, learn_fold_in
 
 
 def learn(
-    table: dict[str, Ref], training: Ref, pixels: list[Ref], start: ModelStart, config: NightlyConfig, here: Root
+    table: dict[str, Ref], training: Ref, pixels: list[Ref], start: ModelStart, config: NightlyConfig, root: Root
 ) -> Learned:
     """The system of the settings, fitted on these favorites and no others, or the one that is kept.
 
@@ -44,9 +44,9 @@ def learn(
         table: the community, as ingested.
         pixels: its pictures, in shards.
     """
-    tastes = describe_tastes(table, training, start, config, here)
+    tastes = describe_tastes(table, training, start, config, root)
     learn_system = learn_cdl if config.model.system == "cdl" else learn_any
-    return learn_system(table, training, pixels, tastes, start, config, here)
+    return learn_system(table, training, pixels, tastes, start, config, root)
 
 
 def learn_cdl(
@@ -56,28 +56,28 @@ def learn_cdl(
     tastes: Tastes,
     start: ModelStart,
     config: NightlyConfig,
-    here: Root,
+    root: Root,
 ) -> Learned:
     """CDL: negatives by social distance, triplets, a training that goes on where it broke off, embeddings by shards."""
     vectors, clusters, profiles = tastes.vectors, tastes.clusters, tastes.profiles
     base = start.learned.cdl if isinstance(start, BaseModel) else None
     kept = base.inputs if base else None
-    made_by = (config.word2vec, config.inputs, here)
+    made_by = (config.word2vec, config.inputs, root)
     inputs = prepare_inputs(table, pixels, training, vectors, clusters, *made_by, kept)
     bags, network = profiles.profiles, CDLConfig(**config.model.own)
     if base and isinstance(start, BaseModel) and start.is_kept:
         chain = replace(base, inputs=inputs)
     else:
         signals = SignalTables.of(table, training, profiles)
-        audit = assign_negatives(signals, config.negatives, here)
+        audit = assign_negatives(signals, config.negatives, root)
         drawing = (config.negatives, config.training_users, config.triplets)
-        triplets = sample_triplets(signals, bags, inputs.shards, audit, *drawing, here)
+        triplets = sample_triplets(signals, bags, inputs.shards, audit, *drawing, root)
         first = base.trained.checkpoint if base and base.trained.num_clusters == profiles.num_clusters else None
         training_of = replace(config.training, epochs=config.incremental.warm_epochs) if first else config.training
-        trained = train_cdl(triplets, bags, profiles.num_clusters, inputs.shards, network, training_of, first, here)
+        trained = train_cdl(triplets, bags, profiles.num_clusters, inputs.shards, network, training_of, first, root)
         chain = CDLChain(inputs, audit, triplets, trained)
     last = _embedded(start.previous if isinstance(start, BaseModel) else None, chain.trained)
-    model = embed_all(table, bags, inputs.shards, chain.trained, network, config.training.device, here, *last)
+    model = embed_all(table, bags, inputs.shards, chain.trained, network, config.training.device, root, *last)
     return Learned(tastes, model, inputs.kind, chain)
 
 
@@ -96,24 +96,24 @@ def learn_any(
     tastes: Tastes,
     start: ModelStart,
     config: NightlyConfig,
-    here: Root,
+    root: Root,
 ) -> Learned:
     """A system of `models.systems`: one stage fits it, on the community's tables and what it asks for beside them."""
     name = config.model.system
     signals, version = signals_of([name]), code_version(SYSTEMS[name].__module__)
-    features = make_features(table, pixels, start, config, here) if "features" in signals else None
+    features = make_features(table, pixels, start, config, root) if "features" in signals else None
     shards = features.shards if features else []
     if isinstance(start, BaseModel) and start.is_kept:
         base = start.learned
         before = SideInformation.of(start.table, base.features.shards if base.features else [])
-        maps = learn_fold_in(base.model, start.favorites, before, here)
+        maps = learn_fold_in(base.model, start.favorites, before, root)
         now = SideInformation.of(table, shards)
-        model = fold_in(maps, base.model, start.favorites, before, now, training, here)
+        model = fold_in(maps, base.model, start.favorites, before, now, training, root)
         return replace(base, tastes=tastes, model=model, features=features)
     clustered = Clustered(tastes.profiles, tastes.clusters)
     given = CommunityTables(table, training, pixels, shards, clustered).restricted(signals)
-    fitted = fit_system(name, version, config.model.own, config.training.seed, given, here)
-    model = embed_system(fitted, table["users"], table["images"], here)
+    fitted = fit_system(name, version, config.model.own, config.training.seed, given, root)
+    model = embed_system(fitted, table["users"], table["images"], root)
     seen = [kind for kind, shards in (("pixels", given.pixels), ("features", given.features)) if shards]
     return Learned(tastes, model, " and ".join(seen) or None, None, features)
 
@@ -124,38 +124,38 @@ def signals_of(names: list[str]) -> set[str]:
 
 
 def describe_tastes(
-    table: dict[str, Ref], training: Ref, start: ModelStart, config: NightlyConfig, here: Root
+    table: dict[str, Ref], training: Ref, start: ModelStart, config: NightlyConfig, root: Root
 ) -> Tastes:
     """Everybody's profile: a bag of clusters of the community's words."""
     if isinstance(start, BaseModel) and start.keeps_tags:
         vectors, known = start.learned.tastes.vectors, start.learned.tastes.known
-        if config.pretrained.file:  # a tag that is new waits: it has a vector there, and none here to compare with
+        if config.pretrained.file:  # a new tag waits: its vector cannot be compared with these
             clusters = known.numbered
         else:
             words = (sentences_of(table, training), config.word2vec.min_count)
-            placed = place_tokens(vectors, known.numbered, *words, here)
+            placed = place_tokens(vectors, known.numbered, *words, root)
             vectors, clusters = placed.vectors, placed.clusters
     else:
-        vectors = make_vectors(table, training, config.pretrained, config.word2vec, here)
-        found = cluster_vectors(vectors.vectors, config.clusters, here)
-        clusters = keep_numbers(found, vectors.vectors, start.clusters, here)
+        vectors = make_vectors(table, training, config.pretrained, config.word2vec, root)
+        found = cluster_vectors(vectors.vectors, config.clusters, root)
+        clusters = keep_numbers(found, vectors.vectors, start.clusters, root)
         known = Clusters(found, clusters)
     of = ProfileTables.of(table, training)
-    profiles = build_profiles(vectors, clusters, of, config.vocabulary, config.interests, here)
+    profiles = build_profiles(vectors, clusters, of, config.vocabulary, config.interests, root)
     return Tastes(vectors, known, clusters, profiles)
 
 
 def make_features(
-    table: dict[str, Ref], pixels: list[Ref], start: ModelStart, config: NightlyConfig, here: Root
+    table: dict[str, Ref], pixels: list[Ref], start: ModelStart, config: NightlyConfig, root: Root
 ) -> Features:
     """The source's own image features where it has them, else those that are made from its pictures.
 
     What an earlier night learned makes features of new pictures until the next night from nothing.
     """
     if "image_features" in table:
-        return Features(pack_features(table["image_features"], config.inputs.shard_images, here), None, [])
+        return Features(pack_features(table["image_features"], config.inputs.shard_images, root), None, [])
     base = start.learned.features if isinstance(start, BaseModel) else None
     network = base.network if base else None
     last = start.previous.features if isinstance(start, BaseModel) and start.previous else None
     made = reuse.pairs_of(last.of, last.shards) if last and last.network == network else []
-    return extract_features(pixels, config.features, here, network, made)
+    return extract_features(pixels, config.features, root, network, made)

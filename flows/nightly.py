@@ -43,26 +43,26 @@ def nightly(
     """
     config = config or NightlyConfig()
     with open_run(source, root, config, run_id=run_id) as opened:
-        run, there, here = opened.run, opened.source, opened.root
-        community = ingest(there, opened.content, config.ingest, here)
+        run, source_root, out = opened.run, opened.source, opened.root
+        community = ingest(source_root, opened.content, config.ingest, out)
         table = community.tables
-        batches = plan_shards(table["images"], there, config.images, here)
-        inputs = InputFingerprint(there.address, lineage(config), decoding(config.images), digest(batches), table)
-        start = choose(config.incremental, inputs, config.model.system, config.word2vec, here)
-        split = split_favorites(table["favorites"], split_of(start), config.evaluation, config.concealment, here)
-        shards = decode_all(batches, there, config.images, here, start.shards)
-        quarantine = quarantine_pictures(community.quarantine, shards, config.ingest, here)
+        batches = plan_shards(table["images"], source_root, config.images, out)
+        inputs = InputFingerprint(source_root.address, lineage(config), decoding(config.images), digest(batches), table)
+        start = choose(config.incremental, inputs, config.model.system, config.word2vec, out)
+        split = split_favorites(table["favorites"], split_of(start), config.evaluation, config.concealment, out)
+        shards = decode_all(batches, source_root, config.images, out, start.shards)
+        quarantine = quarantine_pictures(community.quarantine, shards, config.ingest, out)
         pixels = [shard.pixels for shard in shards if shard.pixels]
 
-        tested = learn(table, split.training, pixels, start.model("tested"), config, here)
-        metrics = evaluate(split, table["favorites"], tested.model, here)
+        tested = learn(table, split.training, pixels, start.model("tested"), config, out)
+        metrics = evaluate(split, table["favorites"], tested.model, out)
 
         # What is measured has not seen the concealed favorites; what is published may have.
         final = tested
         if config.model.refit:
-            final = learn(table, table["favorites"], pixels, start.model("published"), config, here)
+            final = learn(table, table["favorites"], pixels, start.model("published"), config, out)
         request = request_lists(final.model, table["favorites"], final.tastes.profiles, config.recommend)
-        lists = make_lists(request, config.recommend, here, *reusable_lists(start))
+        lists = make_lists(request, config.recommend, out, *reusable_lists(start))
 
         state = state_of(
             run=run,
@@ -77,7 +77,7 @@ def nightly(
         )
         night = Night(
             run=run,
-            source=there,
+            source=source_root,
             community=community,
             quarantine=quarantine,
             split=split,
@@ -90,6 +90,6 @@ def nightly(
             work=dict(opened.ledger.work),
         )
         stages = list(opened.ledger.lines.values())
-        published = publish(night, plain(config, "config"), config.gate, stages, here)
+        published = publish(night, plain(config, "config"), config.gate, stages, out)
         opened.finish(snapshots.folder(published.run_id))
     return published

@@ -10,7 +10,8 @@ from flows.settings import NightlyConfig
 from models.evaluation.splits import Protocol
 from models.systems import SYSTEMS
 from tasks.data.ingest import ingest
-from tasks.evaluation.splits import draw_split, take_pairs
+from tasks.data.pairs import take_pairs
+from tasks.evaluation.splits import draw_split
 from tasks.evaluation.tune import Tuned, tune_system
 from tasks.runtime.code_version import code_version
 
@@ -30,12 +31,12 @@ def tune(
     config = config or NightlyConfig()
     (name,) = systems_named(system)
     with open_run(source, root, config, system, protocol, test, validation, budget) as opened:
-        there, here = opened.source, opened.root
-        table = ingest(there, opened.content, config.ingest, here).tables
-        files = take_pairs(test, here), take_pairs(validation, here)
-        round_ = draw_split(table, protocol, *files, config.splits, config.evaluation, here).tuning
-        known = prepare(there, table, round_.training, [name], config, here).restricted(signals_of([name]))
+        source_root, out = opened.source, opened.root
+        table = ingest(source_root, opened.content, config.ingest, out).tables
+        files = take_pairs(test, out), take_pairs(validation, out)
+        round_ = draw_split(table, protocol, *files, config.splits, config.evaluation, out).tuning
+        known = prepare(source_root, table, round_.training, [name], config, out).restricted(signals_of([name]))
         version = code_version(SYSTEMS[name].__module__)
-        tuned = tune_system(name, version, budget, 0, known, round_, here)
+        tuned = tune_system(name, version, budget, 0, known, round_, out)
         opened.finish()
     return tuned

@@ -6,7 +6,6 @@ U users, I images.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -16,13 +15,12 @@ from scipy.sparse import csr_array
 from models.evaluation import protocols, splits
 from models.evaluation.protocols import ProtocolConfig
 from models.evaluation.splits import Parts, Protocol, SplitConfig
-from storage import matrices, parquet, tombstones
+from storage import matrices, parquet
 from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.community import FAVORITES
 from storage.tables.splits import CANDIDATES, CONCEALED
-from tasks.data.pairs import read_pairs
 from tasks.evaluation.records import ComparisonSplit, EvaluationSplit
 from tasks.runtime.caching import stage
 
@@ -55,13 +53,6 @@ class _Division:
     parts: Parts
     images: Ids
     thresholds: tuple[ProtocolConfig | None, ProtocolConfig | None] = (None, None)
-
-
-def take_pairs(file: str | None, root: Root) -> Ref | None:
-    """Held-out favorites from the user's file, as a table, without forgotten users and images; None without a file."""
-    if not file:
-        return None
-    return parquet.write(CONCEALED, tombstones.read(root).without(read_pairs(Path(file))), root)
 
 
 @stage

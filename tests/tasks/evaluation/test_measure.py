@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 from models.evaluation import metrics, protocols
 from storage import parquet
 from tasks.data.community import CommunityTables, read_community
-from tasks.evaluation.splits import take_pairs
+from tasks.data.pairs import take_pairs
 from tests.tasks.evaluation.comparison import TasteConfig, figures_of, split_of
 
 

@@ -9,7 +9,7 @@ from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.community import FAVORITES
 from storage.tables.splits import CONCEALED
-from tasks.evaluation.splits import take_pairs
+from tasks.data.pairs import take_pairs
 from tests.tasks.evaluation.comparison import split_of
 
 
