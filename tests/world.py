@@ -56,7 +56,7 @@ def write_source(folder: Path, seed: int = 0) -> Path:
 
 
 SETTINGS = {
-    "model": {"system": "cdl"},
+    "model": {"system": "cdl", "refit": False},
     "evaluation": {"min_users": 5},
     "images": {"size_px": 16, "shard_images": 20},
     "word2vec": {"dimensions": 8},

@@ -1,5 +1,6 @@
 """Commands as a user starts them, in processes of their own that a test ends by itself."""
 
+import json
 import os
 import signal
 import socket
@@ -9,6 +10,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+from flows.cli import app
 
 BIN = Path(sys.executable).parent
 
@@ -30,6 +36,16 @@ def tastegraph(*arguments: object, env: Mapping[str, str]) -> subprocess.Complet
     """The command line, run to its end; the caller looks at the exit code."""
     command = [str(BIN / "tastegraph"), *map(str, arguments)]
     return subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=300)
+
+
+def answer(*arguments: object) -> Any:
+    """What a command answers with --json, in this process: it has imported already what takes a command its seconds.
+
+    For commands that neither start a flow, which sets the environment up for Prefect, nor handle signals.
+    """
+    result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+    assert result.exit_code == 0, result.exception
+    return json.loads(result.stdout)
 
 
 @contextmanager

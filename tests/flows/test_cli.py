@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from tests import world
-from tests.flows.processes import BIN, environment, started, tastegraph, wait_until
+from tests.flows.processes import BIN, answer, environment, started, tastegraph, wait_until
 
 COMMANDS = (
     *("nightly", "validate", "import", "evaluate", "compare", "tune"),
@@ -76,8 +76,8 @@ def test_the_night_tells_its_stages_what_came_out_and_where(home):
     assert "Traceback" not in home.first.stderr
 
 
-def test_a_second_night_has_nothing_to_do_and_says_which_stages_it_reused(home):
-    again = home.run(*home.night, "--root", home.root)
+def test_a_second_night_has_nothing_to_do_and_says_which_stages_it_reused(home, served):
+    again = tastegraph(*home.night, "--root", home.root, env=served)
 
     assert again.returncode == 0
     assert "Nothing to do" in again.stdout
@@ -99,8 +99,7 @@ def test_a_night_that_the_gate_stops_ends_with_3_and_says_why(home, served):
 
 
 def test_show_tells_the_runs_and_which_is_current(home):
-    shown, answer = home.run("show", "--root", home.root), home.run("show", "--root", home.root, "--json")
-    runs = json.loads(answer.stdout)
+    shown, runs = home.run("show", "--root", home.root), answer("show", "--root", home.root)
     current = json.loads((home.root / "exports" / "current.json").read_text())["run_id"]
 
     assert runs["current"] == current
@@ -112,7 +111,7 @@ def test_show_tells_the_runs_and_which_is_current(home):
 
 def test_a_user_gets_images_of_their_taste_best_first(home):
     shown = home.run("recommend", "--root", home.root, "--user", "user00", "-k", 3)
-    rows = json.loads(home.run("recommend", "--root", home.root, "--user", "user00", "-k", 3, "--json").stdout)
+    rows = answer("recommend", "--root", home.root, "--user", "user00", "-k", 3)
 
     assert [row["rank"] for row in rows] == [1, 2, 3]
     assert all(row["image_id"] in shown.stdout for row in rows)
@@ -121,7 +120,7 @@ def test_a_user_gets_images_of_their_taste_best_first(home):
 
 def test_an_image_has_similar_images(home):
     shown = home.run("similar", "--root", home.root, "--image", "image59", "-k", 2)
-    rows = json.loads(home.run("similar", "--root", home.root, "--image", "image59", "-k", 2, "--json").stdout)
+    rows = answer("similar", "--root", home.root, "--image", "image59", "-k", 2)
 
     assert [row["rank"] for row in rows] == [1, 2]
     assert all(row["similar_image_id"] in shown.stdout for row in rows)
@@ -131,7 +130,7 @@ def test_held_out_favorites_are_scored(home, tmp_path):
     test = tmp_path / "test.csv"
     test.write_text("user_id,image_id\nuser00,image03\nuser23,image40\nnobody,image01\n")
     shown = home.run("evaluate", "--root", home.root, "--test", test)
-    figures = json.loads(home.run("evaluate", "--root", home.root, "--test", test, "--json").stdout)
+    figures = answer("evaluate", "--root", home.root, "--test", test)
 
     assert shown.returncode == 0
     assert "ndcg@20" in shown.stdout
@@ -142,11 +141,11 @@ def test_held_out_favorites_are_scored(home, tmp_path):
 
 
 def test_a_good_source_is_valid_and_its_rows_are_counted(home, source):
-    shown, answer = home.run("validate", "--source", source), home.run("validate", "--source", source, "--json")
+    shown, report = home.run("validate", "--source", source), answer("validate", "--source", source)
 
     assert shown.returncode == 0
     assert "favorites.csv" in shown.stdout
-    assert json.loads(answer.stdout)["tables"]["images"]["kept"] == world.NUM_IMAGES
+    assert report["tables"]["images"]["kept"] == world.NUM_IMAGES
 
 
 @pytest.fixture
@@ -162,18 +161,18 @@ def download(tmp_path) -> Path:
 def test_an_import_tells_what_it_left_out_and_the_result_is_valid(home, download, tmp_path):
     shown = home.run("import", "movielens", download, "--out", tmp_path / "source")
     again = home.run("import", "movielens", download, "--out", tmp_path / "source")
-    answer = home.run(
+    replaced = home.run(
         "import", "movielens", download, "--out", tmp_path / "source", "--threshold", 3, "--overwrite", "--json"
     )
-    valid = home.run("validate", "--source", tmp_path / "source", "--json")
+    valid = answer("validate", "--source", tmp_path / "source")
 
     assert shown.returncode == 0, shown.stderr
     assert "1 rating below 4" in shown.stdout
     assert f"tastegraph validate --source {tmp_path}/source" in shown.stdout
     assert again.returncode == 1
     assert "add --overwrite" in only_line(again.stderr)
-    assert json.loads(answer.stdout)["tables"]["favorites"]["kept"] == 2
-    assert json.loads(valid.stdout)["tables"]["favorites"]["kept"] == 2
+    assert json.loads(replaced.stdout)["tables"]["favorites"]["kept"] == 2
+    assert valid["tables"]["favorites"]["kept"] == 2
 
 
 def test_an_import_that_is_asked_to_stop_leaves_nothing_behind(home, download, tmp_path):

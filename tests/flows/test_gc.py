@@ -1,7 +1,6 @@
 """Retention beside nights that run, that were killed, and that come after."""
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -20,7 +19,7 @@ from storage import leases, snapshots
 from storage.roots import Root
 from tasks.runtime import ledger
 from tests import world
-from tests.flows.processes import BIN, environment, started, wait_until
+from tests.flows.processes import BIN, answer, environment, started, wait_until
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -54,10 +53,7 @@ def aged(source, tmp_path_factory, prefect_server) -> Path:
 
 def collected(root: Path, keep: int = 1) -> dict:
     """What the command says that it did."""
-    answer = CliRunner().invoke(app, ["gc", "--root", str(root), "--keep", str(keep), "--json"])
-    assert answer.exit_code == 0, answer.exception
-    told: dict = json.loads(answer.stdout)
-    return told
+    return dict(answer("gc", "--root", root, "--keep", keep))
 
 
 def assert_is_whole(root: Path) -> None:

@@ -41,9 +41,8 @@ def test_a_community_without_images_and_favorites_is_refused():
 
 def test_a_community_with_neither_tags_nor_pixels_gets_lists_made_from_favorites_and_groups(prefect_server, tmp_path):
     source, root = folder("camra-groups"), Root(str(tmp_path))
-    published = nightly(
-        str(source), str(tmp_path), settings.validate({"model": {"system": "cdl"}, "training": {"epochs": 2}})
-    )
+    config = settings.validate({"model": {"system": "cdl", "refit": False}, "training": {"epochs": 1}})
+    published = nightly(str(source), str(tmp_path), config)
     manifest = snapshots.manifest(root, published.run_id)
     lists = pl.read_parquet(snapshots.dataset(root, snapshots.current(root), "recommendations"))
 

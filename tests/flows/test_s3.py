@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from storage import roots, snapshots
-from tests.flows.processes import environment, tastegraph
+from tests.flows.processes import answer, environment, tastegraph
 from tests.storage.servers import moto_server, rclone_server
 
 
@@ -31,10 +31,10 @@ def test_a_night_from_bucket_to_bucket_publishes_is_read_and_is_reused(
         night = ["nightly", "--source", there.address, "--root", here.address, "--config", settings_file, "--json"]
         first, second = (tastegraph(*night, env=env()) for _ in ("first", "second"))
         shown = tastegraph("show", "--root", here.address, env=env())
-        listed = tastegraph("recommend", "--root", here.address, "--user", "user00", "--json", env=env())
+        listed = answer("recommend", "--root", here.address, "--user", "user00")
         test = tmp_path / "test.csv"
         test.write_text("user_id,image_id\nuser00,image03\n")
-        scored = tastegraph("evaluate", "--root", here.address, "--test", test, "--json", env=env())
+        scored = answer("evaluate", "--root", here.address, "--test", test)
         pointer = snapshots.current(here)
 
     assert (first.returncode, second.returncode) == (0, 0), first.stderr[-3000:] + second.stderr[-3000:]
@@ -45,8 +45,8 @@ def test_a_night_from_bucket_to_bucket_publishes_is_read_and_is_reused(
     assert (published["is_new"], again["is_new"]) == (True, False)
     assert " ran in " not in second.stderr
     assert f"{pointer.run_id} (current)" in shown.stdout
-    assert len(json.loads(listed.stdout)) == 10
-    assert json.loads(scored.stdout)["users"] == 1
+    assert len(listed) == 10
+    assert scored["users"] == 1
     assert "promise" not in first.stderr  # this store honours conditional puts
 
 
