@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 from rich.table import Table
 
+from flows.errors import SettingsError
 from flows.output import (
     figure,
     out,
@@ -340,7 +341,7 @@ def main() -> None:
         if _wants_traceback():
             raise
         typer.echo(f"tastegraph: {error}", err=True)
-        sys.exit(USAGE if type(error).__name__ == "SettingsError" else FAILED)
+        sys.exit(USAGE if isinstance(error, SettingsError) else FAILED)
 
 
 def prepare_prefect(root: str) -> None:

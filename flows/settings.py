@@ -8,6 +8,7 @@ import yaml
 from pydantic import ConfigDict, Discriminator, GetCoreSchemaHandler, Tag, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema
 
+from flows.errors import SettingsError
 from models.cdl.negatives import NegativeConfig
 from models.cdl.network import CDLConfig
 from models.cdl.training import TrainingConfig
@@ -38,10 +39,6 @@ OWN_SETTINGS: dict[str, type] = {name: made.Config for name, made in sorted(SYST
 
 
 C = TypeVar("C")  # a flow's settings, one section per component
-
-
-class SettingsError(ValueError):
-    """A setting that does not exist, or a value it cannot take."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from prefect.blocks.system import Secret
 from prefect.settings import PREFECT_SERVER_DATABASE_CONNECTION_URL
 
 from flows import settings
+from flows.errors import SettingsError
 from flows.nightly import nightly
 from storage import snapshots
 from storage.roots import Root
@@ -107,9 +108,9 @@ def test_settings_of_the_crawl_are_read_from_a_file_and_from_the_command_line(tm
     read = settings.load_as(FlickrConfig, str(file), ["lists.per_page=60"])
 
     assert (read.lists.per_page, read.pictures.sizes) == (60, ("m", "z"))
-    with pytest.raises(settings.SettingsError, match=r"budget\.per_hour: there is no such setting; there are burst"):
+    with pytest.raises(SettingsError, match=r"budget\.per_hour: there is no such setting; there are burst"):
         settings.load_as(FlickrConfig, None, ["budget.per_hour=3"])
-    with pytest.raises(settings.SettingsError, match=r"training: .*there are api, budget, lists, pictures"):
+    with pytest.raises(SettingsError, match=r"training: .*there are api, budget, lists, pictures"):
         settings.load_as(FlickrConfig, None, ["training.epochs=3"])
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from flows.errors import SettingsError
 from flows.nightly import nightly
-from flows.settings import SettingsError, load
+from flows.settings import load
 
 
 @pytest.mark.parametrize(

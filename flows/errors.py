@@ -1,0 +1,5 @@
+"""Errors that the command line tells apart, in a module that costs nothing to import."""
+
+
+class SettingsError(ValueError):
+    """A setting that does not exist, or a value it cannot take."""
