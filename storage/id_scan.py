@@ -27,7 +27,7 @@ DATABASES = (
     ".db-shm",
     ".db-journal",
 )  # searched byte by byte for any id; no result is lost with one
-COMMON_TO_IMAGES = ("tag", "token", "tokens")  # tags, or image ids in a community without tags
+COMMON_TO_IMAGES = ("tag", "token", "tokens", "interests")  # tags, or image ids in a community without tags
 NO_IDS = ("group_id", "model")
 
 Found = frozenset[tuple[str, str]]  # kind and id
@@ -72,6 +72,8 @@ class IdScan:
             return self._in_bytes(file, self._bytes)
         if suffix == ".safetensors":
             return frozenset()  # numbers only; tasks/upkeep/forget.py deletes those whose rows include a forgotten id
+        if path.startswith("exports/") and PurePosixPath(path).parent.name == "report" and suffix == ".json":
+            return self._in_report(file)
         if path.startswith("exports/") and suffix == ".json":
             return self._in_manifest(file)
         if suffix == ".json" or path.startswith("cache/"):
@@ -81,7 +83,11 @@ class IdScan:
     def in_text(self, text: str) -> Found:
         """The ids that equal a text or, if long enough, are a word in it."""
         found = [named for id_ in (text, PurePosixPath(text).stem) for named in self._kinds.get(id_, ())]
-        return frozenset(found) | self._matched(self._words, text.encode(errors="replace"))
+        return frozenset(found) | self.in_words(text)
+
+    def in_words(self, text: str) -> Found:
+        """Who is named by a word of a running text; short ids are not looked for."""
+        return self._matched(self._words, text.encode(errors="replace"))
 
     def in_value(self, value: Any) -> Found:
         """The ids in the texts of a JSON value; a text that is JSON itself is parsed."""
@@ -131,6 +137,12 @@ class IdScan:
         ]
         return self.in_value(names)
 
+    def _in_report(self, file: Path) -> Found:
+        """Ids and tokens cell by cell, as in tables; the rest is running text, as the page that is rendered from it."""
+        cells = _cells_of(json.loads(file.read_bytes()))
+        found = frozenset((kind, id_) for column, id_ in cells for kind in _kinds_in(column)[0])
+        return (found & self.named) | self._in_bytes(file, self._words)
+
     def _in_bytes(self, file: Path, pattern: re.Pattern[bytes] | None) -> Found:
         if pattern is None or not file.stat().st_size:
             return frozenset()
@@ -169,6 +181,18 @@ def _kinds_in(column: str) -> tuple[list[str], bool]:
     if column in COMMON_TO_IMAGES:
         return ["image"], True
     return ([], True) if column in NO_IDS else (list(NAMED_IN), False)
+
+
+def _cells_of(value: Any, column: str = "") -> Iterator[tuple[str, str]]:
+    """Every text of a JSON value that stands where ids stand, with the name of its field."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _cells_of(item, name)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _cells_of(item, column)
+    elif isinstance(value, str) and _kinds_in(column)[1]:
+        yield column, value
 
 
 def _texts_of(value: Any) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
     exports/current.json                                      the pointer
     exports/runs/run_id=<run_id>/<table>/part-00000.parquet
-    exports/runs/run_id=<run_id>/report/index.html
+    exports/runs/run_id=<run_id>/report/index.html            the page; beside it what it was rendered from
     exports/runs/run_id=<run_id>/manifest.json                written when all else of the run is in its place
 
 A run without a manifest is one whose publishing was killed: nobody reads it, and publishing it again completes it.
@@ -56,7 +56,7 @@ class Pointer:
 
 
 def publish(
-    root: Root, manifest: Manifest, tables: Mapping[str, Sequence[Ref]], report: bytes, *, current: bool
+    root: Root, manifest: Manifest, tables: Mapping[str, Sequence[Ref]], report: Mapping[str, bytes], *, current: bool
 ) -> Manifest:
     """Publish a run and return its manifest; with `current`, make it the one that readers follow.
 
@@ -66,7 +66,7 @@ def publish(
     Args:
         manifest: all of it but rows and files, which are set here; also the schema version where it has none.
         tables: each table's files, in the order in which they are read.
-        report: the page for `report/index.html`.
+        report: the files of `report/` by name, `index.html` among them.
     Raises:
         PublishedError: the run id is taken by a run with other tables.
         ConflictError: somebody else published this run, or made another one current, since the call began.
@@ -80,12 +80,12 @@ def publish(
         for part, ref in enumerate(refs)
     }
     files = [PublishedFile(name, path, ref.rows, ref.bytes, ref.sha256) for path, (name, ref) in sources.items()]
-    page = f"{place}/report/index.html"
+    pages = {f"{place}/report/{name}": content for name, content in report.items()}
     complete = replace(
         manifest,
         schema_version=manifest.schema_version or SCHEMA_VERSION,
         rows={name: sum(ref.rows for ref in refs) for name, refs in sorted(tables.items())},
-        files=(*files, PublishedFile(None, page, 0, len(report), hashlib.sha256(report).hexdigest())),
+        files=(*files, *(_page_file(path, content) for path, content in pages.items())),
     )
     data = _json(complete.to_json())  # before anything is written, as it may refuse
 
@@ -103,7 +103,8 @@ def publish(
     if not published:
         for left in present.keys() - sources.keys():
             root.delete(left)
-        root.write(page, report)
+        for path, content in pages.items():
+            root.write(path, content)
         root.swap(f"{place}/manifest.json", data, None)
     if current:
         _follow(root, Pointer.of(published or complete), pointer.version if pointer else None)
@@ -143,6 +144,10 @@ def folder(run_id: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", run_id):
         raise ValueError(f"run id {run_id!r}: write letters, digits and . _ - only, and no . or - in front")
     return f"{RUNS}/run_id={run_id}"
+
+
+def _page_file(path: str, content: bytes) -> PublishedFile:
+    return PublishedFile(None, path, 0, len(content), hashlib.sha256(content).hexdigest())
 
 
 def _follow(root: Root, pointer: Pointer, expected: str | None) -> None:

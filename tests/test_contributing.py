@@ -27,7 +27,7 @@ IMPORTER_WALK = IMPORTER, IMPORTER_TEST, IMPORTERS = (
 COLUMN, COLUMN_TEST = "models/retrieval/mutual.py", "tests/models/retrieval/test_mutual.py"
 GATE, GATE_TEST = "tasks/night/gate.py", "tests/tasks/night/test_gate.py"
 PAGE, TEMPLATE, PAGE_TEST = (
-    "tasks/pages/night.py",
+    "tasks/pages/contents.py",
     "tasks/pages/templates/night.html.jinja",
     "tests/tasks/pages/test_night.py",
 )

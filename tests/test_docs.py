@@ -111,7 +111,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "similar_images": [parquet.write(SIMILAR_IMAGES, near, root)],
         }
         manifest = Manifest(run_id=run_id, generated_at=f"2026-11-{19 + number}T02:00:00+00:00", metrics=[])
-        snapshots.publish(root, manifest, exports, b"<html></html>", current=number < 2)
+        snapshots.publish(root, manifest, exports, {"index.html": b"<html></html>"}, current=number < 2)
     return folder
 
 

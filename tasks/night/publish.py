@@ -15,6 +15,7 @@ from storage.roots import Root
 from tasks.night import report, start
 from tasks.night.gate import GateConfig, gate
 from tasks.night.records import Night
+from tasks.pages.night import files_of
 from tasks.runtime import ledger
 from tasks.runtime.caching import uncached_stage
 from tasks.runtime.digests import digest, plain
@@ -54,7 +55,7 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
     system, tables = night.tested.model.system, night.community.tables
     outcomes = gate(system, metrics, night.exports, tables, current, comparable, config, root)
     generated_at = datetime.now(UTC).isoformat(timespec="seconds")
-    page = report.build(night, metrics, outcomes, settings, generated_at, stages, root)
+    shown = report.build(night, metrics, outcomes, settings, generated_at, stages, root)
     stopped = [outcome for outcome in outcomes if not outcome.passed and not outcome.is_warning]
     manifest = Manifest(
         run_id=night.run.id,
@@ -80,7 +81,7 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
         incremental=start.account_of(night),
         memory=start.saved_state(night),
     )
-    written = snapshots.publish(root, manifest, night.exports, page, current=not stopped)
+    written = snapshots.publish(root, manifest, night.exports, files_of(shown), current=not stopped)
     published = _published(written, root, is_new=True)
     if TaskRunContext.get():
         _show(published, metrics, root)

@@ -17,7 +17,7 @@ from storage.refs import Ref
 from storage.roots import Root
 from storage.shards import Shards
 from tasks.night.records import CDLChain, Night, Tastes
-from tasks.pages.night import (
+from tasks.pages.contents import (
     Cluster,
     Distributions,
     Gate,
@@ -30,7 +30,6 @@ from tasks.pages.night import (
     Report,
     Stage,
     Training,
-    render,
 )
 from tasks.runtime.ledger import Line
 from tasks.systems.scoring import best_images, read_scorer
@@ -50,43 +49,41 @@ def build(
     generated_at: str,
     stages: Sequence[Line],
     root: Root,
-) -> bytes:
-    """The page of one night."""
+) -> Report:
+    """What the page of one night shows."""
     stopped = [outcome for outcome in outcomes if not outcome.passed and not outcome.is_warning]
     warnings = [outcome for outcome in outcomes if not outcome.passed and outcome.is_warning]
     name, chain = night.source.address.rstrip("/").rpartition("/")[2], night.tested.cdl
-    return render(
-        Report(
-            title=f"{name}, run {night.run.id}",
-            run_id=night.run.id,
-            source=night.source.address,
-            generated_at=datetime.fromisoformat(generated_at),
-            published=not stopped,
-            system=night.tested.model.system,
-            verdict=_verdict(night, stopped),
-            warnings=[f"{outcome.name}: {outcome.message}" for outcome in warnings],
-            gates=[
-                Gate(name=item.name, passed=item.passed, is_warning=item.is_warning, message=item.message)
-                for item in outcomes
+    return Report(
+        title=f"{name}, run {night.run.id}",
+        run_id=night.run.id,
+        source=night.source.address,
+        generated_at=datetime.fromisoformat(generated_at),
+        published=not stopped,
+        system=night.tested.model.system,
+        verdict=_verdict(night, stopped),
+        warnings=[f"{outcome.name}: {outcome.message}" for outcome in warnings],
+        gates=[
+            Gate(name=item.name, passed=item.passed, is_warning=item.is_warning, message=item.message)
+            for item in outcomes
+        ],
+        metrics=[Metric(**row) for row in metrics],
+        readings=_readings(night, root),
+        community=_community(night),
+        distributions=_distributions(night, root),
+        clusters=_clusters(night.tested.tastes.clusters, root),
+        negatives=_negatives(chain.audit, root) if chain else None,
+        training=Training(
+            loss=chain.trained.losses if chain else [],
+            settings=[
+                (f"{section}.{key}", str(value))
+                for section in (("model", "training", "triplets", "images") if chain else ("model", "images"))
+                for key, value in settings[section].items()
+                if key != "class"
             ],
-            metrics=[Metric(**row) for row in metrics],
-            readings=_readings(night, root),
-            community=_community(night),
-            distributions=_distributions(night, root),
-            clusters=_clusters(night.tested.tastes.clusters, root),
-            negatives=_negatives(chain.audit, root) if chain else None,
-            training=Training(
-                loss=chain.trained.losses if chain else [],
-                settings=[
-                    (f"{section}.{key}", str(value))
-                    for section in (("model", "training", "triplets", "images") if chain else ("model", "images"))
-                    for key, value in settings[section].items()
-                    if key != "class"
-                ],
-            ),
-            stages=[Stage(name=line.stage, ran=line.ran, reused=line.reused, seconds=line.seconds) for line in stages],
-            people=_people(night, root),
-        )
+        ),
+        stages=[Stage(name=line.stage, ran=line.ran, reused=line.reused, seconds=line.seconds) for line in stages],
+        people=_people(night, root),
     )
 
 

@@ -4,20 +4,17 @@ import hashlib
 import math
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from models.evaluation.headlines import HEADLINES
 from tasks.pages import charts
-
-Counts = npt.NDArray[np.integer[Any]]
+from tasks.pages.contents import Counts, Distributions, Metric, NegativesAudit, Report, Training, to_json
 
 PROTOCOLS = {
     "paper_both": "Paper’s protocol, the mean of both versions",
@@ -39,149 +36,18 @@ METRICS = {
 }
 SYSTEMS = {"cdl": "CDL", "popularity": "Popularity", "random": "Random"}  # others go by their own name
 CURVES = (("paper", "precision"), ("paper", "recall"), ("paper_matched", "precision"), ("paper_matched", "recall"))
+PAGE, CONTENTS = "index.html", "report.json"
 TABLE_KS = (1, 5, 10, 20)  # lengths in the tables; the curves' own tables hold every other
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """A row of the METRICS table."""
-
-    protocol: str
-    slice: str
-    system: str
-    metric: str
-    k: int
-    value: float
-    low: float
-    high: float
-    users: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gate:
-    """A gate's outcome."""
-
-    name: str
-    passed: bool
-    message: str
-    is_warning: bool = False  # not passing is loud, but stops nothing
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ingested:
-    """What one table brought in, and the rows that were kept out, by reason."""
-
-    table: str
-    rows: int
-    quarantined: Sequence[tuple[str, int]] = ()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Distributions:
-    """The community's long tails (CDL, Figs. 3 and 4). An empty array: the community has none of it."""
-
-    users_per_cluster: Counts  # one per cluster: users with an interest in it
-    favorites_per_user: Counts  # one per user
-    tags_per_user: Counts  # one per user
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cluster:
-    """A cluster, with its most frequent tokens first."""
-
-    cluster: int
-    size: int
-    tokens: Sequence[str]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class NegativesAudit:
-    """The negative assignment in figures (CDL, section 5); every array holds one image count per user."""
-
-    tagged: Counts
-    contacts: Counts
-    groups: Counts
-    left: Counts
-    dropped: Sequence[tuple[str, int]] = ()  # exclusions that fell away, e.g. ("tags+groups", 3 users)
-    without: Sequence[tuple[str, int]] = ()  # why no negative is left, e.g. ("favorited every image", 1 user)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How training went: the loss at the steps where it was noted, and the settings used."""
-
-    loss: Sequence[tuple[int, float]] = ()
-    settings: Sequence[tuple[str, str]] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """A stage of the run: how many of its task runs ran or were reused, and how long they took together."""
-
-    name: str
-    ran: int
-    reused: int
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """An image to show: a thumbnail (JPEG, at most some 160 px), or None where the community has no pixels."""
-
-    image_id: str
-    title: str | None = None
-    tags: Sequence[str] = ()
-    jpeg: bytes | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recommendation:
-    """A picture that a user got."""
-
-    picture: Picture
-    rank: int
-    score: float
-    concealed: bool  # a favorite kept from everything that learns: a correct one
-
-
-@dataclass(frozen=True, kw_only=True)
-class Person:
-    """A user of the gallery: what they care for, what they like, what they got."""
-
-    user_id: str
-    interests: Sequence[str]
-    likes: Sequence[Picture]
-    got: Sequence[Recommendation]
-    num_concealed: int  # how many of the user's favorites were concealed
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Report:
-    """All that the page shows. A part left out is named as missing in a sentence, so that every run has its page."""
-
-    title: str
-    run_id: str
-    source: str
-    generated_at: datetime
-    published: bool
-    system: str  # that is exported; the others stand beside it
-    verdict: str  # one sentence after the badge "Published" or "Not current": since when, or why not
-    warnings: Sequence[str] = ()  # what must not be overlooked, e.g. below popularity
-    gates: Sequence[Gate] = ()
-    metrics: Sequence[Metric] = ()
-    readings: Sequence[tuple[str, str]] = ()  # (what, how this run read it)
-    community: Sequence[Ingested] = ()
-    distributions: Distributions | None = None
-    clusters: Sequence[Cluster] = ()
-    negatives: NegativesAudit | None = None
-    training: Training | None = None
-    stages: Sequence[Stage] = ()
-    people: Sequence[Person] = ()
 
 
 def minute(at: datetime) -> str:
     """A time as the page writes it."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def files_of(report: Report) -> dict[str, bytes]:
+    """The files of a run's `report/`, by name: the page, and what it was rendered from."""
+    return {PAGE: render(report), CONTENTS: to_json(report)}
 
 
 def render(report: Report) -> bytes:

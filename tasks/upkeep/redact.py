@@ -1,12 +1,12 @@
 """The current run once more, without some users and images: same model, same figures, their rows gone."""
 
-import re
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
-from markupsafe import escape
 
 from storage import parquet, snapshots, tombstones
 from storage.id_scan import IdScan
@@ -15,12 +15,20 @@ from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.similar import SIMILAR_IMAGES
-from storage.tombstones import IdsByKind
-from tasks.pages.night import minute
+from storage.tombstones import KINDS, IdsByKind
+from tasks.pages.contents import ContentsError, Picture, Report, from_json
+from tasks.pages.night import CONTENTS, PAGE, files_of
 from tasks.runtime import runs
 from tasks.runtime.digests import digest
 
+log = logging.getLogger("tastegraph")
+
 RANKED_BY = {RECOMMENDATIONS.name: "user_id", SIMILAR_IMAGES.name: "image_id"}
+WITHDRAWN = (
+    b'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Report withdrawn</title>\n'
+    b"<p>The report of this run named somebody who was forgotten, and was withdrawn. The figures are in "
+    b"manifest.json; the next night has a report of its own.</p></html>\n"
+)
 
 
 def republish(manifest: Manifest, scan: IdScan, root: Root) -> str:
@@ -47,33 +55,63 @@ def republish(manifest: Manifest, scan: IdScan, root: Root) -> str:
         memory=None,  # the files that it names are those that name the forgotten
         withdrawn={"from": manifest.run_id, **{f"{kind}s": len(ids) for kind, ids in scan.ids.items()}},
     )
-    page = page_without(root.read(f"{place}/report/index.html").decode(), scan)
-    made = minute(datetime.fromisoformat(manifest.generated_at))
-    page = page.replace(manifest.run_id, run.id).replace(made, minute(now))
-    snapshots.publish(root, redacted, exports, page.encode(), current=True)
+    report = _report_without(place, redacted, scan, root)
+    snapshots.publish(root, redacted, exports, report, current=True)
     records = {record for note in runs.notes(root) if note.made == place for record in runs.records_of(note, root)}
     runs.finish(run, root, snapshots.folder(run.id), records)
     return run.id
 
 
-def page_without(page: str, scan: IdScan) -> str:
-    """A report without the people and the pictures that go; where that is not enough, a page that says so."""
-    if scan.ids.get("image") and '<figure class="picture' in page and "data-image=" not in page:
-        return _withdrawn_page()  # of a version that did not say which image a picture is
-    for kind, id_ in sorted(scan.named):
-        element, word = {"user": "article", "image": "figure"}[kind], str(escape(id_))
-        page = re.sub(rf'<{element} [^>]*data-{kind}="{re.escape(word)}".*?</{element}>\s*', "", page, flags=re.DOTALL)
-        if kind == "image":  # where a community has no tags, clusters and interests are of images
-            page = page.replace(f"<li>{word}</li>", "")
-    return _withdrawn_page() if scan.in_text(page) else page
+def report_without(report: Report, scan: IdScan) -> Report:
+    """The report without the people, the pictures and the words that name somebody who is looked for.
+
+    A picture goes where its id, its title or its tags name them; the ranks of the others close up.
+    """
+    users, images = (scan.ids.get(kind, frozenset()) for kind in KINDS)
+
+    def is_left(picture: Picture) -> bool:
+        texts = [text for text in (picture.title, *picture.tags) if text]
+        return picture.image_id not in images and not any(map(scan.in_words, texts))
+
+    def words_left(words: Sequence[str]) -> list[str]:
+        """In a community without tags, clusters and interests are of images."""
+        return [word for word in words if word not in images and not scan.in_words(word)]
+
+    people = []
+    for person in report.people:
+        if person.user_id not in users:
+            got = [item for item in person.got if is_left(item.picture)]
+            people.append(
+                replace(
+                    person,
+                    interests=words_left(person.interests),
+                    likes=[picture for picture in person.likes if is_left(picture)],
+                    got=[replace(item, rank=place + 1) for place, item in enumerate(got)],
+                )
+            )
+    clusters = [replace(cluster, tokens=words_left(cluster.tokens)) for cluster in report.clusters]
+    return replace(report, people=people, clusters=clusters)
 
 
-def _withdrawn_page() -> str:
-    return (
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Report withdrawn</title>\n'
-        "<p>The report of this run named somebody who was forgotten, and was withdrawn. The figures are in "
-        "manifest.json; the next night has a report of its own.</p></html>\n"
+def _report_without(place: str, redacted: Manifest, scan: IdScan, root: Root) -> dict[str, bytes]:
+    """The files of the redacted run's report, rendered from the data of the run in `place`.
+
+    Where that run has no such data, as those of earlier versions, or where somebody is named even so, a page says that
+    the report was withdrawn.
+    """
+    try:
+        report = from_json(root.read(f"{place}/report/{CONTENTS}"))
+    except (FileNotFoundError, ContentsError) as error:
+        log.warning("the report of the redacted run is withdrawn, as it cannot be rendered again: %s", error)
+        return {PAGE: WITHDRAWN}
+    left = replace(
+        report_without(report, scan),
+        title=report.title.replace(report.run_id, redacted.run_id),
+        run_id=redacted.run_id,
+        generated_at=datetime.fromisoformat(redacted.generated_at),
     )
+    files = files_of(left)
+    return {PAGE: WITHDRAWN} if any(scan.in_words(content.decode()) for content in files.values()) else files
 
 
 def _without(ref: Ref, gone: IdsByKind, root: Root) -> Ref:

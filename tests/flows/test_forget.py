@@ -165,6 +165,7 @@ def test_a_forgotten_image_leaves_the_lists_and_the_report_and_the_ranks_close_u
     done = home.forget(image=home.image)
 
     assert any(path.startswith("shards/pixels/") for path in before)
+    assert "exports/runs/run_id=newest/report/report.json" in before
     assert naming(home.image, home.root) == set()
     assert_is_valid(home)
     assert home.exported("image_embeddings").equals(embeddings.filter(pl.col("image_id") != home.image))

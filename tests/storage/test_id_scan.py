@@ -123,3 +123,15 @@ def test_a_scan_for_no_id_finds_none(root):
     root.write("page.html", b"anything")
 
     assert ids_in(IdScan({"user": frozenset(), "image": frozenset()}), "page.html", root) == set()
+
+
+def test_a_report_s_data_is_read_by_its_fields_so_that_a_user_may_be_called_like_a_system(root):
+    def named(scan: IdScan, **shown: object) -> set[tuple[str, str]]:
+        path = "exports/runs/run_id=1/report/report.json"
+        root.write(path, json.dumps({"system": "12", "people": [shown]}).encode())
+        return ids_in(scan, path, root)
+
+    assert named(SHORT, user_id="7", interests=["7"]) == {("user", "7")}
+    assert named(SHORT, user_id="12", pictures=[{"image_id": "7", "title": "12"}]) == set()
+    assert named(SHORT, user_id="1", interests=["12"]) == {("image", "12")}  # without tags, interests are images
+    assert named(LONG, user_id="1", pictures=[{"image_id": "2", "title": "by anna@N00-7f3a"}]) == {ANNA}

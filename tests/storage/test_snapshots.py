@@ -18,7 +18,7 @@ from storage.snapshots import Pointer, PublishedError
 from storage.tables.similar import SIMILAR_IMAGES
 
 FACTS = {"generated_at": "2026-01-01T00:00:00+00:00", "metrics": {"recall@10": 0.5}, "settings": {"seed": 0}}
-REPORT = b"<!doctype html><title>report</title>"
+REPORT = {"index.html": b"<!doctype html><title>report</title>", "report.json": b"{}"}
 
 
 @pytest.fixture
@@ -64,6 +64,7 @@ def test_a_published_run_lies_where_the_contract_says(root):
         f"{run}/manifest.json",
         f"{run}/others/part-00000.parquet",
         f"{run}/report/index.html",
+        f"{run}/report/report.json",
         f"{run}/similar_images/part-00000.parquet",
         f"{run}/similar_images/part-00001.parquet",
     ]
@@ -85,6 +86,7 @@ def test_the_manifest_names_every_file_and_keeps_what_it_was_given(root):
         ("others", 1),
         ("similar_images", 3),
         ("similar_images", 2),
+        (None, 0),
         (None, 0),
     ]
 
@@ -250,6 +252,7 @@ from storage.roots import Root
 
 address, left, tables, facts, report = json.loads(sys.argv[1])
 tables = {name: [Ref(**ref) for ref in refs] for name, refs in tables.items()}
+report = {name: text.encode() for name, text in report.items()}
 
 def count(event, _):
     global left
@@ -260,7 +263,7 @@ def count(event, _):
 
 sys.addaudithook(count)
 begun = left
-snapshots.publish(Root(address), Manifest(run_id="2", **facts), tables, report.encode(), current=True)
+snapshots.publish(Root(address), Manifest(run_id="2", **facts), tables, report, current=True)
 print(begun - left)
 """
 
@@ -268,7 +271,9 @@ print(begun - left)
 def publish_and_die(root: Root, after: int) -> subprocess.CompletedProcess[str]:
     """Publish run 2 in a process that is killed before its action number `after`."""
     described = {name: [vars(ref) for ref in refs] for name, refs in tables(root, 2.0).items()}
-    job = json.dumps([root.address, after, described, FACTS, REPORT.decode()])
+    job = json.dumps(
+        [root.address, after, described, FACTS, {name: content.decode() for name, content in REPORT.items()}]
+    )
     return subprocess.run([sys.executable, "-c", CHILD, job], check=False, capture_output=True, text=True)
 
 

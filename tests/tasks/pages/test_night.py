@@ -1,29 +1,25 @@
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from tasks.pages import charts
-from tasks.pages.night import (
+from tasks.pages.contents import (
     Cluster,
     Distributions,
     Gate,
     Ingested,
-    Metric,
     NegativesAudit,
-    Person,
     Picture,
     Recommendation,
-    Report,
     Stage,
     Training,
-    render,
 )
+from tasks.pages.night import render
+from tests.tasks.pages.reports import JPEG, bare, full, metric
 
-JPEG = b"\xff\xd8\xff\xe0 not looked at: the page carries the bytes as they are \xff\xd9"
 HOSTILE = '<script>alert(\'x\')</script>"><img src="https://outside.example/a.png" onerror=alert(1)>&amp; $\\frac12$'
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -68,25 +64,25 @@ def test_every_chart_and_picture_says_in_words_what_it_shows(full_html: str) -> 
     assert sum(tag == "table" for tag, _ in page.elements) == sum(tag == "thead" for tag, _ in page.elements)
 
 
-def test_hostile_strings_are_shown_and_not_obeyed(full: Report, full_html: str) -> None:
+def test_hostile_strings_are_shown_and_not_obeyed(full_html: str) -> None:
     calm = parsed(full_html)
     hostile = Picture(image_id=HOSTILE, title=HOSTILE, tags=[HOSTILE], jpeg=JPEG)
     person = replace(
-        full.people[0],
+        full().people[0],
         user_id=HOSTILE,
         interests=[HOSTILE],
         likes=[hostile, replace(hostile, jpeg=None)],
         got=[Recommendation(picture=hostile, rank=1, score=1.0, concealed=True)],
     )
     report = replace(
-        full,
+        full(),
         title=HOSTILE,
         run_id=HOSTILE,
         source=HOSTILE,
         verdict=HOSTILE,
         warnings=[HOSTILE],
         gates=[Gate(name=HOSTILE, passed=False, message=HOSTILE)],
-        metrics=[*full.metrics, *(replace(row, system=HOSTILE) for row in full.metrics if row.system == "cdl")],
+        metrics=[*full().metrics, *(replace(row, system=HOSTILE) for row in full().metrics if row.system == "cdl")],
         readings=[(HOSTILE, HOSTILE)],
         community=[Ingested(table=HOSTILE, rows=1, quarantined=[(HOSTILE, 2)])],
         clusters=[Cluster(cluster=0, size=1, tokens=[HOSTILE])],
@@ -102,8 +98,8 @@ def test_hostile_strings_are_shown_and_not_obeyed(full: Report, full_html: str) 
     assert page.text.count("<script>alert('x')</script>") >= 15
 
 
-def test_equal_reports_give_equal_bytes(full: Report, full_html: str) -> None:
-    assert render(replace(full)).decode() == full_html
+def test_equal_reports_give_equal_bytes(full_html: str) -> None:
+    assert render(full()).decode() == full_html
 
 
 def test_equal_figures_give_equal_charts() -> None:
@@ -147,9 +143,9 @@ def test_a_community_that_lacks_tags_contacts_and_pixels_has_its_page() -> None:
     assert text.count("No user has any.") == 3
 
 
-def test_a_figure_that_nobody_was_there_to_measure_is_a_dash(full: Report) -> None:
+def test_a_figure_that_nobody_was_there_to_measure_is_a_dash() -> None:
     nobody = [
-        replace(row, value=np.nan, low=np.nan, high=np.nan, users=0) for row in full.metrics if row.slice == "cold"
+        replace(row, value=np.nan, low=np.nan, high=np.nan, users=0) for row in full().metrics if row.slice == "cold"
     ]
     html = render(replace(bare(), metrics=[metric("cdl", 0.5, 0.4, 0.6), *nobody])).decode()
     assert ">nan" not in html
@@ -177,78 +173,8 @@ def test_a_concealed_favorite_among_the_recommendations_is_marked(full_html: str
 
 
 @pytest.fixture(scope="module")
-def full_html(full: Report) -> str:
-    return render(full).decode()
-
-
-@pytest.fixture(scope="module")
-def full() -> Report:
-    """A small report with every part."""
-    curve = [
-        metric(system, value, value - 0.02, value + 0.02, protocol=protocol, name=name, k=k)
-        for protocol in ("paper", "paper_matched")
-        for name in ("precision", "recall")
-        for system, value in (("cdl", 0.5), ("popularity", 0.6), ("random", 0.2))
-        for k in range(1, 21)
-    ]
-    ranking = [
-        replace(metric("cdl", 0.01, 0.008, 0.012, protocol="full", name="ndcg"), slice=part)
-        for part in ("all", "warm", "cold")
-    ]
-    plate, pixels = Picture(image_id="7"), Picture(image_id="8", title="A lake", tags=["blue"], jpeg=JPEG)
-    counts = np.array([0, 1, 1, 3, 400])
-    return Report(
-        title="Nightly run",
-        run_id="r1",
-        source="demo",
-        generated_at=datetime(2030, 1, 2, 3, 4, tzinfo=UTC),
-        published=True,
-        system="cdl",
-        verdict="This run is current.",
-        warnings=["Below popularity."],
-        gates=[Gate(name="tables", passed=True, message="every check held")],
-        metrics=[*curve, *ranking],
-        readings=[("Image input", "pixels")],
-        community=[Ingested(table="favorites", rows=12_345, quarantined=[("unknown image_id", 2)])],
-        distributions=Distributions(users_per_cluster=counts, favorites_per_user=counts, tags_per_user=counts),
-        clusters=[Cluster(cluster=3, size=2, tokens=["lake", "sea"])],
-        negatives=NegativesAudit(tagged=counts, contacts=counts, groups=counts, left=counts, dropped=[("tags", 2)]),
-        training=Training(loss=[(1, 0.7), (2, 0.6)], settings=[("batch", "128")]),
-        stages=[Stage(name="train", ran=1, reused=0, seconds=75.0), Stage(name="embed", ran=0, reused=4, seconds=0.0)],
-        people=[
-            Person(
-                user_id="u1",
-                interests=["blue"],
-                likes=[pixels],
-                got=[
-                    Recommendation(picture=pixels, rank=1, score=2.5, concealed=True),
-                    Recommendation(picture=plate, rank=2, score=1.5, concealed=False),
-                ],
-                num_concealed=20,
-            )
-        ],
-    )
-
-
-def bare() -> Report:
-    """A report of a run that had nothing to report."""
-    return Report(
-        title="Nightly run",
-        run_id="r0",
-        source="demo",
-        generated_at=datetime(2030, 1, 2, tzinfo=UTC),
-        published=False,
-        system="cdl",
-        verdict="It measured nothing.",
-    )
-
-
-def metric(
-    system: str, value: float, low: float, high: float, *, protocol: str = "paper", name: str = "precision", k: int = 20
-) -> Metric:
-    return Metric(
-        protocol=protocol, slice="all", system=system, metric=name, k=k, value=value, low=low, high=high, users=30
-    )
+def full_html() -> str:
+    return render(full()).decode()
 
 
 class Page(HTMLParser):

@@ -110,6 +110,12 @@ def test_no_file_of_an_older_root_names_a_forgotten_user_or_image(root):
         assert image.encode() not in content, file
 
 
+def test_the_report_of_an_older_run_is_withdrawn_as_it_left_no_data(root):
+    done = forget_user(root, some_user(root))
+
+    assert b"Report withdrawn" in root.read(f"exports/runs/run_id={done.run_id}/report/index.html")
+
+
 def test_retention_deletes_an_older_run_and_keeps_what_the_current_one_refers_to(root):
     inputs = json.loads(root.read("exports/runs/run_id=newest/manifest.json"))["inputs"]
     done = collect(root, keep=1)

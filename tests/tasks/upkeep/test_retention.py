@@ -51,7 +51,7 @@ class World:
             metrics=[],
             inputs={"favorites": self.file(f"tables/favorites/{number}.parquet")},
         )
-        snapshots.publish(self.root, manifest, {"users": [table]}, b"<html>", current=current)
+        snapshots.publish(self.root, manifest, {"users": [table]}, {"index.html": b"<html>"}, current=current)
         runs.finish(runs.Run(run, True, run), self.root, snapshots.folder(run), [record])
         self.age(runs.note_path(run), OLD_S - number)
         return run

@@ -1,0 +1,247 @@
+"""What a run's report shows, as records: kept as JSON beside the page, so that the page can be rendered again without
+somebody who was forgotten."""
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+VERSION = 1  # raised when a record below changes; a report of another version is not rendered again
+
+Counts = npt.NDArray[np.integer[Any]]
+
+
+class ContentsError(ValueError):
+    """A report's JSON that this version cannot read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A row of the METRICS table."""
+
+    protocol: str
+    slice: str
+    system: str
+    metric: str
+    k: int
+    value: float
+    low: float
+    high: float
+    users: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """A gate's outcome."""
+
+    name: str
+    passed: bool
+    message: str
+    is_warning: bool = False  # not passing is loud, but stops nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingested:
+    """What one table brought in, and the rows that were kept out, by reason."""
+
+    table: str
+    rows: int
+    quarantined: Sequence[tuple[str, int]] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Distributions:
+    """The community's long tails (CDL, Figs. 3 and 4). An empty array: the community has none of it."""
+
+    users_per_cluster: Counts  # one per cluster: users with an interest in it
+    favorites_per_user: Counts  # one per user
+    tags_per_user: Counts  # one per user
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """A cluster, with its most frequent tokens first."""
+
+    cluster: int
+    size: int
+    tokens: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NegativesAudit:
+    """The negative assignment in figures (CDL, section 5); every array holds one image count per user."""
+
+    tagged: Counts
+    contacts: Counts
+    groups: Counts
+    left: Counts
+    dropped: Sequence[tuple[str, int]] = ()  # exclusions that fell away, e.g. ("tags+groups", 3 users)
+    without: Sequence[tuple[str, int]] = ()  # why no negative is left, e.g. ("favorited every image", 1 user)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How training went: the loss at the steps where it was noted, and the settings used."""
+
+    loss: Sequence[tuple[int, float]] = ()
+    settings: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage of the run: how many of its task runs ran or were reused, and how long they took together."""
+
+    name: str
+    ran: int
+    reused: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An image to show: a thumbnail (JPEG, at most some 160 px), or None where the community has no pixels."""
+
+    image_id: str
+    title: str | None = None
+    tags: Sequence[str] = ()
+    jpeg: bytes | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """A picture that a user got."""
+
+    picture: Picture
+    rank: int
+    score: float
+    concealed: bool  # a favorite kept from everything that learns: a correct one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """A user of the gallery: what they care for, what they like, what they got."""
+
+    user_id: str
+    interests: Sequence[str]
+    likes: Sequence[Picture]
+    got: Sequence[Recommendation]
+    num_concealed: int  # how many of the user's favorites were concealed
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Report:
+    """All that the page shows. A part left out is named as missing in a sentence, so that every run has its page."""
+
+    title: str
+    run_id: str
+    source: str
+    generated_at: datetime
+    published: bool
+    system: str  # that is exported; the others stand beside it
+    verdict: str  # one sentence after the badge "Published" or "Not current": since when, or why not
+    warnings: Sequence[str] = ()  # what must not be overlooked, e.g. below popularity
+    gates: Sequence[Gate] = ()
+    metrics: Sequence[Metric] = ()
+    readings: Sequence[tuple[str, str]] = ()  # (what, how this run read it)
+    community: Sequence[Ingested] = ()
+    distributions: Distributions | None = None
+    clusters: Sequence[Cluster] = ()
+    negatives: NegativesAudit | None = None
+    training: Training | None = None
+    stages: Sequence[Stage] = ()
+    people: Sequence[Person] = ()
+
+
+def to_json(report: Report) -> bytes:
+    """The report as JSON. A picture stands in it once, and people refer to it by its id.
+
+    Of counts per user it holds how many users have each, so that no number is one user's.
+    """
+    shown = {picture.image_id: picture for person in report.people for picture in _pictures_of(person)}
+    people = [
+        {
+            **_plain(replace(person, likes=(), got=())),
+            "likes": [picture.image_id for picture in person.likes],
+            "got": [{**_plain(item), "picture": item.picture.image_id} for item in person.got],
+        }
+        for person in report.people
+    ]
+    value = {
+        "version": VERSION,
+        **_plain(replace(report, people=())),
+        "people": people,
+        "pictures": [_plain(picture) for picture in shown.values()],
+    }
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def from_json(data: bytes) -> Report:
+    """The report that `to_json` wrote; rendered, it is the same page. Raises ContentsError for anything else."""
+    try:
+        value = json.loads(data)
+        version = value.pop("version")
+        if version != VERSION:
+            raise ContentsError(f"a report of version {version}, and this code reads version {VERSION}")
+        pictures = {item["image_id"]: _picture(item) for item in value.pop("pictures")}
+        people = [_person(item, pictures) for item in value.pop("people")]
+        records = {
+            "gates": [Gate(**item) for item in value.pop("gates")],
+            "metrics": [Metric(**item) for item in value.pop("metrics")],
+            "community": [Ingested(**item) for item in value.pop("community")],
+            "clusters": [Cluster(**item) for item in value.pop("clusters")],
+            "stages": [Stage(**item) for item in value.pop("stages")],
+            "training": _record(Training, value.pop("training")),
+            "distributions": _record(Distributions, value.pop("distributions")),
+            "negatives": _record(NegativesAudit, value.pop("negatives")),
+        }
+        at = datetime.fromisoformat(value.pop("generated_at"))
+        return Report(**value, **records, generated_at=at, people=people)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ContentsError(f"no report that can be rendered again ({type(error).__name__}: {error})") from error
+
+
+def _pictures_of(person: Person) -> list[Picture]:
+    return [*person.likes, *(item.picture for item in person.got)]
+
+
+def _plain(value: Any) -> Any:
+    """A record in JSON's types."""
+    if is_dataclass(value):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, np.ndarray):
+        counts, times = np.unique(value, return_counts=True)
+        return {"counts": counts.tolist(), "times": times.tolist()}
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _record(kind: type[Any], value: Mapping[str, Any] | None) -> Any:
+    """The record, or None for none; arrays in rising order."""
+    if value is None:
+        return None
+    arrays = {
+        name: np.repeat(np.array(item["counts"], np.int64), np.array(item["times"], np.int64))
+        for name, item in value.items()
+        if isinstance(item, dict)
+    }
+    return kind(**{**value, **arrays})
+
+
+def _person(value: Mapping[str, Any], pictures: Mapping[str, Picture]) -> Person:
+    got = [Recommendation(**{**item, "picture": pictures[item["picture"]]}) for item in value["got"]]
+    return Person(**{**value, "likes": [pictures[image_id] for image_id in value["likes"]], "got": got})
+
+
+def _picture(value: Mapping[str, Any]) -> Picture:
+    jpeg = value["jpeg"]
+    return Picture(**{**value, "jpeg": None if jpeg is None else b64decode(jpeg)})

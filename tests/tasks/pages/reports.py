@@ -1,0 +1,92 @@
+"""Reports to render: one with every part, and one with none."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from tasks.pages.contents import (
+    Cluster,
+    Distributions,
+    Gate,
+    Ingested,
+    Metric,
+    NegativesAudit,
+    Person,
+    Picture,
+    Recommendation,
+    Report,
+    Stage,
+    Training,
+)
+
+JPEG = b"\xff\xd8\xff\xe0 not looked at: the page carries the bytes as they are \xff\xd9"
+
+
+def full() -> Report:
+    """A small report with every part."""
+    curve = [
+        metric(system, value, value - 0.02, value + 0.02, protocol=protocol, name=name, k=k)
+        for protocol in ("paper", "paper_matched")
+        for name in ("precision", "recall")
+        for system, value in (("cdl", 0.5), ("popularity", 0.6), ("random", 0.2))
+        for k in range(1, 21)
+    ]
+    ranking = [
+        replace(metric("cdl", 0.01, 0.008, 0.012, protocol="full", name="ndcg"), slice=part)
+        for part in ("all", "warm", "cold")
+    ]
+    plate, pixels = Picture(image_id="7"), Picture(image_id="8", title="A lake", tags=["blue"], jpeg=JPEG)
+    counts = np.array([0, 1, 1, 3, 400])
+    return Report(
+        title="Nightly run",
+        run_id="r1",
+        source="demo",
+        generated_at=datetime(2030, 1, 2, 3, 4, tzinfo=UTC),
+        published=True,
+        system="cdl",
+        verdict="This run is current.",
+        warnings=["Below popularity."],
+        gates=[Gate(name="tables", passed=True, message="every check held")],
+        metrics=[*curve, *ranking],
+        readings=[("Image input", "pixels")],
+        community=[Ingested(table="favorites", rows=12_345, quarantined=[("unknown image_id", 2)])],
+        distributions=Distributions(users_per_cluster=counts, favorites_per_user=counts, tags_per_user=counts),
+        clusters=[Cluster(cluster=3, size=2, tokens=["lake", "sea"])],
+        negatives=NegativesAudit(tagged=counts, contacts=counts, groups=counts, left=counts, dropped=[("tags", 2)]),
+        training=Training(loss=[(1, 0.7), (2, 0.6)], settings=[("batch", "128")]),
+        stages=[Stage(name="train", ran=1, reused=0, seconds=75.0), Stage(name="embed", ran=0, reused=4, seconds=0.0)],
+        people=[
+            Person(
+                user_id="u1",
+                interests=["blue"],
+                likes=[pixels],
+                got=[
+                    Recommendation(picture=pixels, rank=1, score=2.5, concealed=True),
+                    Recommendation(picture=plate, rank=2, score=1.5, concealed=False),
+                ],
+                num_concealed=20,
+            )
+        ],
+    )
+
+
+def bare() -> Report:
+    """A report of a run that had nothing to report."""
+    return Report(
+        title="Nightly run",
+        run_id="r0",
+        source="demo",
+        generated_at=datetime(2030, 1, 2, tzinfo=UTC),
+        published=False,
+        system="cdl",
+        verdict="It measured nothing.",
+    )
+
+
+def metric(
+    system: str, value: float, low: float, high: float, *, protocol: str = "paper", name: str = "precision", k: int = 20
+) -> Metric:
+    return Metric(
+        protocol=protocol, slice="all", system=system, metric=name, k=k, value=value, low=low, high=high, users=30
+    )
