@@ -43,4 +43,4 @@ def table(name: str, key: tuple[str, ...], doc: str, *columns: pa.Field) -> Tabl
 USER_ID = column("user_id", pa.string(), "the source's id of the user")
 IMAGE_ID = column("image_id", pa.string(), "the source's id of the image")
 TAG = column("tag", pa.string(), "the tag as the source writes it")
-MODEL = column("model", pa.string(), "the system that made the row, and the first digits of its state's digest")
+MODEL = column("model", pa.string(), "the system that computed the row, and the first digits of its state's digest")

@@ -27,15 +27,16 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-# Arguments that say where bytes lie, digests beside them saying which; and `last`, what the previous run made of the
-# same input by the same code and settings, which is reused in place of making the very same again.
+# Arguments that are no part of the key: those that say where bytes lie, as digests beside them identify the bytes; and
+# `last`, the previous run's output by the same code and settings, as reusing it gives the bytes of computing it again.
 WHERE_NOT_WHAT = {"root", "source", "last"}
 
 
 class Stage(Generic[P, R]):
-    """A function as a task of a flow: cached, restartable, noted in the run's ledger. `fn` is the function alone.
+    """A function as a Prefect task of a flow, whose runs the flow's ledger lists. `fn` is the plain function.
 
-    On whatever machine the task runs, its result comes back in an envelope with its seconds and the work that it did.
+    The task may run in another process or on another machine: its result comes back in an envelope, with its seconds
+    and the work that it did.
     """
 
     def __init__(self, function: Callable[P, R], **options: Any) -> None:
@@ -57,7 +58,7 @@ class Stage(Generic[P, R]):
         return self._open(self.task(*args, **kwargs, return_state=True))
 
     def map(self, *args: Any) -> list[R]:
-        """The results for each item of the arguments that are not `unmapped`, task runs side by side."""
+        """The results, in order: one task run for each item of the arguments that are not `unmapped`, in parallel."""
         futures, results = list(self.task.map(*args)), {}
         for future in as_completed(futures):  # so that the first failure is raised at once
             future.wait()
@@ -89,7 +90,7 @@ class Stage(Generic[P, R]):
 
 
 def stage(function: Callable[P, R]) -> Stage[P, R]:
-    """A cached, restartable stage. Takes and returns refs and settings."""
+    """A cached, restartable stage. It takes and returns refs and settings."""
 
     @wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -112,22 +113,22 @@ def stage(function: Callable[P, R]) -> Stage[P, R]:
 
 
 def uncached_stage(function: Callable[P, R]) -> Stage[P, R]:
-    """A stage that runs each time, for work with a memory of its own: a crawl's database, what is published."""
+    """A stage that runs each time, for work that keeps its own state: a crawl's database, the published runs."""
     return Stage(function, cache_policy=NO_CACHE, persist_result=False)
 
 
 def unsearched(value: T) -> T:
     """The value as a stage's argument in which Prefect does not look for results of other tasks.
 
-    It looks through each argument, item by item, three times a task run: of a thousand ids that costs more than many a
-    stage. For what no stage of this flow run returned.
+    Prefect looks through each argument, item by item, three times per task run: for a thousand ids that takes longer
+    than many stages do. Use it for values that no stage of this flow run returned.
     """
     return cast(T, quote(value))
 
 
 @dataclass
 class StageKey(CachePolicy):
-    """Stage name, version of the code it calls, parameters, content of its inputs."""
+    """The stage's name, the version of its code, its parameters and the content of its inputs."""
 
     def compute_key(
         self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any

@@ -1,6 +1,6 @@
 """The version of a stage's code: its module, all of ours that it imports, and the libraries that these import.
 
-Comments, docstrings and layout decide no byte, so they are not part of it. Nor are imports under `if TYPE_CHECKING:`.
+Comments, docstrings, layout and imports under `if TYPE_CHECKING:` change no result, so they are no part of it.
 """
 
 import ast
@@ -15,7 +15,7 @@ from threading import Lock
 from tasks.runtime.digests import digest
 
 OURS = ("flows", "tasks", "models", "storage")
-PLUMBING = ("tasks.runtime", "storage.roots")  # moves bytes and orders work, decides no byte
+PLUMBING = ("tasks.runtime", "storage.roots")  # orders work and moves bytes; changes no result
 REGISTRIES = {"models.systems"}  # imports all systems; a stage that runs one has the version of its code as an argument
 
 # Two threads that parse at once make CPython 3.11 raise a SystemError now and then (its issue 106905); Prefect would
@@ -45,7 +45,7 @@ def code_versions(modules: Iterable[str]) -> str:
 
 @lru_cache
 def coverage(module: str) -> Coverage:
-    """What the code version of a module covers: the module itself and everything below its imports."""
+    """What the code version of a module covers: the module itself and all that it imports, directly or not."""
     modules: set[str] = set()
     libraries: set[str] = set()
     waiting = [module]

@@ -29,7 +29,7 @@ class Ledger:
     """The stages of one flow run, in the order in which they first ended, their work, and their records."""
 
     lines: dict[str, Line] = field(default_factory=dict)
-    work: Counter[str] = field(default_factory=Counter)  # by what it was done to; not of a killed run before this one
+    work: Counter[str] = field(default_factory=Counter)  # amounts by kind, without those of a killed run
     records: set[str] = field(default_factory=set)  # paths below the root
 
     def note(self, stage: str, outcome: str, seconds: float) -> None:
@@ -42,7 +42,7 @@ class Ledger:
 
 @dataclass
 class Account:
-    """What one task run says of itself: the work that it did, and whether it found its result ready-made."""
+    """What one task run reports: the work that it did, and whether its result existed already."""
 
     work: Counter[str] = field(default_factory=Counter)
     is_reused: bool = False
@@ -59,7 +59,7 @@ def of_run(flow_run_id: str) -> Ledger:
 
 @contextmanager
 def account() -> Iterator[Account]:
-    """Around the body of a stage: what it counts meanwhile."""
+    """Around the body of a stage: its account, which `count` and `mark_reused` fill."""
     counted = Account()
     token = _account.set(counted)
     try:
@@ -69,12 +69,12 @@ def account() -> Iterator[Account]:
 
 
 def count(what: str, number: int) -> None:
-    """Inside a stage: enter work that was really done, such as images decoded. A reused stage has done none."""
+    """Inside a stage: add work that it did, such as images decoded. A reused stage does none."""
     if counted := _account.get():
         counted.work[what] += number
 
 
 def mark_reused() -> None:
-    """Inside a stage without a cache: its result was there already."""
+    """Inside a stage without a cache: report that its result existed already."""
     if counted := _account.get():
         counted.is_reused = True

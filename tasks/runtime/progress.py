@@ -14,7 +14,7 @@ ARTIFACT_S = 15.0  # an update is a request of about 27 ms to the server
 
 
 class Progress:
-    """Counts finished units of a stage whose number is known."""
+    """Counts the finished units of a stage out of a total."""
 
     def __init__(self, stage: str, total: int, unit: str):
         self.stage, self.total, self.unit = stage, total, unit

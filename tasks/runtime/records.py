@@ -1,6 +1,7 @@
 """Where the results of stages are recorded: below `<root>/cache`, beside the data that they refer to.
 
-A record counts only while the files that it refers to are there: deleting a file is enough to have it made again.
+A record counts only while the files that it refers to are there: delete a file, and the next run that needs it
+computes it again.
 """
 
 import json
