@@ -1,1 +1,1 @@
-"""What docs/results.md is written from: the comparisons it asks for, those found, and the page of them."""
+"""The source of docs/results.md: the comparisons that it plans, the finished runs of each, and the page as text."""

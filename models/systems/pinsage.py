@@ -39,9 +39,7 @@ class PinSageConfig:
     query_favorites: int = 10  # favorites whose mean is the user in training
     margin: float = 0.1  # the least lead of a favorite over a negative
     negatives: int = 500  # shared by all favorites of a batch
-    popular_negatives: float = (
-        0.25  # share of them sampled by popularity; at the paper's 0 it learns little but popularity
-    )
+    popular_negatives: float = 0.25  # share of them sampled by popularity; at 0, the paper's, it learns little else
     hard_negatives: int = 6  # of a favorite at most: none in the first epoch, one more in each following one
     hard_from: int = 100  # best rank of a hard negative, by visits of walkers from the user
     hard_to: int = 500  # worst rank
