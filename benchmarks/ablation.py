@@ -28,13 +28,13 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 import numpy as np
 
 from flows import cli
+from models.community import Community
 from models.ensemble.weights import EnsembleWeights
 from models.evaluation import metrics
 from models.evaluation.splits import Protocol
 from models.systems.tastegraph import TasteGraph, TasteGraphConfig
 
 if TYPE_CHECKING:  # they import Prefect, which reads its settings then: `main` makes those ready first
-    from tasks.data.community import IndexedCommunity
     from tasks.evaluation.measure import HeldOut
 
 SIGNALS = ("tags", "titles", "contacts", "groups", "times", "features", "owners")
@@ -55,14 +55,14 @@ def main() -> None:
     """Print a line for each part."""
     options = _options()
     if "TASTEGRAPH_DATA" not in os.environ:
-        sys.exit("TASTEGRAPH_DATA does not name the folder that holds the set")
+        sys.exit("TASTEGRAPH_DATA is not set; set it to the folder of the sets")
     cli.prepare_prefect(options.root)
     print(f"{options.set}, {options.protocol}: favorites held out for validation, seed {options.seed}")
-    _ablate(*_round(options), options.parts, options.seed)
+    _ablate(_heldout(options), options.parts, options.seed)
 
 
-def _round(options: argparse.Namespace) -> "tuple[IndexedCommunity, HeldOut]":
-    """The community without validation and test, and what is asked of systems fitted on it."""
+def _heldout(options: argparse.Namespace) -> "HeldOut":
+    """The community without validation and test, and the favorites held out for validation."""
     from prefect import flow
 
     from flows.compare import prepare
@@ -77,38 +77,40 @@ def _round(options: argparse.Namespace) -> "tuple[IndexedCommunity, HeldOut]":
     from tasks.evaluation.splits import draw_split
     from tasks.runtime.records import records_below
 
-    there, here = Root(str(Path(os.environ["TASTEGRAPH_DATA"]) / options.set)), Root(options.root)
+    source_root, root = Root(str(Path(os.environ["TASTEGRAPH_DATA"]) / options.set)), Root(options.root)
     config = NightlyConfig()
 
     @flow(name="ablation", task_runner=THREADS, persist_result=False)
-    def read() -> "tuple[IndexedCommunity, HeldOut]":
-        with records_below(here):
-            table = ingest(there, content_of(there, here), config.ingest, here).tables
-            files = [name and there.url(f"{name}.parquet") for name in (options.test, options.validation)]
-            pairs = [take_pairs(file, here) for file in files]
-            tuning = draw_split(table, options.protocol, *pairs, config.splits, config.evaluation, here).tuning
-            given = prepare(there, table, tuning.training, ["tastegraph"], config, here)
-            known = read_community(given.restricted(signals_of(["tastegraph"])), here)
-            return known, read_heldout(known, tuning, here)
+    def read() -> "HeldOut":
+        with records_below(root):
+            table = ingest(source_root, content_of(source_root, root), config.ingest, root).tables
+            files = [name and source_root.url(f"{name}.parquet") for name in (options.test, options.validation)]
+            pairs = [take_pairs(file, root) for file in files]
+            tuning = draw_split(table, options.protocol, *pairs, config.splits, config.evaluation, root).tuning
+            tables = prepare(source_root, table, tuning.training, ["tastegraph"], config, root)
+            indexed = read_community(tables.restricted(signals_of(["tastegraph"])), root)
+            return read_heldout(indexed, tuning, root)
 
     return read()
 
 
-def _ablate(known: "IndexedCommunity", asked: "HeldOut", parts: list[str], seed: int) -> None:
-    system, seconds, whole = _fit(known, asked, TasteGraphConfig(), seed)
+def _ablate(heldout: "HeldOut", parts: list[str], seed: int) -> None:
+    community = heldout.indexed.community
+    system, seconds, whole = _fit(community, heldout, TasteGraphConfig(), seed)
     width = max(16, *(len(f"expert:{name}") for name in system.names))
-    figure = f"{asked.round.metric}@{asked.round.k}" if asked.round.k else asked.round.metric
+    split = heldout.split
+    figure = f"{split.metric}@{split.k}" if split.k else split.metric
     users = np.count_nonzero(~np.isnan(whole.all_U))
     print(f"{users:,} users; experts {', '.join(system.names)}; cold_item_scale {system.weights[0].cold_item_scale:g}")
     print(
         f"{'without':{width}} {figure:>8} {'to the whole':>13} {'95 % interval':>18} {'p':>7} {'cold':>7} {'fit s':>6}"
     )
     print(f"{'(the whole)':{width}} {np.nanmean(whole.all_U):8.4f} {_of_cold(whole):>48} {seconds:6.0f}", flush=True)
-    known_parts = dict(_parts(system, known, asked, seed))
-    if unknown := set(parts) - known_parts.keys():
-        sys.exit(f"no part {', '.join(sorted(unknown))} in this ensemble; there are {', '.join(known_parts)}")
-    for name in parts or known_parts:
-        seconds, without = known_parts[name]()
+    all_parts = dict(_parts(system, heldout, seed))
+    if unknown := set(parts) - all_parts.keys():
+        sys.exit(f"no part {', '.join(sorted(unknown))} in this ensemble; choose from {', '.join(all_parts)}")
+    for name in parts or all_parts:
+        seconds, without = all_parts[name]()
         difference, p_value = metrics.paired_test(without.all_U, whole.all_U)
         interval = f"[{difference.low:+.4f}, {difference.high:+.4f}]"
         print(
@@ -118,23 +120,24 @@ def _ablate(known: "IndexedCommunity", asked: "HeldOut", parts: list[str], seed:
         )
 
 
-def _parts(whole: TasteGraph, known: "IndexedCommunity", asked: "HeldOut", seed: int) -> Iterator[tuple[str, LeaveOut]]:
+def _parts(whole: TasteGraph, heldout: "HeldOut", seed: int) -> Iterator[tuple[str, LeaveOut]]:
     """Each part that can be left out, and the function that leaves it out."""
 
+    community = heldout.indexed.community
+
     def refitted(config: TasteGraphConfig = whole.config, signal: str | None = None) -> tuple[float, Measured]:
-        community = known.community.without(signal) if signal else known.community
-        return _fit(replace(known, community=community), asked, config, seed)[1:]
+        return _fit(community.without(signal) if signal else community, heldout, config, seed)[1:]
 
     def weighted(weights: list[EnsembleWeights]) -> tuple[float, Measured]:
         learned = whole.weights
         whole.weights = weights
-        measured = _measure(whole, asked)
+        measured = _measure(whole, heldout)
         whole.weights = learned
         return 0.0, measured
 
     for name in whole.names:
         yield f"expert:{name}", partial(refitted, replace(whole.config, leave_out=(name,)))
-    for signal in filter(known.community.has, SIGNALS):
+    for signal in filter(community.has, SIGNALS):
         yield f"signal:{signal}", partial(refitted, signal=signal)
     unscaled = [weights._replace(cold_item_scale=1.0) for weights in whole.weights]
     yield "cold_item_scale", partial(weighted, unscaled)
@@ -146,25 +149,24 @@ def _parts(whole: TasteGraph, known: "IndexedCommunity", asked: "HeldOut", seed:
 
 
 def _fit(
-    known: "IndexedCommunity", asked: "HeldOut", config: TasteGraphConfig, seed: int
+    community: Community, heldout: "HeldOut", config: TasteGraphConfig, seed: int
 ) -> tuple[TasteGraph, float, Measured]:
     """The fitted system, the seconds that it took, and its metrics."""
     system, start = TasteGraph(config, seed=seed), time.perf_counter()
-    system.fit(known.community)
+    system.fit(community)
     seconds = time.perf_counter() - start
-    return system, seconds, _measure(system, asked)
+    return system, seconds, _measure(system, heldout)
 
 
-def _measure(system: TasteGraph, asked: "HeldOut") -> Measured:
+def _measure(system: TasteGraph, heldout: "HeldOut") -> Measured:
     from tasks.evaluation.measure import measure
 
-    figures, _ = measure(system, asked)
-    found = {
-        figure.slice: figure.values_N
-        for figure in figures
-        if (figure.protocol, figure.metric, figure.k) == (asked.round.protocol, asked.round.metric, asked.round.k)
+    figures, _ = measure(system, heldout)
+    leading = (heldout.split.protocol, heldout.split.metric, heldout.split.k)
+    of_slice = {
+        figure.slice: figure.values_N for figure in figures if (figure.protocol, figure.metric, figure.k) == leading
     }
-    return Measured(found["all"], found.get("cold", np.full(len(found["all"]), np.nan)))
+    return Measured(of_slice["all"], of_slice.get("cold", np.full(len(of_slice["all"]), np.nan)))
 
 
 def _of_cold(measured: Measured) -> str:
@@ -179,7 +181,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--root", required=True, help="the folder of all outputs")
     parser.add_argument("--test", help="the set's table of held-out favorites for the protocol full: official_test")
     parser.add_argument("--validation", help="the set's table to validate on: official_val")
-    parser.add_argument("--parts", nargs="+", default=[], help="by default all")
+    parser.add_argument("--parts", nargs="+", default=[], help="parts to leave out (default all)")
     parser.add_argument("--seed", type=int, default=0, help="of the system (default 0)")
     return parser.parse_args()
 

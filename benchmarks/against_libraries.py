@@ -1,13 +1,13 @@
-"""Our systems and metrics beside others' code, on movielens-posters: each user's last 20 % by time, or new images.
+"""Our systems and metrics against those of libraries, on movielens-posters: each user's last 20 %, or cold images.
 
     pip install implicit ir-measures cornac
     TASTEGRAPH_DATA=... python benchmarks/against_libraries.py [bpr] [vbpr] [vbpr_cold] [metrics] [auc]
 
-Training and validation are learned from; all images with a training favorite that the user has not favorited are
-ranked. Dimensions, epochs and penalties are the same on both sides, and nothing was tuned on the test.
+Systems learn from training and validation; all images with a training favorite that the user does not favor are ranked.
+Dimensions, epochs and penalties are the same on both sides, and nothing was tuned on the test.
 
-bpr      `bpr_mf` and implicit's BPR. Not alike: implicit draws a negative as often as it is somebody's favorite and
-         takes plain steps (at its default rate), ours draws evenly and takes Adam's.
+bpr      `bpr_mf` and implicit's BPR. They differ: implicit samples negatives by popularity and takes plain gradient
+         steps (at its default rate), ours samples uniformly and uses Adam.
 vbpr     `vbpr` and Cornac's VBPR on one set of features: a thumbnail and histograms of gradients.
 vbpr_cold  The same where a tenth of the images is held out, ranked among themselves: means of three seeds.
 metrics  `models.evaluation.metrics` and ir-measures (trec_eval) on the lists of `ease`.
@@ -43,7 +43,7 @@ BPR_PENALTY = 0.01  # λ as ours is: of the mean over triplets of λ‖Θ‖²
 BATCH, LEARNING_RATE, PENALTY, VISUAL_PENALTY = 1024, 0.003, 0.003, 0.0001  # of both VBPRs: our defaults
 SIDE = 64  # of a picture, in pixels
 SEED = 0
-COLD_SEEDS = 3  # new images are few: which popular ones come first hangs on the seed
+COLD_SEEDS = 3  # cold images are few: which popular ones rank first depends on the seed
 Measured = dict[str, np.ndarray]  # by metric: a value for each user
 
 
@@ -76,24 +76,24 @@ def compare_bpr(folder: Path) -> None:
         {"factors": DIMENSIONS, "iterations": BPR_EPOCHS, "regularization": 2 * BPR_PENALTY, "learning_rate": 0.01},
     )
     everybody = np.arange(community.num_users)
-    _beside({"bpr_mf": [ours.score(everybody)], "implicit bpr": [theirs.score(everybody)]}, community, parts)
+    _print_both({"bpr_mf": [ours.score(everybody)], "implicit bpr": [theirs.score(everybody)]}, community, parts)
 
 
 def compare_vbpr(folder: Path) -> None:
-    """VBPR, known images."""
+    """VBPR, warm images."""
     community, parts = _by_time(folder)
     ours, theirs = _both_vbpr(replace(community, features_If=_features(folder)), dimensions=32, epochs=40, seed=SEED)
-    _beside({"vbpr": [ours], "Cornac VBPR": [theirs]}, community, parts)
+    _print_both({"vbpr": [ours], "Cornac VBPR": [theirs]}, community, parts)
 
 
 def compare_vbpr_cold(folder: Path) -> None:
-    """VBPR, new images."""
+    """VBPR, cold images."""
     favorites_UI, _ = _favorites(folder)
     parts = splits.cold(favorites_UI, SplitConfig())
     community = Community(favorites_UI=(parts.training + parts.validation).tocsr(), features_If=_features(folder))
     scores = [_both_vbpr(community, dimensions=64, epochs=20, seed=seed) for seed in range(COLD_SEEDS)]
     ours, theirs = (list(of_seeds) for of_seeds in zip(*scores, strict=True))
-    _beside({"vbpr": ours, "Cornac VBPR": theirs}, community, parts)
+    _print_both({"vbpr": ours, "Cornac VBPR": theirs}, community, parts)
 
 
 def _both_vbpr(community: Community, dimensions: int, epochs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -196,7 +196,7 @@ def _fitted(name: str, community: Community, settings: dict[str, float], seed: i
 
 
 def _cornac_vbpr(community: Community, dimensions: int, epochs: int, seed: int) -> np.ndarray:
-    """float32 (U, I): scores of Cornac's VBPR, by looks alone for images without a training favorite.
+    """float32 (U, I): scores of Cornac's VBPR; by features alone for images without a training favorite.
 
     Its objective adds a column to a row, so that each batch has B² terms of the visual bias of one triplet and the rest
     of another (recom_vbpr.py of 3.0.1, `feat_diff.mm(Bp)`); its penalties are sums over B triplets of λ/2. So its λ are
@@ -277,16 +277,16 @@ def _ranked(scores_UI: np.ndarray, community: Community, parts: Parts, k: int) -
     return np.asarray(ranked_UK)
 
 
-def _beside(scores: dict[str, list[np.ndarray]], community: Community, parts: Parts) -> None:
-    """Print the metrics of two systems with 95 % intervals over users, and whether each lies within the other's.
+def _print_both(scores: dict[str, list[np.ndarray]], community: Community, parts: Parts) -> None:
+    """Print the metrics of two systems with 95 % intervals over users, and whether each is within the other's interval.
 
-    Of several seeds, each user's mean.
+    With several seeds, of each user's mean.
     """
     measured: dict[str, Measured] = {}
     for name, of_seeds in scores.items():
         hits = [metrics.find_hits(_ranked(scores_UI, community, parts, K), parts.test) for scores_UI in of_seeds]
         by_seed = {
-            f"{metric}@{K}": [measure(found, K) for found in hits]
+            f"{metric}@{K}": [measure(of_seed, K) for of_seed in hits]
             for metric, measure in (("Recall", metrics.recall), ("NDCG", metrics.ndcg))
         }
         measured[name] = {metric: np.mean(values, axis=0) for metric, values in by_seed.items()}

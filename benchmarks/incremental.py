@@ -1,16 +1,15 @@
-"""What a night costs that keeps the published model or trains on from it, and what it is worth, while the demo
-community grows.
+"""Cost and quality of incremental nights, which keep the published model or warm-start from it, as the demo grows.
 
     python benchmarks/incremental.py --system cdl --users 1500 --images 3000 --nights 14 --folder DIR
 
-A line a night: images and users processed, processor seconds of embedding and recommending, both beside the same of a
-night from nothing, and the figures of the test. On nights named by --full a model is learned from nothing too, and
-measured on the favorites that the night itself conceals: with its interval, that is what nightly retraining would have
-been worth. Where one model is kept all along, every night's exported bytes are compared with those of a run that has
-that model and computes all else anew; --seconds-only leaves that out.
+A line for each night: images and users processed, processor seconds of embedding and recommending, both as shares of a
+full night, and the headline metrics. On the nights of --full a model is also learned from scratch, and measured on the
+favorites that the night itself conceals: with its interval, that is the quality of nightly retraining. If one model is
+kept throughout, every night's exported bytes are compared with those of a run that has that model and computes all else
+from scratch; --seconds-only leaves that out.
 
-Processor seconds, not those of the clock: the stages of a night run one after the other, and a shared machine stretches
-only the clock.
+Processor seconds, not wall time: the stages of a night run one after the other, and on a shared machine only wall time
+is longer.
 """
 
 import argparse
@@ -48,7 +47,7 @@ class Clock(logging.Handler):
 
 
 def main() -> None:
-    """Print the table of the nights."""
+    """Print the table of nights."""
     options = _options()
     cli.prepare_prefect(str(options.folder))
     from storage.sources.demo.community import DemoConfig, write_demo
@@ -66,17 +65,17 @@ def main() -> None:
     has_one_model = not (options.seconds_only or options.warm_every or options.full_every)
     for night in range(options.nights + 1):
         growth.write(night, live)
-        found = _run(live, kept, options, start=options.start)
-        if found["manifest"].incremental["how"] == "full":
-            whole_s = found["seconds"]
-        beside = _retrained(kept, found["manifest"], options) if night in options.full else None
-        anew = None
+        run = _run(live, kept, options, start=options.start)
+        if run["manifest"].incremental["how"] == "full":
+            whole_s = run["seconds"]
+        retrained = _retrained(kept, run["manifest"], options) if night in options.full else None
+        recomputed = None
         if night == 0:
             shutil.copytree(kept, first, ignore=shutil.ignore_patterns("cache"))
-        elif found["manifest"].incremental["how"] == "keep" and has_one_model:
-            anew = _run(live, first, options, start="keep", take_over=False)
-        _print(night, found, whole_s, beside, anew, options.system)
-    print("seconds of the last night", found["stages"])
+        elif run["manifest"].incremental["how"] == "keep" and has_one_model:
+            recomputed = _run(live, first, options, start="keep", take_over=False)
+        _print(night, run, whole_s, retrained, recomputed, options.system)
+    print("seconds of the last night", run["stages"])
 
 
 def _run(source: Path, root: Path, options: argparse.Namespace, **incremental: Any) -> dict[str, Any]:
@@ -96,8 +95,8 @@ def _run(source: Path, root: Path, options: argparse.Namespace, **incremental: A
     return {"manifest": manifest, "exported": exported, "stages": by_stage, "seconds": sum(by_stage.values())}
 
 
-def _retrained(root: Path, manifest: "Manifest", options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The figures of a model learned from nothing on what a night learned from, on what that night conceals."""
+def _retrained(folder: Path, manifest: "Manifest", options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The metrics of a model learned from scratch on a night's training favorites, on those that the night conceals."""
     from prefect import flow
 
     from flows.learn import learn
@@ -109,16 +108,16 @@ def _retrained(root: Path, manifest: "Manifest", options: argparse.Namespace) ->
     from tasks.night.start import states_of
     from tasks.runtime.records import records_below
 
-    here, states = Root(str(root)), states_of(manifest)
+    root, states = Root(str(folder)), states_of(manifest)
     assert not isinstance(states, str), states
     night = states[1]
 
     @flow(name="retrained", task_runner=THREADS, persist_result=False)  # type: ignore[arg-type]
     def retrained() -> list[dict[str, Any]]:
-        with records_below(here):
+        with records_below(root):
             pixels = [shard.pixels for shard in night.shards if shard.pixels]
-            learned = learn(night.table, night.split.training, pixels, NewModel(), _settings(options), here)
-            return parquet.read(evaluate(night.split, night.table["favorites"], learned.model, here), here).to_pylist()
+            learned = learn(night.table, night.split.training, pixels, NewModel(), _settings(options), root)
+            return parquet.read(evaluate(night.split, night.table["favorites"], learned.model, root), root).to_pylist()
 
     return retrained()
 
@@ -133,14 +132,14 @@ def _settings(options: argparse.Namespace, **incremental: Any) -> "NightlyConfig
 
 def _print(
     night: int,
-    found: dict[str, Any],
+    run: dict[str, Any],
     whole_s: float,
-    beside: list[dict[str, Any]] | None,
-    anew: dict[str, Any] | None,
+    retrained: list[dict[str, Any]] | None,
+    recomputed: dict[str, Any] | None,
     system: str,
 ) -> None:
-    told, rows = found["manifest"].incremental, found["manifest"].rows
-    work, images, users = told["work"], rows["image_embeddings"], rows["user_embeddings"]
+    incremental, rows = run["manifest"].incremental, run["manifest"].rows
+    work, images, users = incremental["work"], rows["image_embeddings"], rows["user_embeddings"]
     counts = [
         f"{work.get(name, 0):5} {work.get(name, 0) / total:6.1%}"
         for name, total in (
@@ -151,13 +150,13 @@ def _print(
         )
     ]
     figures = [
-        _figure(found["manifest"].metrics, key, system) + (_beside(beside, key, system) if beside else "")
+        _figure(run["manifest"].metrics, key, system) + (_with_interval(retrained, key, system) if retrained else "")
         for key in HEADLINES
     ]
-    share = found["seconds"] / whole_s
-    same = "-" if anew is None else "same" if anew["exported"] == found["exported"] else "OTHER"
-    seconds = f"{found['seconds']:6.2f} {share:6.1%}"
-    print(f"{night:5} {told['how']:5} {' '.join(counts)} {seconds}  {same:5}  {'  '.join(figures)}", flush=True)
+    share = run["seconds"] / whole_s
+    same = "-" if recomputed is None else "same" if recomputed["exported"] == run["exported"] else "OTHER"
+    seconds = f"{run['seconds']:6.2f} {share:6.1%}"
+    print(f"{night:5} {incremental['how']:5} {' '.join(counts)} {seconds}  {same:5}  {'  '.join(figures)}", flush=True)
 
 
 def _row(metrics: list[dict[str, Any]], key: tuple[str, str], system: str) -> dict[str, Any] | None:
@@ -172,7 +171,7 @@ def _figure(metrics: list[dict[str, Any]], key: tuple[str, str], system: str) ->
     return f"{row['value']:.3f}" if row else "-"
 
 
-def _beside(metrics: list[dict[str, Any]], key: tuple[str, str], system: str) -> str:
+def _with_interval(metrics: list[dict[str, Any]], key: tuple[str, str], system: str) -> str:
     row = _row(metrics, key, system)
     return f" {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" if row else " [-]"
 
@@ -184,13 +183,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--nights", type=int, default=14)
     parser.add_argument(
-        "--full", type=int, nargs="*", default=[7, 14], help="nights on which a model is learned from nothing too"
+        "--full", type=int, nargs="*", default=[7, 14], help="nights on which a model is learned from scratch too"
     )
     parser.add_argument("--start", choices=("keep", "warm"), default="keep", help="of every night but the first")
     parser.add_argument(
         "--warm-every", type=int, default=0, help="with keep: a warm night every so many (default none)"
     )
-    parser.add_argument("--full-every", type=int, default=0, help="a night from nothing every so many (default none)")
+    parser.add_argument("--full-every", type=int, default=0, help="a full night every so many (default none)")
     parser.add_argument("--seconds-only", action="store_true", help="compare no bytes")
     parser.add_argument("--settings", type=json.loads, default={}, help="other settings, by section, as JSON")
     parser.add_argument("--folder", type=Path, required=True, help="an empty folder for the community and the roots")

@@ -2,10 +2,10 @@
 
     TASTEGRAPH_DATA=... python benchmarks/lightgcn.py --epochs 520 --batch 8192 --learning-rate 0.004 --schedule cosine
 
-Prints Recall@20 and NDCG@20 every so many epochs beside the published .1830 and .1554 (He et al., SIGIR 2020, table 4).
-The test favorites measure and decide nothing: what counts is the last line, and its epoch is fixed by the command. Uses
-a GPU if there is one: the command above takes two and a half minutes of an H200. `--users FILE` keeps each user's
-figures, as a comparison's `users/SYSTEM.parquet` does, for `benchmarks/paired.py`. `--help` lists the settings.
+Prints Recall@20 and NDCG@20 every so many epochs, against the published .1830 and .1554 (He et al., SIGIR 2020, table
+4). Nothing is chosen on the test favorites: the result is the last line, whose epoch is fixed by the command. Uses a
+GPU if there is one: the command above takes two and a half minutes of an H200. `--users FILE` writes each user's
+metrics, as a comparison's `users/SYSTEM.parquet`, for `benchmarks/paired.py`. `--help` lists the settings.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main() -> None:
     """Train, and print a line every so many epochs."""
     arguments = _arguments()
     if "TASTEGRAPH_DATA" not in os.environ:
-        print("skipped: TASTEGRAPH_DATA does not name the folder that holds gowalla-scale")
+        print("skipped: TASTEGRAPH_DATA is not set; set it to the folder that has gowalla-scale")
         return
     folder = Path(os.environ["TASTEGRAPH_DATA"]) / "gowalla-scale"
     if not folder.is_dir():
@@ -81,14 +81,14 @@ def _favorites(folder: Path) -> tuple[csr_array, csr_array]:
 def _measure(
     users_Ud: np.ndarray, images_Id: np.ndarray, training_UI: csr_array, test_UI: csr_array
 ) -> dict[str, np.ndarray]:
-    """Recall and NDCG of every user, nan where there is nothing to find."""
+    """Recall and NDCG of every user, nan without test favorites."""
     ranked = ranking.top_k(users_Ud, images_Id, K, seen_UI=training_UI)
     hits = metrics.find_hits(ranked.rows, test_UI)
     return {"recall": metrics.recall(hits, K), "ndcg": metrics.ndcg(hits, K)}
 
 
 def _keep(figures: dict[str, np.ndarray], file: str) -> None:
-    """As rows of the table USER_METRICS."""
+    """Write metrics as rows of the table USER_METRICS."""
     rows = [
         {"protocol": "full", "slice": "all", "metric": metric, "k": K, "user_id": str(user), "value": value}
         for metric, values_U in figures.items()
@@ -109,14 +109,14 @@ def _arguments() -> argparse.Namespace:
         ("every", 20, "epochs between two measurements"),
         ("batch", 2048, "triplets a step; larger ones are faster an epoch, and learn less in it"),
         ("learning-rate", 0.001, "of Adam"),
-        ("layers", 3, "how far neighbourhoods reach"),
+        ("layers", 3, "how often embeddings are propagated"),
         ("dimensions", 64, "of the embeddings"),
         ("l2", 1e-4, "penalty on the embeddings"),
         ("schedule", "constant", "of the rate: constant or cosine"),
         ("seed", 0, "of the first embeddings and the draws"),
     ):
         parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{meaning} (default {default})")
-    parser.add_argument("--users", help="a Parquet file to keep the last epoch's figures of each user in")
+    parser.add_argument("--users", help="a Parquet file for each user's metrics of the last epoch")
     return parser.parse_args()
 
 

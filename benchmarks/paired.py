@@ -1,9 +1,9 @@
-"""Two systems on the same users: each figure's difference, its interval, and a paired test.
+"""Two systems on the same users: the difference of each metric, its interval, and a paired test.
 
     python benchmarks/paired.py ROOT/comparisons/ID/users/tastegraph.parquet lightgcn.parquet
 
-Takes two files of the table USER_METRICS, as a comparison keeps one of each system. Users that only one of them has are
-an error: the two were then not measured on one split.
+Takes two files of the table USER_METRICS; a comparison writes one for each system. Users that are in only one of them
+are an error, as the two were then not measured on one split.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def main() -> None:
     print(f"{'figure':28} {'users':>6} {'one':>7} {'other':>7} {'difference':>10} {'95 % interval':>18} {'p':>7}")
     for figure in sorted(one.keys() & other.keys()):
         if apart := one[figure].keys() ^ other[figure].keys():
-            sys.exit(f"{figure}: {len(apart)} users are in one file alone, {min(apart)} for one: not the same split")
+            sys.exit(f"{figure}: {len(apart)} users are in only one file, such as {min(apart)}: not the same split")
         users = sorted(one[figure])
         values_2U = np.array([[of[figure][user] for user in users] for of in (one, other)])
         difference, p_value = metrics.paired_test(*values_2U)
@@ -43,10 +43,10 @@ def _name(figure: tuple[str | int, ...]) -> str:
 
 
 def _read(file: str) -> Figures:
-    found: Figures = {}
+    figures: Figures = {}
     for row in pq.read_table(file).to_pylist():
-        found.setdefault(tuple(row[key] for key in KEY), {})[row["user_id"]] = row["value"]
-    return found
+        figures.setdefault(tuple(row[key] for key in KEY), {})[row["user_id"]] = row["value"]
+    return figures
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""How fast exact top-K is beside the plain ways to get it, on this machine: `python benchmarks/topk.py`.
+"""The speed of exact top-K against plain implementations, on this machine: `python benchmarks/topk.py`.
 
-Each round runs every way once, so that all meet the same noise; times are medians over rounds, and a ratio is the
-median of the ratios within rounds. Uses a GPU if there is one. `--help` lists the sizes.
+Each round runs every implementation once, so that all have the same noise; times are medians over rounds, and a ratio
+is the median of the ratios within rounds. Uses a GPU if there is one. `--help` lists the sizes.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def _random_pairs(rng: np.random.Generator, shape: tuple[int, int], per_row: int
 
 
 def _sizes() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Time exact top-K beside plain references.")
+    parser = argparse.ArgumentParser(description="Time exact top-K against plain implementations.")
     for name, default, meaning in (
         ("users", 8_000, "how many users"),
         ("images", 80_000, "how many images; the plain torch way needs 4 bytes for each pair with a user"),

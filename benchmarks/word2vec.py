@@ -1,4 +1,4 @@
-"""How well image vectors from favorites tell taste, by word2vec's settings; chosen on validation, never on test.
+"""How well word2vec's image vectors predict favorites, for several settings; on validation, never on test.
 
     TASTEGRAPH_DATA=... python benchmarks/word2vec.py [COMMUNITY]
 
@@ -41,8 +41,8 @@ def main() -> None:
     training_UI.eliminate_zeros()
     user, image = val_UI.nonzero()
     popularity_I = np.bincount(training_UI.indices, minlength=len(images))
-    known = (popularity_I[image] > 0) & (np.diff(training_UI.indptr)[user] > 0)
-    user, image = user[known], image[known]
+    is_warm = (popularity_I[image] > 0) & (np.diff(training_UI.indptr)[user] > 0)
+    user, image = user[is_warm], image[is_warm]
     other = _as_popular(popularity_I, image)
     print(f"{folder.name}: {len(user):,} pairs of {len(np.unique(user)):,} users")
     for name, config in SETTINGS.items():

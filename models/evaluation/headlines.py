@@ -1,4 +1,4 @@
-"""The figures that a run is judged by: in the gate, on the report's first screen, in `show`, and by later nights."""
+"""The headline metrics of a run: for the gate, the report's first screen, `show`, and the comparison of nights."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
