@@ -6,17 +6,16 @@ trains on from one, goes the same way and leaves out what it need not do again.
 
 from dataclasses import replace
 
-from flows.settings import NightlyConfig
-from models.cdl.network import CDLConfig
+from flows.settings import NightlyConfig, cdl_settings
 from models.systems import SYSTEMS
 from storage.refs import Ref
 from storage.roots import Root
-from tasks.cdl.embed import embed_all, embedding_code
-from tasks.cdl.inputs import prepare_inputs
+from tasks.cdl.embed import Network, PreviousEmbeddings, embed_all, embedding_code
+from tasks.cdl.inputs import InputSources, prepare_inputs
 from tasks.cdl.negatives import assign_negatives
 from tasks.cdl.pack import pack_features
 from tasks.cdl.signals import SignalTables
-from tasks.cdl.train import train_cdl
+from tasks.cdl.train import TrainingTables, train_cdl
 from tasks.cdl.trained import Trained
 from tasks.cdl.triplets import sample_triplets
 from tasks.data import reuse
@@ -59,34 +58,43 @@ def learn_cdl(
     root: Root,
 ) -> Learned:
     """CDL: negatives by social distance, triplets, a training that goes on where it broke off, embeddings by shards."""
-    vectors, clusters, profiles = tastes.vectors, tastes.clusters, tastes.profiles
+    profiles, settings = tastes.profiles, cdl_settings(config)
     base = start.learned.cdl if isinstance(start, BaseModel) else None
-    kept = base.inputs if base else None
-    made_by = (config.word2vec, config.inputs, root)
-    inputs = prepare_inputs(table, pixels, training, vectors, clusters, *made_by, kept)
-    bags, network = profiles.profiles, CDLConfig(**config.model.own)
+    features = make_features(table, pixels, start, config, root) if settings.inputs.needs_features else None
+    sources = InputSources(table, training, pixels, features, tastes.vectors, tastes.clusters)
+    inputs = prepare_inputs(sources, settings.inputs, config.word2vec, root, base.inputs if base else None)
     if base and isinstance(start, BaseModel) and start.is_kept:
         chain = replace(base, inputs=inputs)
     else:
         signals = SignalTables.of(table, training, profiles)
-        audit = assign_negatives(signals, config.negatives, root)
-        drawing = (config.negatives, config.training_users, config.triplets)
-        triplets = sample_triplets(signals, bags, inputs.shards, audit, *drawing, root)
+        audit = assign_negatives(signals, settings.negatives, root)
+        triplets = sample_triplets(
+            tables=signals,
+            profiles=profiles.profiles,
+            inputs=inputs.shards,
+            audit=audit,
+            negative_config=settings.negatives,
+            training_users=settings.training_users,
+            config=settings.triplets,
+            root=root,
+        )
         first = base.trained.checkpoint if base and base.trained.num_clusters == profiles.num_clusters else None
-        training_of = replace(config.training, epochs=config.incremental.warm_epochs) if first else config.training
-        trained = train_cdl(triplets, bags, profiles.num_clusters, inputs.shards, network, training_of, first, root)
+        how = replace(settings.training, epochs=config.incremental.warm_epochs) if first else settings.training
+        tables = TrainingTables(triplets, profiles.profiles, profiles.num_clusters, inputs.shards)
+        trained = train_cdl(tables, settings.model, how, first, root)
         chain = CDLChain(inputs, audit, triplets, trained)
-    last = _embedded(start.previous if isinstance(start, BaseModel) else None, chain.trained)
-    model = embed_all(table, bags, inputs.shards, chain.trained, network, config.training.device, root, *last)
-    return Learned(tastes, model, inputs.kind, chain)
+    network = Network(chain.trained, settings.model, settings.training.device)
+    previous = _embedded(start.previous if isinstance(start, BaseModel) else None, chain.trained)
+    model = embed_all(table, profiles.profiles, inputs.shards, network, previous, root)
+    return Learned(tastes, model, inputs.kind, chain, features)
 
 
-def _embedded(last: Learned | None, trained: Trained) -> tuple[list[ShardOutput], ShardOutput | None]:
+def _embedded(last: Learned | None, trained: Trained) -> PreviousEmbeddings:
     """What the previous run embedded by the same network and code: each shard of images, and the users."""
     if not (last and last.cdl and last.cdl.trained == trained and last.model.embeddings.code == embedding_code()):
-        return [], None
+        return PreviousEmbeddings()
     images = reuse.pairs_of(last.cdl.inputs.shards, last.model.embeddings.images)
-    return images, ShardOutput(last.tastes.profiles.profiles, last.model.embeddings.users)
+    return PreviousEmbeddings(images, ShardOutput(last.tastes.profiles.profiles, last.model.embeddings.users))
 
 
 def learn_any(

@@ -34,14 +34,18 @@ def lineage(config: NightlyConfig) -> str:
     """A digest of the code and the settings that the model of these settings depends on."""
     settings = {name: section for name, section in vars(config).items() if name not in WITHOUT_MODEL}
     system = code_version(SYSTEMS[config.model.system].__module__)
-    return digest([code_versions(modules_of(config.model.system)), system, settings])
+    modules = modules_of(config.model.system, needs_features=config.inputs.needs_features)
+    return digest([code_versions(modules), system, settings])
 
 
-def modules_of(system: str) -> list[str]:
-    """The modules of the stages that learn this system, without the system's own."""
+def modules_of(system: str, *, needs_features: bool = False) -> list[str]:
+    """The modules of the stages that learn this system, without the system's own.
+
+    `needs_features`: whether CDL's chain extracts features from pictures; of other systems their signals say so.
+    """
     stages: list[Any] = [*OF_ALL, *(OF_CDL if system == "cdl" else OF_OTHERS)]
     signals = {*SYSTEMS[system].needs, *SYSTEMS[system].wants}
-    if "features" in signals and system != "cdl":
+    if needs_features if system == "cdl" else "features" in signals:
         stages += OF_FEATURES
     if "pixels" in signals:
         stages += OF_PIXELS

@@ -9,10 +9,12 @@ from pydantic import ConfigDict, Discriminator, GetCoreSchemaHandler, Tag, TypeA
 from pydantic_core import CoreSchema
 
 from flows.errors import SettingsError
+from models.cdl.inputs import InputConfig
 from models.cdl.negatives import NegativeConfig
 from models.cdl.network import CDLConfig
+from models.cdl.settings import CDLSettings, nightly_settings
 from models.cdl.training import TrainingConfig
-from models.cdl.triplets import TripletConfig
+from models.cdl.triplets import TrainingUsersConfig, TripletConfig
 from models.content.clusters import ClusterConfig
 from models.content.features import FeatureConfig
 from models.content.profiles import InterestConfig
@@ -22,8 +24,6 @@ from models.systems import SYSTEMS
 from storage.images import ImageConfig
 from storage.sources.demo.community import DemoConfig
 from storage.sources.directory import IngestConfig
-from tasks.cdl.inputs import InputConfig
-from tasks.cdl.triplets import TrainingUsersConfig
 from tasks.data.concealment import ConcealmentConfig
 from tasks.data.profiles import VocabularyConfig
 from tasks.data.vectors import PretrainedConfig
@@ -106,6 +106,33 @@ class NightlyConfig:
     features: FeatureConfig = field(default_factory=FeatureConfig)
     splits: SplitConfig = field(default_factory=SplitConfig)
     incremental: IncrementalConfig = field(default_factory=IncrementalConfig)
+
+
+def cdl_settings(config: NightlyConfig) -> CDLSettings:
+    """The sections that set `model.system=cdl`."""
+    return CDLSettings(
+        inputs=config.inputs,
+        negatives=config.negatives,
+        training_users=config.training_users,
+        triplets=config.triplets,
+        model=CDLConfig(**config.model.own),
+        training=config.training,
+    )
+
+
+def assignments_of(system: str, tuned: dict[str, Any]) -> list[str]:
+    """The nightly's settings, each as `section.key=value`, that publish a system with what `tune` found for it.
+
+    Args:
+        tuned: the system's own settings by name. In the nightly those of `cdl` are in the sections of its chain.
+    """
+    named = nightly_settings(tuned) if system == "cdl" else {f"model.{key}": value for key, value in tuned.items()}
+    return [f"model.system={system}", *(f"{key}={_as_yaml(value)}" for key, value in named.items())]
+
+
+def _as_yaml(value: Any) -> str:
+    """The value as YAML in one line, which `load` reads back."""
+    return str(yaml.safe_dump(value, default_flow_style=True, width=2**20)).removesuffix("...\n").strip()
 
 
 def load(file: str | None = None, assignments: list[str] | None = None) -> NightlyConfig:

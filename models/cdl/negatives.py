@@ -33,6 +33,7 @@ class NegativeConfig:
     min_negatives: int = 100  # a user with fewer loses an exclusion, ...
     min_share: float = 0.05  # ... unless what is left is this share of all images: matters below 2,000 images
     drop_order: tuple[str, ...] = ("tags", "groups", "contacts")  # first to fall away first; one left out never does
+    social: bool = True  # section 5's; false: any image that is no favorite of the user, for ablations
 
     def __post_init__(self) -> None:
         if set(self.drop_order) - set(DROPPABLE) or len(set(self.drop_order)) < len(self.drop_order):
@@ -71,6 +72,17 @@ class Assignment:
         """object (U,): "none", or the exclusions that fell away, such as "tags+groups"."""
         names = ["none", *("+".join(self.drop_order[:level]) for level in range(1, len(self.drop_order) + 1))]
         return np.asarray(np.array(names, object)[self.dropped])
+
+
+def signals_of(signals: Signals, config: NegativeConfig) -> Signals:
+    """The signals that negatives are assigned and drawn from: all of them, or the favorites alone."""
+    if config.social:
+        return signals
+    num_users, num_images = signals.favorites_UI.shape
+    no_tags_U0, no_tags_I0, no_contacts_UU = (
+        csr_array(shape) for shape in ((num_users, 0), (num_images, 0), (num_users, num_users))
+    )
+    return Signals(signals.favorites_UI, no_tags_U0, no_tags_I0, no_contacts_UU, memberships_UG=no_tags_U0)
 
 
 def exclusions_of(signals: Signals, drop_order: tuple[str, ...]) -> Exclusions:

@@ -1,6 +1,6 @@
 """Comparative Deep Learning (Lei et al., CVPR 2016): two towers, a weighted l2 distance, a comparison as the loss.
 
-Shapes: B images or users, N triplets, C clusters, d latent dimensions, S side of the image in pixels.
+Shapes: U users, I images, B a batch of either, N triplets, C clusters, d latent dimensions, S side in pixels.
 Symbols as in the paper: π the image tower, φ the user tower, D the distance, o the difference of two distances.
 """
 
@@ -23,14 +23,16 @@ class CDLConfig:
     """The network. `size` picks the widths; see SIZES."""
 
     size: Literal["small", "paper"] = "small"  # small trains on a laptop's CPU in minutes; paper has AlexNet's widths
-    loss: Literal["cross_entropy", "hinge"] = "cross_entropy"  # Eq. 5, or the alternative of section 6.1.2
-    margin: float = 1.0  # of the hinge loss, in units of distance
+    loss: Literal["cross_entropy", "hinge", "softmax", "doublets"] = (
+        "cross_entropy"  # Eq. 5; hinge, doublets (TwoNets): section 6.1.2; softmax (ours): several negatives at once
+    )
+    margin: float = 1.0  # of the hinge loss, in units of distance; the paper gives none
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
             raise ValueError(f"model.size is {self.size!r}; choose one of {', '.join(SIZES)}")
-        if self.loss not in ("cross_entropy", "hinge"):
-            raise ValueError(f"model.loss is {self.loss!r}; choose cross_entropy or hinge")
+        if self.loss not in LOSSES:
+            raise ValueError(f"model.loss is {self.loss!r}; choose one of {', '.join(LOSSES)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,7 @@ SIZES = {
     ),
 }
 
+LOSSES = ("cross_entropy", "hinge", "softmax", "doublets")
 LAST_GAIN = 0.2
 
 
@@ -171,6 +174,10 @@ class CDL(nn.Module):
     def forward(self, images: Tensor, profiles: Tensor, triplets_N3: Tensor) -> Tensor:
         """Mean loss of the triplets."""
         near_N, far_N = self.distances(images, profiles, triplets_N3)
+        if self.config.loss == "softmax":
+            return softmax_loss(near_N, far_N, triplets_N3[:, 0], len(profiles))
+        if self.config.loss == "doublets":
+            return doublet_loss(near_N, far_N)
         return comparison_loss(near_N - far_N, self.config)
 
 
@@ -184,13 +191,46 @@ def comparison_loss(o_N: Tensor, config: CDLConfig) -> Tensor:
     return functional.softplus(o_N).mean()
 
 
-def score_vectors(model: CDL, users_Ud: np.ndarray, images_Id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def doublet_loss(near_N: Tensor, far_N: Tensor) -> Tensor:
+    """Mean cross entropy of σ(D) against 0 for favorites and 1 for negatives: scalar. A triplet is two doublets.
+
+    TwoNets (section 6.1.2): each pair of a user and an image is near or far by itself. The paper's labels are the other
+    way round, which would put favorites farthest; ours follow its Eq. 4: 0 is near.
+    """
+    return torch.cat([functional.softplus(near_N), functional.softplus(-far_N)]).mean()
+
+
+def softmax_loss(near_N: Tensor, far_N: Tensor, user_N: Tensor, num_users: int) -> Tensor:
+    """Mean of −log(e^−D(u, i+) / (e^−D(u, i+) + Σ e^−D(u, i−))) over all negatives of the user: scalar.
+
+    With one negative a user it is Eq. 5. `user_N`: int64, the user of each triplet, below `num_users`.
+    """
+    near_N, far_N = near_N.float(), far_N.float()
+    nearest_U = far_N.new_full((num_users,), torch.inf).scatter_reduce(0, user_N, far_N.detach(), "amin")
+    sums_U = far_N.new_zeros(num_users).index_add(0, user_N, (nearest_U[user_N] - far_N).exp())
+    log_sums_N = sums_U[user_N].log() - nearest_U[user_N]
+    return functional.softplus(near_N + log_sums_N).mean()
+
+
+def user_vectors(network: CDL, profiles_BC: np.ndarray, batch: int) -> np.ndarray:
+    """float32 (B, d + 1): users as the vectors of `score_vectors`, embedded `batch` at a time."""
+    users_Bd = embed(network.user_tower, profiles_BC, batch)
+    return score_vectors(network, users_Bd, users_Bd[:0])[0]
+
+
+def image_vectors(network: CDL, inputs: np.ndarray, batch: int) -> np.ndarray:
+    """float32 (B, d + 1): images, by their inputs (B, ...), as the vectors of `score_vectors`."""
+    images_Bd = embed(network.image_tower, inputs, batch)
+    return score_vectors(network, images_Bd[:0], images_Bd)[1]
+
+
+def score_vectors(network: CDL, users_Ud: np.ndarray, images_Id: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Vectors whose inner product ranks as −D does: float32 (U, d + 1), (I, d + 1).
 
     −D(u, i) = 2 (w ∘ φ) · π − w · π² − w · φ², and the last term is one number per user, so it changes no ranking:
     [2 w ∘ φ, −1] · [π, w · π²]. Exact top-K is one matrix product even where w has negative entries.
     """
-    weight_d = model.weight_d.detach().cpu().numpy()
+    weight_d = network.weight_d.detach().cpu().numpy()
     users = np.concatenate([2 * weight_d * users_Ud, -np.ones((len(users_Ud), 1))], axis=1)
     # By einsum, as BLAS would add up in an order that hangs on the number of images.
     lengths_I = np.einsum("id,d->i", np.square(images_Id), weight_d)

@@ -1,6 +1,6 @@
-"""The training loop: steps over triplets, resumable to the bit, yielding its state for somebody else to keep.
+"""The training loop: steps over triplets, resumable to the bit; it yields its state, which the caller may save.
 
-Shapes: N triplets, S steps.
+Shapes: U users, C clusters, N triplets.
 """
 
 from collections.abc import Iterator, Mapping
@@ -44,8 +44,18 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class TrainingData:
+    """Triplets, and the inputs of their users and images."""
+
+    triplets_N3: np.ndarray  # row numbers of user, positive and negative
+    pools_N: np.ndarray  # the pool of each triplet; 0 everywhere in the paper's plain order
+    profiles_UC: csr_array  # float32; a user's input
+    gather_images: Gather  # the inputs of images by row number
+
+
+@dataclass(frozen=True)
 class TrainState:
-    """Where the training stands. `state` is all that is needed to go on; the losses are those since the last one."""
+    """How far the training is. `state` is all that is needed to go on; the losses are those since the last one."""
 
     step: int
     num_steps: int
@@ -54,28 +64,18 @@ class TrainState:
 
 
 def train(
-    model: nn.Module,
-    triplets_N3: np.ndarray,
-    pools_N: np.ndarray | None,
-    profiles_UC: csr_array,
-    gather_images: Gather,
-    config: TrainingConfig,
-    state: State | None = None,
+    model: nn.Module, data: TrainingData, config: TrainingConfig, state: State | None = None
 ) -> Iterator[TrainState]:
     """Train `model` in place, yielding its state every `checkpoint_steps` steps and at the end.
 
     Args:
         model: called with (images, profiles, triplets) and returns the mean loss; see `models.cdl.network.CDL.forward`.
-        triplets_N3: row numbers of user, positive and negative.
-        pools_N: the pool of each triplet, or None for the paper's plain order.
-        profiles_UC: float32; a user's input.
-        gather_images: the inputs of images by row number.
         state: of an earlier, broken off training; going on from it ends in the very weights of an unbroken one (on one
             kind of device and number of threads).
     """
     device = choose_device(config.device)
     model.to(device).train()
-    steps = _steps(triplets_N3, pools_N, config)
+    steps = _steps(data, config)
     num_steps = len(steps) * config.epochs
     optimizer = _optimizer(model, config)
     first = 0
@@ -90,10 +90,9 @@ def train(
     for step in range(first, num_steps):
         epoch, row = divmod(step, len(steps))
         order = np.random.default_rng([config.seed, epoch]).permutation(len(steps))
-        chosen = triplets_N3[steps[order[row]]]
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _schedule(step / num_steps, config)
-        loss = _loss(model, chosen, profiles_UC, gather_images, device)
+        loss = _loss(model, data, steps[order[row]], device)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -109,23 +108,23 @@ def train(
             losses = []
 
 
-def _steps(triplets_N3: np.ndarray, pools_N: np.ndarray | None, config: TrainingConfig) -> list[np.ndarray]:
-    """The triplets' row numbers of each step: a pool, or a batch in an order drawn once."""
-    if pools_N is None:
-        order = np.random.default_rng(config.seed).permutation(len(triplets_N3))
+def _steps(data: TrainingData, config: TrainingConfig) -> list[np.ndarray]:
+    """The triplets' row numbers of each step: a pool, or a batch in one random order where there are no pools."""
+    if not data.pools_N.any():
+        order = np.random.default_rng(config.seed).permutation(len(data.triplets_N3))
         return np.array_split(order, max(1, -(-len(order) // config.batch_triplets)))
-    order = np.argsort(pools_N, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(pools_N[order])) + 1)
+    order = np.argsort(data.pools_N, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(data.pools_N[order])) + 1)
 
 
-def _loss(
-    model: nn.Module, triplets_N3: np.ndarray, profiles_UC: csr_array, gather_images: Gather, device: torch.device
-) -> Tensor:
+def _loss(model: nn.Module, data: TrainingData, step: np.ndarray, device: torch.device) -> Tensor:
+    """The mean loss of the triplets of one step. Each user and image of the step is embedded once."""
+    triplets_N3 = data.triplets_N3[step]
     users, user_row = np.unique(triplets_N3[:, 0], return_inverse=True)
     images, image_row = np.unique(triplets_N3[:, 1:], return_inverse=True)
     rows = torch.from_numpy(np.column_stack([user_row, image_row.reshape(-1, 2)]))
-    inputs = torch.from_numpy(gather_images(images)).to(device, non_blocking=True)
-    profiles = torch.from_numpy(profiles_UC[users].toarray()).to(device, non_blocking=True)
+    inputs = torch.from_numpy(data.gather_images(images)).to(device, non_blocking=True)
+    profiles = torch.from_numpy(data.profiles_UC[users].toarray()).to(device, non_blocking=True)
     with torch.autocast(device.type, torch.bfloat16, enabled=_is_fast_in_bfloat16(device)):
         loss: Tensor = model(inputs, profiles, rows.to(device, non_blocking=True))
     return loss

@@ -44,15 +44,33 @@ class TripletConfig:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingUsersConfig:
+    """Which users are trained on: those with interests in enough clusters, and not in too many (CDL, section 6.1.1)."""
+
+    min_clusters: int = 1  # the paper's community is large enough for 80
+    max_clusters: int = 1024  # the paper: 280
+
+    def choose(self, num_clusters_U: np.ndarray) -> np.ndarray:
+        """bool (U,): whether a user with so many clusters in their profile is trained on."""
+        chosen_U: np.ndarray = (num_clusters_U >= self.min_clusters) & (num_clusters_U <= self.max_clusters)
+        return chosen_U
+
+
 @dataclass(frozen=True)
 class Triplets:
-    """N triplets in the order of the users asked for, then of draws. All int32 (N,)."""
+    """N triplets in the order of the users that they are sampled for, then of draws. All int32 (N,)."""
 
     user: np.ndarray  # row number
     positive: np.ndarray  # row number of an image
     negative: np.ndarray  # row number of an image
     pool: np.ndarray  # the pool of the positive; 0 everywhere in plain order
     draw: np.ndarray  # 0 to per_user - 1, the number among the user's
+
+    @property
+    def rows_N3(self) -> np.ndarray:  # noqa: N802  # a shape suffix
+        """int32 (N, 3): user, positive, negative."""
+        return np.column_stack([self.user, self.positive, self.negative])
 
 
 @dataclass(frozen=True)
@@ -70,7 +88,7 @@ def sample(
     """`per_user` triplets for each user who has a usable favorite and a usable negative, none for the others.
 
     Args:
-        signals: what `assignment` was made from.
+        signals: those that `assignment` was assigned from.
         users: int row numbers of the users to sample for; None for all.
         usable_I: bool; whether an image has an input and so may stand in a triplet.
 
@@ -130,10 +148,10 @@ class _Draws:
             size = free_BI.sum(axis=1)
             start, images = np.cumsum(size) - size, np.nonzero(free_BI)[1]
             row = user_of_open - block
-            here = np.flatnonzero((row >= 0) & (row < len(size)))
-            here = here[size[row[here]] > 0]
-            pick = self._below(size[row[here]], FROM_LIST, open_[here], 0)
-            self.negative[open_[here]] = images[start[row[here]] + pick]
+            in_block = np.flatnonzero((row >= 0) & (row < len(size)))
+            in_block = in_block[size[row[in_block]] > 0]
+            pick = self._below(size[row[in_block]], FROM_LIST, open_[in_block], 0)
+            self.negative[open_[in_block]] = images[start[row[in_block]] + pick]
 
     def _below(self, size: np.ndarray, purpose: int, which: np.ndarray, round_: int) -> np.ndarray:
         return _below(size, _hash(self.seed, purpose, self.user[which], self.draw[which], round_))
@@ -155,7 +173,7 @@ def _positives(
 
 
 def _pools(favorites_UI: csr_array, usable_I: np.ndarray, config: TripletConfig) -> _Pools:
-    """The pools. They hang on the seed, the favorites and what is usable, not on who is sampled."""
+    """The pools. They depend on the seed, the favorites and the usable images, not on which users are sampled."""
     num_images = len(usable_I)
     usable = np.flatnonzero(usable_I)
     favored = np.unique(favorites_UI.indices).astype(np.int64)

@@ -1,55 +1,51 @@
-"""The CDL family: two towers and the distance between them, learned from comparisons, or naively from doublets.
+"""The CDL family: one method (`models.cdl`) with three objectives, fitted in one go on a community in memory.
 
-U users, I images, N triplets, C clusters, d dimensions. Symbols as in the paper: D the distance of a user and an image.
+The nightly run calls the same code stage by stage (`tasks.cdl`), with tables and checkpoints between the steps.
+
+U users, I images, C clusters, f features, d dimensions.
 """
 
-from abc import abstractmethod
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
-import torch
 from scipy.sparse import csr_array
 from sklearn.utils.extmath import randomized_svd
-from torch import Tensor
-from torch.nn import functional
 
 from models import bpr
 from models.cdl import negatives, training, triplets
-from models.cdl.negatives import NegativeConfig
-from models.cdl.network import CDL, CDLConfig, embed, score_vectors
-from models.cdl.training import TrainingConfig
-from models.cdl.triplets import TripletConfig, Triplets
-from models.community import Community, Signals
+from models.cdl.inputs import InputConfig, InputKind, choose, unit_vectors
+from models.cdl.network import CDL, image_vectors, user_vectors
+from models.cdl.settings import COMPARED, CDLSettings
+from models.cdl.training import TrainingData
+from models.cdl.triplets import Triplets
+from models.community import Community
 from models.devices import choose_device
 from models.gather import Gather
 from models.systems.base import InnerProduct, Vectors, vectors_of
 
-SINGULAR_VECTORS = 64  # dimensions of an image of which nothing but favorites is known
+SINGULAR_VECTORS = 64  # dimensions of an image of which only favorites are known
 TOWERS_GRID = {
     "sees": ("pixels", "features"),
     "learning_rate": (0.0005, 0.001, 0.002),
     "per_user": (20, 60),
     "epochs": (10, 20, 40, 80),
 }
-EMBEDDED_IMAGES, EMBEDDED_USERS = 1024, 16_384  # inputs in memory at a time once training is over
+BLOCK_IMAGES, BLOCK_USERS = 1024, 16_384  # inputs in memory at a time once training is over
+BATCH_IMAGES, BATCH_USERS = 256, 4096  # embedded at a time
 
 
 @dataclass(frozen=True, kw_only=True)
 class CDLSystemConfig:
-    """What all of the family share. The rest is as in the nightly run: AdamW, a falling rate, the same exclusions.
+    """Settings of CDL by their short names; the rest is as in the nightly run (`models.cdl.settings.COMPARED`)."""
 
-    Chosen on the demo's validation favorites, precision@20 matched, two seeds: rate .001 gives .61 and .56, the nightly
-    run's .002 gives .52 and .48.
-    """
-
-    size: Literal["small", "paper"] = "small"  # of the towers; paper has AlexNet's widths
-    sees: Literal["pixels", "features"] = "pixels"  # what the image tower is given where the community has both
-    epochs: int = 20  # passes over the triplets; for 8,600 posters some two and a half minutes of one core
-    learning_rate: float = 0.001  # at its highest; the paper's
-    per_user: int = 20  # triplets for each user (section 6.1.1)
-    pool_images: int = 256  # a step is a pool of so many images and all triplets within it; 0: the paper's plain order
-    social_negatives: bool = True  # section 5's; False: any image that is no favorite of the user, for ablations
+    size: Literal["small", "paper"] = COMPARED.model.size  # of the towers; paper has AlexNet's widths
+    sees: Literal["pixels", "features"] = COMPARED.inputs.sees  # the image tower's input where the community has both
+    epochs: int = COMPARED.training.epochs  # passes over the triplets
+    learning_rate: float = COMPARED.training.learning_rate  # at its highest; the paper's
+    per_user: int = COMPARED.triplets.per_user  # triplets for each user (section 6.1.1)
+    pool_images: int = COMPARED.triplets.pool_images  # images of a step, with all triplets among them; 0: plain order
+    social_negatives: bool = COMPARED.negatives.social  # section 5's; False: any image that is no favorite of the user
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,41 +59,34 @@ class ComparisonConfig(CDLSystemConfig):
 class HingeConfig(CDLSystemConfig):
     """The paper does not give the margin."""
 
-    margin: float = 1.0  # by which a favorite is to be nearer, in units of distance
+    margin: float = COMPARED.model.margin  # by which a favorite is to be nearer, in units of distance
 
 
 ConfigT = TypeVar("ConfigT", bound=CDLSystemConfig)
 
 
-class Inputs(NamedTuple):
-    """What the image tower sees."""
-
-    shape: tuple[int, ...]  # of one image's input
-    has_I: np.ndarray  # bool; the other images cannot be scored
-    gather: Gather
-
-
 class TwoTowers(InnerProduct[ConfigT]):
-    """Triplets, training and vectors; a subclass says by which network, hence by which objective."""
+    """CDL by its settings; a subclass says which objective."""
 
     needs = ("profiles",)
     wants = ("pixels", "features")
+    objective: ClassVar[dict[str, Any]] = {}  # settings by short name that no setting of the system changes
 
-    @abstractmethod
-    def network(self, image_shape: tuple[int, ...], num_clusters: int) -> CDL:
-        """The network before training; called with triplets it gives their loss."""
+    @property
+    def settings(self) -> CDLSettings:
+        """The same settings as those of the nightly's chain."""
+        return COMPARED.changed({**self.objective, **asdict(self.config)}).seeded(self.seed)
 
     def fit(self, community: Community) -> None:
-        config = self.config
-        inputs = image_inputs(community, config.sees, self.seed)
-        drawn = draw(community, inputs.has_I, config, self.seed)
-        triplets_N3 = np.column_stack([drawn.user, drawn.positive, drawn.negative])
-        pools_N = drawn.pool if drawn.pool.any() else None  # a single pool is cut into batches
-        how = TrainingConfig(epochs=config.epochs, learning_rate=config.learning_rate, seed=self.seed)
+        settings = self.settings
+        inputs = image_inputs(community, settings.inputs, self.seed)
+        sampled = sample_triplets(community, inputs.has_I, settings)
+        data = TrainingData(sampled.rows_N3, sampled.pool, community.profiles_UC, inputs.gather)
         with bpr.seeded(self.seed):
-            network = self.network(inputs.shape, community.profiles_UC.shape[1]).to(choose_device("auto"))
-            if len(triplets_N3):  # else nobody has a favorite, and the first weights stay
-                for _ in training.train(network, triplets_N3, pools_N, community.profiles_UC, inputs.gather, how):
+            network = CDL(settings.model, inputs.shape, community.profiles_UC.shape[1])
+            network.to(choose_device(settings.training.device))
+            if len(data.triplets_N3):  # else nobody has a favorite, and the first weights stay
+                for _ in training.train(network, data, settings.training):
                     pass
         self.fitted = _vectors(network.eval(), community.profiles_UC, inputs)
 
@@ -110,10 +99,6 @@ class Comparative(TwoTowers[ComparisonConfig]):
     grid = TOWERS_GRID
     Config = ComparisonConfig
 
-    def network(self, image_shape: tuple[int, ...], num_clusters: int) -> CDL:
-        made = Softmax if self.config.loss == "softmax" else CDL
-        return made(CDLConfig(size=self.config.size), image_shape, num_clusters)
-
 
 class Hinge(TwoTowers[HingeConfig]):
     """CDL with its alternative objective: a favorite is to be nearer than a negative by a margin."""
@@ -122,108 +107,70 @@ class Hinge(TwoTowers[HingeConfig]):
     source = "Lei et al., CVPR 2016, sections 3 and 6.1.2"
     grid = {**TOWERS_GRID, "margin": (0.3, 1.0, 3.0)}
     Config = HingeConfig
-
-    def network(self, image_shape: tuple[int, ...], num_clusters: int) -> CDL:
-        config = CDLConfig(size=self.config.size, loss="hinge", margin=self.config.margin)
-        return CDL(config, image_shape, num_clusters)
+    objective: ClassVar[dict[str, Any]] = {"loss": "hinge"}
 
 
 class TwoNets(TwoTowers[CDLSystemConfig]):
-    """The naive way that CDL is held against: each pair of a user and an image is near or far by itself."""
+    """The naive way that the paper compares CDL with: each pair of a user and an image is near or far by itself."""
 
     name = "twonets"
     source = "Lei et al., CVPR 2016, section 6.1.2"
     grid = TOWERS_GRID
     Config = CDLSystemConfig
-
-    def network(self, image_shape: tuple[int, ...], num_clusters: int) -> CDL:
-        return Doublets(CDLConfig(size=self.config.size), image_shape, num_clusters)
+    objective: ClassVar[dict[str, Any]] = {"loss": "doublets"}
 
 
-class Doublets(CDL):
-    """The towers and the distance of CDL, and the objective of TwoNets; a triplet is two doublets."""
-
-    def forward(self, images: Tensor, profiles: Tensor, triplets_N3: Tensor) -> Tensor:
-        return doublet_loss(*self.distances(images, profiles, triplets_N3))
-
-
-class Softmax(CDL):
-    """The towers and the distance of CDL, and a comparison with all negatives that the step has of the user."""
-
-    def forward(self, images: Tensor, profiles: Tensor, triplets_N3: Tensor) -> Tensor:
-        near_N, far_N = self.distances(images, profiles, triplets_N3)
-        return softmax_loss(near_N, far_N, triplets_N3[:, 0], len(profiles))
+def sample_triplets(community: Community, usable_I: np.ndarray, settings: CDLSettings) -> Triplets:
+    """Triplets of the users to train on, from images that have an input."""
+    signals = negatives.signals_of(community.signals, settings.negatives)
+    assignment = negatives.assign(signals, settings.negatives)
+    users = np.flatnonzero(settings.training_users.choose(np.diff(community.profiles_UC.indptr)))
+    return triplets.sample(signals, assignment, users, settings.triplets, usable_I)
 
 
-def doublet_loss(near_N: Tensor, far_N: Tensor) -> Tensor:
-    """Mean cross entropy of σ(D) against 0 for favorites and 1 for negatives: scalar.
+class Inputs(NamedTuple):
+    """The inputs of the image tower."""
 
-    The paper's labels are the other way round, which would put favorites farthest; ours follow its Eq. 4: 0 is near.
+    shape: tuple[int, ...]  # of one image's input
+    has_I: np.ndarray  # bool; the other images cannot be scored
+    gather: Gather
+
+
+def image_inputs(community: Community, config: InputConfig, seed: int) -> Inputs:
+    """The inputs of the kind that `models.cdl.inputs.choose` chooses: pixels, features, bags of tag clusters.
+
+    Where half of the images have none of these, singular vectors of the favorites are an input too.
     """
-    return torch.cat([functional.softplus(near_N), functional.softplus(-far_N)]).mean()
-
-
-def softmax_loss(near_N: Tensor, far_N: Tensor, user_N: Tensor, num_users: int) -> Tensor:
-    """Mean of −log(e^−D(u, i+) / (e^−D(u, i+) + Σ e^−D(u, i−))) over all negatives of the user: scalar.
-
-    With one negative a user it is Eq. 5. `user_N`: int64, the user of each triplet, below `num_users`.
-    """
-    near_N, far_N = near_N.float(), far_N.float()
-    nearest_U = far_N.new_full((num_users,), torch.inf).scatter_reduce(0, user_N, far_N.detach(), "amin")
-    sums_U = far_N.new_zeros(num_users).index_add(0, user_N, (nearest_U[user_N] - far_N).exp())
-    log_sums_N = sums_U[user_N].log() - nearest_U[user_N]
-    return functional.softplus(near_N + log_sums_N).mean()
-
-
-def draw(community: Community, usable_I: np.ndarray, config: CDLSystemConfig, seed: int) -> Triplets:
-    """Triplets of the users who have a profile, from images that have an input."""
-    signals = community.signals if config.social_negatives else _favorites_alone(community.signals)
-    assignment = negatives.assign(signals, NegativeConfig())
-    users = np.flatnonzero(np.diff(community.profiles_UC.indptr))
-    how = TripletConfig(per_user=config.per_user, pool_images=config.pool_images, seed=seed)
-    return triplets.sample(signals, assignment, users, how, usable_I)
-
-
-def _favorites_alone(signals: Signals) -> Signals:
-    """The same favorites, and nothing else that would exclude an image."""
-    num_users, num_images = signals.favorites_UI.shape
-    of_users, of_images, of_both = (csr_array(shape) for shape in ((num_users, 0), (num_images, 0), (num_users,) * 2))
-    return Signals(signals.favorites_UI, of_users, of_images, of_both, of_users)
-
-
-def image_inputs(community: Community, sees: str, seed: int) -> Inputs:
-    """Pixels, features, bags of tag clusters: the first that half of the images have.
-
-    Features come before pixels where they are what the tower is to see. Where none is that frequent, singular vectors
-    of the favorites are an input too, and what most images have is taken.
-    """
-    told = []
-    if community.pixels is not None and not (sees == "features" and community.features_If is not None):
-        size_px = community.pixels.size_px
-        told.append(Inputs((size_px, size_px, 3), community.pixels.has_I, community.pixels.gather))
+    has_IK: dict[InputKind, np.ndarray] = {"favorites": community.popularity_I > 0}
+    if community.pixels is not None:
+        has_IK["pixels"] = community.pixels.has_I
     if community.features_If is not None:
-        told.append(_ready(community.features_If))
+        has_IK["features"] = community.has_features_I
     if community.has("tags"):
+        has_IK["tags"] = np.diff(community.image_bags_IC.indptr) > 0
+    coverage = {kind: int(np.count_nonzero(has_I)) for kind, has_I in has_IK.items()}
+    kind = choose(coverage, community.num_images, config)
+    if kind == "pixels" and community.pixels is not None:
+        size_px = community.pixels.size_px
+        return Inputs((size_px, size_px, 3), has_IK[kind], community.pixels.gather)
+    if kind == "features" and community.features_If is not None:
+        return _of_vectors(community.features_If)
+    if kind == "tags":
         bags_IC = community.image_bags_IC
-        has_I = np.diff(bags_IC.indptr) > 0
-        told.append(Inputs(bags_IC.shape[1:], has_I, lambda rows: bags_IC[rows].toarray()))
-    for inputs in told:
-        if 2 * np.count_nonzero(inputs.has_I) >= community.num_images:
-            return inputs
-    return max([*told, _ready(_singular_vectors(community, seed))], key=lambda inputs: np.count_nonzero(inputs.has_I))
+        return Inputs(bags_IC.shape[1:], has_IK[kind], lambda rows: bags_IC[rows].toarray())
+    return _of_vectors(_singular_vectors(community, seed))
 
 
-def _ready(vectors_If: np.ndarray) -> Inputs:
-    """Vectors of unit length, which the tower expects; an image with a vector of zeros has none."""
-    norms_I = np.linalg.norm(vectors_If, axis=1)
-    unit_If = (vectors_If / np.where(norms_I > 0, norms_I, 1)[:, None]).astype(np.float32)
-    return Inputs(unit_If.shape[1:], norms_I > 0, lambda rows: unit_If[rows])
+def _of_vectors(vectors_If: np.ndarray) -> Inputs:
+    """Vectors at unit length; an image with a vector of zeros has no input."""
+    unit_If = unit_vectors(vectors_If)
+    return Inputs(unit_If.shape[1:], np.asarray(vectors_If.any(axis=1)), lambda rows: unit_If[rows])
 
 
 def _singular_vectors(community: Community, seed: int) -> np.ndarray:
     """(I, f): which other images the same users favor; zeros for images without favorites.
 
-    From the favorites over the roots of both degrees, or the most popular images would be all that it tells.
+    From the favorites over the roots of both degrees, or they would say little beyond the most popular images.
     """
     favorites_UI, popularity_I = community.favorites_UI, community.popularity_I
     roots_U, roots_I = (np.sqrt(np.maximum(degrees, 1)) for degrees in (np.diff(favorites_UI.indptr), popularity_I))
@@ -233,15 +180,15 @@ def _singular_vectors(community: Community, seed: int) -> np.ndarray:
 
 
 def _vectors(network: CDL, profiles_UC: csr_array, inputs: Inputs) -> Vectors:
-    """Everybody's and every usable image's vectors, whose inner product ranks as −D does."""
-    dimensions = len(network.weight_d)
-    users_Ud = np.zeros((profiles_UC.shape[0], dimensions), np.float32)
-    for first in range(0, len(users_Ud), EMBEDDED_USERS):
-        block = slice(first, first + EMBEDDED_USERS)
-        users_Ud[block] = embed(network.user_tower, profiles_UC[block].toarray(), 4096)
+    """The vectors of all users and of all usable images, whose inner product ranks as −D does."""
+    dimensions = len(network.weight_d) + 1
+    users_Ud = np.empty((profiles_UC.shape[0], dimensions), np.float32)
+    for first in range(0, len(users_Ud), BLOCK_USERS):
+        block = slice(first, first + BLOCK_USERS)
+        users_Ud[block] = user_vectors(network, profiles_UC[block].toarray(), BATCH_USERS)
     usable = np.flatnonzero(inputs.has_I)
     images_Id = np.zeros((len(inputs.has_I), dimensions), np.float32)
-    for first in range(0, len(usable), EMBEDDED_IMAGES):
-        rows = usable[first : first + EMBEDDED_IMAGES]
-        images_Id[rows] = embed(network.image_tower, inputs.gather(rows))
-    return vectors_of(*score_vectors(network, users_Ud, images_Id), inputs.has_I)
+    for first in range(0, len(usable), BLOCK_IMAGES):
+        rows = usable[first : first + BLOCK_IMAGES]
+        images_Id[rows] = image_vectors(network, inputs.gather(rows), BATCH_IMAGES)
+    return vectors_of(users_Ud, images_Id, inputs.has_I)

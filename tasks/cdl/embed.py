@@ -1,12 +1,12 @@
 """CDL's embeddings of images, shard by shard, and of users; their inner product is the score."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 from prefect import unmapped
 
-from models.cdl.network import CDLConfig, embed, score_vectors
+from models.cdl.network import CDL, CDLConfig, image_vectors, user_vectors
 from models.devices import choose_device
 from models.sparse import changed_rows
 from storage import matrices
@@ -26,27 +26,39 @@ BATCH_IMAGES, BATCH_USERS = 32, 256  # embedded at a time; even one that is new 
 USER_BLOCK = 16_384  # users whose dense profiles are in memory at a time
 
 
-def embed_all(
-    table: dict[str, Ref],
-    profiles: Ref,
-    inputs: list[Ref],
-    trained: Trained,
-    model: CDLConfig,
-    device: str,
-    root: Root,
-    images: Sequence[ShardOutput] = (),
-    users: ShardOutput | None = None,
-) -> Model:
-    """The model: embeddings of all users, and of every shard of images, each shard a cached task run of its own.
+@dataclass(frozen=True)
+class Network:
+    """A trained network and the device that it runs on."""
 
-    Args:
-        images, users: inputs and embeddings of the previous run by the same network; unchanged rows are reused.
-    """
-    fixed = [unmapped(item) for item in (trained, model, device, root, unsearched(list(images)))]
-    embedded = embed_images.map(inputs, *fixed)
-    embedded_users = embed_users(profiles, trained, model, device, root, unsearched(users))
+    trained: Trained
+    model: CDLConfig
+    device: str
+
+    @property
+    def label(self) -> str:
+        """The export's column `model`."""
+        return f"cdl-{self.trained.checkpoint.sha256[:12]}"
+
+    def load(self, root: Root) -> CDL:
+        return load_cdl(self.trained, self.model, root, choose_device(self.device))
+
+
+@dataclass(frozen=True)
+class PreviousEmbeddings:
+    """Inputs and embeddings of the previous run by the same network; those of unchanged rows are reused."""
+
+    images: list[ShardOutput] = field(default_factory=list)
+    users: ShardOutput | None = None
+
+
+def embed_all(
+    table: dict[str, Ref], profiles: Ref, inputs: list[Ref], network: Network, previous: PreviousEmbeddings, root: Root
+) -> Model:
+    """The model: embeddings of all users, and of every shard of images, each shard a cached task run of its own."""
+    embedded = embed_images.map(inputs, *map(unmapped, (network, root, unsearched(previous.images))))
+    embedded_users = embed_users(profiles, network, root, unsearched(previous.users))
     embeddings = Embeddings(embedded_users, embedded, embedding_code())
-    return Model("cdl", _label(trained), table["users"], table["images"], embeddings, None)
+    return Model("cdl", network.label, table["users"], table["images"], embeddings, None)
 
 
 def embedding_code() -> str:
@@ -55,43 +67,32 @@ def embedding_code() -> str:
 
 
 @stage
-def embed_images(
-    shard: Ref, trained: Trained, model: CDLConfig, device: str, root: Root, last: list[ShardOutput]
-) -> Ref:
+def embed_images(shard: Ref, network: Network, root: Root, last: list[ShardOutput]) -> Ref:
     """IMAGE_EMBEDDINGS of one shard."""
 
     def embed_rows(values: np.ndarray) -> np.ndarray:
-        network = load_cdl(trained, model, root, choose_device(device))  # only where something is new
-        images_Id = embed(network.image_tower, values, BATCH_IMAGES)
-        return score_vectors(network, images_Id[:0], images_Id)[1]
+        return image_vectors(network.load(root), values, BATCH_IMAGES)  # loaded only where a row is new
 
     inputs, vectors, num_new = reuse.fill(shard, last, lambda made: read_embeddings([made], root)[1], embed_rows, root)
     ledger.count("images embedded", num_new)
-    return write_embeddings(IMAGE_EMBEDDINGS, inputs.ids, vectors, _label(trained), root)
+    return write_embeddings(IMAGE_EMBEDDINGS, inputs.ids, vectors, network.label, root)
 
 
 @stage
-def embed_users(
-    profiles: Ref, trained: Trained, model: CDLConfig, device: str, root: Root, last: ShardOutput | None
-) -> Ref:
-    """USER_EMBEDDINGS of everybody."""
-    network = load_cdl(trained, model, root, choose_device(device))
-    users, profiles_UC = read_profiles(profiles, trained.num_clusters, root)
-    vectors, is_new_U = np.empty((len(users), len(network.weight_d) + 1), np.float32), np.ones(len(users), bool)
+def embed_users(profiles: Ref, network: Network, root: Root, last: ShardOutput | None) -> Ref:
+    """USER_EMBEDDINGS of all users."""
+    cdl, num_clusters = network.load(root), network.trained.num_clusters
+    users, profiles_UC = read_profiles(profiles, num_clusters, root)
+    vectors, is_new_U = np.empty((len(users), len(cdl.weight_d) + 1), np.float32), np.ones(len(users), bool)
     if last:
-        known, before_KC = read_profiles(last.of, trained.num_clusters, root)
-        row = matrices.rows_of(pa.array(users, pa.string()), known)
-        here = np.flatnonzero(row >= 0)
-        here = here[~changed_rows(profiles_UC[here], before_KC[row[here]])]
-        vectors[here], is_new_U[here] = read_embeddings([last.output], root)[1][row[here]], False
+        previous_users, before_PC = read_profiles(last.of, num_clusters, root)
+        row_U = matrices.rows_of(pa.array(users, pa.string()), previous_users)
+        same = np.flatnonzero(row_U >= 0)
+        same = same[~changed_rows(profiles_UC[same], before_PC[row_U[same]])]
+        vectors[same], is_new_U[same] = read_embeddings([last.output], root)[1][row_U[same]], False
     new = np.flatnonzero(is_new_U)
     for first in range(0, len(new), USER_BLOCK):
         rows = new[first : first + USER_BLOCK]
-        users_Nd = embed(network.user_tower, profiles_UC[rows].toarray(), BATCH_USERS)
-        vectors[rows] = score_vectors(network, users_Nd, users_Nd[:0])[0]
+        vectors[rows] = user_vectors(cdl, profiles_UC[rows].toarray(), BATCH_USERS)
     ledger.count("users embedded", len(new))
-    return write_embeddings(USER_EMBEDDINGS, users, vectors, _label(trained), root)
-
-
-def _label(trained: Trained) -> str:
-    return f"cdl-{trained.checkpoint.sha256[:12]}"
+    return write_embeddings(USER_EMBEDDINGS, users, vectors, network.label, root)

@@ -1,32 +1,18 @@
-"""What the image tower sees: pixels, ready features, the clusters of an image's tags, or vectors from favorites."""
+"""The shards of inputs of the image tower: of pixels, features, tag clusters, or vectors from favorites."""
 
 from dataclasses import dataclass
-from typing import Literal
 
+from prefect import unmapped
+
+from models.cdl.inputs import InputConfig, InputKind, choose
 from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
-from tasks.cdl.pack import pack_features, pack_image_vectors, pack_tag_bags
+from tasks.cdl.pack import pack_features, pack_image_vectors, pack_tag_bags, scale_features
+from tasks.data.features import Features
 from tasks.data.tastes import Vectors
 from tasks.data.vectors import learn_vectors
 from tasks.data.word2vec import Word2VecConfig
-
-InputKind = Literal["pixels", "features", "tags", "favorites"]
-KINDS: tuple[InputKind, ...] = ("pixels", "features", "tags", "favorites")
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputConfig:
-    """Which input the image tower takes."""
-
-    kind: Literal["auto", "pixels", "features", "tags", "favorites"] = (
-        "auto"  # auto: the first that half the images have
-    )
-    shard_images: int = 8192  # images in a shard of vectors
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("auto", *KINDS):
-            raise ValueError(f"inputs.kind is {self.kind!r}; choose auto or one of {', '.join(KINDS)}")
 
 
 @dataclass(frozen=True)
@@ -35,58 +21,65 @@ class Inputs:
 
     kind: InputKind
     shards: list[Ref]
-    coverage: dict[str, int]
+    coverage: dict[InputKind, int]
     num_images: int
     looks: Vectors | None  # where the images' vectors were learned from favorites
 
 
-def prepare_inputs(
-    table: dict[str, Ref],
-    pixels: list[Ref],
-    training: Ref,
-    vectors: Vectors,
-    clusters: Ref,
-    word2vec: Word2VecConfig,
-    config: InputConfig,
-    root: Root,
-    kept: Inputs | None = None,
-) -> Inputs:
-    """The inputs of the first kind that half of the images have, else of the kind that most have.
+@dataclass(frozen=True)
+class InputSources:
+    """Everything that inputs can be made from."""
 
-    `kept`: what a model that is kept or trained on has learned from; its kind stays.
+    table: dict[str, Ref]  # the community, as ingested
+    training: Ref  # the favorites to learn from
+    pixels: list[Ref]
+    features: Features | None  # extracted from the pixels, where the tower may take them
+    vectors: Vectors  # of the community's words
+    clusters: Ref
+
+    def coverage(self, root: Root) -> dict[InputKind, int]:
+        """How many images have each kind of input."""
+        features = self.table.get("image_features")
+        extracted = self.features.shards if self.features else []
+        return {
+            "pixels": sum(shard.rows for shard in self.pixels),
+            "features": features.rows if features else sum(shard.rows for shard in extracted),
+            "tags": _num_images(self.table["image_tags"], root),
+            "favorites": _num_images(self.training, root),
+        }
+
+
+def prepare_inputs(
+    sources: InputSources, config: InputConfig, word2vec: Word2VecConfig, root: Root, kept: Inputs | None = None
+) -> Inputs:
+    """The inputs of the kind that `models.cdl.inputs.choose` chooses.
+
+    Args:
+        word2vec: how vectors are learned from favorites, where they are needed.
+        kept: the inputs of a model that is kept or trained on from; their kind stays.
     """
-    features = table.get("image_features")
-    coverage = {
-        "pixels": sum(shard.rows for shard in pixels),
-        "features": features.rows if features else 0,
-        "tags": _num_images(table["image_tags"], root),
-        "favorites": _num_images(training, root),
-    }
-    kind = kept.kind if kept else choose(coverage, table["images"].rows, config)
+    coverage, num_images = sources.coverage(root), sources.table["images"].rows
+    kind = kept.kind if kept else choose(coverage, num_images, config)
     looks = None
     if kind == "pixels":
-        packed = pixels
-    elif kind == "features" and features:
-        packed = pack_features(features, config.shard_images, root)
+        packed = sources.pixels
+    elif kind == "features":
+        packed = _features(sources, config, root)
     elif kind == "tags":
-        packed = pack_tag_bags(table["image_tags"], clusters, config.shard_images, root)
+        packed = pack_tag_bags(sources.table["image_tags"], sources.clusters, config.shard_images, root)
     else:
-        looks = kept.looks if kept else vectors if vectors.of == "images" else None
-        looks = looks or learn_vectors("images", [training], word2vec, root)
+        looks = kept.looks if kept else sources.vectors if sources.vectors.of == "images" else None
+        looks = looks or learn_vectors("images", [sources.training], word2vec, root)
         packed = pack_image_vectors(looks.vectors, config.shard_images, root)
-    return Inputs(kind, packed, coverage, table["images"].rows, looks)
+    return Inputs(kind, packed, coverage, num_images, looks)
 
 
-def choose(coverage: dict[str, int], num_images: int, config: InputConfig) -> InputKind:
-    """The kind of input for a community in which `coverage` of `num_images` have each kind."""
-    if config.kind != "auto":
-        if not coverage[config.kind]:
-            raise ValueError(
-                f"inputs.kind is {config.kind!r}, but no image of this source has it; images with: {coverage}"
-            )
-        return config.kind
-    enough = [kind for kind in KINDS if 2 * coverage[kind] >= num_images]
-    return enough[0] if enough else max(KINDS, key=lambda kind: coverage[kind])
+def _features(sources: InputSources, config: InputConfig, root: Root) -> list[Ref]:
+    """The source's own features, else those extracted from its pictures; at unit length."""
+    if own := sources.table.get("image_features"):
+        return pack_features(own, config.shard_images, root)
+    assert sources.features, "features were chosen, but there are none"
+    return scale_features.map(sources.features.shards, unmapped(root))
 
 
 def _num_images(pairs: Ref, root: Root) -> int:

@@ -1,4 +1,4 @@
-"""Which images may be a user's negatives, counted for audit."""
+"""How many images may be each user's negatives, and how many each reason excludes: the audit."""
 
 import numpy as np
 
@@ -13,14 +13,14 @@ from tasks.runtime.caching import stage
 
 
 @stage
-def assign_negatives(given: SignalTables, config: NegativeConfig, root: Root) -> Ref:
-    """The audit table of the negative assignment (CDL, section 5)."""
-    known = read_signals(given, root)
-    assignment = negatives.assign(known.signals, config)
+def assign_negatives(tables: SignalTables, config: NegativeConfig, root: Root) -> Ref:
+    """NEGATIVES: the audit table of the negative assignment (CDL, section 5)."""
+    indexed = read_signals(tables, root)
+    assignment = negatives.assign(negatives.signals_of(indexed.signals, config), config)
     return parquet.write(
         NEGATIVES,
         {
-            "user_id": known.users,
+            "user_id": indexed.users,
             "num_favorites": assignment.num_favorites,
             "num_tagged": assignment.num_tagged,
             "num_contacts": assignment.num_contacts,
@@ -40,7 +40,7 @@ def read_assignment(audit: Ref, config: NegativeConfig, root: Root) -> Assignmen
         name: rows[name].to_numpy()
         for name in ("num_favorites", "num_tagged", "num_contacts", "num_groups", "num_negatives")
     }
-    fallen = [0 if name == "none" else name.count("+") + 1 for name in rows["dropped"].to_pylist()]
+    dropped = [0 if names == "none" else names.count("+") + 1 for names in rows["dropped"].to_pylist()]
     return Assignment(
-        **sizes, dropped=np.array(fallen, np.int8), reason=rows["reason"].to_numpy(), drop_order=config.drop_order
+        **sizes, dropped=np.array(dropped, np.int8), reason=rows["reason"].to_numpy(), drop_order=config.drop_order
     )

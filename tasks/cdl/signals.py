@@ -1,4 +1,4 @@
-"""The tables that negatives and candidates are decided from, as matrices over one numbering of users and images."""
+"""The tables that negatives are assigned from, as matrices over one numbering of users and images."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ from tasks.data.tastes import Profiles
 
 @dataclass(frozen=True)
 class SignalTables:
-    """What negatives and candidates are decided from."""
+    """The tables that negatives are assigned from."""
 
     users: Ref
     images: Ref
     training: Ref  # the favorites that are not concealed
     interests: Ref
-    carried: Ref  # what an image carries of what an interest names
+    carried: Ref  # the labels of images, of the kind that interests name
     contacts: Ref
     memberships: Ref
 
@@ -30,25 +30,25 @@ class SignalTables:
 
 
 @dataclass(frozen=True)
-class Signalled:
-    """The signals, and the ids that their rows and columns stand for."""
+class IndexedSignals:
+    """The signals, and the ids of their rows and columns."""
 
     users: Ids
     images: Ids
     signals: Signals
 
 
-def read_signals(given: SignalTables, root: Root) -> Signalled:
+def read_signals(tables: SignalTables, root: Root) -> IndexedSignals:
     """The tables as matrices."""
-    users = matrices.ids_of(parquet.read(given.users, root, ["user_id"])["user_id"])
-    images = matrices.ids_of(parquet.read(given.images, root, ["image_id"])["image_id"])
+    users = matrices.ids_of(parquet.read(tables.users, root, ["user_id"])["user_id"])
+    images = matrices.ids_of(parquet.read(tables.images, root, ["image_id"])["image_id"])
     training, interests, carried, contacts, memberships = (
         parquet.read(ref, root)
-        for ref in (given.training, given.interests, given.carried, given.contacts, given.memberships)
+        for ref in (tables.training, tables.interests, tables.carried, tables.contacts, tables.memberships)
     )
     tags = matrices.ids_of(interests["tag"], carried["tag"])
     groups = matrices.ids_of(memberships["group_id"])
-    return Signalled(
+    return IndexedSignals(
         users,
         images,
         Signals(

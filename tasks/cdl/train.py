@@ -1,11 +1,13 @@
-"""Training, its state saved every so many steps, going on where a killed run stopped."""
+"""CDL's training with checkpoints: a run that was killed goes on where it stopped."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from models.cdl import training
 from models.cdl.network import CDL, CDLConfig
-from models.cdl.training import TrainingConfig, TrainState
+from models.cdl.training import TrainingConfig, TrainingData, TrainState
 from models.devices import choose_device
 from storage import checkpoints, matrices, parquet
 from storage.refs import Ref
@@ -19,25 +21,43 @@ from tasks.runtime.digests import digest
 from tasks.runtime.progress import Progress
 
 
+@dataclass(frozen=True)
+class TrainingTables:
+    """The tables that CDL is trained on."""
+
+    triplets: Ref
+    profiles: Ref
+    num_clusters: int  # width of a profile
+    inputs: list[Ref]  # shards of the image tower's inputs
+
+
 @stage
 def train_cdl(
-    triplets: Ref,
-    profiles: Ref,
-    num_clusters: int,
-    inputs: list[Ref],
-    model: CDLConfig,
-    config: TrainingConfig,
-    start: Ref | None,
-    root: Root,
+    tables: TrainingTables, model: CDLConfig, config: TrainingConfig, start: Ref | None, root: Root
 ) -> Trained:
-    """Train CDL on the triplets, from a checkpoint's weights where there is a `start`."""
-    shards = Shards.open(inputs, root)
-    users, profiles_UC = read_profiles(profiles, num_clusters, root)
-    rows = parquet.read(triplets, root)
+    """CDL trained on the triplets, from a checkpoint's weights where there is a `start`.
+
+    A state is saved every `checkpoint_steps` steps; a run that was killed goes on from the last one.
+    """
+    shards = Shards.open(tables.inputs, root)
+    data = _training_data(tables, shards, root)
+    network = _first_network(model, shards.shape, tables.num_clusters, config.seed, start, root)
+    folder = f"checkpoints/{digest([code_version(__name__), tables, model, config, start])}"
+    losses = _train(network, data, config, folder, root)
+    final = checkpoints.store({"model": network.state_dict()}, "cdl", root)
+    for path in _saved(folder, root)[:-1]:  # the last one outlives a kill right after this line
+        root.delete(path)
+    return Trained(final, list(shards.shape), tables.num_clusters, losses, str(choose_device(config.device)))
+
+
+def _training_data(tables: TrainingTables, shards: Shards, root: Root) -> TrainingData:
+    """The triplets as row numbers of users and of the shards' images."""
+    users, profiles_UC = read_profiles(tables.profiles, tables.num_clusters, root)
+    rows = parquet.read(tables.triplets, root)
     if not len(rows):
         raise ValueError(
             "there is no triplet to train on: no user has both a favorite with an input and an assigned negative; "
-            "look at the table negatives for the reasons, or lower triplets.min_clusters"
+            "look at the table negatives for the reasons, or lower training_users.min_clusters"
         )
     by_id = np.argsort(shards.ids.astype(str))
     image_ids = shards.ids[by_id]
@@ -48,39 +68,45 @@ def train_cdl(
             by_id[matrices.rows_of(rows["negative_id"], image_ids)],
         ]
     )
-    pools = rows["pool"].to_numpy()
-    torch.manual_seed(config.seed)
-    network = CDL(model, shards.shape, num_clusters)
+    return TrainingData(triplets_N3, rows["pool"].to_numpy(), profiles_UC, shards.gather)
+
+
+def _first_network(
+    model: CDLConfig, image_shape: tuple[int, ...], num_clusters: int, seed: int, start: Ref | None, root: Root
+) -> CDL:
+    """The network before training: random weights by the seed, or those of an earlier checkpoint."""
+    torch.manual_seed(seed)
+    network = CDL(model, image_shape, num_clusters)
     if start:
         network.load_state_dict(checkpoints.load(root, start.path)["model"])
-    work = f"checkpoints/{digest([code_version(__name__), triplets, profiles, inputs, model, config, start])}"
-    saved = sorted(entry.path for entry in root.entries(work))
+    return network
+
+
+def _train(
+    network: CDL, data: TrainingData, config: TrainingConfig, folder: str, root: Root
+) -> list[tuple[int, float]]:
+    """Train the network in place, with checkpoints in a folder; returns its losses: (step, mean of ten steps)."""
+    saved = _saved(folder, root)
     state = checkpoints.load(root, saved[-1]) if saved else None
     losses: list[tuple[int, float]] = state["losses"] if state else []
     progress: Progress | None = None
-    for reached in training.train(
-        network,
-        triplets_N3,
-        pools if pools.any() else None,
-        profiles_UC,
-        shards.gather,
-        config,
-        state and state["training"],
-    ):
+    for reached in training.train(network, data, config, state and state["training"]):
         progress = progress or Progress("train-cdl", reached.num_steps, "steps")
         losses += _by_tens(reached)
         progress.advance(reached.step - progress.done, f", loss {losses[-1][1]:.3f}")
         checkpoints.save(
-            {"training": reached.state, "losses": losses}, root, f"{work}/step-{reached.step:09d}.safetensors"
+            {"training": reached.state, "losses": losses}, root, f"{folder}/step-{reached.step:09d}.safetensors"
         )
-    final = checkpoints.store({"model": network.state_dict()}, "cdl", root)
-    states = sorted(entry.path for entry in root.entries(work))
-    for path in states[:-1]:  # the last one outlives a kill right here
-        root.delete(path)
-    return Trained(final, list(shards.shape), num_clusters, losses, str(choose_device(config.device)))
+    return losses
+
+
+def _saved(folder: str, root: Root) -> list[str]:
+    """The checkpoints in a folder, in the order of their steps."""
+    return sorted(entry.path for entry in root.entries(folder))
 
 
 def _by_tens(reached: TrainState) -> list[tuple[int, float]]:
+    """The means of the losses, ten steps at a time, each with its last step."""
     first = reached.step - len(reached.losses)
     parts = [reached.losses[start : start + 10] for start in range(0, len(reached.losses), 10)]
     return [(first + 10 * row + len(part), float(np.mean(part))) for row, part in enumerate(parts)]

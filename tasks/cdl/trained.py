@@ -13,7 +13,7 @@ from storage.roots import Root
 
 @dataclass(frozen=True)
 class Trained:
-    """The finished model, and how its loss fell."""
+    """The trained weights, the shape of the network, and how its loss fell."""
 
     checkpoint: Ref
     image_shape: list[int]
@@ -23,11 +23,11 @@ class Trained:
 
 
 def load_cdl(trained: Trained, model: CDLConfig, root: Root, device: torch.device) -> CDL:
-    """The trained network, ready to embed. It is shared: every shard is a task of its own, and asks for it."""
+    """The trained network, ready to embed. It is loaded once and shared by the task runs of all shards."""
     return _load(trained.checkpoint, tuple(trained.image_shape), trained.num_clusters, model, root, device)
 
 
-@lru_cache(maxsize=2)  # the one that is measured, and the one that is published
+@lru_cache(maxsize=2)  # the model that is measured, and the one that is published
 def _load(
     checkpoint: Ref, image_shape: tuple[int, ...], num_clusters: int, model: CDLConfig, root: Root, device: torch.device
 ) -> CDL:

@@ -1,13 +1,11 @@
 """Training triplets from the training favorites and the assigned negatives."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pyarrow as pa
 
-from models.cdl import triplets
+from models.cdl import negatives, triplets
 from models.cdl.negatives import NegativeConfig
-from models.cdl.triplets import TripletConfig
+from models.cdl.triplets import TrainingUsersConfig, TripletConfig
 from storage import matrices, parquet
 from storage.refs import Ref
 from storage.roots import Root
@@ -18,42 +16,38 @@ from tasks.cdl.signals import SignalTables, read_signals
 from tasks.runtime.caching import stage
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingUsersConfig:
-    """Who is trained on: users with interests in enough clusters, and not in too many (CDL, section 6.1.1)."""
-
-    min_clusters: int = 1  # the paper's community is large enough for 80
-    max_clusters: int = 1024  # the paper: 280
-
-
 @stage
 def sample_triplets(
-    given: SignalTables,
+    tables: SignalTables,
     profiles: Ref,
     inputs: list[Ref],
     audit: Ref,
-    assignment: NegativeConfig,
-    who: TrainingUsersConfig,
+    negative_config: NegativeConfig,
+    training_users: TrainingUsersConfig,
     config: TripletConfig,
     root: Root,
 ) -> Ref:
-    """Draw the triplets. Images without an input are neither positives nor negatives."""
-    known = read_signals(given, root)
+    """TRIPLETS of the users to train on. Images without an input are neither positives nor negatives.
+
+    Args:
+        audit: the table NEGATIVES that `assign_negatives` wrote with `negative_config`.
+    """
+    indexed = read_signals(tables, root)
     rows = parquet.read(profiles, root, ["user_id", "clusters"])
-    num_clusters = rows["clusters"].combine_chunks().value_lengths().to_numpy()
-    wide_enough = (num_clusters >= who.min_clusters) & (num_clusters <= who.max_clusters)
-    users = matrices.rows_of(rows["user_id"], known.users)[wide_enough]
-    usable_I = matrices.rows_of(pa.array(known.images), Shards.open(inputs, root).ids) >= 0
-    assigned = read_assignment(audit, assignment, root)
-    drawn = triplets.sample(known.signals, assigned, np.sort(users), config, usable_I)
+    chosen = training_users.choose(rows["clusters"].combine_chunks().value_lengths().to_numpy())
+    users = np.sort(matrices.rows_of(rows["user_id"], indexed.users)[chosen])
+    usable_I = matrices.rows_of(pa.array(indexed.images), Shards.open(inputs, root).ids) >= 0
+    assignment = read_assignment(audit, negative_config, root)
+    signals = negatives.signals_of(indexed.signals, negative_config)
+    sampled = triplets.sample(signals, assignment, users, config, usable_I)
     return parquet.write(
         TRIPLETS,
         {
-            "pool": drawn.pool,
-            "user_id": known.users[drawn.user],
-            "positive_id": known.images[drawn.positive],
-            "negative_id": known.images[drawn.negative],
-            "draw": drawn.draw,
+            "pool": sampled.pool,
+            "user_id": indexed.users[sampled.user],
+            "positive_id": indexed.images[sampled.positive],
+            "negative_id": indexed.images[sampled.negative],
+            "draw": sampled.draw,
         },
         root,
     )

@@ -83,8 +83,8 @@ def test_a_network_is_restored_whole_without_drawing_random_numbers(image_shape)
 def test_an_unknown_size_or_loss_is_refused_with_the_choices():
     with pytest.raises(ValueError, match="choose one of paper, small"):
         CDLConfig(size="huge")
-    with pytest.raises(ValueError, match="choose cross_entropy or hinge"):
-        CDLConfig(loss="softmax")
+    with pytest.raises(ValueError, match="choose one of cross_entropy, hinge, softmax, doublets"):
+        CDLConfig(loss="squared")
 
 
 def test_every_size_ends_in_equal_widths_of_both_towers():

@@ -4,7 +4,7 @@ import torch
 from scipy.sparse import csr_array
 
 from models.cdl.network import CDL, CDLConfig, embed, score_vectors
-from models.cdl.training import TrainingConfig, TrainState, train
+from models.cdl.training import TrainingConfig, TrainingData, TrainState, train
 
 # Two communities of taste: users 0-9 like images 0-19, users 10-19 like images 20-39; each image's vector, and each
 # user's profile, is noise around its community's.
@@ -12,19 +12,24 @@ RNG = np.random.default_rng(0)
 TASTE_U, TASTE_I = np.repeat([0, 1], 10), np.repeat([0, 1], 20)
 PROFILES = csr_array((np.eye(2)[TASTE_U] + 0.1 * RNG.random((20, 2))).astype(np.float32))
 VECTORS = (np.eye(2)[TASTE_I] @ RNG.standard_normal((2, 6)) + 0.3 * RNG.standard_normal((40, 6))).astype(np.float32)
+PLAIN_ORDER = np.zeros(600, int)
 
 
-def _triplets(num_triplets: int = 600) -> np.ndarray:
+def _triplets(num_triplets: int) -> np.ndarray:
     rng = np.random.default_rng(1)
     user = rng.integers(0, 20, num_triplets)
     draws = rng.integers(0, 19, (num_triplets, 2))  # images 19 and 39 are nobody's triplet
     return np.column_stack([user, 20 * TASTE_U[user] + draws[:, 0], 20 * (1 - TASTE_U[user]) + draws[:, 1]])
 
 
-def _train(config: TrainingConfig, stop_at: int | None = None, state=None, pools=None) -> tuple[CDL, TrainState]:
+def _data(pools: np.ndarray = PLAIN_ORDER, gather=lambda rows: VECTORS[rows]) -> TrainingData:
+    return TrainingData(_triplets(len(pools)), pools, PROFILES, gather)
+
+
+def _train(config: TrainingConfig, stop_at: int | None = None, state=None, pools=PLAIN_ORDER) -> tuple[CDL, TrainState]:
     torch.manual_seed(7)
     model = CDL(CDLConfig(), (6,), 2)
-    for reached in train(model, _triplets(), pools, PROFILES, lambda rows: VECTORS[rows], config, state):
+    for reached in train(model, _data(pools), config, state):
         last = reached
         if reached.step == stop_at:
             break
@@ -56,13 +61,13 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
     assert not torch.equal(first.weight_d, other.weight_d)
 
 
-@pytest.mark.parametrize("pools", [None, np.arange(600) % 6])
+@pytest.mark.parametrize("pools", [PLAIN_ORDER, np.arange(600) % 6])
 @pytest.mark.parametrize("loss", ["cross_entropy", "hinge"])
 def test_an_image_of_the_users_community_that_no_triplet_held_comes_first(pools, loss):
     torch.manual_seed(7)
     model = CDL(CDLConfig(loss=loss), (6,), 2)
     config = TrainingConfig(epochs=30)
-    for _ in train(model, _triplets(), pools, PROFILES, lambda rows: VECTORS[rows], config):
+    for _ in train(model, _data(pools), config):
         pass
     model.eval()
     users, images = score_vectors(
@@ -81,7 +86,7 @@ def test_a_step_reads_each_of_its_images_once():
 
     model = CDL(CDLConfig(), (6,), 2)
     config = TrainingConfig(epochs=1)
-    for _ in train(model, _triplets(), np.zeros(600, int), PROFILES, gather, config):
+    for _ in train(model, _data(np.ones(600, int), gather), config):
         pass
 
     assert [len(rows) for rows in read] == [38]

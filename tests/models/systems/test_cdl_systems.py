@@ -7,10 +7,12 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from models.cdl.network import CDLConfig, comparison_loss
+from models.cdl.inputs import InputConfig
+from models.cdl.network import CDL, CDLConfig, comparison_loss, doublet_loss, softmax_loss
+from models.cdl.settings import COMPARED
 from models.community import Community
 from models.systems.base import SYSTEMS
-from models.systems.cdl import CDLSystemConfig, Doublets, doublet_loss, draw, image_inputs, softmax_loss
+from models.systems.cdl import image_inputs, sample_triplets
 from tests.models.systems.contract import NUM_IMAGES, NUM_USERS, SystemContract, two_tastes
 
 FAMILY = ["cdl", "cdl_hinge", "twonets"]
@@ -53,9 +55,9 @@ def all_alike() -> Community:
 
 
 def negatives_of(user: int, community: Community, *, social: bool) -> set[int]:
-    config = CDLSystemConfig(per_user=400, pool_images=0, social_negatives=social)
-    drawn = draw(community, np.ones(NUM_IMAGES, bool), config, seed=0)
-    return set(drawn.negative[drawn.user == user].tolist())
+    settings = COMPARED.changed({"per_user": 400, "pool_images": 0, "social_negatives": social})
+    sampled = sample_triplets(community, np.ones(NUM_IMAGES, bool), settings)
+    return set(sampled.negative[sampled.user == user].tolist())
 
 
 def test_social_negatives_never_are_favorites_of_a_contact_and_plain_ones_are_all_that_is_no_favorite():
@@ -76,7 +78,7 @@ def test_negatives_without_the_social_assignment_may_carry_a_tag_of_interest():
 
 def test_twonets_loss_is_the_cross_entropy_of_the_sigmoid_of_each_distance():
     torch.manual_seed(0)
-    network = Doublets(CDLConfig(), (5,), 3).eval()
+    network = CDL(CDLConfig(loss="doublets"), (5,), 3).eval()
     images, profiles = np.random.default_rng(0).random((4, 5)), np.random.default_rng(1).random((2, 3))
     triplets = np.array([[0, 1, 3], [1, 0, 2], [1, 0, 3]])
     images, profiles, rows = (torch.from_numpy(array) for array in (images, profiles, triplets))
@@ -119,7 +121,7 @@ def test_doublets_are_indifferent_between_near_and_far_at_distance_zero():
     ],
 )
 def test_images_are_seen_by_the_first_of_pixels_features_tag_clusters_and_favorites(lacking, shape):
-    inputs = image_inputs(two_tastes().without(*lacking), "pixels", seed=0)
+    inputs = image_inputs(two_tastes().without(*lacking), InputConfig(), seed=0)
 
     assert inputs.shape == shape
     assert inputs.gather(np.array([3, 1])).shape == (2, *shape)
@@ -127,7 +129,7 @@ def test_images_are_seen_by_the_first_of_pixels_features_tag_clusters_and_favori
 
 @pytest.mark.parametrize(("lacking", "shape"), [([], (16,)), (["features"], (32, 32, 3))])
 def test_features_are_seen_in_the_place_of_pixels_where_that_is_set_and_there_are_any(lacking, shape):
-    assert image_inputs(two_tastes().without(*lacking), "features", seed=0).shape == shape
+    assert image_inputs(two_tastes().without(*lacking), InputConfig(sees="features"), seed=0).shape == shape
 
 
 def test_an_input_that_few_images_have_gives_way_to_one_that_most_have():
@@ -136,7 +138,7 @@ def test_an_input_that_few_images_have_gives_way_to_one_that_most_have():
     features[: NUM_IMAGES // 3] = 1
 
     for given in (NO_IMAGE_HAS_IT, features):
-        inputs = image_inputs(replace(community, features_If=given), "pixels", seed=0)
+        inputs = image_inputs(replace(community, features_If=given), InputConfig(), seed=0)
         np.testing.assert_array_equal(inputs.has_I, community.popularity_I > 0)
 
 

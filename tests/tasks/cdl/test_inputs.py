@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.cdl.inputs import InputConfig, choose
+from models.cdl.inputs import InputConfig, choose
 
 NONE = {"pixels": 0, "features": 0, "tags": 0, "favorites": 0}
 
