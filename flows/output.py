@@ -1,6 +1,7 @@
 """What the command line answers: tables for a person, JSON for a program."""
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -97,13 +98,15 @@ def print_comparison(compared: Any, root: Any, as_json: bool) -> None:
 
 
 def print_tuned(tuned: Any, root: Any, as_json: bool) -> None:
-    """The settings that were tried, best first."""
+    """The settings that were tried, best first, and those of a night with the best."""
+    from flows.settings import assignments_of
     from storage import parquet
 
+    assignments = [] if tuned.lacking else assignments_of(tuned.system, tuned.settings)
     trials = parquet.read(tuned.trials, root).to_pylist() if tuned.trials else []
     if as_json:
         kept = ("system", "settings", "metric", "k", "value", "default_value", "lacking")
-        print_json({**{key: getattr(tuned, key) for key in kept}, "trials": trials})
+        print_json({**{key: getattr(tuned, key) for key in kept}, "trials": trials, "nightly": assignments})
         return
     if tuned.lacking:
         out.print(f"{tuned.system} needs {', '.join(tuned.lacking)}, which the source does not tell")
@@ -113,6 +116,9 @@ def print_tuned(tuned: Any, root: Any, as_json: bool) -> None:
     for row in sorted(trials, key=lambda row: (-row["value"], row["trial"])):
         table.add_row(str(row["trial"]), f"{row['value']:.4f}", f"{row['fit_s']:.1f}", row["settings"])
     out.print(table)
+    out.print("To publish with the best of these, give `tastegraph nightly` the following settings:")
+    options = " ".join(f"--set {shlex.quote(assignment)}" for assignment in assignments)
+    out.print(f"  {options}", soft_wrap=True, highlight=False, markup=False)
 
 
 def print_ingest(report: dict[str, Any]) -> None:
