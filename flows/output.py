@@ -33,7 +33,7 @@ def print_published(published: Any, root: str) -> None:
 
 
 def print_crawled(crawled: Any) -> None:
-    """What was asked of Flickr, and what came out."""
+    """How much was requested from Flickr, and the tables and pictures that came out."""
     out.print(f"\n{crawled.requests:,} requests, {crawled.pictures_asked:,} pictures asked for", highlight=False)
     for table, rows in crawled.rows.items():
         out.print(f"  {rows:>10,} rows  {crawled.out}/{table}.parquet", soft_wrap=True, highlight=False)

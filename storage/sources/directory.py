@@ -1,4 +1,4 @@
-"""The source directory of the source contract: table files in, the community and its quarantine out."""
+"""The source directory of the source contract: table files in, community tables and quarantine out."""
 
 import hashlib
 from collections import Counter
@@ -14,15 +14,15 @@ from polars.exceptions import PanicException, PolarsError
 
 from storage.roots import Entry, Root
 from storage.sources import reading, redacted, rules
-from storage.sources.redacted import Struck
+from storage.sources.redacted import RedactedRows
 from storage.tables.community import COMMUNITY, FAVORITES, GROUPS, IMAGE_FEATURES, IMAGES, QUARANTINE, TOMBSTONES, USERS
 from storage.tables.schema import Table
 from storage.tombstones import NOBODY, IdsByKind, Tombstones
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 REQUIRED = (IMAGES, FAVORITES)
-REFERRED = (USERS, IMAGES, GROUPS)  # read first: the other tables' rows refer to theirs
-SHOWN_NAMES = 12  # of the files found, in an error
+REFERRED = (USERS, IMAGES, GROUPS)  # read first: rows of other tables refer to these
+SHOWN_NAMES = 12  # at most so many file names in an error
 NAMING_USERS = {
     "favorites": ("user_id",),
     "user_tags": ("user_id",),
@@ -32,42 +32,42 @@ NAMING_USERS = {
 
 
 class SourceError(ValueError):
-    """A source of which nothing useful is left."""
+    """A source that cannot be ingested: a table, a column or every favorite is missing, or too many rows are bad."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class IngestConfig:
-    """What an ingest puts up with."""
+    """How many bad rows an ingest tolerates."""
 
     max_quarantined_share: float = 0.2  # of all input rows; above it the run stops, as the source is probably wrong
 
 
 @dataclass(frozen=True)
 class Community:
-    """A source's rows that keep the contract, typed, unique and sorted by key; the others; and what was found."""
+    """A source's valid rows, typed, unique and sorted by key; its quarantined rows; and the report."""
 
-    tables: dict[str, pl.DataFrame]  # by table name; all of COMMUNITY, but image_features only where it is given
+    tables: dict[str, pl.DataFrame]  # by table name; all of COMMUNITY, but image_features only if the source has it
     quarantine: pl.DataFrame
     report: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class _Ingested:
-    """One table file's outcome: every row read was kept, quarantined, left out, or repeated one that was kept."""
+    """The result for one table file: each row was kept, quarantined, redacted, or a duplicate of a kept one."""
 
     kept: pl.DataFrame
     quarantined: pl.DataFrame
     read: int
     unknown_columns: list[str]
-    struck: Struck  # what named somebody forgotten
+    redacted: RedactedRows
 
 
 def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -> Community:
     """The community of a source directory, the rows kept out of it, and the report (plain JSON types).
 
-    Whoever is `forgotten`, or stands in the source's own table of tombstones, is in none of the three. The tables do
-    not depend on the files' format, nor on the order of their rows where no id comes twice with differing values.
-    Raises SourceError where a required table or column is missing, a file cannot be read, no favorite is left, or more
+    No user or image that is `forgotten`, or listed in the source's own table of tombstones, is in any of the three. The
+    tables do not depend on the files' format, nor on the order of rows, unless an id is repeated with other values.
+    Raises SourceError if a required table or column is missing, a file cannot be read, no favorite is left, or more
     than the allowed share of rows was quarantined.
     """
     files, unknown_files = _listing(source)
@@ -81,7 +81,7 @@ def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -
     ingested: dict[str, _Ingested] = {}
     if TOMBSTONES.name in files:
         ingested[TOMBSTONES.name] = _ingest_table(source, files[TOMBSTONES.name], TOMBSTONES, {}, forgotten)
-        forgotten = forgotten.with_(redacted.listed(ingested[TOMBSTONES.name].kept))
+        forgotten = forgotten.with_(redacted.ids_in(ingested[TOMBSTONES.name].kept))
     ids: dict[str, pl.Series] = {}
     for table in sorted(COMMUNITY, key=lambda table: table not in REFERRED):
         if table.name in files:
@@ -90,7 +90,7 @@ def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -
                 ids[table.name] = ingested[table.name].kept[table.key[0]]
     tables = {name: result.kept for name, result in ingested.items()}
     pictures = set(tables["images"]["path"].filter(tables["images"]["path"].is_in(unknown_files)))
-    pictures |= ingested["images"].struck.paths  # a picture's name may be its id
+    pictures |= ingested["images"].redacted.paths  # a picture's file name may be its id
     derived = _complete(tables)
     quarantine = pl.concat(result.quarantined for result in ingested.values()).sort(QUARANTINE.key)
     report = {
@@ -106,7 +106,7 @@ def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -
         "has_user_tags": "user_tags" in files,
         "unknown_files": [name for name in unknown_files if name not in pictures],
     }
-    _refuse_what_is_useless(tables, report, config)
+    _check_enough_is_left(tables, report, config)
     tables = {table.name: tables[table.name] for table in COMMUNITY if table.name in tables}  # in the contract's order
     return Community(tables, quarantine, report)
 
@@ -117,7 +117,7 @@ def table_files(source: Root) -> dict[str, Entry]:
 
 
 def tables_digest(source: Root) -> str:
-    """The sha256 of all table files, names and contents, tombstones too; the pictures are not part of it."""
+    """The sha256 of all table files, names and contents, tombstones too, without the pictures."""
     digest = hashlib.sha256()
     for entry in sorted(table_files(source).values(), key=lambda entry: entry.path):
         with _fetched(source, entry) as file, file.open("rb") as stream:
@@ -126,18 +126,18 @@ def tables_digest(source: Root) -> str:
 
 
 def tombstones_of(source: Root) -> IdsByKind:
-    """Whom the source's own table of tombstones names, by kind. Raises SourceError where it has no such table."""
+    """The ids in the source's own table of tombstones, by kind. Raises SourceError if it has no such table."""
     entry = table_files(source).get(TOMBSTONES.name)
     if entry is None:
-        raise SourceError(f"{source.address}: no table {TOMBSTONES.name}; name whom to forget, or add the table")
-    return redacted.listed(_ingest_table(source, entry, TOMBSTONES, {}, NOBODY).kept)
+        raise SourceError(f"{source.address}: no table {TOMBSTONES.name}; name the ids to forget, or add the table")
+    return redacted.ids_in(_ingest_table(source, entry, TOMBSTONES, {}, NOBODY).kept)
 
 
 def _listing(source: Root) -> tuple[dict[str, Entry], list[str]]:
-    """The table files, and the names of the other files that lie beside them."""
+    """The table files by table name, and the names of all other files in the folder."""
     entries = {entry.path: entry for entry in source.entries(recursive=False)}
     if not entries and (source.is_remote or not Path(source.address).is_dir()):
-        raise SourceError(f"{source.address}: no such source directory; check the address, and that it may be read")
+        raise SourceError(f"{source.address}: no such source directory; check the address and its permissions")
     files: dict[str, Entry] = {}
     for table in (*COMMUNITY, TOMBSTONES):
         suffixes = SUFFIXES[:1] if table is IMAGE_FEATURES else SUFFIXES
@@ -156,7 +156,7 @@ def _listing(source: Root) -> tuple[dict[str, Entry], list[str]]:
 def _fetched(source: Root, entry: Entry) -> Iterator[Path]:
     """A local file with the bytes of a table file; from S3 a copy, kept by version.
 
-    Raises SourceError where the file is no longer the one that was listed: unlike our own files, a source's change.
+    Raises SourceError if the file changed since it was listed: unlike files of a root, a source's files may change.
     """
     yield source.local(entry.path)
     if source.entry(entry.path) != entry:
@@ -166,26 +166,26 @@ def _fetched(source: Root, entry: Entry) -> Iterator[Path]:
 def _ingest_table(
     source: Root, entry: Entry, table: Table, ids: Mapping[str, pl.Series], forgotten: Tombstones
 ) -> _Ingested:
-    known = table.schema.names
-    needed = [name for name in known if name in table.key or name == "feature"]
+    columns = table.schema.names
+    needed = [name for name in columns if name in table.key or name == "feature"]
     with _fetched(source, entry) as file:
         try:
-            found = reading.read(file, known)
+            found = reading.read(file, columns)
             if missing := [name for name in needed if name not in found.columns]:
                 raise SourceError(
                     f"{source.url(entry.path)}: no column {', '.join(missing)} (found {', '.join(found.columns)}); "
                     f"{table.name} needs {', '.join(needed)}"
                 )
-            struck = redacted.strike(found.rows, table, forgotten)
-            checked, broken = rules.check(struck.rows, table, ids)
+            kept_out = redacted.redact(found.rows, table, forgotten)
+            checked, broken = rules.check(kept_out.rows, table, ids)
         except SourceError:
             raise
         except (ValueError, OSError, pa.ArrowException, PolarsError, PanicException) as error:
             raise SourceError(
-                f"{source.url(entry.path)}: cannot be read as {entry.path.rpartition('.')[2]}: {error}; write it anew"
+                f"{source.url(entry.path)}: cannot be read as {entry.path.rpartition('.')[2]}: {error}; write it again"
             ) from error
     kept, contradicting = rules.merge(checked, table)
-    # Whom a broken line names cannot be told: where anybody was forgotten, it is counted and not shown.
+    # An unreadable line may name a forgotten id: if there are tombstones, it is counted and not shown.
     is_shown = not forgotten.digests and table is not TOMBSTONES
     unreadable = pl.DataFrame(
         [(row, "unreadable row", line if is_shown else None) for row, line in found.broken],
@@ -195,14 +195,14 @@ def _ingest_table(
     return _Ingested(
         kept,
         rules.quarantine(table, unreadable, broken, contradicting),
-        len(checked) + len(broken) + len(unreadable) + struck.forgotten,
-        [name for name in found.columns if name not in known],
-        struck,
+        len(checked) + len(broken) + len(unreadable) + kept_out.forgotten,
+        [name for name in found.columns if name not in columns],
+        kept_out,
     )
 
 
 def _complete(tables: dict[str, pl.DataFrame]) -> list[str]:
-    """Add the tables that the source leaves out; returns the names of those made from the others."""
+    """Add the tables that the source lacks; returns the names of those derived from other tables."""
     derived = []
     if "users" not in tables:
         named = [tables[name][column] for name, columns in NAMING_USERS.items() if name in tables for column in columns]
@@ -218,14 +218,14 @@ def _complete(tables: dict[str, pl.DataFrame]) -> list[str]:
 
 
 def _rows_of(table: Table, ids: Sequence[pl.Series]) -> pl.DataFrame:
-    """A row for each of the ids, with nothing but the id."""
+    """One row per id, every other column null."""
     distinct = pl.concat([column.unique().alias(table.key[0]) for column in ids]).unique().sort().to_frame()
-    others = {name: type_ for name, type_ in rules.frame_schema(table).items() if name not in table.key}
-    return distinct.with_columns(pl.lit(None, type_).alias(name) for name, type_ in others.items())
+    optional = {name: type_ for name, type_ in rules.frame_schema(table).items() if name not in table.key}
+    return distinct.with_columns(pl.lit(None, type_).alias(name) for name, type_ in optional.items())
 
 
 def _account(entry: Entry | None, ingested: _Ingested | None, rows: pl.DataFrame | None) -> dict[str, Any]:
-    """A table's part of the report."""
+    """The report's entry for a table."""
     kept = 0 if rows is None else len(rows)
     if entry is None or ingested is None:
         return {
@@ -244,17 +244,15 @@ def _account(entry: Entry | None, ingested: _Ingested | None, rows: pl.DataFrame
         "missing": False,
         "read": ingested.read,
         "kept": kept,
-        "duplicates": ingested.read - kept - len(ingested.quarantined) - ingested.struck.forgotten,
-        "forgotten": ingested.struck.forgotten,
-        "cleared": ingested.struck.cleared,
+        "duplicates": ingested.read - kept - len(ingested.quarantined) - ingested.redacted.forgotten,
+        "forgotten": ingested.redacted.forgotten,
+        "cleared": ingested.redacted.cleared,
         "quarantined": dict(sorted(Counter(ingested.quarantined["reason"]).items())),
         "unknown_columns": ingested.unknown_columns,
     }
 
 
-def _refuse_what_is_useless(
-    tables: Mapping[str, pl.DataFrame], report: Mapping[str, Any], config: IngestConfig
-) -> None:
+def _check_enough_is_left(tables: Mapping[str, pl.DataFrame], report: Mapping[str, Any], config: IngestConfig) -> None:
     reasons = "; ".join(
         f"{name}: {count} of {account['read']} rows {reason}"
         for name, account in report["tables"].items()

@@ -1,7 +1,7 @@
-"""Read a table file as its writer meant it: Parquet, CSV or JSON lines, with the rows that cannot be parsed set apart.
+"""Read a table file: Parquet, CSV or JSON lines, with the rows that cannot be parsed listed separately.
 
-A fast reader takes a file that is in order. Where it stumbles, or where what it read looks as if a quote was never
-closed, a careful one reads the file again record by record, so that a broken row costs itself and nothing else.
+A fast reader reads valid files. If it fails, or if the result looks as if a quote was never closed, a careful reader
+reads the file again record by record, so that a broken row loses no other row.
 """
 
 import csv
@@ -21,31 +21,31 @@ import pyarrow.parquet as pq
 
 CHUNK_BYTES = 1 << 24
 CHUNK_ROWS = 1 << 16
-RECORD_LINES = 1000  # a quoted value over more lines than this is a quote that was never closed
-SHOWN_CHARACTERS = 200  # of an offending value
+RECORD_LINES = 1000  # a quoted value of more lines counts as a quote that was never closed
+SHOWN_CHARACTERS = 200  # of a bad value
 
-Record: TypeAlias = tuple[Sequence[str | None] | None, str]  # the cells, or None, and the line they stand in
+Record: TypeAlias = tuple[Sequence[str | None] | None, str]  # the cells, or None if broken, and the line
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A file's data rows: `row` (counted from 0) and the known columns, as the file types them."""
+    """A file's data rows: `row` (counted from 0) and the known columns, with the file's types."""
 
     rows: pl.LazyFrame
-    columns: list[str]  # all that the file has, known or not
-    broken: list[tuple[int, str]]  # row number and line of each row that cannot be parsed
+    columns: list[str]  # every column of the file, known or not
+    broken: list[tuple[int, str]]  # row number and text of each row that cannot be parsed
 
 
 def read(file: Path, known: Sequence[str]) -> Reading:
     """The rows of NAME.parquet, NAME.csv (all text) or NAME.jsonl.
 
-    Raises ValueError, OSError, ArrowException or PolarsError for a file of which no row can be read.
+    Raises ValueError, OSError, ArrowException or PolarsError if no row of the file can be read.
     """
     return {".parquet": _read_parquet, ".csv": _read_csv, ".jsonl": _read_jsonl}[file.suffix](file, known)
 
 
 def _read_parquet(file: Path, known: Sequence[str]) -> Reading:
-    # By Arrow, as polars 2.1 ends the whole process over some damaged pages (it believes their lengths).
+    # By Arrow: polars 2.1 aborts the process on some damaged pages, whose lengths it trusts.
     with pq.ParquetFile(file, memory_map=True, page_checksum_verification=True) as parquet:
         columns = parquet.schema_arrow.names
         table = parquet.read([name for name in known if name in columns])
@@ -78,10 +78,10 @@ def _read_jsonl(file: Path, known: Sequence[str]) -> Reading:
         scan = pl.scan_ndjson(file, infer_schema_length=None)
         schema = scan.collect_schema()
         wanted = [name for name in known if name in schema]
-        # Other types (a float, a list, a truth value) stand for a mixture that polars would level; see below.
+        # Other types (float, list, bool) mean mixed cells that polars would cast to one type; see below.
         if wanted and all(schema[name] in (pl.Int64, pl.String, pl.Null) for name in wanted):
             frame = scan.select(wanted).collect()
-            # polars writes a list, a decimal or half a surrogate pair among strings as text that looks like this
+            # polars turns a list, a decimal or half a surrogate pair among strings into text of this form
             odd = frame.select(pl.any_horizontal(False, pl.col(pl.String).str.contains(r"^[\[{]|\.0+$|\x00").any()))
             if not odd.item():
                 return Reading(_numbered(frame.lazy()), schema.names(), [])
@@ -89,7 +89,7 @@ def _read_jsonl(file: Path, known: Sequence[str]) -> Reading:
         pass  # a broken line; the careful reader finds it
     columns: dict[str, None] = {}
     rows, broken = _assemble(_json_records(file, known, columns), known)
-    found = list(columns) or list(known)  # a file without a row lacks no column
+    found = list(columns) or list(known)  # a file without rows counts as having every column
     return Reading(rows.select("row", *(name for name in known if name in found)), found, broken)
 
 
@@ -104,7 +104,7 @@ def _numbered(rows: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _fast_csv(file: Path, columns: list[str], wanted: list[str]) -> pa.Table | None:
-    """The wanted columns as text; None where a row is ragged, is not UTF-8, or a value reaches over a line's end."""
+    """The wanted columns as text; None if a row is ragged or not UTF-8, or if a value spans several lines."""
     if _has_open_quote(file):
         return None
     batches = []
@@ -116,7 +116,7 @@ def _fast_csv(file: Path, columns: list[str], wanted: list[str]) -> pa.Table | N
             pacsv.ConvertOptions(column_types={name: pa.string() for name in columns}),
         )
         for batch in reader:
-            # Also how a quote that was never closed looks, whichever column it swallowed the following rows into.
+            # A line end in a value may also mean a quote that was never closed, in any column.
             for column, line_end in ((column, end) for column in batch.columns for end in "\n\r"):
                 if pc.any(pc.match_substring(column, line_end)).as_py():
                     return None
@@ -132,7 +132,7 @@ def _has_open_quote(file: Path) -> bool:
 
 
 def _csv_records(file: Path) -> Iterator[Record]:
-    """The file's records, the header first; a record that breaks the rules of quoting costs its first line only."""
+    """The file's records, header first; of a record with invalid quoting only the first line is lost."""
     with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
         lines: deque[str] = deque()
         while lines or (lines := deque(islice(stream, 1))):
@@ -146,12 +146,12 @@ def _csv_records(file: Path) -> Iterator[Record]:
                 used = 1
             for _ in range(used):
                 lines.popleft()
-            if values != []:  # an empty line is no row
+            if values != []:  # an empty line is not a row
                 yield values, line
 
 
 def _json_records(file: Path, known: Sequence[str], columns: dict[str, None]) -> Iterator[Record]:
-    """The known cells of each line as text; `columns` takes the names that are met."""
+    """The known cells of each line as text; adds the names found to `columns`."""
     with file.open(encoding="utf-8-sig", errors="surrogateescape") as stream:
         for line in stream:
             if not line.strip():
@@ -160,7 +160,12 @@ def _json_records(file: Path, known: Sequence[str], columns: dict[str, None]) ->
                 record = json.loads(line, parse_int=str, parse_float=_decimal, parse_constant=_refuse)
                 columns.update(dict.fromkeys(record))
                 yield [_cell(record.get(name)) for name in known], line
-            except (ValueError, TypeError, AttributeError, RecursionError):  # no JSON, no object, or a list in a cell
+            except (
+                ValueError,
+                TypeError,
+                AttributeError,
+                RecursionError,
+            ):  # not JSON, not an object, or a list in a cell
                 yield None, line
 
 
@@ -182,7 +187,7 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _assemble(records: Iterable[Record], columns: Sequence[str]) -> tuple[pl.LazyFrame, list[tuple[int, str]]]:
-    """The records as numbered rows of text, and those that are none."""
+    """The records as numbered rows of text, and the broken ones."""
     schema = {"row": pl.UInt32, **dict.fromkeys(columns, pl.String)}
     frames, broken = [pl.DataFrame(schema=schema)], []
     chunk: list[tuple[int | str | None, ...]] = []
@@ -199,7 +204,7 @@ def _assemble(records: Iterable[Record], columns: Sequence[str]) -> tuple[pl.Laz
 
 
 def _is_text(values: Sequence[str | None]) -> bool:
-    """Whether the cells can be written as UTF-8: bytes that were none came in as surrogates."""
+    """Whether the cells are valid UTF-8; invalid bytes were decoded to surrogates."""
     try:
         "".join(value for value in values if value).encode()
     except UnicodeEncodeError:

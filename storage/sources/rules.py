@@ -1,4 +1,4 @@
-"""The rules of a source's rows: cells as the file types them in, typed columns and the first rule a row breaks out."""
+"""The rules for a source's rows: typed columns, and for each bad row the first rule that it breaks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ REFERENCES = {
     "memberships": {"user_id": "users", "group_id": "groups"},
     "image_features": {"image_id": "images"},
 }
-FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # of the years 1 to 9999
-MOST_USES = 2**53  # whole numbers up to here survive a float column
-AS_WRITTEN = ("id", "name", "title", "path")  # keep the white space around them, as ids do
+FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # years 1 to 9999
+MOST_USES = 2**53  # integers up to this are exact in a float column
+AS_WRITTEN = ("id", "name", "title", "path")  # keep surrounding white space, as ids do
 
 ISO_8601 = (
     r"(?i)^(?P<date>\d{4}-\d\d-\d\d)"
@@ -38,7 +38,7 @@ ISO_8601 = (
 
 @dataclass(frozen=True)
 class Rule:
-    """A reason to keep a row out, the rows it holds for, and the value to show."""
+    """A reason for quarantine, which rows break the rule, and the value to show."""
 
     reason: str
     broken: pl.Expr
@@ -51,22 +51,22 @@ def frame_schema(table: Table) -> dict[str, pl.DataType]:
 
 
 def check(rows: pl.LazyFrame, table: Table, ids: Mapping[str, pl.Series]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows that keep the table's rules (typed, with `row`), and those that do not (row, reason, value).
+    """The valid rows (typed, with `row`), and the bad ones (row, reason, value).
 
-    `ids` are the ids that exist, by table; a reference to a table that is not there is not checked. A row that breaks
-    several rules is given the first one's reason. Raises ValueError for a column whose type cannot be read at all.
+    `ids` are the ids that exist, by table; a reference to a table that is missing is not checked. A row that breaks
+    several rules gets the first one's reason. Raises ValueError for a column whose type cannot be read at all.
     """
     types, schema = rows.collect_schema(), frame_schema(table)
     times = [name for name, type_ in schema.items() if type_ == pl.Datetime]
     rules = list(_rules(table, ids))
-    # One step builds on the columns of the last, as an expression that is used twice may also be computed twice.
+    # Each step uses columns of the previous one: an expression that is used twice may be computed twice.
     checked = (
         rows.select("row", **{f"cell_{name}": cell_of(name, types.get(name), name in times) for name in schema})
         .with_columns(**{name: _typed(name, type_, types.get(name)) for name, type_ in schema.items()})
         .with_columns(_time(name) for name in times)
         .with_columns(rule=_first(rules, [pl.lit(place, pl.UInt8) for place in range(len(rules))]))
     )
-    named = [pl.when(pl.col("rule") == place).then(rule.value) for place, rule in enumerate(rules)]
+    shown = [pl.when(pl.col("rule") == place).then(rule.value) for place, rule in enumerate(rules)]
     kept, broken = pl.collect_all(
         [
             checked.filter(pl.col("rule").is_null()).select("row", *schema),
@@ -75,7 +75,7 @@ def check(rows: pl.LazyFrame, table: Table, ids: Mapping[str, pl.Series]) -> tup
                 reason=pl.col("rule").replace_strict(
                     dict(enumerate(rule.reason for rule in rules)), return_dtype=pl.String
                 ),
-                value=pl.coalesce(named).str.slice(0, SHOWN_CHARACTERS),
+                value=pl.coalesce(shown).str.slice(0, SHOWN_CHARACTERS),
             ),
         ],
         engine="streaming",
@@ -84,26 +84,26 @@ def check(rows: pl.LazyFrame, table: Table, ids: Mapping[str, pl.Series]) -> tup
 
 
 def merge(rows: pl.DataFrame, table: Table) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows sorted by the table's key, each key once, and the later rows of an id that contradict its first one.
+    """The rows sorted by key, each key once, and later rows of an id whose values differ from its first row.
 
     Favorites keep the earliest time, user_tags the sum of their counts, every other table the first row.
     """
     order = [*table.key, "favorited_at"] if table.name == "favorites" else [*table.key, "row"]
     rows = rows.sort(order, nulls_last=True)
     repeats = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in table.key).fill_null(False)
-    again = rows.filter(repeats)
+    repeated = rows.filter(repeats)
     contradicting = pl.DataFrame(schema={"row": rows.schema["row"], "reason": pl.String, "value": pl.String})
-    if again.is_empty():
+    if repeated.is_empty():
         return rows.drop("row"), contradicting
     first = rows.filter(~repeats)
     if table.name == "user_tags":
-        counts = again.group_by(table.key).agg(more=pl.col("count").sum())
+        counts = repeated.group_by(table.key).agg(more=pl.col("count").sum())
         first = first.join(counts, on=table.key, how="left", maintain_order="left")
         first = first.with_columns(pl.col("count") + pl.col("more").fill_null(0)).drop("more")
     if len(table.key) == 1:
-        others = [name for name in frame_schema(table) if name not in table.key]
-        differs = [pl.col(name).ne_missing(pl.col(f"{name}_first")) for name in others]
-        contradicting = again.join(first, on=table.key, suffix="_first", maintain_order="left").filter(
+        values = [name for name in frame_schema(table) if name not in table.key]
+        differs = [pl.col(name).ne_missing(pl.col(f"{name}_first")) for name in values]
+        contradicting = repeated.join(first, on=table.key, suffix="_first", maintain_order="left").filter(
             pl.any_horizontal(pl.lit(False), *differs)
         )
         contradicting = contradicting.select("row", reason=pl.lit("duplicate id"), value=pl.col(table.key[0]))
@@ -111,42 +111,42 @@ def merge(rows: pl.DataFrame, table: Table) -> tuple[pl.DataFrame, pl.DataFrame]
 
 
 def quarantine(table: Table, *rows: pl.DataFrame) -> pl.DataFrame:
-    """QUARANTINE rows of a table."""
+    """Rows of QUARANTINE from bad rows of a table."""
     return pl.concat(frame.cast({"row": pl.Int64}) for frame in rows).select(
         pl.lit(table.name).alias("table"), *(name for name in QUARANTINE.schema.names if name != "table")
     )
 
 
-def cell_of(name: str, given: pl.DataType | None, is_time: bool) -> pl.Expr:
-    """A cell as it was written, null where it is blank: text, but for a feature and for a time that is a number."""
-    if given is None:
+def cell_of(name: str, file_type: pl.DataType | None, is_time: bool) -> pl.Expr:
+    """A cell as it was written, null if blank: text, except for a feature and a numeric time."""
+    if file_type is None:
         return pl.lit(None, pl.String)
     column = pl.col(name)
     if name == "feature":
-        if not isinstance(given, pl.List | pl.Array) or not given.inner.is_numeric():
-            raise ValueError(f"column {name} holds {given}, not lists of numbers")
+        if not isinstance(file_type, pl.List | pl.Array) or not file_type.inner.is_numeric():
+            raise ValueError(f"column {name} holds {file_type}, not lists of numbers")
         return column.cast(pl.List(pl.Float32))
-    if given.is_nested():
-        raise ValueError(f"column {name} holds {given}, not text or numbers")
-    if given.is_float():
-        column = column.fill_nan(None)  # what pandas writes where a number is missing
-    if is_time and (given.is_numeric() or given.is_temporal()):
+    if file_type.is_nested():
+        raise ValueError(f"column {name} holds {file_type}, not text or numbers")
+    if file_type.is_float():
+        column = column.fill_nan(None)  # pandas writes NaN for a missing number
+    if is_time and (file_type.is_numeric() or file_type.is_temporal()):
         return column
     text = column.cast(pl.String)
-    if given.is_float():
+    if file_type.is_float():
         whole = (column == column.floor()) & (column.abs() < 2.0**63)
         return pl.when(whole).then(column.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(text)
-    if given.is_decimal():
+    if file_type.is_decimal():
         return text.str.replace(r"\.0+$", "")
     stripped = text.str.strip_chars()
     return pl.when(stripped != "").then(text if name in AS_WRITTEN or name.endswith("_id") else stripped)
 
 
-def _typed(name: str, type_: pl.DataType, given: pl.DataType | None) -> pl.Expr:
-    """A cell under the type its table gives it (a time in seconds); null where it is missing or cannot be read."""
+def _typed(name: str, type_: pl.DataType, file_type: pl.DataType | None) -> pl.Expr:
+    """A cell in its table's type (a time in seconds); null if missing or unreadable."""
     cell = pl.col(f"cell_{name}")
     if type_ == pl.Datetime:
-        return _seconds(cell, given or pl.String())
+        return _seconds(cell, file_type or pl.String())
     if name == "count":
         number = cell.cast(pl.Float64, strict=False)
         counts = (number == number.floor()) & number.is_between(1, MOST_USES)
@@ -154,11 +154,11 @@ def _typed(name: str, type_: pl.DataType, given: pl.DataType | None) -> pl.Expr:
     return cell
 
 
-def _seconds(cell: pl.Expr, given: pl.DataType) -> pl.Expr:
+def _seconds(cell: pl.Expr, file_type: pl.DataType) -> pl.Expr:
     """Whole seconds since 1970 UTC, rounded down."""
-    if given == pl.Date or given == pl.Datetime:
-        return cell.dt.epoch("s")  # counts from 1970 UTC for a zoned time too; without a zone, UTC is meant
-    if given.is_numeric():
+    if file_type == pl.Date or file_type == pl.Datetime:
+        return cell.dt.epoch("s")  # from 1970 UTC also for a time with a zone; without a zone, it is UTC
+    if file_type.is_numeric():
         return cell.cast(pl.Float64).floor().cast(pl.Int64, strict=False)
     number = cell.cast(pl.Float64, strict=False).floor().cast(pl.Int64, strict=False)
     parts = cell.cast(pl.String).str.extract_groups(ISO_8601).struct
@@ -181,12 +181,12 @@ def _time(name: str) -> pl.Expr:
 
 
 def _first(rules: Sequence[Rule], choices: Sequence[pl.Expr]) -> pl.Expr:
-    """The choice of the first rule that a row breaks; null for a row that breaks none."""
+    """The choice for the first rule that a row breaks; null for a valid row."""
     return pl.coalesce(pl.when(rule.broken).then(choice) for rule, choice in zip(rules, choices, strict=True))
 
 
 def _rules(table: Table, ids: Mapping[str, pl.Series]) -> Iterator[Rule]:
-    """The table's rules over its typed columns and, where those are not readable, its cells."""
+    """The table's rules, over its typed columns and, for unreadable values, its cells."""
     nothing = pl.lit(None, pl.String)
     for name, type_ in frame_schema(table).items():
         column, cell = pl.col(name), pl.col(f"cell_{name}")
@@ -213,10 +213,10 @@ def _rules(table: Table, ids: Mapping[str, pl.Series]) -> Iterator[Rule]:
 
 
 def _leads_outside(path: pl.Expr) -> pl.Expr:
-    """Whether a path is absolute, has a `..` part, or could mean something else to another reader of it.
+    """Whether a path is absolute, has a `..` part, or may be read differently elsewhere.
 
-    Every `..` is refused, also one that comes back: behind a link it would not, and S3 has no such thing. A colon in
-    the first part makes a scheme or a drive, not a relative path (RFC 3986, section 4.2).
+    Every `..` is refused, even if the path leads back inside: behind a link it would not, and S3 has no `..`. A colon
+    in the first part makes a scheme or a drive, not a relative path (RFC 3986, section 4.2).
     """
     return path.str.contains(r"^/|^[^/]*:|[\\\x00]|(^|/)\.\.(/|$)")
 
@@ -226,6 +226,6 @@ def _feature_rules(feature: pl.Expr) -> Iterator[Rule]:
     usual = length.filter(length > 0).mode().max()
     found = pl.format("length {}, others have {}", length, usual)
     yield Rule("bad feature", feature.is_null() | (length != usual) | (length == 0), found)
-    # A sum is finite only where all its terms are; in float64, so that finite float32 terms cannot overflow.
+    # A sum is finite only if all its terms are; in float64, so that finite float32 terms cannot overflow.
     finite = feature.cast(pl.List(pl.Float64)).list.sum().is_finite() & (feature.list.drop_nulls().list.len() == length)
     yield Rule("bad feature", ~finite, pl.lit("a value that is missing or not finite"))

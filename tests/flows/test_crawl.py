@@ -87,9 +87,9 @@ def test_what_was_crawled_goes_through_the_night_to_the_export(crawled, prefect_
 def test_a_second_crawl_asks_for_nothing_and_answers_in_json(crawled, arguments, env, flickr):
     before = flickr.asked.total()
     again = tastegraph(*arguments, "--out", crawled[1], "--json", env=env)
-    told = json.loads(again.stdout)
+    result = json.loads(again.stdout)
 
-    assert (told["requests"], told["pictures_asked"], told["rows"]["users"]) == (0, 0, 60)
+    assert (result["requests"], result["pictures_asked"], result["rows"]["users"]) == (0, 0, 60)
     assert flickr.asked.total() == before
 
 
@@ -116,7 +116,7 @@ def test_settings_of_the_crawl_are_read_from_a_file_and_from_the_command_line(tm
 
 def test_the_key_may_lie_in_a_prefect_secret(prefect_server, monkeypatch):
     monkeypatch.delitem(os.environ, "FLICKR_API_KEY", raising=False)
-    with pytest.raises(ValueError, match="no Flickr API key: set FLICKR_API_KEY, or make a Prefect Secret"):
+    with pytest.raises(ValueError, match="no Flickr API key: set FLICKR_API_KEY, or create a Prefect Secret"):
         api_key()
     Secret(value=KEY).save("flickr-api-key", overwrite=True)
 

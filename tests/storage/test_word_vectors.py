@@ -77,7 +77,7 @@ def test_a_kv_with_other_code_in_it_is_refused_before_the_code_runs(tmp_path):
     ("name", "content", "problem"),
     [
         ("w.bin", b"3 2\na " + bytes(8) + b"b " + bytes(8), "after 2 of 3 words"),
-        ("w.bin", b"1 2\na " + bytes(8) + b"b " + bytes(8), "more behind the 1 words"),
+        ("w.bin", b"1 2\na " + bytes(8) + b"b " + bytes(8), "goes on after the 1 words"),
         ("w.bin", b"9 2\n" + b"x" * 4_000_000, "no whole record"),
         ("w.txt", b"2 2\na 1 2\nb 3\n", "line 3 of 3"),
         ("w.txt", b"2 2\na 1 2\n", "line 3 of 3"),

@@ -1,1 +1,1 @@
-"""The crawl of Flickr: from seeds, over contacts and groups, to a source directory. `crawl.py` is read first."""
+"""A crawl of Flickr: from seeds, over contacts and groups, to a source directory. Read `crawl.py` first."""

@@ -1,7 +1,7 @@
-"""Connections to public addresses only, however a stranger's url names its host.
+"""HTTP connections to public addresses only, for urls that are not trusted.
 
-The name is resolved once, all its addresses are checked, and the connection goes to the checked address: a name that
-resolves to something else a moment later gains nothing. Redirects pass here too, as every request does.
+A host name is resolved once, all its addresses are checked, and the connection goes to a checked address, so a name
+that resolves differently a moment later is harmless. Every request, also a redirect, passes this check.
 """
 
 import ipaddress
@@ -19,8 +19,8 @@ class PrivateAddressError(httpx.RequestError):
 
 
 class PublicOnly(httpx.BaseTransport):
-    """Sends http and https requests to public addresses; with `allow_private` to any. The environment's proxies are
-    not used: they would resolve names by themselves.
+    """Sends http and https requests to public addresses; with `allow_private` to any address. Proxies from the
+    environment are not used, because they resolve names themselves.
     """
 
     def __init__(self, allow_private: bool, connections: int) -> None:
@@ -33,8 +33,8 @@ class PublicOnly(httpx.BaseTransport):
         if request.url.scheme not in ("http", "https"):
             raise httpx.UnsupportedProtocol(f"{request.url.scheme}: neither http nor https")
         if not self.allow_private:
-            request.url = request.url.copy_with(host=public_address(host))  # the header Host stays as it is
-            request.extensions = {**request.extensions, "sni_hostname": host}  # and so does what TLS checks
+            request.url = request.url.copy_with(host=public_address(host))  # the Host header stays
+            request.extensions = {**request.extensions, "sni_hostname": host}  # and TLS checks this name
         return self._inner.handle_request(request)
 
     def close(self) -> None:
@@ -43,12 +43,12 @@ class PublicOnly(httpx.BaseTransport):
 
 @cache
 def certificates() -> ssl.SSLContext:
-    """Whom to trust; read once, as that takes longer than many a request."""
+    """The trusted certificates; read once, as reading takes longer than many requests."""
     return httpx.create_ssl_context()
 
 
 def public_address(host: str) -> str:
-    """One address of the host. Raises PrivateAddressError where any of them is not public."""
+    """One address of the host. Raises PrivateAddressError if any of its addresses is not public."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -60,7 +60,7 @@ def public_address(host: str) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Whether anybody on the internet could reach the address, and it does not stand for another one."""
+    """Whether the address is reachable from the internet and does not embed another address."""
     found = ipaddress.ip_address(address.partition("%")[0])
-    stands_for_another = isinstance(found, ipaddress.IPv6Address) and (found.sixtofour or found.teredo)
-    return found.is_global and not (found.is_multicast or found.is_reserved or stands_for_another)
+    embeds_another = isinstance(found, ipaddress.IPv6Address) and (found.sixtofour or found.teredo)
+    return found.is_global and not (found.is_multicast or found.is_reserved or embeds_another)

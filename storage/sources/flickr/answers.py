@@ -1,5 +1,5 @@
-"""What Flickr's answers hold, as rows. The JSON is the documented XML: attributes are strings or numbers, text is
-`_content`, repeated elements are a list, and what is empty may be missing.
+"""Flickr's answers as rows. The JSON mirrors the documented XML: attributes are strings or numbers, text is
+`_content`, repeated elements are a list, and empty elements may be missing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,21 +20,21 @@ SIZE_LABELS = {  # the suffix in `extras` and in addresses, and the label in fli
 
 
 class Person(NamedTuple):
-    """A user who was named: a contact, a member of a group, the owner of a photo."""
+    """A user in an answer: a contact, a member of a group, the owner of a photo."""
 
     user_id: str
     name: str | None
 
 
 class PoolPhoto(NamedTuple):
-    """A photo in a group's pool, and whose it is."""
+    """A photo in a group's pool, and its owner."""
 
     image_id: str
     owner: Person
 
 
 class Favorite(NamedTuple):
-    """A photo among a user's favorites, with all that is said of it there."""
+    """A photo among a user's favorites, with its fields in that list."""
 
     image_id: str
     favorited_at: int | None  # epoch seconds
@@ -42,12 +42,12 @@ class Favorite(NamedTuple):
     owner_name: str | None
     title: str | None
     uploaded_at: int | None
-    tags: str | None  # with spaces between them; None where the answer has none at all
-    url: str | None  # of the first wanted size that the photo has
+    tags: str | None  # separated by spaces; None if the answer has no such field
+    url: str | None  # of the first requested size that the photo has
 
 
 class Group(NamedTuple):
-    """A group that a user is in."""
+    """A group that a user is a member of."""
 
     group_id: str
     name: str | None
@@ -61,7 +61,7 @@ class Tag(NamedTuple):
 
 
 def items(answer: Any, path: Sequence[str]) -> list[dict[str, Any]]:
-    """The repeated elements at a path of names; none where the path ends early."""
+    """The repeated elements at a path of names; empty if the path does not exist."""
     for name in path:
         answer = answer.get(name) if isinstance(answer, dict) else None
     found = answer if isinstance(answer, list) else [answer]
@@ -69,7 +69,7 @@ def items(answer: Any, path: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def number(value: Any) -> int | None:
-    """A whole number, written as one or as text."""
+    """An integer from a number or a text; None otherwise."""
     try:
         return int(value)
     except (TypeError, ValueError):
@@ -77,7 +77,7 @@ def number(value: Any) -> int | None:
 
 
 def text(value: Any) -> str | None:
-    """Text, given as such or as the content of an element; None where it is blank."""
+    """Text, plain or as the content of an element; None if blank."""
     found = value.get("_content") if isinstance(value, dict) else value
     return str(found) if found is not None and str(found).strip() else None
 
@@ -125,12 +125,12 @@ def tag(item: dict[str, Any]) -> Tag | None:
 
 
 def photo_tags(answer: dict[str, Any]) -> str:
-    """Of flickr.tags.getListPhoto, as the extra `tags` gives them."""
+    """The tags in an answer of flickr.tags.getListPhoto, in the form of the extra `tags`."""
     return " ".join(sorted(word for item in items(answer, ("photo", "tags", "tag")) if (word := text(item))))
 
 
 def size_address(answer: dict[str, Any], sizes: Sequence[str]) -> str | None:
-    """Of flickr.photos.getSizes: where the first wanted size lies; None where the photo has none of them."""
+    """The url of the first requested size in an answer of flickr.photos.getSizes; None if the photo has none."""
     found = dict(_addresses(answer))
     return next((found[SIZE_LABELS[size]] for size in sizes if SIZE_LABELS[size] in found), None)
 

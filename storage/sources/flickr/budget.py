@@ -1,6 +1,6 @@
-"""The hourly budget of requests, kept in a file, so that it holds over restarts and for all who share the file.
+"""The hourly budget of requests, kept in a file: it survives restarts and covers all processes that share the file.
 
-The documented limit is 3,600 requests an hour for a key, whoever uses it (Flickr's developer guide, "Limits").
+The documented limit is 3,600 requests an hour for a key, over all its users (Flickr's developer guide, "Limits").
 """
 
 import sqlite3
@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-LONGEST_QUEUE_S = 2 * 3600.0  # nobody waits longer, unless the clock has been set back since
-BUSY_S = 60.0  # how long to wait for another process that takes its turn
+LONGEST_QUEUE_S = 2 * 3600.0  # the longest possible wait; caps a wait after the clock was set back
+BUSY_S = 60.0  # how long to wait for another process's transaction
 
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetConfig:
-    """How many requests the API is asked for."""
+    """How many requests are sent to the API."""
 
     requests_per_hour: int = 3600  # Flickr's documented limit of a key; never exceeded in any span of an hour
     burst: int = 60  # so many may follow each other at once after a pause
@@ -32,16 +32,16 @@ class BudgetConfig:
 
 
 class Budget:
-    """A token bucket whose only state is the moment at which it will be full again, in one row of SQLite.
+    """A token bucket whose only state is the time at which it is full again, in one row of SQLite.
 
-    The bucket holds `burst` requests, which count as part of the hour: it refills with what is left of the limit.
+    The bucket holds `burst` requests, which count toward the hourly limit: the rest of the limit is the refill rate.
     """
 
     def __init__(
         self,
         file: Path,
         config: BudgetConfig,
-        clock: Callable[[], float] = time.time,  # of the wall: the row outlives the process
+        clock: Callable[[], float] = time.time,  # wall clock: the row outlives the process
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.file, self.config, self.clock, self.sleep = file, config, clock, sleep
@@ -50,25 +50,25 @@ class Budget:
         self._connection = sqlite3.connect(file, timeout=BUSY_S, isolation_level=None)
         self._connection.executescript("""
             PRAGMA journal_mode = WAL;
-            PRAGMA synchronous = NORMAL;  -- survives a kill without a wait for the disk at every request
+            PRAGMA synchronous = NORMAL;  -- survives a kill without waiting for the disk at every request
             CREATE TABLE IF NOT EXISTS budget (full_at REAL NOT NULL);""")
 
     def close(self) -> None:
         self._connection.close()
 
     def take(self) -> None:
-        """Wait for a turn and use it. A turn that was given counts, also if its process dies while it waits."""
+        """Wait until a request is allowed, and count it. It counts even if the process dies while it waits."""
         wait_s = self._move(lambda full_at: full_at + self.refill_s) - self.config.burst * self.refill_s
         if wait_s > 0:
             self.sleep(wait_s)
 
     def pause(self, seconds: float) -> None:
-        """Let nobody have a turn for so long: the server asked for it."""
+        """Allow no request for so long, in any process: the server requires it."""
         empty_at = seconds + (self.config.burst - 1) * self.refill_s
         self._move(lambda full_at: max(full_at, self.clock() + empty_at))
 
     def _move(self, later: Callable[[float], float]) -> float:
-        """Seconds from now to when the bucket will be full, after that moment was moved to a later one."""
+        """Seconds until the bucket is full, after `later` moved that time."""
         self._connection.execute("BEGIN IMMEDIATE")  # from here on, other processes wait
         now = self.clock()
         (full_at,) = self._connection.execute("SELECT max(full_at) FROM budget").fetchone()

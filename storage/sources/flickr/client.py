@@ -1,4 +1,4 @@
-"""Flickr's REST API: one call, answered with its JSON or with an error that says what it means.
+"""Flickr's REST API: a call returns JSON or raises an error that says what it means.
 
 Documented at flickr.com/services/api: requests in `request.rest`, answers in `response.json`, codes at each method.
 """
@@ -21,34 +21,34 @@ from storage.sources.flickr.addresses import certificates
 from storage.sources.flickr.budget import Budget
 
 INVALID_KEY = 100
-PASSING = {0, 105, 106}  # "currently unavailable", "write operation failed": try again
+PASSING = {0, 105, 106}  # "currently unavailable", "write operation failed": retried
 GONE = {1}  # user, photo or group not found
-NEEDS_LOGIN = {95, 96, 97, 98, 99}  # only for those who sign their requests, which this crawl does not
+NEEDS_LOGIN = {95, 96, 97, 98, 99}  # needs signed requests, which this crawl does not send
 NOT_PUBLIC = {2, 3, 4} | NEEDS_LOGIN
 
 
 class FlickrError(OSError):
-    """The crawl cannot go on; what it has is kept."""
+    """The crawl cannot continue; its data is kept."""
 
 
 class InvalidKeyError(FlickrError):
-    """Flickr does not take the API key."""
+    """Flickr rejects the API key."""
 
 
 class GoneError(Exception):
-    """What was asked for does not exist any more."""
+    """The user, photo or group does not exist any more."""
 
 
 class NotPublicError(Exception):
-    """What was asked for exists, and is not for everybody."""
+    """The user, photo or group exists, but is not public."""
 
-    def __init__(self, code: int, said: str) -> None:
-        super().__init__(f"code {code}: {said}")
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"code {code}: {message}")
         self.needs_login = code in NEEDS_LOGIN
 
 
 class PassingError(Exception):
-    """It may work in a while. `wait_s`: how long the server asks to be left alone."""
+    """A temporary failure. `wait_s`: how long the server requires to wait."""
 
     def __init__(self, what: str, wait_s: float = 0.0) -> None:
         super().__init__(what)
@@ -57,14 +57,14 @@ class PassingError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class ApiConfig:
-    """How the API is asked."""
+    """How the API is called."""
 
-    endpoint: str = "https://api.flickr.com/services/rest/"  # where it is asked
-    timeout_s: float = 30.0  # without an answer for so long, a request counts as failed
-    attempts: int = 6  # how often a request is tried in all
+    endpoint: str = "https://api.flickr.com/services/rest/"  # the address of the API
+    timeout_s: float = 30.0  # a request without an answer for so long counts as failed
+    attempts: int = 6  # tries of a request in all
     backoff_s: float = 2.0  # wait before the second attempt; doubled before each further one, plus up to as much again
-    longest_wait_s: float = 3600.0  # a server that asks to be left alone for longer ends the crawl
-    failures: int = 5  # so many requests given up one after the other end the crawl
+    longest_wait_s: float = 3600.0  # a server that requires a longer wait ends the crawl
+    failures: int = 5  # so many failed requests one after the other end the crawl
     seed: int = 0  # of the random part of the waits
 
     def __post_init__(self) -> None:
@@ -75,7 +75,7 @@ class ApiConfig:
 
 
 class Client:
-    """Asks the API, within the budget. The key goes into the request's body, so that no address ever holds it."""
+    """Calls the API within the budget. The key goes into the request's body, so that no url ever contains it."""
 
     def __init__(
         self, key: SecretStr, config: ApiConfig, budget: Budget, sleep: Callable[[float], None] = time.sleep
@@ -95,7 +95,7 @@ class Client:
     def call(self, method: str, **arguments: str | int) -> dict[str, Any]:
         """The answer of a method.
 
-        Raises GoneError, NotPublicError; PassingError after the last attempt; FlickrError where going on is useless.
+        Raises GoneError, NotPublicError; PassingError after the last attempt; FlickrError if the crawl cannot continue.
         """
         try:
             answer = self._retrying(self._attempt, method, arguments)
@@ -125,20 +125,20 @@ class Client:
         except httpx.TransportError as error:
             raise PassingError(f"{type(error).__name__}: {error}") from error
         if response.status_code == 429 or response.status_code >= 500:
-            raise PassingError(f"status {response.status_code}", self._asked_to_wait(response))
+            raise PassingError(f"status {response.status_code}", self._required_wait_s(response))
         if response.status_code != 200:
-            raise FlickrError(f"{self.config.endpoint}: status {response.status_code}; is api.endpoint right?")
+            raise FlickrError(f"{self.config.endpoint}: status {response.status_code}; check api.endpoint")
         return self._read(method, response.content)
 
-    def _asked_to_wait(self, response: httpx.Response) -> float:
+    def _required_wait_s(self, response: httpx.Response) -> float:
         wait_s = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
         if wait_s > self.config.longest_wait_s:
             raise FlickrError(
-                f"{self.config.endpoint}: asks to be left alone for {wait_s:.0f} s, which is longer than "
+                f"{self.config.endpoint}: requires a wait of {wait_s:.0f} s, which is longer than "
                 f"api.longest_wait_s = {self.config.longest_wait_s:.0f}; start again then with --resume"
             )
         if wait_s:
-            self.budget.pause(wait_s)  # for all who share it, and after a restart too
+            self.budget.pause(wait_s)  # for all processes that share it, also after a restart
         return wait_s
 
     def _read(self, method: str, content: bytes) -> dict[str, Any]:
@@ -146,39 +146,39 @@ class Client:
             answer = json.loads(content)
             if answer["stat"] == "ok":
                 return dict(answer)
-            code, said = int(answer["code"]), str(answer.get("message", ""))
+            code, message = int(answer["code"]), str(answer.get("message", ""))
         except (ValueError, KeyError, TypeError) as error:
-            raise PassingError(f"{method}: {len(content)} bytes that are no whole JSON answer") from error
-        said = said.replace(self._key.get_secret_value(), "...")  # should a server ever echo it
+            raise PassingError(f"{method}: {len(content)} bytes that are no complete JSON answer") from error
+        message = message.replace(self._key.get_secret_value(), "...")  # in case a server echoes it
         if code == INVALID_KEY:
             raise InvalidKeyError(
-                f"Flickr does not take the API key ({said}); correct FLICKR_API_KEY, or the Prefect Secret "
+                f"Flickr does not take the API key ({message}); correct FLICKR_API_KEY, or the Prefect Secret "
                 f"flickr-api-key, and start again with --resume"
             )
         if code in PASSING:
-            raise PassingError(f"{method}: code {code}: {said}")
+            raise PassingError(f"{method}: code {code}: {message}")
         if code in GONE:
-            raise GoneError(f"{method}: {said}")
+            raise GoneError(f"{method}: {message}")
         if code in NOT_PUBLIC:
-            raise NotPublicError(code, said)
-        raise FlickrError(f"{method}: code {code}: {said}; Flickr documents its codes beside each method")
+            raise NotPublicError(code, message)
+        raise FlickrError(f"{method}: code {code}: {message}; see the method's codes in Flickr's documentation")
 
 
 def backoff(first_s: float, seed: int) -> Callable[[RetryCallState], float]:
-    """How long to wait before an attempt: doubled each time, with a random part, and as long as the server asks."""
+    """The wait before each attempt: doubled each time, with a random part, plus the wait that the server requires."""
     rng = random.Random(seed)
 
     def wait_s(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        asked_s = error.wait_s if isinstance(error, PassingError) else 0.0
+        required_s = error.wait_s if isinstance(error, PassingError) else 0.0
         grown_s = first_s * 2.0 ** (state.attempt_number - 1)
-        return asked_s + grown_s * (1 + rng.random())
+        return required_s + grown_s * (1 + rng.random())
 
     return wait_s
 
 
 def retry_after(value: str | None, now: datetime) -> float:
-    """Seconds that a Retry-After header asks to wait: it holds seconds or a date (RFC 9110, 10.2.3); else 0."""
+    """The wait in seconds of a Retry-After header, which holds seconds or a date (RFC 9110, 10.2.3); else 0."""
     if value is None:
         return 0.0
     if re.fullmatch(r"\s*\d+\s*", value):

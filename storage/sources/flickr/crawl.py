@@ -1,4 +1,4 @@
-"""The crawl from begin to end: lists, pictures, source directory. Each part can be broken off and started again."""
+"""The crawl from start to end: lists, pictures, source directory. Each part can be interrupted and resumed."""
 
 import fcntl
 import time
@@ -16,7 +16,7 @@ from storage.sources.flickr.client import ApiConfig, Client
 from storage.sources.flickr.database import Crawl, Database
 from storage.sources.flickr.lists import ListConfig, Reader
 from storage.sources.flickr.pictures import PictureConfig, Progress
-from storage.sources.flickr.source import Written
+from storage.sources.flickr.source import SourceCounts
 from storage.sources.flickr.walk import CrawlRequest, Walk
 
 FOLDER = ".crawl"  # below the source directory: the database, the budget, the lock
@@ -26,7 +26,7 @@ FOLDER = ".crawl"  # below the source directory: the database, the budget, the l
 class FlickrConfig:
     """The settings of a crawl of Flickr, one section per component."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")  # else a misspelled setting passes unseen
+    __pydantic_config__ = ConfigDict(extra="forbid")  # refuse misspelled settings
 
     api: ApiConfig = field(default_factory=ApiConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
@@ -35,8 +35,8 @@ class FlickrConfig:
 
 
 @dataclass(frozen=True)
-class Effort:
-    """What a part of a crawl asked for, since its process was started."""
+class RequestCounts:
+    """What a part of a crawl requested since its process started."""
 
     requests: int  # of the API
     pictures: int = 0  # addresses
@@ -44,13 +44,13 @@ class Effort:
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Holds the folder for one crawl; a lock of the kernel, which a killed process gives back."""
+    """Lock the folder for one crawl; a kernel lock, released if its process dies."""
     (out / FOLDER).mkdir(parents=True, exist_ok=True)
     with (out / FOLDER / "lock").open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ValueError(f"{out}: another crawl is at work here; wait for it, or give another folder") from error
+            raise ValueError(f"{out}: another crawl is running here; wait for it, or give another folder") from error
         yield
 
 
@@ -63,59 +63,59 @@ def opened(out: Path) -> Iterator[Database]:
         database.close()
 
 
-def begin(out: Path, asked: CrawlRequest, resume: bool) -> None:
-    """Enter a new crawl; with `resume`, go on with one that did not end, whose seeds need not be given again.
+def begin(out: Path, request: CrawlRequest, resume: bool) -> None:
+    """Register a new crawl; with `resume`, continue an unfinished one, whose seeds need not be given again.
 
-    Raises ValueError where one that did not end is in the way, or was asked for something else.
+    Raises ValueError if an unfinished crawl is in the way, or had another request.
     """
-    wanted = asdict(asked)
-    seeded = bool(asked.users or asked.groups)
+    record = asdict(request)
+    has_seeds = bool(request.users or request.groups)
     with opened(out) as database:
         last = database.last()
         is_open = last is not None and last.ended_at is None
         if last and is_open and not resume:
             raise ValueError(
-                f"{out}: holds a crawl that did not end; go on with --resume, or give another folder. "
-                f"It was asked for {last.asked}"
+                f"{out}: holds an unfinished crawl; continue it with --resume, or give another folder. "
+                f"Its request was {last.request}"
             )
-        if last and is_open and seeded and last.asked != _as_kept(wanted):
+        if last and is_open and has_seeds and last.request != _as_json(record):
             raise ValueError(
-                f"{out}: the crawl that did not end was asked for {last.asked}, not for {_as_kept(wanted)}; "
+                f"{out}: the request of the unfinished crawl was {last.request}, not {_as_json(record)}; "
                 f"resume it without seeds, or give another folder"
             )
-        if not is_open and not seeded:
+        if not is_open and not has_seeds:
             raise ValueError(f"{out}: no crawl to resume, and no seed; give --user, --group or --seed-file")
         if not is_open:
-            database.begin(wanted, time.time())
+            database.begin(record, time.time())
 
 
 def read_lists(
     out: Path, key: SecretStr, config: FlickrConfig, on_user: Progress = lambda _done, _total: None
-) -> Effort:
-    """Walk through the community and read everything but the pictures."""
+) -> RequestCounts:
+    """Walk through the community and read its lists; everything but the pictures."""
     with opened(out) as database, _reader(out, key, config, database) as reader:
-        database.try_the_failed_again()
-        Walk(database, reader, _asked(reader.crawl), on_user).go()
-        photos.drop_the_vanished(database, reader, config.pictures.sizes)
+        database.retry_failed()
+        Walk(database, reader, _request_of(reader.crawl), on_user).go()
+        photos.drop_vanished(database, reader, config.pictures.sizes)
         photos.complete(database, reader, config.pictures.sizes)
-        rows.forget_the_gone(database)
-        return Effort(reader.client.requests)
+        rows.delete_forgotten(database)
+        return RequestCounts(reader.client.requests)
 
 
 def fetch_pictures(
     out: Path, key: SecretStr, config: FlickrConfig, on_picture: Progress = lambda _done, _total: None
-) -> Effort:
-    """Fetch the pictures that are due. Of one that is not there, Flickr is asked where it went."""
+) -> RequestCounts:
+    """Fetch the pictures that are due. For a missing one, ask Flickr for its new address."""
     root = Root(str(out))
     with opened(out) as database, _reader(out, key, config, database) as reader:
-        asked = pictures.fetch_due(database, reader.crawl, root, config.pictures, on_picture)
-        photos.look_for(database, reader, config.pictures.sizes, pictures.not_there(reader.crawl))
-        rows.forget_the_gone(database)
-        asked += pictures.fetch_due(database, reader.crawl, root, config.pictures, on_picture)
-        return Effort(reader.client.requests, asked)
+        num_pictures = pictures.fetch_due(database, reader.crawl, root, config.pictures, on_picture)
+        photos.find_missing(database, reader, config.pictures.sizes, pictures.missing(reader.crawl))
+        rows.delete_forgotten(database)
+        num_pictures += pictures.fetch_due(database, reader.crawl, root, config.pictures, on_picture)
+        return RequestCounts(reader.client.requests, num_pictures)
 
 
-def write_source(out: Path) -> Written:
+def write_source(out: Path) -> SourceCounts:
     """Write the source directory, and end the crawl."""
     with opened(out) as database:
         crawl = database.last()
@@ -138,13 +138,16 @@ def _reader(out: Path, key: SecretStr, config: FlickrConfig, database: Database)
         client.close()
 
 
-def _asked(crawl: Crawl) -> CrawlRequest:
-    kept = crawl.asked
+def _request_of(crawl: Crawl) -> CrawlRequest:
+    record = crawl.request
     return CrawlRequest(
-        users=tuple(kept["users"]), groups=tuple(kept["groups"]), max_users=kept["max_users"], depth=kept["depth"]
+        users=tuple(record["users"]),
+        groups=tuple(record["groups"]),
+        max_users=record["max_users"],
+        depth=record["depth"],
     )
 
 
-def _as_kept(wanted: dict[str, object]) -> dict[str, object]:
-    """As JSON gives it back: tuples are lists there."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in wanted.items()}
+def _as_json(record: dict[str, object]) -> dict[str, object]:
+    """The record as JSON returns it: with lists for tuples."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in record.items()}

@@ -1,6 +1,6 @@
-"""The crawl's own database: which crawls there were, what was fetched and when, pages in flight, and all rows so far.
+"""The crawl's database: its crawls, what was fetched and when, pages of unfinished lists, and all rows so far.
 
-SQLite, in a folder of its own below the source directory. Whatever has been committed survives SIGKILL.
+SQLite, in its own folder below the source directory. Every committed transaction survives SIGKILL.
 """
 
 import json
@@ -17,14 +17,14 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS crawls (
     number INTEGER PRIMARY KEY, begun_at REAL NOT NULL, ended_at REAL, asked TEXT NOT NULL
 );
-CREATE TABLE IF NOT EXISTS fetched (  -- a list, or a single answer: what came of it, and when
+CREATE TABLE IF NOT EXISTS fetched (  -- the outcome and time of each list or single answer
     kind TEXT, id TEXT, fetched_at REAL NOT NULL, outcome TEXT NOT NULL, detail TEXT, PRIMARY KEY (kind, id)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS pages (  -- of lists that are not read to their end yet
+CREATE TABLE IF NOT EXISTS pages (  -- of lists that are not read completely yet
     kind TEXT, id TEXT, pass INTEGER, number INTEGER, total INTEGER, items TEXT NOT NULL, next TEXT,
     PRIMARY KEY (kind, id, pass, number)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS frontier (  -- the users of the crawl that is on, in the order in which they were reached
+CREATE TABLE IF NOT EXISTS frontier (  -- the users of the current crawl, in the order in which they were reached
     user_id TEXT PRIMARY KEY, depth INTEGER NOT NULL, position INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS names (user_id TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS images (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS images_of_owner ON images (owner_id);
 CREATE INDEX IF NOT EXISTS images_of_url ON images (url);
-CREATE TABLE IF NOT EXISTS pictures (  -- by address: several photos may show one file
+CREATE TABLE IF NOT EXISTS pictures (  -- by url: several photos may share one file
     url TEXT PRIMARY KEY, fetched_at REAL NOT NULL, outcome TEXT NOT NULL, reason TEXT, path TEXT, etag TEXT,
     last_modified TEXT
 ) WITHOUT ROWID;
@@ -56,17 +56,17 @@ CREATE TABLE IF NOT EXISTS tombstones (kind TEXT, id TEXT, PRIMARY KEY (kind, id
 
 @dataclass(frozen=True)
 class Crawl:
-    """A crawl that was begun. What was fetched before `begun_at`, less the freshness window, is fetched again."""
+    """A crawl. Whatever was fetched more than the freshness window before `begun_at` is fetched again."""
 
     number: int
     begun_at: float
     ended_at: float | None
-    asked: dict[str, Any]
+    request: dict[str, Any]  # a CrawlRequest as JSON; column `asked`
 
 
 @dataclass(frozen=True)
 class Page:
-    """A page of a list, as it was read: its rows, the total that it tells, and the arguments of the next page."""
+    """A page of a list: its rows, the total in its answer, and the arguments of the next page."""
 
     number: int
     total: int | None
@@ -82,8 +82,8 @@ class Database:
         self.connection = sqlite3.connect(file, timeout=60, isolation_level=None)
         self.connection.executescript(f"""
             PRAGMA journal_mode = WAL;
-            PRAGMA synchronous = NORMAL;  -- a killed process loses nothing; a lost power cord the last moments
-            PRAGMA secure_delete = ON;    -- of those who are gone no byte shall stay in the file
+            PRAGMA synchronous = NORMAL;  -- a kill loses nothing, a power failure the last moments
+            PRAGMA secure_delete = ON;    -- no byte of deleted rows stays in the file
             {SCHEMA}""")
 
     def close(self) -> None:
@@ -108,25 +108,25 @@ class Database:
     def change_each(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         self.connection.executemany(sql, rows)
 
-    def begin(self, asked: dict[str, Any], now: float) -> Crawl:
-        """A new crawl; `asked` is what it was asked for, so that it can go on without being asked again."""
-        self.change("DELETE FROM pages")  # of a crawl that was given up
-        self.change("INSERT INTO crawls (begun_at, asked) VALUES (?, ?)", (now, json.dumps(asked)))
+    def begin(self, request: dict[str, Any], now: float) -> Crawl:
+        """A new crawl; its `request` is stored, for a later `resume` without seeds."""
+        self.change("DELETE FROM pages")  # of an abandoned crawl
+        self.change("INSERT INTO crawls (begun_at, asked) VALUES (?, ?)", (now, json.dumps(request)))
         crawl = self.last()
         assert crawl is not None
         return crawl
 
     def last(self) -> Crawl | None:
-        """The crawl that was begun last."""
-        for number, begun_at, ended_at, asked in self.query("SELECT * FROM crawls ORDER BY number DESC LIMIT 1"):
-            return Crawl(number, begun_at, ended_at, json.loads(asked))
+        """The latest crawl."""
+        for number, begun_at, ended_at, request in self.query("SELECT * FROM crawls ORDER BY number DESC LIMIT 1"):
+            return Crawl(number, begun_at, ended_at, json.loads(request))
         return None
 
     def end(self, crawl: Crawl, now: float) -> None:
         self.change("UPDATE crawls SET ended_at = ? WHERE number = ?", (now, crawl.number))
 
     def outcome(self, kind: str, id_: str, since: float) -> tuple[Outcome, str | None] | None:
-        """What came of a list, and the detail noted with it; None where it was not fetched since."""
+        """The outcome of a list and its detail; None if it was not fetched since."""
         for fetched_at, outcome, detail in self.query(
             "SELECT fetched_at, outcome, detail FROM fetched WHERE kind = ? AND id = ?", (kind, id_)
         ):
@@ -134,18 +134,18 @@ class Database:
         return None
 
     def note(self, kind: str, id_: str, now: float, outcome: Outcome, detail: str | None = None) -> None:
-        """Enter what came of a list; its pages in flight have landed, unless it is to be tried again."""
+        """Store the outcome of a list; its pages are deleted unless it failed and is retried."""
         values = (kind, id_, now, outcome, detail)
         self.change("INSERT OR REPLACE INTO fetched VALUES (?, ?, ?, ?, ?)", values)
         if outcome != "failed":
             self.change("DELETE FROM pages WHERE kind = ? AND id = ?", (kind, id_))
 
-    def try_the_failed_again(self) -> None:
-        """What failed counts as not fetched, for the requests that follow."""
+    def retry_failed(self) -> None:
+        """Forget the failed outcomes, so that these lists are fetched again."""
         self.change("DELETE FROM fetched WHERE outcome = 'failed'")
 
     def pages(self, kind: str, id_: str) -> list[list[Page]]:
-        """The pages of a list that are in flight: those of each pass, in order."""
+        """The pages of an unfinished list, for each pass in order."""
         passes: list[list[Page]] = []
         for pass_, number, total, rows, next_ in self.query(
             "SELECT pass, number, total, items, next FROM pages WHERE kind = ? AND id = ? ORDER BY pass, number",
@@ -160,10 +160,10 @@ class Database:
         values = (kind, id_, pass_, page.number, page.total, json.dumps(page.rows), json.dumps(page.next))
         self.change("INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
-    def bury(self, kind: Literal["user", "image"], id_: str) -> None:
-        """Enter a tombstone: this id is gone upstream, and is to be forgotten downstream."""
+    def add_tombstone(self, kind: Literal["user", "image"], id_: str) -> None:
+        """Add a tombstone: this id is gone upstream, so the pipeline must forget it."""
         self.change("INSERT OR IGNORE INTO tombstones VALUES (?, ?)", (kind, id_))
 
-    def unbury(self, kind: Literal["user", "image"], id_: str) -> None:
-        """Take a tombstone back: who was gone is there again."""
+    def remove_tombstone(self, kind: Literal["user", "image"], id_: str) -> None:
+        """Remove a tombstone: this id exists again."""
         self.change("DELETE FROM tombstones WHERE kind = ? AND id = ?", (kind, id_))

@@ -1,9 +1,9 @@
-"""Flickr's lists, read page by page into the crawl's database, so that a kill loses at most the page in flight.
+"""Flickr's lists, read page by page into the crawl's database, so that a kill loses at most one page.
 
-A list may change while it is read. Favorites are read by date: what was there from the beginning of the crawl to the
-end of the reading is listed, and listed once. Elsewhere there are only page numbers: a pass over all pages counts
-where its pages agree on the total and no item comes twice; else it is read again, and in the end, if no pass ever
-agrees, everything counts that any pass saw.
+A list may change while it is read. Favorites are read by date: every favorite that existed from the start of the crawl
+to the end of the reading is listed exactly once. Other lists have only page numbers: a pass over all pages is accepted
+if its pages agree on the total and no item is repeated; otherwise the list is read again, and if no pass is ever
+accepted, the union of all passes is.
 """
 
 import time
@@ -15,28 +15,28 @@ from storage.sources.flickr import answers, rows
 from storage.sources.flickr.client import Client, GoneError, NotPublicError, PassingError
 from storage.sources.flickr.database import Crawl, Database, Outcome, Page
 
-NEVER_FRESH = {"whereabouts"}  # what is asked because something has changed
-LOGIN_NEEDED = "*"  # stands for all groups: their members are told only to those who log in
+NEVER_FRESH = {"whereabouts"}  # asked because something has changed
+LOGIN_NEEDED = "*"  # stands for all groups, whose members are shown only with a login
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListConfig:
-    """What is read of users and groups."""
+    """How much is read of users and groups."""
 
-    freshness_days: float = 7.0  # what was fetched so short a time before a crawl began is not fetched again
-    per_page: int = 500  # items asked for on a page; 500 is the most that Flickr gives of photos and members
-    most_pages: int = 20  # a list is read up to so many pages
+    freshness_days: float = 7.0  # lists fetched within so many days before a crawl began are not fetched again
+    per_page: int = 500  # items requested per page; Flickr's maximum for photos and members is 500
+    most_pages: int = 20  # at most so many pages of a list are read
     most_group_pages: int = 2  # the same of a group's members or pool, which may hold millions
-    passes: int = 3  # a list that changes while it is read is read so many times at most
+    passes: int = 3  # a list that changes during reading is read at most so many times
     user_tags: int = 200  # a user's most used tags
-    groups: int = 100  # groups that are read for further users at each depth, those that the most users joined first
+    groups: int = 100  # groups read for further users at each depth, those with the most users first
 
     def __post_init__(self) -> None:
         for name in ("per_page", "most_pages", "most_group_pages", "passes", "user_tags"):
             if (value := getattr(self, name)) < 1:
                 raise ValueError(f"lists.{name} = {value}: it must be at least 1")
         if self.per_page > 500:
-            raise ValueError(f"lists.per_page = {self.per_page}: Flickr gives 500 at most")
+            raise ValueError(f"lists.per_page = {self.per_page}: Flickr's maximum is 500")
 
     @property
     def freshness_s(self) -> float:
@@ -45,13 +45,13 @@ class ListConfig:
 
 @dataclass(frozen=True)
 class Listing:
-    """How a list is asked for, where its items lie in the answer, and what they become."""
+    """How a list is requested, where its items are in the answer, and which rows they become."""
 
     method: str
-    subject: str  # the argument that says whose list it is
+    subject: str  # the argument that names the list's user or group
     path: tuple[str, ...]
     row: Callable[[dict[str, Any]], Sequence[Any] | None]
-    of: Callable[..., Sequence[Any]]  # makes a row of what was kept of it as JSON
+    of: Callable[..., Sequence[Any]]  # the row from its JSON form
     keep: Callable[[Database, str, Sequence[Any]], None]
     most_pages: int = 1  # 1: it has no pages
     by_date: bool = False
@@ -59,7 +59,7 @@ class Listing:
 
 
 def listings(config: ListConfig, sizes: Sequence[str]) -> dict[str, Listing]:
-    """Every list that the crawl reads, by its name in the database."""
+    """Every list that the crawl reads, by its kind in the database."""
     extras = ",".join(["date_upload", "owner_name", "tags", "media", *(f"url_{size}" for size in sizes)])
     return {
         "contacts": Listing(
@@ -125,7 +125,7 @@ OF_A_USER = ("contacts", "favorites", "groups", "tags")
 
 
 class Reader:
-    """Reads what is not fresh. Every list has an outcome, which is kept beside its rows."""
+    """Reads the lists that are not fresh, and stores each list's outcome beside its rows."""
 
     def __init__(
         self,
@@ -141,28 +141,28 @@ class Reader:
         self.since = crawl.begun_at - config.freshness_s
 
     def read_user(self, user_id: str) -> bool:
-        """Whether the user exists; then all their lists are read."""
+        """Whether the user exists; if so, all their lists are read."""
         if any(self.read(kind, user_id) == "gone" for kind in OF_A_USER):
-            self.database.bury("user", user_id)
+            self.database.add_tombstone("user", user_id)
             return False
-        self.database.unbury("user", user_id)
+        self.database.remove_tombstone("user", user_id)
         return True
 
     def read_group(self, group_id: str) -> None:
-        """The group's members, or where only its members may see those, who has a photo in its pool."""
+        """Read the group's members or, if only members may see those, the owners of photos in its pool."""
         if self.database.outcome("members", LOGIN_NEEDED, self.since) or self.read("members", group_id) == "not public":
             self.read("pool", group_id)
 
     def read(self, kind: str, id_: str) -> Outcome:
-        """What came of the list: now, or when it was read within the freshness window."""
-        if known := self.database.outcome(kind, id_, self.since):
-            return known[0]
+        """The outcome of a list, read now or within the freshness window."""
+        if fresh := self.database.outcome(kind, id_, self.since):
+            return fresh[0]
         listing = self.listings[kind]
         try:
             found = self._rows(listing, kind, id_)
         except GoneError as error:
             return self._note(kind, id_, "gone", str(error))
-        except PassingError as error:  # what was known of the list stays
+        except PassingError as error:  # earlier rows of the list stay
             return self._note(kind, id_, "failed", str(error))
         except NotPublicError as error:
             if kind == "members" and error.needs_login:
@@ -177,12 +177,12 @@ class Reader:
     def ask(
         self, kind: str, id_: str, method: str, keep: Callable[[dict[str, Any]], str | None], **arguments: str
     ) -> tuple[Outcome, str | None]:
-        """What came of a single question, now or when it was asked within the freshness window, and a detail.
+        """The outcome and detail of a single request, sent now or within the freshness window.
 
-        `keep` enters the answer and returns the detail, in one transaction with the note that it was given.
+        `keep` stores the answer and returns the detail, in one transaction with the outcome.
         """
-        if known := self.database.outcome(kind, id_, self.crawl.begun_at if kind in NEVER_FRESH else self.since):
-            return known
+        if fresh := self.database.outcome(kind, id_, self.crawl.begun_at if kind in NEVER_FRESH else self.since):
+            return fresh
         try:
             answer = self.client.call(method, **arguments)
         except GoneError as error:
@@ -200,7 +200,7 @@ class Reader:
         return outcome
 
     def _rows(self, listing: Listing, kind: str, id_: str) -> list[Sequence[Any]]:
-        """The list's rows, each once. Pages are kept as they come; a pass that was broken off goes on."""
+        """The list's rows, each once. Pages are stored as they arrive; an interrupted pass is resumed."""
         passes = self.database.pages(kind, id_) or [[]]
         while True:
             pages = passes[-1]
@@ -221,28 +221,28 @@ class Reader:
         assert at is not None
         answer = self.client.call(listing.method, **{listing.subject: id_}, **listing.arguments, **at)
         found = [row for item in answers.items(answer, listing.path) if (row := listing.row(item))]
-        told = answer.get(listing.path[0], {})
+        header = answer.get(listing.path[0], {})
         number = len(before) + 1
-        is_last = number == listing.most_pages or at.get("page", 1) >= (answers.number(told.get("pages")) or 1)
+        is_last = number == listing.most_pages or at.get("page", 1) >= (answers.number(header.get("pages")) or 1)
         following = None if is_last else _following(listing, at, found)
-        return Page(number, answers.number(told.get("total")), [list(row) for row in found], following)
+        return Page(number, answers.number(header.get("total")), [list(row) for row in found], following)
 
     def _beginning(self, listing: Listing) -> dict[str, int]:
         if listing.most_pages == 1 and not listing.by_date:
             return {}
-        # Favorites later than the crawl's beginning wait for the next crawl, so that all users' are of one moment.
+        # Favorites after the crawl's start wait for the next crawl, so that all users' favorites are of one moment.
         by_date = {"max_fave_date": int(self.crawl.begun_at)} if listing.by_date else {}
         return {"page": 1, "per_page": self.config.per_page, **by_date}
 
 
 def agrees(pages: Sequence[Page]) -> bool:
-    """Whether the pages look like those of one list: one total on all of them, and no item twice."""
+    """Whether the pages are consistent: one total on all of them, and no item twice."""
     ids = [row[0] for page in pages for row in page.rows]
     return len({page.total for page in pages}) == 1 and len(set(ids)) == len(ids)
 
 
 def _following(listing: Listing, at: dict[str, int], found: Sequence[Any]) -> dict[str, int]:
-    """The arguments of the page after this one: by date, from the oldest row of this one on, which comes again."""
+    """The arguments of the next page; by date, it starts with the oldest row of this page, which is repeated."""
     dates = [row.favorited_at for row in found if row.favorited_at is not None] if listing.by_date else []
     # A second later than the oldest: Flickr does not say whether the limit is inclusive.
     if dates and min(dates) + 1 < at["max_fave_date"]:

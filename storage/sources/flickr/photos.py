@@ -1,4 +1,4 @@
-"""Single photos that have to be asked about: what their lists left out, and whether those that vanished still exist."""
+"""Requests for single photos: fields that their lists lack, and whether vanished photos still exist."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,12 +7,12 @@ from storage.sources.flickr import answers
 from storage.sources.flickr.database import Database, Outcome
 from storage.sources.flickr.lists import Reader
 
-# The photos of the crawl that is on: those that a user of its frontier favorited.
+# The photos of the current crawl: those that a user of its frontier favorited.
 IN_REACH = "image_id IN (SELECT image_id FROM favorites JOIN frontier USING (user_id))"
 
 
 def complete(database: Database, reader: Reader, sizes: Sequence[str]) -> None:
-    """Ask for the address and the tags of photos whose lists did not tell them."""
+    """Request the url and the tags of photos whose lists lack them."""
 
     def keep_tags(answer: dict[str, Any]) -> None:
         database.change("UPDATE images SET tags = ? WHERE image_id = ?", (answers.photo_tags(answer), image_id))
@@ -26,17 +26,17 @@ def complete(database: Database, reader: Reader, sizes: Sequence[str]) -> None:
     ):
         outcome, _ = reader.ask("photo tags", image_id, "flickr.tags.getListPhoto", keep_tags, photo_id=image_id)
         if outcome == "gone":
-            database.bury("image", image_id)
+            database.add_tombstone("image", image_id)
 
 
-def look_for(database: Database, reader: Reader, sizes: Sequence[str], images: str) -> None:
-    """Ask where photos went whose picture is not there. `images` is the query of their ids, in order."""
+def find_missing(database: Database, reader: Reader, sizes: Sequence[str], images: str) -> None:
+    """Request the new address of photos whose picture is missing. `images` is the query of their ids, in order."""
     for (image_id,) in database.query(images):
         ask_for_sizes(database, reader, sizes, "whereabouts", image_id)
 
 
-def drop_the_vanished(database: Database, reader: Reader, sizes: Sequence[str]) -> None:
-    """Drop photos that stand in nobody's favorites any more, with a tombstone for those that are gone upstream."""
+def drop_vanished(database: Database, reader: Reader, sizes: Sequence[str]) -> None:
+    """Delete photos that are no user's favorite any more, and add a tombstone for those that are gone upstream."""
     vanished = "image_id NOT IN (SELECT image_id FROM favorites)"
     for (image_id,) in database.query(f"SELECT image_id FROM images WHERE {vanished} ORDER BY image_id"):
         if ask_for_sizes(database, reader, sizes, "whereabouts", image_id) != "failed":
@@ -44,7 +44,7 @@ def drop_the_vanished(database: Database, reader: Reader, sizes: Sequence[str]) 
 
 
 def ask_for_sizes(database: Database, reader: Reader, sizes: Sequence[str], kind: str, image_id: str) -> Outcome:
-    """Ask where a photo's picture lies. A photo that is gone, or not public any more, gets its tombstone."""
+    """Request the url of a photo's picture. A photo that is gone or no longer public gets a tombstone."""
 
     def keep_address(answer: dict[str, Any]) -> None:
         url = answers.size_address(answer, sizes)
@@ -52,5 +52,5 @@ def ask_for_sizes(database: Database, reader: Reader, sizes: Sequence[str], kind
 
     outcome, _ = reader.ask(kind, image_id, "flickr.photos.getSizes", keep_address, photo_id=image_id)
     if outcome in ("gone", "not public"):
-        database.bury("image", image_id)
+        database.add_tombstone("image", image_id)
     return outcome

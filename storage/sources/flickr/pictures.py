@@ -1,4 +1,4 @@
-"""Pictures from their addresses to files named by their content, several at a time."""
+"""Download pictures, several at a time, to files named by their content."""
 
 import hashlib
 import time
@@ -23,33 +23,33 @@ from storage.sources.flickr.database import Crawl, Database
 from storage.sources.flickr.photos import IN_REACH
 
 FOLDER = "images"  # below the source directory
-BATCH = 256  # pictures handed to the threads at once: memory follows it, not the community
-BEGINNINGS = {  # content type -> how such a file begins, and what its name ends in
+BATCH = 256  # pictures queued at once: memory depends on it, not on the community's size
+BEGINNINGS = {  # content type -> first bytes of such a file, and its name's ending
     "image/jpeg": (b"\xff\xd8\xff", "jpg"),
     "image/png": (b"\x89PNG\r\n\x1a\n", "png"),
     "image/gif": (b"GIF8", "gif"),
     "image/webp": (b"RIFF", "webp"),
 }
-PLACEHOLDER = "photo_unavailable"  # in the address that Flickr redirects to where a photo is gone
-DECODED = ImageConfig(size_px=32)  # a picture is kept if it can be decoded, however small
+PLACEHOLDER = "photo_unavailable"  # in the url that Flickr redirects to if a photo is gone
+DECODED = ImageConfig(size_px=32)  # a picture is kept if it can be decoded at this size
 
-Progress = Callable[[int, int], None]  # called with the pictures asked for so far and their number
+Progress = Callable[[int, int], None]  # called with the pictures requested so far and their total
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureConfig:
-    """Which pictures are fetched, and how politely."""
+    """Which pictures are fetched, and at which rate."""
 
-    sizes: tuple[str, ...] = ("n", "m", "z", "s", "c", "l")  # sizes by Flickr's suffixes, the best first: n is 320 px
-    max_bytes: int = 8 * 2**20  # a larger file is quarantined, and read no further
+    sizes: tuple[str, ...] = ("n", "m", "z", "s", "c", "l")  # Flickr's size suffixes, preferred first: n is 320 px
+    max_bytes: int = 8 * 2**20  # a larger file is quarantined and not read to its end
     threads: int = 8  # pictures fetched at once
-    per_host: int = 4  # the same of one host
-    freshness_days: float = 30.0  # a picture is not asked for again within; later only whether it changed
+    per_host: int = 4  # of these at most from one host
+    freshness_days: float = 30.0  # a picture is not requested again within; later only if it changed
     timeout_s: float = 30.0  # for a whole picture
-    attempts: int = 4  # how often a picture is tried in all
+    attempts: int = 4  # tries of a picture in all
     backoff_s: float = 1.0  # wait before the second attempt; doubled before each further one, plus up to as much again
-    longest_wait_s: float = 600.0  # a host that asks to be left alone for longer is, until the next crawl
-    failures: int = 50  # so many pictures given up one after the other end the crawl
+    longest_wait_s: float = 600.0  # a host that requires a longer wait is left alone until the next crawl
+    failures: int = 50  # so many failed pictures one after the other end the crawl
     allow_private: bool = False  # also from private and loopback addresses: for tests
     seed: int = 0  # of the random part of the waits
 
@@ -63,10 +63,10 @@ class PictureConfig:
 
 @dataclass(frozen=True)
 class Picture:
-    """What is known of an address: its file, or why there is none."""
+    """The state of a picture's url: its file, or why there is none."""
 
     url: str
-    outcome: str = ""  # ok, gone, quarantined, failed; empty where it was never asked for
+    outcome: str = ""  # ok, gone, quarantined, failed; empty if never requested
     reason: str | None = None  # in a few fixed words that can be counted
     path: str | None = None
     etag: str | None = None
@@ -74,11 +74,11 @@ class Picture:
 
 
 class QuarantinedError(Exception):
-    """Something came, and it is no picture to keep."""
+    """The answer is no picture that may be kept."""
 
 
 class CutShortError(PassingError):
-    """Less came than was announced."""
+    """The answer is shorter than its content length."""
 
 
 def fetch_due(
@@ -88,7 +88,7 @@ def fetch_due(
     config: PictureConfig,
     on_picture: Progress = lambda _done, _total: None,
 ) -> int:
-    """How many addresses were asked for: those of the photos in reach that are not fresh. Raises FlickrError."""
+    """The number of urls requested: those of the crawl's photos that are not fresh. Raises FlickrError."""
     wanted = due(database, crawl, root, config)
     failures = 0
     with closing(Downloader(root, config)) as downloader, closing(downloader.fetch_all(wanted)) as found:
@@ -105,7 +105,7 @@ def fetch_due(
 
 
 def due(database: Database, crawl: Crawl, root: Root, config: PictureConfig) -> list[Picture]:
-    """The pictures to ask for, by address, with what is known of them."""
+    """The pictures to request, by url, with their stored state."""
     since = crawl.begun_at - config.freshness_days * 86_400
     rows = database.query(
         f"""SELECT DISTINCT images.url, outcome, reason, path, etag, last_modified, fetched_at
@@ -120,14 +120,14 @@ def due(database: Database, crawl: Crawl, root: Root, config: PictureConfig) -> 
     return wanted
 
 
-def not_there(crawl: Crawl) -> str:
-    """The query of the images whose picture this crawl did not find where it should be."""
+def missing(crawl: Crawl) -> str:
+    """The query of the images whose picture this crawl did not find at its url."""
     return f"""SELECT image_id FROM images JOIN pictures USING (url)
         WHERE outcome = 'gone' AND fetched_at >= {crawl.begun_at!r} AND {IN_REACH} ORDER BY image_id"""
 
 
 def keep(database: Database, picture: Picture, now: float) -> None:
-    """Enter what came of a picture. One that failed keeps the file that it had."""
+    """Store the outcome of a picture. One that failed keeps its earlier file."""
     database.change(
         "INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?)",
         (picture.url, now, picture.outcome, picture.reason, picture.path, picture.etag, picture.last_modified),
@@ -135,7 +135,7 @@ def keep(database: Database, picture: Picture, now: float) -> None:
 
 
 def sweep(database: Database, root: Root) -> None:
-    """Delete the files that no picture has any more."""
+    """Delete files that belong to no picture any more."""
     kept = {path for (path,) in database.query("SELECT path FROM pictures WHERE path IS NOT NULL")}
     for entry in list(root.entries(FOLDER)):
         if entry.path not in kept:
@@ -143,7 +143,7 @@ def sweep(database: Database, root: Root) -> None:
 
 
 class Downloader:
-    """Fetches pictures from any thread."""
+    """Fetches pictures; safe to use from several threads."""
 
     def __init__(self, root: Root, config: PictureConfig) -> None:
         self.root, self.config = root, config
@@ -161,45 +161,45 @@ class Downloader:
         self._http.close()
 
     def fetch_all(self, wanted: Sequence[Picture]) -> Generator[Picture, None, None]:
-        """What came of each picture, in the order in which they come."""
+        """The new state of each picture, in order of completion."""
         with ThreadPoolExecutor(self.config.threads) as pool:
             try:
                 for start in range(0, len(wanted), BATCH):
                     futures = [pool.submit(self.fetch, picture) for picture in wanted[start : start + BATCH]]
                     yield from (future.result() for future in as_completed(futures))
-            finally:  # also where the crawl ends before the pictures do
+            finally:  # also if the crawl ends before the pictures do
                 self._ending.set()
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def fetch(self, known: Picture) -> Picture:
-        """What came of a picture; of one that did not change, what was known."""
+    def fetch(self, picture: Picture) -> Picture:
+        """The new state of a picture; unchanged if the picture did not change."""
         retrying = Retrying(
             retry=retry_if_exception_type(PassingError),
             stop=stop_after_attempt(self.config.attempts),
             sleep=sleep_using_event(self._ending),
-            wait=backoff(self.config.backoff_s, zlib.crc32(f"{self.config.seed} {known.url}".encode())),
+            wait=backoff(self.config.backoff_s, zlib.crc32(f"{self.config.seed} {picture.url}".encode())),
             reraise=True,
         )
         try:
-            with self._turn_at(urlsplit(known.url).hostname or ""):
-                return retrying(self._attempt, known)
+            with self._slot_at(urlsplit(picture.url).hostname or ""):
+                return retrying(self._attempt, picture)
         except QuarantinedError as error:
-            return Picture(known.url, "quarantined", str(error))
+            return Picture(picture.url, "quarantined", str(error))
         except CutShortError:
-            return Picture(known.url, "quarantined", "lying content length")
+            return Picture(picture.url, "quarantined", "lying content length")
         except PassingError as error:
-            return replace(known, outcome="failed", reason=str(error))
+            return replace(picture, outcome="failed", reason=str(error))
 
-    def _turn_at(self, host: str) -> BoundedSemaphore:
+    def _slot_at(self, host: str) -> BoundedSemaphore:
         with self._lock:
             return self._hosts.setdefault(host, BoundedSemaphore(self.config.per_host))
 
-    def _attempt(self, known: Picture) -> Picture:
-        validators = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified}
+    def _attempt(self, picture: Picture) -> Picture:
+        validators = {"If-None-Match": picture.etag, "If-Modified-Since": picture.last_modified}
         headers = {name: value for name, value in validators.items() if value}
         try:
-            with self._http.stream("GET", known.url, headers=headers) as response:
-                return self._read(known, response)
+            with self._http.stream("GET", picture.url, headers=headers) as response:
+                return self._read(picture, response)
         except PrivateAddressError as error:
             raise QuarantinedError("private address") from error
         except (httpx.UnsupportedProtocol, httpx.InvalidURL, ValueError) as error:
@@ -211,16 +211,16 @@ class Downloader:
         except httpx.HTTPError as error:
             raise PassingError(type(error).__name__) from error
 
-    def _read(self, known: Picture, response: httpx.Response) -> Picture:
+    def _read(self, picture: Picture, response: httpx.Response) -> Picture:
         status = response.status_code
         if status == 304:
-            return replace(known, outcome="ok", reason=None)
+            return replace(picture, outcome="ok", reason=None)
         if status in (404, 410) or PLACEHOLDER in response.url.path:
-            return Picture(known.url, "gone", "not found")
+            return Picture(picture.url, "gone", "not found")
         if status == 429 or status >= 500:
             wait_s = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
             if wait_s > self.config.longest_wait_s:
-                return replace(known, outcome="failed", reason="asks to wait too long")
+                return replace(picture, outcome="failed", reason="asks to wait too long")
             raise PassingError(f"status {status}", wait_s)
         if status != 200:
             raise QuarantinedError(f"status {status}")
@@ -231,10 +231,10 @@ class Downloader:
         if not self.root.exists(path):
             self.root.write(path, data)
         validators = response.headers.get("ETag"), response.headers.get("Last-Modified")
-        return Picture(known.url, "ok", None, path, *validators)
+        return Picture(picture.url, "ok", None, path, *validators)
 
     def _body(self, type_: str, response: httpx.Response) -> bytes:
-        """The picture's bytes. Raises QuarantinedError for anything but a whole picture of the type that it claims."""
+        """The picture's bytes. Raises QuarantinedError unless it is a complete picture of its content type."""
         if type_ not in BEGINNINGS:
             raise QuarantinedError("no picture's content type")
         if int(response.headers.get("Content-Length", "0")) > self.config.max_bytes:
@@ -249,7 +249,7 @@ class Downloader:
         return data
 
     def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
-        """The body as it comes, as long as it is neither too large nor too slow."""
+        """The body in chunks, as long as it is neither too large nor too slow."""
         end, size = time.monotonic() + self.config.timeout_s, 0
         for chunk in response.iter_bytes():
             size += len(chunk)

@@ -1,4 +1,4 @@
-"""The rows that the crawl has read, in its database: a list's rows replace those of the last time it was read."""
+"""Store the rows of lists in the crawl's database; a list's rows replace those of its previous reading."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,13 +10,13 @@ Candidates = list[str]
 
 def keep_contacts(database: Database, user_id: str, contacts: Sequence[Person]) -> None:
     database.change("DELETE FROM contacts WHERE user_id = ?", (user_id,))
-    others = ((user_id, contact.user_id) for contact in contacts if contact.user_id != user_id)
-    database.change_each("INSERT OR IGNORE INTO contacts VALUES (?, ?)", others)
+    pairs = ((user_id, contact.user_id) for contact in contacts if contact.user_id != user_id)
+    database.change_each("INSERT OR IGNORE INTO contacts VALUES (?, ?)", pairs)
     keep_names(database, contacts)
 
 
 def keep_favorites(database: Database, user_id: str, favorites: Sequence[Favorite]) -> None:
-    """The favorites, and what is said of the photos; what an answer leaves out stays as it was known."""
+    """Store the favorites and their photos; fields that an answer lacks keep their earlier value."""
     database.change("DELETE FROM favorites WHERE user_id = ?", (user_id,))
     dated = ((user_id, favorite.image_id, favorite.favorited_at) for favorite in favorites)
     database.change_each("INSERT OR IGNORE INTO favorites VALUES (?, ?, ?)", dated)
@@ -51,7 +51,7 @@ def keep_group_users(database: Database, group_id: str, users: Sequence[Person])
 
 
 def keep_pool(database: Database, group_id: str, photos: Sequence[PoolPhoto]) -> None:
-    """Whoever has a photo in a group's pool is in the group."""
+    """Store the owners of photos in a group's pool as users of the group."""
     keep_group_users(database, group_id, [Person(*photo.owner) for photo in photos])
 
 
@@ -59,8 +59,8 @@ def keep_names(database: Database, people: Iterable[Person]) -> None:
     database.change_each("INSERT OR REPLACE INTO names VALUES (?, ?)", (person for person in people if person.name))
 
 
-def led_to_by_contacts(database: Database, depth: int) -> Candidates:
-    """Users outside the frontier whom users up to this depth follow, those with the most followers there first."""
+def found_by_contacts(database: Database, depth: int) -> Candidates:
+    """Users outside the frontier that users up to this depth follow, those with the most such followers first."""
     return _candidates(
         database,
         """SELECT contact_id FROM contacts JOIN frontier USING (user_id)
@@ -71,7 +71,7 @@ def led_to_by_contacts(database: Database, depth: int) -> Candidates:
 
 
 def joined_groups(database: Database, depth: int, most: int) -> Candidates:
-    """The groups that the most users up to this depth are in."""
+    """The groups with the most users up to this depth."""
     return _candidates(
         database,
         """SELECT group_id FROM memberships JOIN frontier USING (user_id) WHERE depth <= ?
@@ -80,8 +80,8 @@ def joined_groups(database: Database, depth: int, most: int) -> Candidates:
     )
 
 
-def led_to_by_groups(database: Database, groups: Sequence[str]) -> Candidates:
-    """Users outside the frontier who are in these groups, those who are in the most of them first."""
+def found_by_groups(database: Database, groups: Sequence[str]) -> Candidates:
+    """Users outside the frontier in these groups, those in the most of them first."""
     marks = ", ".join("?" * len(groups))
     return _candidates(
         database,
@@ -92,10 +92,10 @@ def led_to_by_groups(database: Database, groups: Sequence[str]) -> Candidates:
     )
 
 
-def forget_the_gone(database: Database) -> None:
-    """Delete every row of users and images with a tombstone. The photos of a user who is gone are gone too."""
-    gone = "(SELECT id FROM tombstones WHERE kind = '{}')"
-    users, images = gone.format("user"), gone.format("image")
+def delete_forgotten(database: Database) -> None:
+    """Delete every row of users and images with a tombstone; the photos of a user with a tombstone get one too."""
+    forgotten = "(SELECT id FROM tombstones WHERE kind = '{}')"
+    users, images = forgotten.format("user"), forgotten.format("image")
     with database.transaction():
         database.change(
             f"INSERT OR IGNORE INTO tombstones SELECT 'image', image_id FROM images WHERE owner_id IN {users}"
@@ -105,7 +105,7 @@ def forget_the_gone(database: Database) -> None:
         database.change(f"DELETE FROM contacts WHERE contact_id IN {users}")
         database.change(f"DELETE FROM favorites WHERE image_id IN {images}")
         database.change(f"DELETE FROM images WHERE image_id IN {images}")
-        # Their rows are not there any more, should they come back.
+        # Their rows are deleted, so their lists must be read again should they come back.
         database.change(f"DELETE FROM fetched WHERE outcome = 'ok' AND (id IN {users} OR id IN {images})")
         database.change("DELETE FROM pictures WHERE url NOT IN (SELECT url FROM images WHERE url IS NOT NULL)")
 

@@ -1,4 +1,4 @@
-"""What was crawled as a source directory in the contract, with the tombstones and the pictures' quarantine beside."""
+"""Write the crawl as a source directory of the contract, with tombstones and the quarantine of pictures."""
 
 import shutil
 from collections.abc import Sequence
@@ -57,33 +57,33 @@ QUERIES = {
 
 
 @dataclass(frozen=True)
-class Written:
-    """What stands in the source directory."""
+class SourceCounts:
+    """Counts of what the source directory contains."""
 
     rows: dict[str, int]  # by table
-    pictures: dict[str, int]  # addresses in reach by outcome
-    unread: dict[str, int]  # lists of the users in reach that could not be read, by kind and reason
+    pictures: dict[str, int]  # urls of the crawl by outcome
+    unread: dict[str, int]  # lists of the crawl's users that could not be read, by kind and reason
 
 
-def write(database: Database, folder: Path) -> Written:
-    """Write the tables, each whole. `images`, the one that a source cannot lack, goes first and comes last: a folder
-    between two crawls is refused, and never read as a mixture of both.
+def write(database: Database, folder: Path) -> SourceCounts:
+    """Write the tables, each atomically. `images`, which every source needs, is deleted first and written last, so a
+    folder between two crawls is refused instead of read as a mixture of both.
     """
-    made = folder / WORK_FOLDER / "tables"
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir(parents=True)
+    workspace = folder / WORK_FOLDER / "tables"
+    shutil.rmtree(workspace, ignore_errors=True)
+    workspace.mkdir(parents=True)
     rows = {}
     for name, (table, sql) in QUERIES.items():
         found = parquet.conform(table, _read(database, table, sql))
         if name == "quarantine":
             found = found.cast(pa.schema([pa.field(item.name, item.type, item.nullable) for item in table.schema]))
-        parquet.write_file(found, made / f"{name}.parquet", name)
+        parquet.write_file(found, workspace / f"{name}.parquet", name)
         rows[name] = len(found)
-    rows["image_tags"] = _write_image_tags(database, made)
+    rows["image_tags"] = _write_image_tags(database, workspace)
     (folder / "images.parquet").unlink(missing_ok=True)
     for name in sorted(rows, key=lambda name: name == "images"):
-        (made / f"{name}.parquet").replace(folder / f"{name}.parquet")
-    shutil.rmtree(made)
+        (workspace / f"{name}.parquet").replace(folder / f"{name}.parquet")
+    shutil.rmtree(workspace)
     pictures = database.query(
         f"""SELECT outcome, count(DISTINCT url) FROM pictures JOIN images USING (url) WHERE {SHOWN}
             GROUP BY outcome ORDER BY outcome"""
@@ -92,7 +92,7 @@ def write(database: Database, folder: Path) -> Written:
         """SELECT kind || ' ' || outcome, count(*) FROM fetched JOIN frontier ON id = user_id
            WHERE kind IN ('contacts', 'favorites', 'groups', 'tags') AND outcome != 'ok' GROUP BY 1 ORDER BY 1"""
     )
-    return Written({name: rows[name] for name in sorted(rows)}, dict(pictures), dict(unread))
+    return SourceCounts({name: rows[name] for name in sorted(rows)}, dict(pictures), dict(unread))
 
 
 def _read(database: Database, table: Table, sql: str) -> pa.Table:
@@ -104,7 +104,7 @@ def _read(database: Database, table: Table, sql: str) -> pa.Table:
     return pa.Table.from_batches(batches, _plain(table))
 
 
-def _write_image_tags(database: Database, made: Path) -> int:
+def _write_image_tags(database: Database, workspace: Path) -> int:
     cursor = database.connection.execute(f"SELECT image_id, tags FROM images WHERE tags != '' AND {SHOWN}")
     batches = []
     while chunk := cursor.fetchmany(CHUNK_ROWS):
@@ -112,7 +112,7 @@ def _write_image_tags(database: Database, made: Path) -> int:
         if pairs:
             batches.append(_batch(IMAGE_TAGS, list(zip(*pairs, strict=True))))
     rows = parquet.conform(IMAGE_TAGS, pa.Table.from_batches(batches, _plain(IMAGE_TAGS)))
-    parquet.write_file(rows, made / "image_tags.parquet", "image_tags")
+    parquet.write_file(rows, workspace / "image_tags.parquet", "image_tags")
     return len(rows)
 
 

@@ -1,4 +1,4 @@
-"""A made-up community on Flickr: the same for the same numbers, and small or large as a test needs it."""
+"""A synthetic community on Flickr: equal numbers give equal communities, as large as a test needs."""
 
 import io
 import random
@@ -31,7 +31,7 @@ class Photo:
     uploaded_at: int
     tags: list[str]
     picture: str  # the path of its address
-    is_listed_with_address: bool = True  # else flickr.photos.getSizes has to be asked
+    is_listed_with_address: bool = True  # else flickr.photos.getSizes must be called
 
 
 @dataclass

@@ -11,7 +11,7 @@ from storage.sources.flickr.client import ApiConfig
 from storage.sources.flickr.crawl import FlickrConfig
 from storage.sources.flickr.lists import ListConfig
 from storage.sources.flickr.pictures import PictureConfig
-from storage.sources.flickr.source import Written
+from storage.sources.flickr.source import SourceCounts
 from storage.sources.flickr.walk import CrawlRequest
 from tests.storage.sources.flickr.server import HANG_S, KEY
 
@@ -26,10 +26,10 @@ def quick(address: str, **lists: object) -> FlickrConfig:
     )
 
 
-def run(out: Path, config: FlickrConfig, asked: CrawlRequest, resume: bool = False, key: str = KEY) -> Written:
+def run(out: Path, config: FlickrConfig, request: CrawlRequest, resume: bool = False, key: str = KEY) -> SourceCounts:
     """A whole crawl."""
     with crawl.locked(out):
-        crawl.begin(out, asked, resume)
+        crawl.begin(out, request, resume)
         crawl.read_lists(out, SecretStr(key), config)
         crawl.fetch_pictures(out, SecretStr(key), config)
         return crawl.write_source(out)

@@ -1,4 +1,4 @@
-"""Flickr on loopback: its documented answers for a made-up community, its pictures, and whatever can go wrong.
+"""Flickr on loopback: its documented answers for a synthetic community, its pictures, and its failures.
 
 The shapes follow the documentation of each method at flickr.com/services/api, and that of its JSON format.
 """
@@ -36,11 +36,11 @@ class StatFailError(Exception):
 
 @dataclass
 class Faults:
-    """What goes wrong, by a digest of the request; only the first time that it is asked, or for good."""
+    """Failures, chosen by a digest of the request; only at its first attempt, or always."""
 
     statuses: dict[int, tuple[int, dict[str, str]]] = field(default_factory=dict)  # remainder -> status, headers
     truncated: set[int] = field(default_factory=set)  # remainders of answers that break off
-    hanging: set[str] = field(default_factory=set)  # what is asked where no answer comes for long, and then none
+    hanging: set[str] = field(default_factory=set)  # requests that wait long and then get no answer
     modulus: int = 1000
     methods: str = ""  # only of those that begin so
     for_good: bool = False
@@ -54,8 +54,8 @@ class Flickr:
     address: str = ""
     faults: Faults = field(default_factory=Faults)
     shifting: set[str] = field(default_factory=set)  # users whose lists change the first time they are read
-    answered: Counter[str] = field(default_factory=Counter)  # whole answers, by what was asked
-    asked: Counter[str] = field(default_factory=Counter)  # the same with those that went wrong
+    answered: Counter[str] = field(default_factory=Counter)  # complete answers, by request
+    asked: Counter[str] = field(default_factory=Counter)  # requests, by name, failed ones included
     received: Counter[str] = field(default_factory=Counter)  # requests of the API, and of pictures
     pictures: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)  # odd ones, by path
     withdrawn: set[str] = field(default_factory=set)  # photos that are gone, although lists still name them
@@ -63,9 +63,9 @@ class Flickr:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def requests(self, method: str = "") -> int:
-        """How often the API was asked."""
+        """The number of requests to the API."""
         with self.lock:
-            return sum(count for asked, count in self.asked.items() if asked.startswith(f"flickr.{method}"))
+            return sum(count for name, count in self.asked.items() if name.startswith(f"flickr.{method}"))
 
     # -- the API -------------------------------------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class Flickr:
 
     def _listed(self, photo_id: str, extras: list[str]) -> Answer:
         photo = self.community.photos[photo_id]
-        told = {
+        fields = {
             "date_upload": {"dateupload": str(photo.uploaded_at)},
             "owner_name": {"ownername": self._name(photo.owner)},
             "tags": {"tags": " ".join(photo.tags)},
@@ -180,30 +180,30 @@ class Flickr:
             "url_n": {"url_n": self.address + photo.picture, "height_n": 24, "width_n": "24"},
         }
         if not photo.is_listed_with_address:
-            told["url_n"] = {}
+            fields["url_n"] = {}
         found: Answer = {"id": photo_id, "owner": photo.owner, "secret": "s", "server": "65535", "farm": 66}
         found |= {"title": photo.title, "ispublic": 1, "isfriend": 0, "isfamily": 0}
         for extra in extras:
-            found |= told.get(extra, {})
+            found |= fields.get(extra, {})
         return found
 
     def _shifts(self, user_id: str, arguments: Arguments) -> bool:
-        """Whether this is the first page of a list that changes while it is read, asked for the first time."""
+        """Whether this is the first request for the first page of a list that changes during reading."""
         first = user_id in self.shifting and arguments.get("page", "1") == "1"
         return first and self.asked[name_of(arguments)] == 1
 
 
 def page_of(found: list[Any], name: str, arguments: Arguments, *, both: bool = False) -> Answer:
-    """One page of a list, with what Flickr tells beside it."""
+    """One page of a list, with Flickr's fields beside it."""
     page, per_page = int(arguments.get("page", 1)), int(arguments.get("per_page", 100))
-    told: Answer = {"page": page, "pages": -(-len(found) // per_page), "perpage": per_page, "total": len(found)}
+    header: Answer = {"page": page, "pages": -(-len(found) // per_page), "perpage": per_page, "total": len(found)}
     if both:
-        told |= {"per_page": per_page, "total": str(len(found))}
-    return {**told, name: found[(page - 1) * per_page : page * per_page]}
+        header |= {"per_page": per_page, "total": str(len(found))}
+    return {**header, name: found[(page - 1) * per_page : page * per_page]}
 
 
 def name_of(arguments: Arguments) -> str:
-    """What was asked, without the key; the second in which a crawl began is left out, as each has its own."""
+    """The request's name, without the key and without the time at which the crawl began."""
     kept = {name: value for name, value in arguments.items() if name not in ("api_key", "format", "nojsoncallback")}
     if int(kept.get("max_fave_date", 0)) > 1_760_000_000:
         del kept["max_fave_date"]
@@ -236,14 +236,14 @@ class _Handler(BaseHTTPRequestHandler):
             except StatFailError as failure:
                 answer = {"stat": "fail", "code": failure.code, "message": failure.message}
         content = json.dumps(answer).encode()
-        faults, drawn = self.flickr.faults, int(hashlib.sha256(name.encode()).hexdigest(), 16)
-        drawn %= faults.modulus
+        faults, number = self.flickr.faults, int(hashlib.sha256(name.encode()).hexdigest(), 16)
+        number %= faults.modulus
         if may_fail and name in faults.hanging:
             time.sleep(HANG_S)
             self.close_connection = True
-        elif may_fail and drawn in faults.statuses:
-            self.send(*faults.statuses[drawn], b"<html>no JSON at all</html>")
-        elif may_fail and drawn in faults.truncated:
+        elif may_fail and number in faults.statuses:
+            self.send(*faults.statuses[number], b"<html>no JSON at all</html>")
+        elif may_fail and number in faults.truncated:
             self.send(200, {}, content[: len(content) // 2])
         else:
             with self.flickr.lock:

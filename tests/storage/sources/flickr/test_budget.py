@@ -1,4 +1,4 @@
-"""The hourly budget: never more than the limit in any hour, whoever asks and however often a process is restarted."""
+"""The hourly budget: never more than the limit in any hour, for any number of processes and restarts."""
 
 import threading
 import time

@@ -55,8 +55,8 @@ def connect(flickr, tmp_path, patience):
 
 def always(flickr: Flickr, status: int, **headers: str) -> None:
     """Make every request fail, the repeated ones too."""
-    told = {name.replace("_", "-"): value for name, value in headers.items()}
-    flickr.faults = Faults(statuses={0: (status, told)}, modulus=1, for_good=True)
+    headers_sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    flickr.faults = Faults(statuses={0: (status, headers_sent)}, modulus=1, for_good=True)
 
 
 def test_an_answer_comes_as_its_json(connect, flickr):
@@ -65,14 +65,14 @@ def test_an_answer_comes_as_its_json(connect, flickr):
     assert answer["contacts"]["total"] == str(len(flickr.community.users[flickr.community.first].contacts))
 
 
-def test_an_answer_that_is_cut_off_is_asked_for_again(connect, flickr):
+def test_a_truncated_answer_is_requested_again(connect, flickr):
     flickr.faults = Faults(truncated={0}, modulus=1)
 
     assert "contacts" in connect().call(METHOD, user_id=flickr.community.first, **PAGE)
     assert flickr.requests() == 2
 
 
-def test_an_answer_that_comes_too_late_is_asked_for_again(connect, flickr):
+def test_an_answer_after_the_timeout_is_requested_again(connect, flickr):
     flickr.faults = Faults(hanging={f"{METHOD} page=1 per_page=10 user_id={flickr.community.first}"})
 
     assert "contacts" in connect(timeout_s=1.0).call(METHOD, user_id=flickr.community.first, **PAGE)
@@ -92,14 +92,14 @@ def test_a_passing_failure_is_waited_for_longer_each_time_and_then_given_up(conn
 
 def test_waits_are_drawn_from_the_seed(connect, flickr, patience):
     always(flickr, 500)
-    drawn = []
+    waits = []
     for seed in (1, 1, 2):
         patience.waits = []
         with pytest.raises(PassingError):
             connect(attempts=4, seed=seed).call(METHOD, user_id=flickr.community.first, **PAGE)
-        drawn.append(patience.waits)
+        waits.append(patience.waits)
 
-    assert drawn[0] == drawn[1] != drawn[2]
+    assert waits[0] == waits[1] != waits[2]
 
 
 def test_a_server_that_says_how_long_is_left_alone_so_long(connect, flickr, patience):
@@ -111,7 +111,7 @@ def test_a_server_that_says_how_long_is_left_alone_so_long(connect, flickr, pati
 
 def test_a_server_that_asks_for_too_long_ends_the_crawl(connect, flickr):
     always(flickr, 503, Retry_After="100000")
-    with pytest.raises(FlickrError, match=r"left alone for 100000 s.*--resume"):
+    with pytest.raises(FlickrError, match=r"requires a wait of 100000 s.*--resume"):
         connect().call(METHOD, user_id=flickr.community.first, **PAGE)
 
 
@@ -156,7 +156,7 @@ def test_a_code_that_trying_again_does_not_mend_ends_the_crawl(connect):
 
 def test_an_endpoint_that_is_none_is_named(connect, flickr):
     always(flickr, 404)
-    with pytest.raises(FlickrError, match=r"status 404; is api.endpoint right"):
+    with pytest.raises(FlickrError, match=r"status 404; check api.endpoint"):
         connect().call(METHOD, user_id=flickr.community.first, **PAGE)
     with pytest.raises(ValueError, match=r"api.endpoint = 'flickr'"):
         ApiConfig(endpoint="flickr")

@@ -27,10 +27,10 @@ def go(flickr, tmp_path):
     """Crawls from the first user into `source`, as far as it goes; everything counts as old at once."""
 
     def go(
-        asked: CrawlRequest | None = None, resume: bool = False, freshness_days: float = 0.0, key: str = KEY
+        request: CrawlRequest | None = None, resume: bool = False, freshness_days: float = 0.0, key: str = KEY
     ) -> dict:
         config = quick(flickr.address, freshness_days=freshness_days)
-        run(tmp_path / "source", config, asked or CrawlRequest(users=(flickr.community.first,), depth=9), resume, key)
+        run(tmp_path / "source", config, request or CrawlRequest(users=(flickr.community.first,), depth=9), resume, key)
         return {file.stem: pl.read_parquet(file) for file in (tmp_path / "source").glob("*.parquet")}
 
     return go
@@ -117,10 +117,10 @@ def test_seeds_that_nobody_knows_are_named(go):
 
 def test_within_the_freshness_window_a_second_crawl_asks_nothing(go, flickr, tmp_path):
     go()
-    before, asked = files(tmp_path / "source"), flickr.asked.total()
+    before, num_requests = files(tmp_path / "source"), flickr.asked.total()
     go(freshness_days=7)
 
-    assert flickr.asked.total() == asked
+    assert flickr.asked.total() == num_requests
     assert files(tmp_path / "source") == before
 
 
@@ -170,7 +170,7 @@ def test_a_photo_that_is_gone_gets_a_tombstone_and_one_that_nobody_likes_any_mor
     assert not ids(after["images"], "image_id") & {deleted, unloved}
 
 
-def test_flickr_is_asked_where_a_picture_went_that_is_not_there(go, flickr):
+def test_the_new_address_of_a_missing_picture_is_requested(go, flickr):
     found = go()
     broken, withdrawn = sorted(ids(found["images"], "image_id"))[:2]
     for image_id in (broken, withdrawn):  # an address that leads nowhere
@@ -183,7 +183,7 @@ def test_flickr_is_asked_where_a_picture_went_that_is_not_there(go, flickr):
     assert withdrawn not in ids(after["favorites"], "image_id")
 
 
-def test_a_photo_is_looked_for_when_it_vanishes_however_lately_its_address_was_asked_for(go, flickr, tmp_path):
+def test_a_vanished_photo_is_requested_even_if_its_address_is_fresh(go, flickr, tmp_path):
     go()
     image_id = next(id_ for id_, photo in flickr.community.photos.items() if not photo.is_listed_with_address)
     flickr.community.delete_photo(image_id)
@@ -197,11 +197,11 @@ def test_a_picture_whose_file_was_lost_is_fetched_again(go, flickr, tmp_path):
     before = go()
     lost = before["images"]["path"][0]
     (tmp_path / "source" / lost).unlink()
-    asked = flickr.requests()
+    num_requests = flickr.requests()
     go(freshness_days=7)
 
     assert (tmp_path / "source" / lost).is_file()
-    assert flickr.requests() == asked
+    assert flickr.requests() == num_requests
 
 
 def test_who_comes_back_loses_the_tombstone_and_has_all_their_rows_again(go, flickr, users, tmp_path):
@@ -209,7 +209,7 @@ def test_who_comes_back_loses_the_tombstone_and_has_all_their_rows_again(go, fli
     kept = users[leaver]
     before = go()
     del users[leaver]
-    with crawl.opened(tmp_path / "source") as database:  # one of their lists alone is old enough to be asked for
+    with crawl.opened(tmp_path / "source") as database:  # only one of their lists is no longer fresh
         database.change("UPDATE fetched SET fetched_at = 0 WHERE kind = 'tags' AND id = ?", (leaver,))
     assert ("user", leaver) in go(freshness_days=7)["tombstones"].rows()
     users[leaver] = kept
@@ -243,9 +243,9 @@ def test_a_crawl_that_did_not_end_is_in_the_way_until_it_is_resumed(go, flickr):
     with pytest.raises(FlickrError):
         go()
     flickr.faults = Faults()
-    with pytest.raises(ValueError, match=r"holds a crawl that did not end; go on with --resume"):
+    with pytest.raises(ValueError, match=r"holds an unfinished crawl; continue it with --resume"):
         go()
-    with pytest.raises(ValueError, match=r"was asked for .* not for .*user 3"):
+    with pytest.raises(ValueError, match=r"request of the unfinished crawl was .* not .*user 3"):
         go(CrawlRequest(users=("user 3",)), resume=True)
     found = go(CrawlRequest(), resume=True)
 
@@ -281,7 +281,7 @@ def test_what_failed_is_tried_again_when_the_crawl_goes_on(go, flickr, tmp_path)
 
 def test_two_crawls_at_once_in_one_folder_are_refused(go, tmp_path):
     (tmp_path / "source").mkdir()
-    with crawl.locked(tmp_path / "source"), pytest.raises(ValueError, match="another crawl is at work here"):
+    with crawl.locked(tmp_path / "source"), pytest.raises(ValueError, match="another crawl is running here"):
         go()
 
 
@@ -292,8 +292,8 @@ def test_the_key_is_nowhere_but_in_the_requests(go, flickr, tmp_path, caplog, ca
     with pytest.raises(FlickrError) as refused:
         go(key=KEY[::-1])
 
-    told = [caplog.text, *capfd.readouterr(), str(refused.value), repr(refused.value), json.dumps(list(flickr.asked))]
+    texts = [caplog.text, *capfd.readouterr(), str(refused.value), repr(refused.value), json.dumps(list(flickr.asked))]
     for key in (KEY, KEY[::-1]):
-        assert all(key not in text for text in told)
+        assert all(key not in text for text in texts)
         assert all(key.encode() not in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
     assert "HTTP Request: POST" in caplog.text  # the log would have shown it

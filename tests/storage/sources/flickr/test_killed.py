@@ -27,15 +27,15 @@ processes.set_forkserver_preload(["tests.storage.sources.flickr.run"])
 
 @cache
 def community() -> Community:
-    made = make(NUM_USERS, NUM_PHOTOS, addresses=ADDRESSES)
-    for user_id in list(made.users)[50::39]:
-        made.delete_user(user_id)
-    return made
+    community = make(NUM_USERS, NUM_PHOTOS, addresses=ADDRESSES)
+    for user_id in list(community.users)[50::39]:
+        community.delete_user(user_id)
+    return community
 
 
 def start(flickr: Flickr, out: Path, resume: bool) -> multiprocessing.process.BaseProcess:
-    asked = CrawlRequest(users=(flickr.community.first,), groups=("90002@N20",), depth=20, max_users=NUM_USERS)
-    process = processes.Process(target=run, args=(out, quick(flickr.address), asked, resume))
+    request = CrawlRequest(users=(flickr.community.first,), groups=("90002@N20",), depth=20, max_users=NUM_USERS)
+    process = processes.Process(target=run, args=(out, quick(flickr.address), request, resume))
     process.start()
     return process
 
@@ -67,7 +67,7 @@ def server():
 
 @pytest.fixture(scope="module")
 def whole(server, tmp_path_factory):
-    """A crawl that ran through: its folder, what the server was asked for, what it answered."""
+    """An uninterrupted crawl: its folder, the requests that the server received, and its answers."""
     out = tmp_path_factory.mktemp("whole")
     prepare(server)
     process = start(server, out, resume=False)
@@ -108,15 +108,15 @@ def read(out: Path) -> dict[str, pl.DataFrame]:
 
 def test_a_crawl_reads_the_whole_community_whatever_fails(whole):
     out, asked, answered, _ = whole
-    found, made = read(out), community()
+    found, expected = read(out), community()
     favorites = {
         (user_id, photo, second)
-        for user_id, user in made.users.items()
+        for user_id, user in expected.users.items()
         if not user.hides_favorites
         for photo, second in user.favorites
     }
 
-    assert set(found["users"]["user_id"]) == set(made.users)
+    assert set(found["users"]["user_id"]) == set(expected.users)
     assert len(favorites) == len(found["favorites"])
     assert {(user, photo) for user, photo, _ in favorites} == set(found["favorites"][:, :2].rows())
     assert set(found["images"]["image_id"]) == {photo for _, photo, _ in favorites}

@@ -44,12 +44,12 @@ def when(flickr, method: str, number: int, change) -> None:
     answers = []
 
     def changing(arguments):
-        told = answer(arguments)
+        found = answer(arguments)
         if method in arguments["method"]:
             answers.append(1)
             if len(answers) == number:
                 change()
-        return told
+        return found
 
     flickr.answer = changing
 
@@ -167,7 +167,7 @@ def test_a_list_that_fails_keeps_what_was_known_of_it(flickr, reader, database, 
     assert contacts_of(database, user) == known
 
 
-def test_members_are_asked_for_once_where_they_are_told_only_to_those_who_log_in(flickr, reader, database):
+def test_members_shown_only_with_a_login_are_requested_once(flickr, reader, database):
     groups = list(flickr.community.groups)
     for group in groups[:3]:
         reader.read_group(group)

@@ -72,16 +72,16 @@ def test_what_is_no_whole_picture_of_its_type_is_quarantined(fetch, root, answer
     assert list(root.entries("images")) == []
 
 
-def test_a_picture_that_is_not_there_or_replaced_by_the_placeholder_is_gone(fetch):
+def test_a_picture_that_is_missing_or_replaced_by_the_placeholder_is_gone(fetch):
     assert fetch("/1.jpg").outcome == "gone"
     fetch("/photo_unavailable.png", (200, JPEG, BYTES))
     assert fetch("/2.jpg", (302, {"Location": "/photo_unavailable.png"}, b"")).outcome == "gone"
 
 
 def test_a_redirect_is_followed(fetch):
-    fetch("/there.jpg", (200, JPEG, BYTES))
+    fetch("/moved.jpg", (200, JPEG, BYTES))
 
-    assert fetch("/here.jpg", (302, {"Location": "/there.jpg"}, b"")).outcome == "ok"
+    assert fetch("/linked.jpg", (302, {"Location": "/moved.jpg"}, b"")).outcome == "ok"
 
 
 def test_a_picture_that_did_not_change_is_not_sent_again(flickr, fetch):
