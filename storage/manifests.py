@@ -6,9 +6,11 @@ from typing import Any
 
 from storage.refs import Ref
 
+MEND_MANIFEST = "restore the file, or delete the run's folder, and the next night publishes again"
+
 
 class ManifestError(ValueError):
-    """A manifest that cannot be read as one."""
+    """A manifest or a pointer that cannot be read as one."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class Outcome:
     message: str
 
 
+OBJECTS = ("gate_settings", "settings", "inputs", "ingest", "comparable", "incremental", "rows")  # fields of Manifest
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """A published run. Fields with a default may be missing in manifests of earlier versions."""
@@ -62,7 +67,7 @@ class Manifest:
     gate: tuple[Outcome, ...] = ()
     is_current: bool = False  # whether the gate let it become current
     incremental: dict[str, Any] = field(default_factory=dict)  # what the run started from, and how much it computed
-    memory: dict[str, Any] | None = None  # what later nights may build on; tasks/night/start.py reads it
+    memory: Any = None  # what later nights may build on; tasks/night/start.py reads it
     withdrawn: dict[str, Any] | None = None  # of which run this is the redacted copy, and how many were forgotten
     schema_version: str = ""
     rows: dict[str, int] = field(default_factory=dict)  # of each exported table
@@ -90,6 +95,9 @@ class Manifest:
         names = {item.name for item in fields(cls)} - {"further"}
         known = {name: value[name] for name in names & value.keys()}
         try:
+            for name in OBJECTS:
+                if not isinstance(known.get(name, {}), dict):
+                    raise TypeError(f"{name} is no object but {known[name]!r}")
             return cls(
                 **known
                 | {
@@ -102,8 +110,7 @@ class Manifest:
             )
         except (TypeError, KeyError, AttributeError) as error:
             raise ManifestError(
-                f"{where}: no manifest of a run ({type(error).__name__}: {error}); restore the file, or delete the "
-                f"run's folder, and the next night publishes again"
+                f"{where}: no manifest of a run ({type(error).__name__}: {error}); {MEND_MANIFEST}"
             ) from error
 
 

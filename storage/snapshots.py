@@ -10,19 +10,23 @@ A run without a manifest is one whose publishing was killed: nobody reads it, an
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from storage.manifests import Manifest, PublishedFile
+from storage.manifests import MEND_MANIFEST, Manifest, ManifestError, PublishedFile
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.schema import SCHEMA_VERSION
 
 POINTER = "exports/current.json"
 RUNS = "exports/runs"
+MEND_POINTER = "restore the file, or delete it, and the next night that passes the gate writes it again"
+
+log = logging.getLogger("tastegraph")
 
 
 class PublishedError(ValueError):
@@ -112,23 +116,40 @@ def publish(
 
 
 def current(root: Root) -> Pointer | None:
-    """The pointer to the current run; None where no run was made current yet."""
+    """The pointer to the current run; None where no run was made current yet. Raises ManifestError where damaged."""
     found = _read(root, POINTER)
-    return Pointer(**{field.name: found[field.name] for field in fields(Pointer)}) if found else None
+    try:
+        return Pointer(**{field.name: found[field.name] for field in fields(Pointer)}) if found is not None else None
+    except KeyError as error:
+        raise ManifestError(f"{root.url(POINTER)}: no pointer, as it lacks {error}; {MEND_POINTER}") from error
 
 
 def manifest(root: Root, run_id: str) -> Manifest:
-    """What a published run holds, and how it came about. Raises FileNotFoundError where there is no such run."""
+    """What a published run holds, and how it came about.
+
+    Raises FileNotFoundError where there is no such run, ManifestError where its manifest is damaged.
+    """
     if found := _manifest(root, f"{folder(run_id)}/manifest.json"):
         return found
     raise FileNotFoundError(f"{root.url(RUNS)}: no run {run_id} was published here")
 
 
-def runs(root: Root) -> list[Manifest]:
-    """The manifests of all published runs, the newest first, current or not."""
-    paths = [entry.path for entry in root.entries(RUNS)]
-    read = [_manifest(root, path) for path in paths if re.fullmatch(f"{RUNS}/[^/]+/manifest.json", path)]
-    manifests = [found for found in read if found]  # an old run may be deleted while we look
+def runs(root: Root, *, skip_damaged: bool = False) -> list[Manifest]:
+    """The manifests of all published runs, the newest first, current or not.
+
+    Raises ManifestError for a damaged one, or leaves it out.
+    """
+    manifests = []
+    for path in (entry.path for entry in root.entries(RUNS) if re.fullmatch(f"{RUNS}/[^/]+/manifest.json", entry.path)):
+        try:
+            found = _manifest(root, path)
+        except ManifestError as error:
+            if not skip_damaged:
+                raise
+            log.warning("left out: %s", error)
+            continue
+        if found:  # an old run may be deleted while we look
+            manifests.append(found)
     return sorted(manifests, key=lambda found: (found.generated_at, found.run_id), reverse=True)
 
 
@@ -158,15 +179,23 @@ def _follow(root: Root, pointer: Pointer, expected: str | None) -> None:
 
 def _manifest(root: Root, path: str) -> Manifest | None:
     found = _read(root, path)
-    return Manifest.from_json(found, root.url(path)) if found else None
+    return None if found is None else Manifest.from_json(found, root.url(path))
 
 
 def _read(root: Root, path: str) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(root.read(path))
+        found = json.loads(root.read(path))
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise ManifestError(f"{root.url(path)}: no JSON ({error}); {_mend(path)}") from error
+    if not isinstance(found, dict):
+        raise ManifestError(f"{root.url(path)}: JSON, but no object; {_mend(path)}")
     return found
+
+
+def _mend(path: str) -> str:
+    return MEND_POINTER if path == POINTER else MEND_MANIFEST
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.context import TaskRunContext
 
 from storage import parquet, snapshots
-from storage.manifests import Manifest
+from storage.manifests import Manifest, ManifestError
 from storage.roots import Root
 from tasks.night import report, start
 from tasks.night.gate import GateConfig, gate
@@ -41,8 +41,7 @@ class Published:
 def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: list[Line], root: Root) -> Published:
     """Publish the night's snapshot, and make it current if the gate lets it. Nothing is done twice."""
     content = digest([night.exports, night.metrics, night.community, settings])
-    last = snapshots.current(root)
-    current = snapshots.manifest(root, last.run_id) if last else None
+    current = _current(root)
     same = _same(content, config, night, current, root)
     if same:
         log.info("nothing to do: run %s holds these very tables", same.run_id)
@@ -92,13 +91,23 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
     return published
 
 
+def _current(root: Root) -> Manifest | None:
+    """The manifest of the current run; None where there is none, or none that can be read."""
+    try:
+        pointer = snapshots.current(root)
+        return snapshots.manifest(root, pointer.run_id) if pointer else None
+    except (ManifestError, FileNotFoundError) as error:
+        log.warning("compared with no earlier run, as what is published cannot be read: %s", error)
+        return None
+
+
 def _same(content: str, config: GateConfig, night: Night, current: Manifest | None, root: Root) -> Manifest | None:
     """The manifest of a run that already holds this content and went through the same gate.
 
     Being published does not last: when another run has become current since, this one is published again.
     """
     gate_settings = plain(config, "gate")
-    for manifest in snapshots.runs(root):
+    for manifest in snapshots.runs(root, skip_damaged=True):
         equal = manifest.night == content and manifest.gate_settings == gate_settings
         stands = not manifest.is_current or (current is not None and manifest.run_id == current.run_id)
         if equal and stands and (not night.run.is_named or manifest.run_id == night.run.id):

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from models.evaluation.headlines import HEADLINES, headline_of
 from storage import parquet, snapshots
-from storage.manifests import Manifest
+from storage.manifests import Manifest, ManifestError
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.schema import SCHEMA_VERSION
@@ -74,6 +74,8 @@ def choose(
 def states_of(manifest: Manifest) -> tuple[NightState, NightState] | str:
     """The night that learned a published model, and the night that published it; or why neither can be read."""
     run, state = f"run {manifest.run_id}", manifest.memory
+    if state is not None and not isinstance(state, dict):
+        return f"the state that {run} left cannot be read (no object but {state!r})"
     if not state:
         return f"{run} left no state: " + (
             "it is one without somebody who was forgotten" if manifest.withdrawn else "it is of an earlier version"
@@ -84,7 +86,7 @@ def states_of(manifest: Manifest) -> tuple[NightState, NightState] | str:
     try:
         last = TypeAdapter(NightState).validate_python(state["last"])
         base = TypeAdapter(NightState).validate_python(state["base"]) if state["base"] else last
-    except (ValidationError, KeyError) as error:
+    except (ValidationError, KeyError, TypeError) as error:
         return f"the state that {run} left cannot be read ({str(error).splitlines()[0]})"
     return base, last
 
@@ -144,10 +146,13 @@ def account_of(night: Night) -> dict[str, Any]:
 def _choose(
     config: IncrementalConfig, inputs: InputFingerprint, system: str, words: Word2VecConfig, root: Root
 ) -> NightStart:
-    pointer = snapshots.current(root)
-    if pointer is None:
-        return FromScratch("nothing is published yet")
-    manifest = snapshots.manifest(root, pointer.run_id)
+    try:
+        pointer = snapshots.current(root)
+        if pointer is None:
+            return FromScratch("nothing is published yet")
+        manifest = snapshots.manifest(root, pointer.run_id)
+    except (ManifestError, FileNotFoundError) as error:
+        return FromScratch(f"what is published cannot be read ({error})")
     states = states_of(manifest)
     if isinstance(states, str):
         return FromScratch(states)
@@ -189,7 +194,7 @@ def _against(
         yield f"{last.published.model.system} has no embeddings that could be kept"
     if config.full_every and last.num_kept + 1 >= config.full_every:
         yield f"it is {last.num_kept + 1} nights since the last that learned from nothing"
-    newest = snapshots.runs(root)[0]
+    newest = snapshots.runs(root, skip_damaged=True)[0]
     if not newest.is_current and newest.incremental.get("how", "full") != "full":
         yield f"the gate stopped run {newest.run_id}, which did not learn from nothing"
     yield from _fallen(config.quality_drift, last, root)

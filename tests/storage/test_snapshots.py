@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from storage import parquet, snapshots
-from storage.manifests import Manifest
+from storage.manifests import Manifest, ManifestError
 from storage.refs import Ref
 from storage.roots import ConflictError, Root
 from storage.snapshots import Pointer, PublishedError
@@ -240,6 +240,29 @@ def test_a_reader_that_follows_the_pointer_never_sees_half_a_run(root):
 
 def test_nor_does_it_on_s3(remote):
     check_a_reader_while_publishing(remote, 4)
+
+
+def test_a_damaged_manifest_is_named_with_what_to_do_or_left_out(root):
+    publish(root, "night-1")
+    publish(root, "night-2")
+    root.write("exports/runs/run_id=night-1/manifest.json", b'{"run_id": "night-1"')
+
+    with pytest.raises(ManifestError, match=r"run_id=night-1/manifest\.json: no JSON .*; restore the file, or delete"):
+        snapshots.runs(root)
+    assert [run.run_id for run in snapshots.runs(root, skip_damaged=True)] == ["night-2"]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"run_id": "night-1"}'])
+def test_a_damaged_pointer_is_named_with_what_to_do_and_a_run_can_be_published_beside_it(root, content):
+    publish(root, "night-1")
+    root.write(snapshots.POINTER, content)
+
+    with pytest.raises(ManifestError, match=r"exports/current\.json: .*; restore the file, or delete it"):
+        snapshots.current(root)
+    publish(root, "night-2")
+    pointer = snapshots.current(root)
+    assert pointer is not None
+    assert pointer.run_id == "night-2"
 
 
 # Publishes a run, and is killed just before it does the given number of things to files.
