@@ -18,7 +18,7 @@ class SignalTables:
     images: Ref
     training: Ref  # the favorites that are not concealed
     interests: Ref
-    carried: Ref  # the labels of images, of the kind that interests name
+    image_labels: Ref  # the labels of images, of the kind that interests name
     contacts: Ref
     memberships: Ref
 
@@ -42,11 +42,11 @@ def read_signals(tables: SignalTables, root: Root) -> IndexedSignals:
     """The tables as matrices."""
     users = matrices.ids_of(parquet.read(tables.users, root, ["user_id"])["user_id"])
     images = matrices.ids_of(parquet.read(tables.images, root, ["image_id"])["image_id"])
-    training, interests, carried, contacts, memberships = (
+    training, interests, image_labels, contacts, memberships = (
         parquet.read(ref, root)
-        for ref in (tables.training, tables.interests, tables.carried, tables.contacts, tables.memberships)
+        for ref in (tables.training, tables.interests, tables.image_labels, tables.contacts, tables.memberships)
     )
-    tags = matrices.ids_of(interests["tag"], carried["tag"])
+    tags = matrices.ids_of(interests["tag"], image_labels["tag"])
     groups = matrices.ids_of(memberships["group_id"])
     return IndexedSignals(
         users,
@@ -54,7 +54,7 @@ def read_signals(tables: SignalTables, root: Root) -> IndexedSignals:
         Signals(
             favorites_UI=matrices.incidence(training["user_id"], training["image_id"], users, images),
             interests_UT=matrices.incidence(interests["user_id"], interests["tag"], users, tags),
-            image_tags_IT=matrices.incidence(carried["image_id"], carried["tag"], images, tags),
+            image_tags_IT=matrices.incidence(image_labels["image_id"], image_labels["tag"], images, tags),
             contacts_UU=matrices.incidence(contacts["user_id"], contacts["contact_id"], users, users),
             memberships_UG=matrices.incidence(memberships["user_id"], memberships["group_id"], users, groups),
         ),

@@ -4,7 +4,9 @@ import pytest
 
 from flows.errors import SettingsError
 from flows.nightly import nightly
-from flows.settings import load
+from flows.settings import assignments_of, cdl_settings, load
+from models.systems import SYSTEMS
+from tasks.evaluation.tune import grid_of
 
 
 @pytest.mark.parametrize(
@@ -73,3 +75,19 @@ def test_a_deployment_refuses_a_setting_that_does_not_exist():
     assert schema["ease"]["additionalProperties"] is False
     chosen = nightly.validate_parameters({"config": {"model": {"system": "ease", "ridge": 60}}})["config"].model
     assert (chosen.system, chosen.own["ridge"]) == ("ease", 60.0)
+
+
+@pytest.mark.parametrize("name", sorted(SYSTEMS))
+def test_every_setting_that_tune_tries_is_one_of_the_night(name):
+    for key, values in grid_of(name).items():
+        for value in values:
+            config = load(None, assignments_of(name, {key: value}))
+            assert config.model.system == name
+            assert name == "cdl" or config.model.own[key] == value
+
+
+def test_what_tune_finds_for_cdl_sets_the_nights_chain_as_the_system():
+    grid = grid_of("cdl")
+    for choice in ({key: values[place % len(values)] for key, values in grid.items()} for place in range(4)):
+        tuned = SYSTEMS["cdl"](SYSTEMS["cdl"].Config(**choice)).settings
+        assert cdl_settings(load(None, assignments_of("cdl", choice))) == tuned

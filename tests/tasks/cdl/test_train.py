@@ -1,0 +1,60 @@
+"""CDL's training as a stage: checkpoints, and what a killed run goes on from."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from models.cdl import training
+from models.cdl.network import CDLConfig
+from models.cdl.training import TrainingConfig
+from models.cdl.triplets import TrainingUsersConfig
+from storage import checkpoints
+from storage.roots import Root
+from tasks.cdl.train import train_cdl
+
+NETWORK, CONFIG = CDLConfig(), TrainingConfig(epochs=6, checkpoint_steps=2)
+
+
+def weights(chain, trained) -> dict[str, torch.Tensor]:
+    return checkpoints.load(chain.root, trained.checkpoint.path)["model"]
+
+
+def test_a_killed_training_ends_in_the_weights_of_an_unbroken_one(chain, monkeypatch, tmp_path_factory):
+    tables, run = chain.training_tables(), training.train
+    other_root = Root(str(shutil.copytree(chain.root.address, tmp_path_factory.mktemp("other") / "root")))
+    unbroken = train_cdl.fn(tables, NETWORK, CONFIG, None, other_root)
+
+    def killed(*args):
+        for number, reached in enumerate(run(*args)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield reached
+
+    monkeypatch.setattr(training, "train", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_cdl.fn(tables, NETWORK, CONFIG, None, chain.root)
+    first_steps = []
+    monkeypatch.setattr(training, "train", lambda *args: first_steps.append(args[3]["step"]) or run(*args))
+    resumed = train_cdl.fn(tables, NETWORK, CONFIG, None, chain.root)
+
+    assert first_steps == [4]
+    assert resumed.losses == unbroken.losses
+    assert resumed.checkpoint == unbroken.checkpoint
+    assert len([entry for entry in chain.root.entries("checkpoints") if "step-" in entry.path]) == 1
+
+
+def test_training_starts_from_the_weights_of_an_earlier_checkpoint(chain):
+    tables, still = chain.training_tables(), replace(CONFIG, epochs=1, learning_rate=0.0)
+    first = train_cdl.fn(tables, NETWORK, CONFIG, None, chain.root)
+    warm = train_cdl.fn(tables, NETWORK, still, first.checkpoint, chain.root)
+
+    assert all(torch.equal(value, weights(chain, first)[name]) for name, value in weights(chain, warm).items())
+
+
+def test_without_any_triplet_the_error_names_the_table_and_the_setting(chain):
+    tables = chain.training_tables()
+    nobody = chain.sample(users=TrainingUsersConfig(min_clusters=9))
+    with pytest.raises(ValueError, match=r"table negatives.*training_users\.min_clusters"):
+        train_cdl.fn(replace(tables, triplets=nobody), NETWORK, CONFIG, None, chain.root)
