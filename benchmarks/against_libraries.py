@@ -55,7 +55,7 @@ def main() -> None:
     folder = Path(os.environ["TASTEGRAPH_DATA"]) / "movielens-posters"
     chosen = sys.argv[1:] or list(PARTS)
     if unknown := set(chosen) - set(PARTS):
-        sys.exit(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+        sys.exit(f"no part is called {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}")
     for name in chosen:
         print(f"-- {name}")
         try:

@@ -73,11 +73,11 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _names(known: list[str]) -> Any:
+def _names(choices: list[str]) -> Any:
     def names(text: str) -> list[str]:
         chosen = text.split(",")
-        if unknown := set(chosen) - set(known):
-            raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} is none of {', '.join(known)}")
+        if unknown := set(chosen) - set(choices):
+            raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} is none of {', '.join(choices)}")
         return chosen
 
     return names

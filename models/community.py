@@ -16,13 +16,13 @@ EMPTY = csr_array((0, 0), dtype=np.float32)
 
 @dataclass(frozen=True)
 class Signals:
-    """What a community tells about taste. Any dtype; an entry counts where it is not zero."""
+    """The matrices from which CDL assigns negatives. Any dtype; an entry counts if it is not zero."""
 
     favorites_UI: csr_array  # training favorites only
     interests_UT: csr_array  # the tags (or clusters) of each user's interests
-    image_tags_IT: csr_array  # the tags (or clusters) that each image carries
+    image_tags_IT: csr_array  # the tags (or clusters) of each image
     contacts_UU: csr_array  # row u marks the users that u follows; need not be symmetric
-    memberships_UG: csr_array  # the groups that each user joined
+    memberships_UG: csr_array  # the groups of each user
 
 
 @dataclass(frozen=True)

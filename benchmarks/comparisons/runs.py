@@ -75,7 +75,7 @@ class Run:
 
     @property
     def record(self) -> str:
-        """A line of JSON with all that the page shows of the run, numbers with six digits, two more than there."""
+        """A line of JSON with all that the page shows of the run, numbers with six digits, two more than the page."""
         final = self.report["split"]["final"]
         split = {key: {"rows": final[key]["rows"]} for key in FILES} | {key: final[key] for key in SPLIT}
         report = {key: self.report[key] for key in ("protocol", "seeds", "budget")}

@@ -1,1 +1,1 @@
-"""What images and users are like: features, visual words, learned metrics, clusters, profiles."""
+"""Content of images and profiles of users: features, visual words, learned metrics, clusters, profiles."""

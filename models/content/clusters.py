@@ -74,7 +74,7 @@ def cluster(vectors: np.ndarray, weights: np.ndarray | None, config: ClusterConf
     first_token = np.full(num_clusters, len(directions))  # stays so if k-means left the cluster empty
     np.minimum.at(first_token, means.labels_, np.arange(len(directions)))
     if num_empty := int((first_token == len(directions)).sum()):
-        log.warning("%d of %d clusters are empty: too many vectors lie in one place", num_empty, num_clusters)
+        log.warning("%d of %d clusters are empty: too many vectors are equal or nearly so", num_empty, num_clusters)
     order = np.lexsort((first_token, -weight_of_cluster))
     number = np.empty(num_clusters, np.int32)
     number[order] = np.arange(num_clusters)

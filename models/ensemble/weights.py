@@ -51,7 +51,7 @@ class EnsembleWeights(NamedTuple):
 def hold_out_favorites(
     community: Community, config: WeightsConfig, seed: int
 ) -> tuple[Community, csr_array, np.ndarray]:
-    """The community without some favorites; those favorites, (U, I); and bool (I,), the images that lost all of theirs.
+    """The community without some favorites; those favorites, (U, I); and bool (I,), the images that lost all favorites.
 
     Recommendations are for the time after the training favorites, so each user's latest are held out, where the source
     has times.
@@ -107,7 +107,7 @@ def _without(community: Community, is_heldout: np.ndarray) -> Community:
 
 
 def has_content(community: Community) -> bool:
-    """Whether images can be told apart by anything but favorites."""
+    """Whether images have any content: tags, titles, features or owners."""
     return any(community.has(signal) for signal in ("tags", "titles", "features", "owners"))
 
 

@@ -154,9 +154,9 @@ def bootstrap_columns(
     rng = np.random.default_rng(seed)
     means = []
     for size in _chunks(num_resamples, num_users):
-        drawn = rng.integers(0, num_users, (size, num_users), dtype=np.int32)
-        times = np.bincount((drawn + np.arange(size)[:, None] * num_users).ravel(), minlength=drawn.size)
-        means.append(times.reshape(drawn.shape) @ values / num_users)
+        resampled = rng.integers(0, num_users, (size, num_users), dtype=np.int32)
+        times = np.bincount((resampled + np.arange(size)[:, None] * num_users).ravel(), minlength=resampled.size)
+        means.append(times.reshape(resampled.shape) @ values / num_users)
     low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2], axis=0)
     columns = zip(values.mean(axis=0).tolist(), low.tolist(), high.tolist(), strict=True)
     return [Interval(*column, num_users) for column in columns]

@@ -1,1 +1,1 @@
-"""Exact top-K lists, kept up to date, and new rows folded into a kept model."""
+"""Exact top-K lists, updated incrementally, and new users and images folded into a kept model."""

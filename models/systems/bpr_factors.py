@@ -1,4 +1,4 @@
-"""Matrix factorisation by BPR: of favorites alone (BPR-MF), and with visual factors beside the latent ones (VBPR).
+"""Matrix factorisation by BPR: of favorites alone (BPR-MF), and with visual as well as latent factors (VBPR).
 
 U users, I images, N triplets, P images of a step, f features. Symbols as in the papers: γ latent and θ visual factors,
 β bias, E the projection of the features f_i.
@@ -24,7 +24,7 @@ class BPRMFConfig(BPRConfig):
     """Settings of `bpr_mf`. The paper tunes its λ, and names no values. K is seed 001's."""
 
     K: int = 50  # dimensions of γ
-    lambda_theta: float = 0.01  # λ of users, images and biases alike
+    lambda_theta: float = 0.01  # λ, the same for users, images and biases
 
 
 @dataclass(frozen=True, kw_only=True)

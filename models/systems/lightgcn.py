@@ -156,9 +156,9 @@ class Triplets:
         negatives_N = torch.empty_like(users_N)
         left = torch.arange(len(users_N), device=self.device)
         while len(left):
-            drawn = self._integers(self.num_images, len(left))
-            negatives_N[left] = drawn
-            keys = users_N[left] * self.num_images + drawn
+            sampled = self._integers(self.num_images, len(left))
+            negatives_N[left] = sampled
+            keys = users_N[left] * self.num_images + sampled
             place = torch.searchsorted(self.keys, keys).clamp_(max=len(self.keys) - 1)
             left = left[self.keys[place] == keys]
         return negatives_N

@@ -73,8 +73,8 @@ def test_a_new_token_gets_the_cluster_of_the_tokens_in_its_sentences():
     sentences = csr_array(
         np.array([[1, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0], [1, 0, 1, 0], [0, 0, 0, 1]])
     )
-    known = np.array([True, True, False, False])
-    vectors, labels = place([sentences], known, np.eye(2, dtype=np.float32), 0.9 * np.eye(2)[::-1])
+    is_known = np.array([True, True, False, False])
+    vectors, labels = place([sentences], is_known, np.eye(2, dtype=np.float32), 0.9 * np.eye(2)[::-1])
 
     assert labels.tolist() == [1, -1]  # twice with the first, once with the second; with none
     assert np.allclose(vectors, [[2 / 5**0.5, 1 / 5**0.5], [0, 0]])

@@ -49,8 +49,8 @@ def test_a_backbone_gives_what_its_own_network_gives_for_the_picture_it_expects(
     with torch.inference_mode():
         seen = torch.stack([transform(Image.fromarray(picture)) for picture in pixels])
         pooled = network.eval().forward_head(network.forward_features(seen), pre_logits=True)
-    given = features.embed(features.load_backbone("test_resnet", state_dict), pixels, batch_images=2)
-    np.testing.assert_allclose(given, functional.normalize(pooled, dim=1).numpy(), rtol=1e-4, atol=1e-5)
+    embedded = features.embed(features.load_backbone("test_resnet", state_dict), pixels, batch_images=2)
+    np.testing.assert_allclose(embedded, functional.normalize(pooled, dim=1).numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_pictures_of_any_size_are_resized_as_timm_would_resize_them(state_dict):
@@ -62,10 +62,10 @@ def test_pictures_of_any_size_are_resized_as_timm_would_resize_them(state_dict):
     settings = timm.data.resolve_model_data_config(backbone.network)
     transform = timm.data.create_transform(**{**settings, "crop_pct": 1.0})
     seen = torch.stack([transform(Image.fromarray(picture)) for picture in pixels])
-    given = []
-    backbone.network.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    embedded = []
+    backbone.network.register_forward_pre_hook(lambda _, inputs: embedded.append(inputs[0]))
     backbone(torch.from_numpy(pixels))
-    torch.testing.assert_close(given[0], seen, rtol=0, atol=0.02)  # Pillow rounds to 1 / 255
+    torch.testing.assert_close(embedded[0], seen, rtol=0, atol=0.02)  # Pillow rounds to 1 / 255
 
 
 def test_weights_of_another_network_are_refused(state_dict):

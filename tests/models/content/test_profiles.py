@@ -53,7 +53,7 @@ def test_the_papers_reading_takes_every_tag_of_the_user():
 def test_the_most_surprising_interests_are_kept_before_those_used_once():
     counted = counts([8, 1, 20, 0], [1, 0, 60, 30], [1, 0, 60, 30])
     kept, _ = interests(counted, InterestConfig(max_interests=1))
-    assert kept.toarray()[0].tolist() == [8, 0, 0, 0]  # the second has the higher lift, but stands once
+    assert kept.toarray()[0].tolist() == [8, 0, 0, 0]  # the second has the higher lift, but a count of 1
 
 
 def test_ties_go_to_the_lower_column_and_rare_tags_need_min_count():

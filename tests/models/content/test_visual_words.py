@@ -50,8 +50,8 @@ def test_pictures_of_similar_texture_have_similar_histograms() -> None:
     pictures = np.clip(np.stack(kinds) + rng.integers(-6, 7, (20, 32, 32, 3)), 0, 255).astype(np.uint8)
     has_I = np.arange(20) != 19
     words = histograms(Pixels(32, has_I, lambda rows: pictures[rows]), WordsConfig(num_words=8), 0, CPU)
-    alike = words @ words.T
-    assert alike[0, 1:10].min() > alike[0, 10:].max()
+    similarity = words @ words.T
+    assert similarity[0, 1:10].min() > similarity[0, 10:].max()
     np.testing.assert_allclose(np.linalg.norm(words[:19], axis=1), 1, rtol=1e-5)
     assert not words[19].any()  # has no picture
 

@@ -54,11 +54,11 @@ def test_negatives_are_warm_images_and_sampled_as_often_as_their_log_q_says() ->
     favorites = np.zeros((40, 5), np.float32)
     favorites[:30, 0], favorites[30:, 1] = 1, 1
     pairs = _Pairs(Community(csr_array(favorites)), replace(SMALL, negatives=20_000), generator())
-    drawn, log_q = pairs.draw_negatives(0.5)
-    assert set(drawn.tolist()) == {0, 1}
-    share = float((drawn == 0).float().mean())
+    sampled, log_q = pairs.draw_negatives(0.5)
+    assert set(sampled.tolist()) == {0, 1}
+    share = float((sampled == 0).float().mean())
     assert share == pytest.approx(0.5 * 0.75 + 0.5 * 0.5, abs=0.02)
-    by_image = dict(zip(drawn.tolist(), log_q.exp().tolist(), strict=True))
+    by_image = dict(zip(sampled.tolist(), log_q.exp().tolist(), strict=True))
     assert by_image[0] / by_image[1] == pytest.approx(share / (1 - share), rel=0.1)
 
 

@@ -46,8 +46,8 @@ def test_cold_users_lose_all_favorites_and_nobody_else_any_but_of_cold_images(co
 def test_few_users_mean_several_hold_outs_but_the_latest_favorites_are_held_out_once(community: Community) -> None:
     timeless = replace(community, favorited_at_UI=None)
 
-    def num_holdouts(given: Community, **settings: object) -> int:
-        return weights.num_holdouts(given, WeightsConfig(**settings))
+    def num_holdouts(of: Community, **settings: object) -> int:
+        return weights.num_holdouts(of, WeightsConfig(**settings))
 
     assert num_holdouts(community) == 1
     assert num_holdouts(community, weighed_on="mixtures") == num_holdouts(timeless) == 3

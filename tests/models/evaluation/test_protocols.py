@@ -110,9 +110,9 @@ def test_distractors_are_distinct_usable_and_no_favorites(favorites: csr_array, 
     distractors = draw_distractors(favorites, split, can_use, matched=matched)
     assert distractors.shape == (len(split.test_users), 80)
     assert can_use[distractors].all()
-    for user, drawn in zip(split.test_users, distractors, strict=True):
-        assert len(set(drawn.tolist())) == 80
-        assert not set(drawn.tolist()) & set(favorites[[user]].indices.tolist())
+    for user, of_user in zip(split.test_users, distractors, strict=True):
+        assert len(set(of_user.tolist())) == 80
+        assert not set(of_user.tolist()) & set(favorites[[user]].indices.tolist())
 
 
 @pytest.mark.parametrize("matched", [False, True])

@@ -13,7 +13,7 @@ from models.retrieval.ranking import Candidates, TopK
 K = 5
 
 
-def drawn(rng: np.random.Generator, shape: tuple[int, int], density: float) -> csr_array:
+def random_matrix(rng: np.random.Generator, shape: tuple[int, int], density: float) -> csr_array:
     return csr_array(random_array(shape, density=density, rng=rng, dtype=np.float32))
 
 
@@ -29,12 +29,12 @@ class World:
         rng = np.random.default_rng(seed)
 
         def vectors(num: int) -> np.ndarray:
-            drawn = rng.standard_normal((num, 7))
-            return np.asarray(np.round(drawn) if coarse else drawn, np.float32)  # coarse: many scores tie
+            normal = rng.standard_normal((num, 7))
+            return np.asarray(np.round(normal) if coarse else normal, np.float32)  # coarse: many scores tie
 
         self.users, self.images = vectors(num_users), vectors(num_images)
-        self.seen = drawn(rng, (num_users, num_images), 0.2)
-        self.interests, self.tags = drawn(rng, (num_users, 4), 0.3), drawn(rng, (num_images, 4), 0.3)
+        self.seen = random_matrix(rng, (num_users, num_images), 0.2)
+        self.interests, self.tags = random_matrix(rng, (num_users, 4), 0.3), random_matrix(rng, (num_images, 4), 0.3)
         self.filtered = filtered
         stays = np.flatnonzero(rng.random(num_images) < 0.8)  # the images of last night that are still there
         self.is_changed = rng.random(num_images) < 0.1
@@ -117,7 +117,7 @@ def test_a_list_is_ranked_again_only_if_it_lost_an_image_or_its_user_changed():
 def test_the_best_are_those_of_the_plain_ranking(num_images):
     rng = np.random.default_rng(1)
     users, images = (rng.standard_normal((num, 9)).astype(np.float32) for num in (6, num_images))
-    seen = drawn(rng, (6, num_images), 0.1)
+    seen = random_matrix(rng, (6, num_images), 0.1)
     ours, plain = incremental_topk.best(users, images, 10, seen_UI=seen), ranking.top_k(users, images, 10, seen_UI=seen)
 
     assert np.array_equal(ours.rows, plain.rows)

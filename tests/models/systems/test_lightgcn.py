@@ -22,7 +22,7 @@ def likes() -> np.ndarray:
 
 
 def plain_propagation(likes_UW: np.ndarray, ego_Vd: np.ndarray, layers: int) -> np.ndarray:
-    """Equations 3, 4 and 8 as they stand, neighbour by neighbour."""
+    """Equations 3, 4 and 8 literally, neighbour by neighbour."""
     num_users, num_images = likes_UW.shape
     neighbours = [[num_users + i for i in range(num_images) if likes_UW[u, i]] for u in range(num_users)]
     neighbours += [[u for u in range(num_users) if likes_UW[u, i]] for i in range(num_images)]
@@ -84,12 +84,12 @@ class TestLightGCN(SystemContract):
         assert not likes[users, negatives - 6].any()
         shares = np.bincount(users, minlength=6) / len(users)
         np.testing.assert_allclose(shares, [0, 0, 0.25, 0.25, 0.25, 0.25], atol=0.03)  # evenly among those who can
-        drawn = {
+        sampled = {
             (user, image - 6)
             for image_of in (positives, negatives)
             for user, image in zip(users, image_of, strict=True)
         }
-        assert drawn == {(user, image) for user in range(2, 6) for image in range(9)}
+        assert sampled == {(user, image) for user in range(2, 6) for image in range(9)}
 
     def test_the_loss_falls(self, likes: np.ndarray) -> None:
         losses = [epoch.loss for epoch in train(csr_array(likes), LightGCNConfig(learning_rate=0.02), seed=0)]

@@ -83,8 +83,8 @@ def test_the_loss_is_the_mean_hinge_over_the_negatives_that_count() -> None:
         for n, negative in enumerate([*shared, *hard[p]])
         if counts[p, n]
     ]
-    given = (torch.from_numpy(array) for array in (users, positives, shared, hard, counts.astype(np.float32)))
-    assert float(max_margin(*given, margin=0.3)) == pytest.approx(np.mean(hinges), rel=1e-5)
+    arguments = (torch.from_numpy(array) for array in (users, positives, shared, hard, counts.astype(np.float32)))
+    assert float(max_margin(*arguments, margin=0.3)) == pytest.approx(np.mean(hinges), rel=1e-5)
 
 
 def test_an_embedding_is_that_of_algorithm_2_whatever_other_images_are_embedded() -> None:
