@@ -1,7 +1,7 @@
-"""The demo community as it grows, night by night: images and users come, users return for more, some of both leave.
+"""The demo community as it grows, night by night: images and users arrive, users return, some of both leave.
 
-The whole community is drawn once (`demo.py`) and shown bit by bit, so a later night differs from the one before by what
-came and went, and by nothing else.
+The whole community is written once (`community.py`) and revealed in parts, so two nights differ only by the rows that
+arrived or left in between.
 """
 
 import os
@@ -20,26 +20,24 @@ READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".jsonl": pl.read_ndjson,
     ".parquet": pl.read_parquet,
 }
-
-
-LATE = 0.1  # share of a user's favorites that wait for the one visit, if there is any
+LATE = 0.1  # share of a returning user's favorites that appear at the user's visit
 
 
 @dataclass(frozen=True, kw_only=True)
 class GrowthConfig:
     """How a community changes from night to night; shares are of the whole community."""
 
-    nights: int = 14  # after the first
-    new_images: float = 0.009  # come each night, and get their favorites within the nights after
+    nights: int = 14  # nights after the first
+    new_images: float = 0.009  # arrive each night; their favorites follow in later nights
     left_images: float = 0.001  # leave each night
-    new_users: float = 0.004  # come each night, with all their favorites
-    returning_users: float = 0.005  # favorite a few images more, each night others
+    new_users: float = 0.004  # arrive each night, with all their favorites
+    returning_users: float = 0.005  # favorite a few more images; other users each night
     left_users: float = 0.001  # leave each night
-    seed: int = 0  # of who comes, returns and leaves when
+    seed: int = 0  # of the nights at which users and images arrive, return and leave
 
 
 class Growth:
-    """Which rows of a whole community are there on a night; night 0 is the first."""
+    """The rows of a whole community that exist on each night; night 0 is the first."""
 
     def __init__(self, whole: Path, config: GrowthConfig):
         self.whole, self.config = whole, config
@@ -51,23 +49,23 @@ class Growth:
         self.returns = self._returns(by_name["favorites"], rng)
 
     def write(self, night: int, folder: Path) -> None:
-        """Make `folder` the source directory of this night; pictures that were there already are not touched."""
+        """Make `folder` the source directory of this night; existing pictures are not rewritten."""
         (folder / "images").mkdir(parents=True, exist_ok=True)
-        images, users = (self._there(stays, night) for stays in (self.images, self.users))
+        images, users = (self._present(stays, night) for stays in (self.images, self.users))
         for file, table in self.tables.items():
-            seen = self.returns.filter(pl.col("night") <= night) if file.stem == "favorites" else None
-            named = [name for name in NAMING_USERS.get(file.stem, ("user_id",)) if name in table.columns]
+            visible = self.returns.filter(pl.col("night") <= night) if file.stem == "favorites" else None
+            id_columns = [name for name in NAMING_USERS.get(file.stem, ("user_id",)) if name in table.columns]
             shown = reduce(
-                lambda rows, name: rows.join(users, left_on=name, right_on="user_id", how="semi"), named, table
+                lambda rows, name: rows.join(users, left_on=name, right_on="user_id", how="semi"), id_columns, table
             )
             if "image_id" in table.columns:
                 shown = shown.join(images, on="image_id", how="semi", maintain_order="left")
-            if seen is not None:
-                shown = shown.join(seen, on=["user_id", "image_id"], how="semi", maintain_order="left")
+            if visible is not None:
+                shown = shown.join(visible, on=["user_id", "image_id"], how="semi", maintain_order="left")
             _write(shown, folder / file.name)
         wanted = {f"{name}.jpg" for name in images["image_id"]}
-        for gone in {path.name for path in (folder / "images").iterdir()} - wanted:
-            (folder / "images" / gone).unlink()
+        for removed in {path.name for path in (folder / "images").iterdir()} - wanted:
+            (folder / "images" / removed).unlink()
         for name in wanted:
             if not (folder / "images" / name).exists():
                 os.link(self.whole / "images" / name, folder / "images" / name)
@@ -75,7 +73,7 @@ class Growth:
     def _stays(
         self, table: pl.DataFrame, new: float, left: float, rng: np.random.Generator, *, newest_last: bool
     ) -> pl.DataFrame:
-        """The first night and the one after the last of each id."""
+        """The first night of each id (`comes`), and the night after its last (`goes`)."""
         num, nights = len(table), self.config.nights
         comes, goes = np.zeros(num, int), np.full(num, nights + 1)
         order = np.arange(num) if newest_last else rng.permutation(num)
@@ -88,7 +86,7 @@ class Growth:
         return pl.DataFrame({table.columns[0]: table[table.columns[0]], "comes": comes, "goes": goes})
 
     def _returns(self, favorites: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
-        """The night of each favorite: the first, a visit of its user, or one of the nights after its image came."""
+        """The night of each favorite: the first, the visit of its user, or a later one for a new image."""
         config, users = self.config, self.users["user_id"]
         visits = np.zeros(len(users), int)
         chosen = rng.permutation(len(users))
@@ -101,13 +99,13 @@ class Growth:
         rows = rows.join(self.images.select("image_id", "comes"), on="image_id", maintain_order="left")
         comes, visit = rows["comes"].to_numpy(), rows["visit"].to_numpy()
         is_late = rng.random(len(rows)) < LATE
-        # A new image reaches those who visit that night or later; the others do not see it within these nights.
+        # A new image is seen by users who visit that night or later; other users see it after the last night.
         reached = np.where(visit >= comes, visit, config.nights + 1)
         shown = np.where(comes > 0, reached, np.where(is_late, visit, 0))
         return rows.select("user_id", "image_id").with_columns(night=shown)
 
     @staticmethod
-    def _there(stays: pl.DataFrame, night: int) -> pl.DataFrame:
+    def _present(stays: pl.DataFrame, night: int) -> pl.DataFrame:
         return stays.filter((pl.col("comes") <= night) & (pl.col("goes") > night)).select(stays.columns[0])
 
 

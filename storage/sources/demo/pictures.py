@@ -1,4 +1,4 @@
-"""Draw the demo community's pictures: a style plus everything about a picture that is not its style."""
+"""Paint the demo community's pictures: a style, plus random features that do not depend on the style."""
 
 from collections.abc import Callable
 from colorsys import hsv_to_rgb
@@ -10,16 +10,16 @@ from storage.sources.demo.styles import Style
 
 OVERSAMPLING = 2  # Pillow draws hard edges; halving the picture softens them
 
-Colour = tuple[int, int, int, int]
+Color = tuple[int, int, int, int]
 Points = np.ndarray  # float (N, 2), x and y; the picture is the unit square
 
 
 def picture(style: Style, px: int, rng: np.random.Generator) -> Image.Image:
-    """One RGB picture of `px` x `px` pixels. Hue, place, size, angle, light, a stray figure and grain are chance."""
+    """An RGB picture, `px` x `px`. Hue, position, size, angle, light, an unrelated figure and grain are random."""
     brush = _Brush(style, px * OVERSAMPLING, rng)
     PATTERN_PAINTERS[style.pattern](brush, rng)
     if rng.random() < 0.3:
-        brush.stray_figure()
+        brush.unrelated_figure()
     image = brush.image.resize((px, px), Image.Resampling.BOX)
     light = 1 + _slope(px, rng.uniform(0, 2 * np.pi)) * rng.uniform(0, 0.22) + rng.uniform(-0.05, 0.05)
     grain = rng.normal(0, rng.uniform(1, 6), (px, px, 1)).astype(np.float32)
@@ -27,7 +27,7 @@ def picture(style: Style, px: int, rng: np.random.Generator) -> Image.Image:
 
 
 class _Brush:
-    """A canvas of the style's colours, already washed with a background, painted on in unit coordinates."""
+    """A canvas with a background in the style's colors, painted in unit coordinates."""
 
     def __init__(self, style: Style, size: int, rng: np.random.Generator) -> None:
         self.rng, self.size, self.is_dark = rng, size, style.tone == "dark"
@@ -37,14 +37,14 @@ class _Brush:
         self.image = Image.fromarray((start + (end - start) * mix).astype(np.uint8))
         self._draw = ImageDraw.Draw(self.image, "RGBA")
 
-    def colour(self, alpha: float = 1.0) -> Colour:
-        """A figure's colour: near the picture's hue."""
+    def color(self, alpha: float = 1.0) -> Color:
+        """A random color for a figure, near the picture's hue."""
         saturation = self.rng.uniform(0.45, 0.88)
         value = self.rng.uniform(0.38, 0.78) if self.is_dark else self.rng.uniform(0.74, 0.98)
         return *_rgb(self.hue + self.rng.normal(0, 12), saturation, value), round(255 * alpha)
 
-    def pale(self) -> Colour:
-        """The lightest colour of the palette, for a highlight: cream on bright pictures, a glow on dark ones."""
+    def pale(self) -> Color:
+        """The lightest color of the palette, for highlights."""
         return *_rgb(self.hue, *((0.35, 0.92) if self.is_dark else (0.06, 1.0))), 255
 
     def _background(self) -> tuple[int, int, int]:
@@ -52,15 +52,15 @@ class _Brush:
             return _rgb(self.hue + self.rng.normal(0, 8), self.rng.uniform(0.6, 0.9), self.rng.uniform(0.1, 0.26))
         return _rgb(self.hue + self.rng.normal(0, 8), self.rng.uniform(0.1, 0.35), self.rng.uniform(0.92, 1.0))
 
-    def polygon(self, points: Points, colour: Colour) -> None:
-        self._draw.polygon((points * self.size).ravel().tolist(), colour)
+    def polygon(self, points: Points, color: Color) -> None:
+        self._draw.polygon((points * self.size).ravel().tolist(), color)
 
-    def disc(self, centre: Points, radius: float, colour: Colour) -> None:
-        low, high = (centre - radius) * self.size, (centre + radius) * self.size
-        self._draw.ellipse((*low.tolist(), *high.tolist()), colour)
+    def disc(self, center: Points, radius: float, color: Color) -> None:
+        low, high = (center - radius) * self.size, (center + radius) * self.size
+        self._draw.ellipse((*low.tolist(), *high.tolist()), color)
 
-    def stray_figure(self) -> None:
-        """A small disc of any colour whatever: what a picture shows beside its style."""
+    def unrelated_figure(self) -> None:
+        """Paint a small disc of any color, unrelated to the style."""
         hue, saturation, value = self.rng.uniform((0, 0.3, 0.3), (360, 0.9, 1.0))
         self.disc(self.rng.uniform(0.1, 0.9, 2), self.rng.uniform(0.04, 0.1), (*_rgb(hue, saturation, value), 255))
 
@@ -71,32 +71,32 @@ def _stripes(brush: _Brush, rng: np.random.Generator) -> None:
     while x < 1.3:
         width = period * rng.uniform(0.3, 0.75)
         box = np.array([(x, -0.5), (x + width, -0.5), (x + width, 1.5), (x, 1.5)])
-        brush.polygon(_turned(box, angle), brush.pale() if rng.random() < 0.12 else brush.colour())
+        brush.polygon(_rotated(box, angle), brush.pale() if rng.random() < 0.12 else brush.color())
         x += period
 
 
 def _dots(brush: _Brush, rng: np.random.Generator) -> None:
     pitch, angle = rng.uniform(0.13, 0.24), rng.uniform(0, np.pi / 2)
     radius = pitch * rng.uniform(0.22, 0.4)
-    for centre in _turned(_lattice(pitch, rng), angle):
-        brush.disc(centre, radius * rng.uniform(0.8, 1.1), brush.pale() if rng.random() < 0.1 else brush.colour())
+    for center in _rotated(_lattice(pitch, rng), angle):
+        brush.disc(center, radius * rng.uniform(0.8, 1.1), brush.pale() if rng.random() < 0.1 else brush.color())
 
 
 def _rings(brush: _Brush, rng: np.random.Generator) -> None:
-    for centre in rng.uniform(0.1, 0.9, (rng.integers(2, 5), 2)):
+    for center in rng.uniform(0.1, 0.9, (rng.integers(2, 5), 2)):
         width = rng.uniform(0.04, 0.07)
         for step in range(rng.integers(4, 9), 0, -1):
-            brush.disc(centre, step * width, brush.pale() if step % 2 == 0 else brush.colour())
+            brush.disc(center, step * width, brush.pale() if step % 2 == 0 else brush.color())
 
 
 def _blobs(brush: _Brush, rng: np.random.Generator) -> None:
     angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    for centre in rng.uniform(0, 1, (rng.integers(4, 8), 2)):
+    for center in rng.uniform(0, 1, (rng.integers(4, 8), 2)):
         waves = sum(rng.normal(0, 0.16 / k) * np.cos(k * angles + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4))
         radii = rng.uniform(0.1, 0.24) * (1 + np.asarray(waves))
         outline = np.column_stack([np.cos(angles), np.sin(angles)])
-        brush.polygon(centre + outline * radii[:, None], brush.colour(0.85))
-        brush.disc(centre - radii.min() * 0.4, radii.min() * 0.22, brush.pale())
+        brush.polygon(center + outline * radii[:, None], brush.color(0.85))
+        brush.disc(center - radii.min() * 0.4, radii.min() * 0.22, brush.pale())
 
 
 def _waves(brush: _Brush, rng: np.random.Generator) -> None:
@@ -105,7 +105,7 @@ def _waves(brush: _Brush, rng: np.random.Generator) -> None:
     for level in np.arange(rng.uniform(-0.35, 0.0), 1.35, rng.uniform(0.1, 0.18)):
         crest = level + height * np.sin(2 * np.pi * (x / length + rng.random()))
         points = np.column_stack([np.append(x, (1.5, -0.5)), np.append(crest, (2.0, 2.0))])
-        brush.polygon(_turned(points, angle), brush.pale() if rng.random() < 0.1 else brush.colour())
+        brush.polygon(_rotated(points, angle), brush.pale() if rng.random() < 0.1 else brush.color())
 
 
 def _checks(brush: _Brush, rng: np.random.Generator) -> None:
@@ -113,24 +113,24 @@ def _checks(brush: _Brush, rng: np.random.Generator) -> None:
     square = side * np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
     corners = _lattice(2 * side, rng)
     for corner in np.vstack([corners, corners + side]):
-        brush.polygon(_turned(corner + square, angle), brush.pale() if rng.random() < 0.12 else brush.colour())
+        brush.polygon(_rotated(corner + square, angle), brush.pale() if rng.random() < 0.12 else brush.color())
 
 
 def _shards(brush: _Brush, rng: np.random.Generator) -> None:
-    for centre in rng.uniform(0, 1, (rng.integers(9, 17), 2)):
+    for center in rng.uniform(0, 1, (rng.integers(9, 17), 2)):
         corners = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 5)))
         radius = rng.uniform(0.14, 0.34)
-        points = centre + radius * np.column_stack([np.cos(corners), np.sin(corners)])
-        brush.polygon(points, brush.pale() if rng.random() < 0.12 else brush.colour(0.8))
+        points = center + radius * np.column_stack([np.cos(corners), np.sin(corners)])
+        brush.polygon(points, brush.pale() if rng.random() < 0.12 else brush.color(0.8))
 
 
 def _rays(brush: _Brush, rng: np.random.Generator) -> None:
-    centre, count = rng.uniform(0.2, 0.8, 2), rng.integers(9, 18)
+    center, count = rng.uniform(0.2, 0.8, 2), rng.integers(9, 18)
     edges = np.linspace(0, 2 * np.pi, 2 * count, endpoint=False) + rng.uniform(0, np.pi)
     for start, end in zip(edges[::2], edges[1::2], strict=True):
-        tip = centre + 2 * np.array([(np.cos(start), np.sin(start)), (np.cos(end), np.sin(end))])
-        brush.polygon(np.vstack([centre, tip]), brush.colour())
-    brush.disc(centre, rng.uniform(0.05, 0.13), brush.pale())
+        tip = center + 2 * np.array([(np.cos(start), np.sin(start)), (np.cos(end), np.sin(end))])
+        brush.polygon(np.vstack([center, tip]), brush.color())
+    brush.disc(center, rng.uniform(0.05, 0.13), brush.pale())
 
 
 PATTERN_PAINTERS: dict[str, Callable[[_Brush, np.random.Generator], None]] = {
@@ -157,12 +157,12 @@ def _slope(size: int, angle: float) -> np.ndarray:
 
 
 def _lattice(pitch: float, rng: np.random.Generator) -> Points:
-    """Points `pitch` apart on a square lattice that covers the picture however it is turned."""
+    """Points `pitch` apart on a square lattice that covers the picture at any rotation."""
     steps = pitch * np.arange(np.floor(-0.25 / pitch) - 1, np.ceil(1.25 / pitch))
     return np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2) + rng.uniform(0, pitch, 2)
 
 
-def _turned(points: Points, angle: float) -> Points:
-    """The points, turned about the picture's middle."""
+def _rotated(points: Points, angle: float) -> Points:
+    """The points, rotated about the picture's center."""
     cos, sin = np.cos(angle), np.sin(angle)
     return np.asarray((points - 0.5) @ np.array([(cos, sin), (-sin, cos)]) + 0.5)

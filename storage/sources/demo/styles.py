@@ -1,14 +1,14 @@
-"""The demo community's sixteen visual styles: what each looks like and what people call it.
+"""The demo community's sixteen visual styles, and the tags for each.
 
-A style is a hue, a tone and a pattern. A hue serves two styles, one bright and one dark, and so does a pattern, with
-far hues: colour and form both tell, and neither word for them names one style alone.
+A style is a hue, a tone and a pattern. Two styles, one bright and one dark, share each hue; two styles of distant hues
+share each pattern. So color and pattern are both informative, and neither determines the style alone.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-PATTERNS = {  # pattern -> what people call it, the commonest word first
+PATTERNS = {  # pattern -> tags for it, most frequent first
     "stripes": "stripes lines bands ribbons pinstripes slats bars streaks ladder",
     "dots": "dots spots polka confetti beads pebbles freckles sprinkles pearls",
     "rings": "rings circles ripples targets hoops halos orbits loops echoes",
@@ -18,7 +18,7 @@ PATTERNS = {  # pattern -> what people call it, the commonest word first
     "shards": "polygons triangles facets shards crystals angles prisms origami splinters",
     "rays": "rays sunburst starburst spokes beams fans sparks flares pinwheel",
 }
-HUES = {  # hue -> degrees on the colour wheel, its general words, words for its bright and for its dark shades
+HUES = {  # hue -> degrees on the color wheel, general tags, tags for its bright and its dark shades
     "red": (
         (0, "red scarlet"),
         "coral salmon watermelon strawberry flamingo cherry tomato poppy",
@@ -64,20 +64,20 @@ TONES = {
     "bright": "bright airy sunny light pastel fresh cheerful summer daylight crisp gentle soft",
     "dark": "dark moody night shadow gloomy noir deep lowkey mysterious dusk winter velvet",
 }
-COMMON = (  # said of any picture
+COMMON = (  # tags for any picture
     "art abstract design pattern color colour geometric modern minimal digital graphic texture decorative background "
     "wallpaper square drawing illustration print poster shape composition contrast vivid simple beautiful nice love "
     "favorite explore generative vector creative artistic colorful colourful detail macro closeup studio series "
     "experiment draft sketch paper canvas ink-and-paint retro vintage classic contemporary bauhaus kids home office "
     "wall fabric textile quilt ceramic glass"
 )
-STRAY = (  # said of no picture in particular
+STRAY = (  # tags unrelated to pictures
     "monday friday birthday holiday weekend 2022 2023 2024 canon nikon scanner iphone paris tokyo lisbon oslo madrid "
     "lagos lima quito cairo delhi seoul boston toronto vienna prague dublin athens me mine new old todo untitled "
     "upload backup test family friends cat dog coffee music dance train bridge market museum garden travel rain snow "
     "sun moon star fun wow lol gift sale"
 )
-ANIMALS = (  # half of a user's name, the other half being a shade
+ANIMALS = (  # the second word of a user's name; the first is a shade
     "heron otter fox wren badger finch hare lynx owl marten plover raven seal stoat swift tern toad vole whale wolf "
     "beetle moth newt ibis"
 )
@@ -85,18 +85,18 @@ ANIMALS = (  # half of a user's name, the other half being a shade
 
 @dataclass(frozen=True)
 class Style:
-    """What pictures of one style share, and the words for it, each list from the commonest to the rarest."""
+    """The features that pictures of one style share, and the style's tags, each list from most to least frequent."""
 
     pattern: str
     hue_degrees: float
     tone: str
-    shades: list[str]  # words for its colour that no other style has
-    forms: list[str]  # words for its pattern, which one other style has too
-    shared: list[str]  # words for its hue and tone, which many styles have
+    shades: list[str]  # tags for its color that no other style has
+    forms: list[str]  # tags for its pattern, which one other style has too
+    shared: list[str]  # tags for its hue and tone, which many styles have
 
     @property
     def phrases(self) -> list[str]:
-        """A shade and a form together: the long tail of the style's own vocabulary."""
+        """A shade and a form together: the long tail of the style's own tags."""
         return [f"{shade} {form}" for form in self.forms for shade in self.shades]
 
 
@@ -114,10 +114,10 @@ STYLES = _styles()
 
 
 def vocabulary() -> tuple[list[str], np.ndarray]:
-    """Every tag, and how each style is tagged.
+    """Every tag, and each style's distribution over tags.
 
-    Returns the V distinct tags and float64 (len(STYLES), V): a row per style that sums to 1. The shares below make
-    about two thirds of a style's tags its own, so that tags of one style stand together and word2vec can find it.
+    Returns the V distinct tags and float64 (len(STYLES), V) with rows that sum to 1. With the shares below, about two
+    thirds of a style's tags are its own, so that tags of one style co-occur and word2vec can find the style.
     """
     general, stray = COMMON.split(), STRAY.split()
     lists = [words for style in STYLES for words in (style.shades, style.forms, style.shared, style.phrases)]
@@ -132,7 +132,7 @@ def vocabulary() -> tuple[list[str], np.ndarray]:
             (style.shared, 0.10, 0.8),
             (general, 0.12, 0.9),
             (stray, 0.03, 0.6),
-            (tags, 0.03, 0.0),  # mistaken: any tag at all
+            (tags, 0.03, 0.0),  # noise: any tag
         ):
             zipf = (1.0 + np.arange(len(words))) ** -slope
             np.add.at(weights[row], [column[word] for word in words], share * zipf / zipf.sum())

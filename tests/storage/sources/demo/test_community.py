@@ -9,8 +9,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from storage.sources.demo.community import Choices, DemoConfig, write_demo
-from storage.sources.demo.pictures import picture
+from storage.sources.demo.community import DemoConfig, write_demo
 from storage.sources.demo.styles import STYLES, vocabulary
 
 SMALL = DemoConfig(users=200, images=240, picture_px=32)
@@ -33,8 +32,8 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def styles_told_by_tags(tables) -> pl.DataFrame:
-    """The style of each image that carries a shade, the one word that a single style has."""
+def styles_by_tags(tables) -> pl.DataFrame:
+    """The style of each image with a shade among its tags, which only one style has."""
     shades = [(shade, number) for number, style in enumerate(STYLES) for shade in style.shades]
     of_shade = pl.DataFrame(shades, schema=["tag", "style"], orient="row")
     return tables["image_tags"].join(of_shade, on="tag").group_by("image_id").agg(pl.col("style").mode().min())
@@ -59,12 +58,12 @@ def test_a_community_is_as_large_as_its_settings_say(tmp_path):
     assert pl.read_csv(tmp_path / "favorites.csv").group_by("user_id").len()["len"].max() <= 3
 
 
-def test_the_smallest_community_is_a_source_too(tmp_path):
+def test_the_smallest_community_is_a_source(tmp_path):
     write_demo(DemoConfig(users=2, images=1, picture_px=8, off_taste=0), tmp_path)
     assert pl.read_parquet(tmp_path / "images.parquet")["path"].to_list() == ["images/i000000.jpg"]
 
 
-def test_users_drawn_in_several_blocks_are_one_community(tmp_path, monkeypatch):
+def test_users_sampled_in_several_blocks_are_one_community(tmp_path, monkeypatch):
     monkeypatch.setattr("storage.sources.demo.community.BLOCK", 64)
     write_demo(SMALL, tmp_path)
     favorites = pl.read_csv(tmp_path / "favorites.csv")
@@ -82,7 +81,7 @@ def test_every_table_is_one_file_and_all_three_formats_are_in_use(folder):
         assert all(json.loads(line).keys() == {"image_id", "tag"} for line in lines)
 
 
-def test_rows_are_unique_and_name_what_exists(tables):
+def test_rows_are_unique_and_name_existing_ids(tables):
     keys = {
         "images": ["image_id"],
         "favorites": ["user_id", "image_id"],
@@ -110,7 +109,7 @@ def test_every_image_row_has_its_picture(folder, tables):
             assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (32, 32))
 
 
-def test_nobody_favorites_an_image_before_its_upload(tables):
+def test_no_image_is_a_favorite_before_its_upload(tables):
     times = tables["favorites"].with_columns(
         pl.col("favorited_at").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_zone="UTC")
     )
@@ -119,7 +118,7 @@ def test_nobody_favorites_an_image_before_its_upload(tables):
     assert set(times["favorited_at"].dt.year()) == {2024}
 
 
-def test_favorites_and_tags_have_long_tails_and_some_members_and_images_have_nothing(tables):
+def test_favorites_and_tags_have_long_tails_and_some_users_and_images_have_none(tables):
     for name in ("favorites", "user_tags"):
         counts = tables[name].group_by("user_id").len()["len"]
         assert counts.mean() > 1.3 * counts.median() > 0, name
@@ -134,15 +133,15 @@ def test_favorites_and_tags_have_long_tails_and_some_members_and_images_have_not
         assert 0 < tables[name][owner].n_unique() < number, (name, owner)
 
 
-def test_two_favorites_of_one_user_share_their_style_far_more_often_than_two_of_anybody(tables):
-    styled = tables["favorites"].join(styles_told_by_tags(tables), on="image_id")
+def test_two_favorites_of_one_user_share_their_style_far_more_often_than_two_random_ones(tables):
+    styled = tables["favorites"].join(styles_by_tags(tables), on="image_id")
     pairs = styled.join(styled, on="user_id").filter(pl.col("image_id") < pl.col("image_id_right"))
     own = (pairs["style"] == pairs["style_right"]).mean()
     anybody = (styled["style"].value_counts()["count"] / len(styled)).pow(2).sum()
     assert own > 4 * anybody
 
 
-def test_people_use_the_words_of_what_they_favorite_and_follow_those_who_use_them_too(tables):
+def test_users_use_the_tags_of_their_favorites_and_follow_users_with_these_tags(tables):
     users = {user: row for row, user in enumerate(tables["users"]["user_id"])}
     tags = {tag: column for column, tag in enumerate(vocabulary()[0])}
     words = np.zeros((2, len(users), len(tags)))  # used by the user; carried by the user's favorites
@@ -154,33 +153,6 @@ def test_people_use_the_words_of_what_they_favorite_and_follow_those_who_use_the
     assert np.diag(likeness).mean() > 1.5 * likeness.mean()
     follower, followed = ([users[user] for user in tables["contacts"][side]] for side in ("user_id", "contact_id"))
     assert (used @ used.T)[follower, followed].mean() > 1.5 * (used @ used.T).mean()
-
-
-def test_a_picture_shows_its_style():
-    def thumbnail(style: int, number: int) -> np.ndarray:
-        drawn = picture(STYLES[style], 32, np.random.default_rng([style, number]))
-        return np.asarray(drawn.resize((2, 2), Image.Resampling.BOX), float).ravel()
-
-    pictures = np.array([[thumbnail(style, number) for number in range(24)] for style in range(len(STYLES))])
-    means = pictures[:, :16].mean(axis=1)  # nearest of the styles' mean pictures: the bluntest reader there is
-    nearest = np.linalg.norm(pictures[:, 16:, None] - means, axis=3).argmin(axis=2)
-    assert (nearest == np.arange(len(STYLES))[:, None]).mean() > 0.75
-
-
-def test_a_styles_words_are_distinct_and_mostly_its_own():
-    tags, weights = vocabulary()
-    assert len(set(tags)) == len(tags) > 1400
-    np.testing.assert_allclose(weights.sum(axis=1), 1)
-    likeness = np.minimum(weights[:, None], weights[None]).sum(axis=2)  # the share of draws that two styles have alike
-    assert np.triu(likeness, 1).max() < 0.5
-
-
-def test_draws_follow_their_rows_weights_and_never_hit_a_weightless_item():
-    drawn = Choices(np.array([[0.0, 3.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0]])).draw(
-        np.repeat([0, 1], 20_000), np.random.default_rng(0)
-    )
-    shares = [np.bincount(half, minlength=4) / 20_000 for half in (drawn[:20_000], drawn[20_000:])]
-    np.testing.assert_allclose(shares, [[0, 0.75, 0.25, 0], [1, 0, 0, 0]], atol=0.02)
 
 
 @pytest.mark.parametrize(("name", "value"), [("users", 1), ("images", 0), ("off_taste", 1.0), ("median_tags", 0.0)])
