@@ -1,15 +1,15 @@
 """Which images may be a user's negatives, and how many each reason excludes (CDL, section 5).
 
 U users, I images, T tags or clusters, G groups, K keys of an exclusion, B a block of users or images, W words of 64
-images, L levels of exclusions fallen away, N pairs
+images, L levels: how many exclusions are dropped, N pairs
 
 The paper: "We then assign the images to be negative, which have no tag of the user's interests and are not belonging to
 the set of potentially liked images", the favorites of her contacts and of the members of her groups. Each of these
 reasons, and the user's own favorites, says one thing: user and image share a key (a tag of interest; a followed user
 who is a favoriter; a joined group with a favoriter in it; oneself as favoriter). So one statement serves them all.
 
-Where too few images are left, exclusions fall away in a stated order, which the paper does not do: with a vocabulary of
-twenty genres every image carries a tag of interest, and nobody would have a negative.
+Where too few images are left, exclusions are dropped in a stated order, which the paper does not do: with a vocabulary
+of twenty genres every image carries a tag of interest, and nobody would have a negative.
 """
 
 from collections.abc import Iterator
@@ -28,11 +28,11 @@ MERGED_ENTRIES = 2**22  # per step of `is_excluded`: 5 bytes each, three times
 
 @dataclass(frozen=True, kw_only=True)
 class NegativeConfig:
-    """When exclusions fall away: never for min_negatives=0, the paper's plain reading."""
+    """When exclusions are dropped: never for min_negatives=0, the paper's plain reading."""
 
     min_negatives: int = 100  # a user with fewer loses an exclusion, ...
     min_share: float = 0.05  # ... unless what is left is this share of all images: matters below 2,000 images
-    drop_order: tuple[str, ...] = ("tags", "groups", "contacts")  # first to fall away first; one left out never does
+    drop_order: tuple[str, ...] = ("tags", "groups", "contacts")  # the first is dropped first; one left out never is
     social: bool = True  # section 5's; false: any image that is no favorite of the user, for ablations
 
     def __post_init__(self) -> None:
@@ -51,7 +51,7 @@ class Exclusions:
     drop_order: tuple[str, ...]
 
     def last_level(self, name: str) -> int:
-        """The largest number of exclusions fallen away at which this one is still kept."""
+        """The largest number of dropped exclusions at which this one is still kept."""
         return self.drop_order.index(name) if name in self.drop_order else len(self.drop_order)
 
 
@@ -64,12 +64,12 @@ class Assignment:
     num_contacts: np.ndarray  # int64 (U,): images that someone the user follows favorited
     num_groups: np.ndarray  # int64 (U,): images that a member of the user's groups, the user included, favorited
     num_negatives: np.ndarray  # int64 (U,): images outside every exclusion that was kept
-    dropped: np.ndarray  # int8 (U,): how many of drop_order fell away
+    dropped: np.ndarray  # int8 (U,): how many of drop_order are dropped
     reason: np.ndarray  # object (U,): why there is no negative; None where there is one
     drop_order: tuple[str, ...] = field(default=NegativeConfig.drop_order)
 
     def dropped_names(self) -> np.ndarray:
-        """object (U,): "none", or the exclusions that fell away, such as "tags+groups"."""
+        """object (U,): "none", or the exclusions that are dropped, such as "tags+groups"."""
         names = ["none", *("+".join(self.drop_order[:level]) for level in range(1, len(self.drop_order) + 1))]
         return np.asarray(np.array(names, object)[self.dropped])
 
@@ -86,7 +86,7 @@ def signals_of(signals: Signals, config: NegativeConfig) -> Signals:
 
 
 def exclusions_of(signals: Signals, drop_order: tuple[str, ...]) -> Exclusions:
-    """The signals as exclusions, made once and shared by all look-ups.
+    """The signals as exclusions, computed once for all look-ups.
 
     Memory is linear in the entries of the signals, but for the groups of each image: at most the sum over users of
     their favorites times their groups. A walk from image to favoriters to groups would save that, and cost some
@@ -162,7 +162,7 @@ def is_excluded(exclusions: Exclusions, users: np.ndarray, images: np.ndarray, d
     Args:
         users: int (N,) row numbers.
         images: int (N,) row numbers.
-        dropped: int (N,), how many of drop_order fell away for the pair's user; 0 is the paper's sentence.
+        dropped: int (N,), how many of drop_order are dropped for the pair's user; 0 is the paper's sentence.
 
     Time is linear in N and in the keys of the pairs; memory is bounded.
     """

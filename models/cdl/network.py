@@ -232,14 +232,14 @@ def score_vectors(network: CDL, users_Ud: np.ndarray, images_Id: np.ndarray) -> 
     """
     weight_d = network.weight_d.detach().cpu().numpy()
     users = np.concatenate([2 * weight_d * users_Ud, -np.ones((len(users_Ud), 1))], axis=1)
-    # By einsum, as BLAS would add up in an order that hangs on the number of images.
+    # By einsum, as BLAS would add up in an order that depends on the number of images.
     lengths_I = np.einsum("id,d->i", np.square(images_Id), weight_d)
     images = np.concatenate([images_Id, lengths_I[:, None]], axis=1)
     return users.astype(np.float32), images.astype(np.float32)
 
 
-class _Undrawn(TorchFunctionMode):
-    """Within it no random numbers are drawn for weights: they stay what the memory held."""
+class _WithoutRandomWeights(TorchFunctionMode):
+    """Within it weights are not initialised at random: they stay what the memory held."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (nn.init.kaiming_uniform_, nn.init.uniform_, Tensor.normal_):
@@ -248,8 +248,8 @@ class _Undrawn(TorchFunctionMode):
 
 
 def restore(weights: Mapping[str, Tensor], config: CDLConfig, image_shape: tuple[int, ...], num_clusters: int) -> CDL:
-    """The network with these weights. First weights, tens of millions in the paper's widths, are not drawn for it."""
-    with _Undrawn():
+    """The network with these weights. It spends no time on random ones, of which the paper's widths have millions."""
+    with _WithoutRandomWeights():
         network = CDL(config, image_shape, num_clusters)
     network.load_state_dict(weights)
     return network
@@ -259,7 +259,7 @@ def restore(weights: Mapping[str, Tensor], config: CDLConfig, image_shape: tuple
 def embed(tower: nn.Module, inputs: np.ndarray, batch: int = 256) -> np.ndarray:
     """The tower's outputs for a block of inputs, in batches: float32 (B, d). The tower must be in evaluation mode.
 
-    In `models.retrieval.fixed_blocks`, as an image's embedding must not hang on how many others are new that night.
+    In `models.retrieval.fixed_blocks`, as an image's embedding must not depend on how many others are new in a run.
     """
     device = next(tower.parameters()).device
 

@@ -73,7 +73,9 @@ def embed_images(shard: Ref, network: Network, root: Root, last: list[ShardOutpu
     def embed_rows(values: np.ndarray) -> np.ndarray:
         return image_vectors(network.load(root), values, BATCH_IMAGES)  # loaded only where a row is new
 
-    inputs, vectors, num_new = reuse.fill(shard, last, lambda made: read_embeddings([made], root)[1], embed_rows, root)
+    inputs, vectors, num_new = reuse.fill(
+        shard, last, lambda output: read_embeddings([output], root)[1], embed_rows, root
+    )
     ledger.count("images embedded", num_new)
     return write_embeddings(IMAGE_EMBEDDINGS, inputs.ids, vectors, network.label, root)
 

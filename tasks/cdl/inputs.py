@@ -23,12 +23,12 @@ class Inputs:
     shards: list[Ref]
     coverage: dict[InputKind, int]
     num_images: int
-    looks: Vectors | None  # where the images' vectors were learned from favorites
+    image_vectors: Vectors | None  # where the images' vectors were learned from favorites
 
 
 @dataclass(frozen=True)
 class InputSources:
-    """Everything that inputs can be made from."""
+    """What a community has for inputs."""
 
     table: dict[str, Ref]  # the community, as ingested
     training: Ref  # the favorites to learn from
@@ -60,7 +60,7 @@ def prepare_inputs(
     """
     coverage, num_images = sources.coverage(root), sources.table["images"].rows
     kind = kept.kind if kept else choose(coverage, num_images, config)
-    looks = None
+    image_vectors = None
     if kind == "pixels":
         packed = sources.pixels
     elif kind == "features":
@@ -68,10 +68,10 @@ def prepare_inputs(
     elif kind == "tags":
         packed = pack_tag_bags(sources.table["image_tags"], sources.clusters, config.shard_images, root)
     else:
-        looks = kept.looks if kept else sources.vectors if sources.vectors.of == "images" else None
-        looks = looks or learn_vectors("images", [sources.training], word2vec, root)
-        packed = pack_image_vectors(looks.vectors, config.shard_images, root)
-    return Inputs(kind, packed, coverage, num_images, looks)
+        image_vectors = kept.image_vectors if kept else sources.vectors if sources.vectors.of == "images" else None
+        image_vectors = image_vectors or learn_vectors("images", [sources.training], word2vec, root)
+        packed = pack_image_vectors(image_vectors.vectors, config.shard_images, root)
+    return Inputs(kind, packed, coverage, num_images, image_vectors)
 
 
 def _features(sources: InputSources, config: InputConfig, root: Root) -> list[Ref]:

@@ -58,8 +58,8 @@ def naive_negatives(signals: Signals, user: int, config: NegativeConfig) -> tupl
     """The user's negatives and how many exclusions fell away: the fewest that leave enough, else the most."""
     sets, images = naive_exclusions(signals, user), set(range(signals.favorites_UI.shape[1]))
     left = []
-    for fallen in range(len(config.drop_order) + 1):
-        kept = set(sets) - set(config.drop_order[:fallen])
+    for level in range(len(config.drop_order) + 1):
+        kept = set(sets) - set(config.drop_order[:level])
         left.append(images - set().union(*(sets[name] for name in kept)))
     enough = min(config.min_negatives, max(1, int(np.ceil(config.min_share * len(images)))))
     most = max(len(negatives) for negatives in left)

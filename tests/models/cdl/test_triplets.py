@@ -1,4 +1,4 @@
-"""Triplets are exact, complete, uniform, and hang on nothing but the seed."""
+"""Triplets are exact, complete, uniform, and depend on nothing but the seed."""
 
 from collections import Counter
 
