@@ -35,16 +35,18 @@ app.add_typer(crawl_app, name="crawl")
 FAILED, USAGE, NOT_CURRENT = 1, 2, 3
 
 SourceOption = Annotated[str, typer.Option(help="A source directory, local or s3://BUCKET/PREFIX; or demo.")]
-RootOption = Annotated[str, typer.Option(help="Where everything made lies, local or s3://BUCKET/PREFIX.")]
+RootOption = Annotated[str, typer.Option(help="The folder of all outputs, local or s3://BUCKET/PREFIX.")]
 ConfigOption = Annotated[str | None, typer.Option(help="A YAML file of settings, or `paper`.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")]
 ProtocolOption = Annotated[
     Literal["paper", "auc", "full", "time", "cold", "cold_users"],  # as models.evaluation.splits.Protocol
     typer.Option(help="Which split, and what is measured."),
 ]
-TestOption = Annotated[str | None, typer.Option(help="Held-out favorites for the protocol full; by default drawn.")]
+TestOption = Annotated[
+    str | None, typer.Option(help="Held-out favorites for the protocol full; by default a random share.")
+]
 ValidationOption = Annotated[
-    str | None, typer.Option(help="Favorites to choose settings on, beside --test; by default drawn.")
+    str | None, typer.Option(help="Favorites to choose settings on, with --test; by default a random share.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 
@@ -63,7 +65,7 @@ def nightly(
     from flows.nightly import nightly as flow  # Prefect reads its settings when it is first imported
     from flows.settings import load
 
-    published = flow(source, root, load(config, set_), run_id)
+    published = flow(source=source, root=root, config=load(config, set_), run_id=run_id)
     if as_json:
         print_json({key: getattr(published, key) for key in published.__dataclass_fields__})
     else:
@@ -78,7 +80,7 @@ def validate(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The ingest report alone, pictures included; exit 1 where the nightly run would refuse the source."""
+    """Only the ingest report, pictures included; exit 1 where the nightly run would refuse the source."""
     from flows.settings import load
     from storage.roots import Root
     from tasks.data.validate import validate as report_on
@@ -95,18 +97,18 @@ def validate(
 def import_(
     name: Annotated[
         str,
-        typer.Argument(help="Which layout; an unknown name is answered with those there are."),
+        typer.Argument(help="The layout of the download; an unknown name lists those that exist."),
     ],
     path: Annotated[Path, typer.Argument(help="The unpacked download: its folder, or for dvbpr its file.")],
     source: Annotated[Path, typer.Option("--out", help="The source directory to write, a local folder.")],
-    threshold: Annotated[float | None, typer.Option(help="Ratings from here on are favorites; by default 4.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="The lowest rating that is a favorite; by default 4.")] = None,
     images: Annotated[
         Path | None, typer.Option("--images", "--posters", help="A folder of pictures, each named by its image's id.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier import wrote.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a public data set, as it is downloaded, as a source directory; says what it left out, and why."""
+    """Write a public data set, as downloaded, as a source directory; says what is left out, and why."""
     from storage.sources.importers import IMPORTERS, ImportConfig, import_source
 
     if name not in IMPORTERS:
@@ -127,7 +129,7 @@ def evaluate(
     test: Annotated[Path, typer.Option(help="Held-out favorites: columns user_id, image_id; Parquet, CSV or JSONL.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Score the current export's model on held-out favorites, ranking all images but the known favorites."""
+    """Measure the current export's model on held-out favorites, ranking all images but the other favorites."""
     from storage.roots import Root
     from tasks.evaluation.score_file import score_file
 
@@ -154,7 +156,7 @@ def compare(
     test: TestOption = None,
     validation: ValidationOption = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds each system is fitted with.")] = 1,
-    budget: Annotated[int, typer.Option(min=0, help="Settings tried of each system; 0: the defaults.")] = 0,
+    budget: Annotated[int, typer.Option(min=0, help="Settings tried for each system; 0: the defaults.")] = 0,
     config: ConfigOption = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
@@ -165,7 +167,17 @@ def compare(
     from flows.settings import load
     from storage.roots import Root
 
-    compared = flow(source, root, systems, protocol, test, validation, seeds, budget, load(config, set_))
+    compared = flow(
+        source=source,
+        root=root,
+        systems=systems,
+        protocol=protocol,
+        test=test,
+        validation=validation,
+        seeds=seeds,
+        budget=budget,
+        config=load(config, set_),
+    )
     print_comparison(compared, Root(root), as_json)
     raise typer.Exit(FAILED if compared.failed else 0)
 
@@ -189,14 +201,23 @@ def tune(
     from flows.tune import tune as flow
     from storage.roots import Root
 
-    tuned = flow(source, root, system, protocol, test, validation, budget, load(config, set_))
+    tuned = flow(
+        source=source,
+        root=root,
+        system=system,
+        protocol=protocol,
+        test=test,
+        validation=validation,
+        budget=budget,
+        config=load(config, set_),
+    )
     print_tuned(tuned, Root(root), as_json)
     raise typer.Exit(FAILED if tuned.lacking else 0)
 
 
 @crawl_app.command("flickr")
 def crawl_flickr(
-    out_: Annotated[Path, typer.Option("--out", help="The source directory; what a crawl remembers lies below it.")],
+    out_: Annotated[Path, typer.Option("--out", help="The source directory; the crawl's state lies below it.")],
     user: Annotated[list[str] | None, typer.Option(help="A seed, by id or user name; may be repeated.")] = None,
     group: Annotated[list[str] | None, typer.Option(help="A group of seeds, by id; may be repeated.")] = None,
     seed_file: Annotated[Path | None, typer.Option(help="Seeds, one a line; a group as group:ID.")] = None,
@@ -213,8 +234,16 @@ def crawl_flickr(
     from flows.settings import load_as
     from storage.sources.flickr.crawl import FlickrConfig
 
-    settings = load_as(FlickrConfig, config, set_)
-    crawled = flow(str(out_), user, group, str(seed_file) if seed_file else None, max_users, depth, resume, settings)
+    crawled = flow(
+        out=str(out_),
+        users=user,
+        groups=group,
+        seed_file=str(seed_file) if seed_file else None,
+        max_users=max_users,
+        depth=depth,
+        resume=resume,
+        config=load_as(FlickrConfig, config, set_),
+    )
     if as_json:
         print_json({key: getattr(crawled, key) for key in crawled.__dataclass_fields__})
     else:
@@ -228,7 +257,7 @@ def recommend(
     k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """What a user gets, from the current export."""
+    """A user's recommendations in the current export."""
     print_list(root, "recommendations", "user_id", user, "image_id", k, as_json)
 
 
@@ -239,7 +268,7 @@ def similar(
     k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """Which images are like an image, from the current export."""
+    """The images that are similar to an image, in the current export."""
     print_list(root, "similar_images", "image_id", image, "similar_image_id", k, as_json)
 
 
@@ -250,13 +279,15 @@ def show(root: RootOption, as_json: JsonOption = False) -> None:
     from storage import snapshots
     from storage.roots import Root
 
-    place = Root(root)
-    runs, current = snapshots.runs(place), snapshots.current(place)
+    output = Root(root)
+    runs, current = snapshots.runs(output), snapshots.current(output)
     if as_json:
         print_json({"current": current.run_id if current else None, "runs": [run.to_json() for run in runs]})
         return
     if not runs:
-        raise ValueError(f"{place.address}: nothing is published here; run `tastegraph nightly --root {root}` first")
+        raise ValueError(
+            f"{output.address}: nothing is published below this root; run `tastegraph nightly --root {root}` first"
+        )
     for run in runs:
         is_current = current is not None and run.run_id == current.run_id
         failed = [outcome.name for outcome in run.gate if not outcome.passed and not outcome.is_warning]
@@ -278,58 +309,64 @@ def forget(
     root: RootOption,
     user: Annotated[list[str] | None, typer.Option(help="A user's id; may be repeated.")] = None,
     image: Annotated[list[str] | None, typer.Option(help="An image's id; may be repeated.")] = None,
-    source: Annotated[str | None, typer.Option(help="A source: all in its table of tombstones, known or not.")] = None,
+    source: Annotated[str | None, typer.Option(help="A source: all ids in its table tombstones, known or not.")] = None,
     even_if_unknown: Annotated[
-        bool, typer.Option("--even-if-unknown", help="Also ids that nothing here names yet.")
+        bool, typer.Option("--even-if-unknown", help="Also ids that no file below the root names yet.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Forget users and images for good: tombstones, the current export without them, no file left that names them."""
+    """Forget users and images for good: tombstones, a current export without them, and no file that names them."""
     if not user and not image and not source:
         raise typer.BadParameter("name at least one --user, --image or --source")
     from storage.roots import Root
     from storage.sources import directory
     from tasks.upkeep.forget import forget as forget_in
 
-    named = {"user": frozenset(user or ()), "image": frozenset(image or ())}
-    told = directory.tombstones_of(Root(source)) if source else {}
-    done = forget_in(named, Root(root), told=told, even_if_unknown=even_if_unknown)
+    ids = {"user": frozenset(user or ()), "image": frozenset(image or ())}
+    of_source = directory.tombstones_of(Root(source)) if source else {}
+    forgotten = forget_in(ids, Root(root), told=of_source, even_if_unknown=even_if_unknown)
     if as_json:
-        print_json({key: getattr(done, key) for key in done.__dataclass_fields__})
+        print_json({key: getattr(forgotten, key) for key in forgotten.__dataclass_fields__})
         return
-    out.print(f"Forgot {done.users} users and {done.images} images.", highlight=False)
-    if done.run_id:
-        out.print(f"Run {done.run_id} is current{', published without them' if done.is_new else ''}.", highlight=False)
-    out.print(f"Deleted {done.files:,} files, {done.bytes:,} bytes; the next night makes anew what it needs.")
+    out.print(f"Forgot {forgotten.users} users and {forgotten.images} images.", highlight=False)
+    if forgotten.run_id:
+        out.print(
+            f"Run {forgotten.run_id} is current{', published without them' if forgotten.is_new else ''}.",
+            highlight=False,
+        )
+    out.print(
+        f"Deleted {forgotten.files:,} files, {forgotten.bytes:,} bytes; the next run computes again what it needs."
+    )
 
 
 @app.command()
 def gc(
     root: RootOption,
     keep: Annotated[int, typer.Option(min=1, help="How many published runs stay, beside the current one.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be deleted.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete old runs, and all that neither a published run, nor a run that has not ended, refers to."""
+    """Delete old runs, and all files that no published run and no unfinished run refers to."""
     from storage.roots import Root
     from tasks.upkeep.retention import collect
 
-    done = collect(Root(root), keep, dry_run=dry_run)
+    collected = collect(Root(root), keep, dry_run=dry_run)
     if as_json:
-        paths = [entry.path for entry in done.deleted]
-        counts = {"files": len(paths), "bytes": done.bytes, "dry_run": dry_run}
-        print_json({**counts, "kept_runs": done.kept_runs, "waiting_for": done.waiting_for, "deleted": paths})
+        paths = [entry.path for entry in collected.deleted]
+        counts = {"files": len(paths), "bytes": collected.bytes, "dry_run": dry_run}
+        print_json({**counts, "kept_runs": collected.kept_runs, "waiting_for": collected.waiting_for, "deleted": paths})
         return
-    for folder, (files, size) in done.by_folder.items():
+    for folder, (files, size) in collected.by_folder.items():
         out.print(f"  {files:>8,} files  {size:>16,} bytes  {folder}/", highlight=False)
-    said = "Would delete" if dry_run else "Deleted"
-    out.print(f"{said} {len(done.deleted):,} files, {done.bytes:,} bytes; kept {len(done.kept_runs)} published runs.")
-    for holder in done.waiting_for:
-        out.print(f"Only old runs were looked at, as {holder} is at work; run it again later.", soft_wrap=True)
+    verb = "Would delete" if dry_run else "Deleted"
+    num_files, num_runs = len(collected.deleted), len(collected.kept_runs)
+    out.print(f"{verb} {num_files:,} files, {collected.bytes:,} bytes; kept {num_runs} published runs.")
+    for holder in collected.waiting_for:
+        out.print(f"Only old runs were deleted, because {holder} is running; run this again later.", soft_wrap=True)
 
 
 def main() -> None:
-    """Run the command line; an error that a person can mend is one line and no traceback."""
+    """Run the command line; an error that a person can correct is one line without a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("tastegraph").setLevel(logging.INFO)
     from storage.leases import BusyError
@@ -345,7 +382,7 @@ def main() -> None:
 
 
 def prepare_prefect(root: str) -> None:
-    """Prefect's settings and signals for a run from the command line; what the user set stays."""
+    """Prefect's settings and signals for a run from the command line; variables that are already set stay."""
     from storage.roots import Root, scratch_folder
 
     home = scratch_folder() if Root(root).is_remote else Path(Root(root).address)
@@ -365,15 +402,15 @@ def prepare_prefect(root: str) -> None:
 
 
 def _stop(number: int, _frame: Any) -> NoReturn:
-    """End a run that is asked to stop as one that ends by itself, so that Prefect's server ends with it."""
+    """Exit in the ordinary way on a signal, so that Prefect's server ends too."""
     typer.echo(
-        "tastegraph: stopped; start it again the same way (a crawl with --resume), and it goes on from here", err=True
+        "tastegraph: stopped; start it again the same way (a crawl with --resume), and it resumes from here", err=True
     )
     sys.exit(128 + number)
 
 
 def _clean_up_when_stopped() -> None:
-    """Let a command that is asked to stop remove what it has begun to write."""
+    """On a signal, exit in the ordinary way, so that a command removes what it has begun to write."""
 
     def stop(number: int, _frame: Any) -> NoReturn:
         typer.echo("tastegraph: stopped; nothing was written", err=True)

@@ -1,11 +1,11 @@
 """The comparison: every system on one split, with one tuning budget, one set of features and the same seeds.
 
-A line that calls a stage is a cached task, once for each (system, split, seed): a comparison that was killed goes on
-where it stopped, and a changed system alone runs again.
+A line that calls a stage is a cached task, once for each (system, split, seed): a comparison that was killed resumes
+where it stopped, and only a changed system runs again.
 """
 
 import logging
-from typing import Any
+from dataclasses import dataclass
 
 from prefect import flow
 
@@ -24,7 +24,7 @@ from tasks.data.pixels import decode_all, plan_shards
 from tasks.evaluation.comparison import Compared, Entry, describe, publish_comparison
 from tasks.evaluation.leaderboard import gather
 from tasks.evaluation.measure import score_system
-from tasks.evaluation.records import ComparisonSplit
+from tasks.evaluation.records import EvaluationSplit
 from tasks.evaluation.splits import draw_split
 from tasks.evaluation.tune import tune_system
 from tasks.night.records import NewModel
@@ -60,15 +60,25 @@ def compare(
         source_root, out = opened.source, opened.root
         table = ingest(source_root, opened.content, config.ingest, out).tables
         files = take_pairs(test, out), take_pairs(validation, out)
-        drawn = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
-        known = prepare(source_root, table, drawn.final.training, names, config, out)
-        learned = prepare(source_root, table, drawn.tuning.training, names, config, out) if budget else None
-        entries = [_enter(name, learned, known, drawn, seeds, budget, out) for name in names]
-        standings = gather([scored for entry in entries for scored in entry.scored], drawn.final, out)
-        asked = describe(source, opened.content, protocol, (test, validation), seeds, budget, config)
-        made = publish_comparison(standings, entries, drawn, asked, out)
-        opened.finish(f"comparisons/{made.id}")
-    return made
+        splits = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
+        final = Trial(splits.final, prepare(source_root, table, splits.final.training, names, config, out))
+        tuning = None
+        if budget:
+            tuning = Trial(splits.tuning, prepare(source_root, table, splits.tuning.training, names, config, out))
+        entries = [_enter(name, tuning, final, seeds=seeds, budget=budget, root=out) for name in names]
+        leaderboard = gather([scored for entry in entries for scored in entry.scored], splits.final, out)
+        parameters = describe(
+            source=source,
+            content=opened.content,
+            protocol=protocol,
+            files=(test, validation),
+            seeds=seeds,
+            budget=budget,
+            config=config,
+        )
+        compared = publish_comparison(leaderboard, entries, splits, parameters, out)
+        opened.finish(f"comparisons/{compared.id}")
+    return compared
 
 
 def systems_named(systems: str) -> list[str]:
@@ -82,7 +92,7 @@ def systems_named(systems: str) -> list[str]:
 def prepare(
     source_root: Root, table: dict[str, Ref], training: Ref, names: list[str], config: NightlyConfig, root: Root
 ) -> CommunityTables:
-    """What the systems may learn from; of pixels, features and profiles only what one of them asks for."""
+    """What these systems may learn from; pixels, features and profiles only where one of them uses them."""
     signals = signals_of(names)
     pixels, features, clustered = [], [], None
     if "pixels" in signals or ("features" in signals and "image_features" not in table):
@@ -97,25 +107,43 @@ def prepare(
     return CommunityTables(table, training, pixels, features, clustered)
 
 
-def _enter(
-    name: str,
-    learned: CommunityTables | None,
-    known: CommunityTables,
-    drawn: ComparisonSplit,
-    seeds: int,
-    budget: int,
-    root: Root,
-) -> Entry:
+@dataclass(frozen=True)
+class Trial:
+    """A split, and what systems may learn from on it."""
+
+    split: EvaluationSplit
+    tables: CommunityTables
+
+
+def _enter(name: str, tuning: Trial | None, final: Trial, *, seeds: int, budget: int, root: Root) -> Entry:
     """One system, tuned and measured. One that fails is reported, and the others go on."""
     version, signals = code_version(SYSTEMS[name].__module__), signals_of([name])
     entry = Entry(name)
-    if learned:
-        arguments: tuple[Any, ...] = (name, version, budget, 0, learned.restricted(signals), drawn.tuning, root)
-        entry = entry.tuned_by(tune_system.outcome(*arguments))
+    if tuning:
+        entry = entry.tuned_by(
+            tune_system.outcome(
+                name=name,
+                version=version,
+                budget=budget,
+                seed=0,
+                tables=tuning.tables.restricted(signals),
+                split=tuning.split,
+                root=root,
+            )
+        )
     for seed in range(seeds):
         if entry.error or entry.lacking:
             break
-        arguments = (name, version, entry.settings, seed, known.restricted(signals), drawn.final, root)
-        entry = entry.scored_by(score_system.outcome(*arguments))
+        entry = entry.scored_by(
+            score_system.outcome(
+                name=name,
+                version=version,
+                settings=entry.settings,
+                seed=seed,
+                tables=final.tables.restricted(signals),
+                split=final.split,
+                root=root,
+            )
+        )
     log.info("%-18s %s", "compare", entry.line)
     return entry

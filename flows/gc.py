@@ -8,6 +8,6 @@ from tasks.upkeep.retention import collect
 
 @flow(name="gc", persist_result=False)
 def gc(root: str = "tastegraph-data", keep: int = 7) -> dict[str, int]:
-    """Delete what nobody needs below `root`, with the last `keep` published runs kept; says how much it was."""
-    done = collect(Root(root), keep)
-    return {"files": len(done.deleted), "bytes": done.bytes, "kept_runs": len(done.kept_runs)}
+    """Delete what no kept run refers to below `root`, except the last `keep` published runs; gives the counts."""
+    collected = collect(Root(root), keep)
+    return {"files": len(collected.deleted), "bytes": collected.bytes, "kept_runs": len(collected.kept_runs)}

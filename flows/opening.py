@@ -1,4 +1,4 @@
-"""How a flow over a source begins and ends: records and a lease below the root, a run id, the source's content."""
+"""The begin and the end of a flow over a source: records and a lease below the root, a run id, the source's content."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ class OpenRun:
 
     run: Run
     source: Root
-    content: str  # a digest of what the source holds, and of who is to be forgotten
+    content: str  # a digest of the source's tables and of the root's tombstones
     root: Root
     ledger: Ledger
 
@@ -40,8 +40,8 @@ def open_run(
     """Inside a flow run: begin a run on the source, or resume an unfinished one of the same purpose.
 
     Args:
-        parameters: what the flow was called with besides; with source, content and settings they are the purpose.
-        run_id: names the run; by default that of the unfinished run, else the time.
+        parameters: the flow's other parameters; a run's purpose is source, content, settings and these.
+        run_id: names the run; by default the name of the unfinished run, else the time.
     """
     context, output = FlowRunContext.get(), Root(root)
     assert context

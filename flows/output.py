@@ -1,4 +1,4 @@
-"""What the command line answers: tables for a person, JSON for a program."""
+"""Output of the command line: tables for a person, JSON for a program."""
 
 import json
 import shlex
@@ -16,9 +16,9 @@ out = Console()
 
 
 def print_published(published: Any, root: str) -> None:
-    """How the night ended, and where its tables lie."""
+    """The outcome of a night, and where its tables lie."""
     if not published.is_new:
-        out.print(f"\nNothing to do: run [bold]{published.run_id}[/bold] holds these very tables.")
+        out.print(f"\nNothing to do: run [bold]{published.run_id}[/bold] already holds these tables.")
     state = "is current" if published.is_current else "was kept, but not made current"
     out.print(f"\nRun [bold]{published.run_id}[/bold] {state}.")
     for reason in published.reasons:
@@ -65,26 +65,26 @@ def print_comparison(compared: Any, root: Any, as_json: bool) -> None:
             }
         )
         return
-    leading = (compared.metric, compared.k)
+    deciding = (compared.metric, compared.k)
     tests = {
         (row["protocol"], row["slice"], row["system"]): (f"{row['difference']:+.4f}", f"{row['p_value']:.4f}")
         for row in comparisons
-        if (row["metric"], row["k"]) == leading
+        if (row["metric"], row["k"]) == deciding
     }
-    for part in board(results, *leading):
+    for part in board(results, *deciding):
         out.print(f"\n{part['protocol']}, {part['slice']} images", soft_wrap=True, highlight=False)
-        beside = ("recall", compared.k) if compared.metric == "ndcg" else None
-        names = [f"{metric}@{k}" if k else metric for metric, k in (leading, beside or leading)]
+        second = ("recall", compared.k) if compared.metric == "ndcg" else None
+        names = [f"{metric}@{k}" if k else metric for metric, k in (deciding, second or deciding)]
         table = Table("system", names[0], "95 % interval", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for name in (*names[1 : 1 + bool(beside)], "difference", "p", "fit s"):
+        for name in (*names[1 : 1 + bool(second)], "difference", "p", "fit s"):
             table.add_column(name)
         for row in part["rows"]:
-            figure = row["figures"][leading]
+            figure = row["figures"][deciding]
             table.add_row(
                 row["system"],
                 f"{figure['value']:.4f}",
                 f"{figure['low']:.4f}–{figure['high']:.4f}",
-                *([f"{row['figures'][beside]['value']:.4f}"] if beside else []),
+                *([f"{row['figures'][second]['value']:.4f}"] if second else []),
                 *tests.get((part["protocol"], part["slice"], row["system"]), ("", "")),
                 f"{row['fit_s']:.1f}",
             )
@@ -105,11 +105,11 @@ def print_tuned(tuned: Any, root: Any, as_json: bool) -> None:
     assignments = [] if tuned.lacking else assignments_of(tuned.system, tuned.settings)
     trials = parquet.read(tuned.trials, root).to_pylist() if tuned.trials else []
     if as_json:
-        kept = ("system", "settings", "metric", "k", "value", "default_value", "lacking")
-        print_json({**{key: getattr(tuned, key) for key in kept}, "trials": trials, "nightly": assignments})
+        fields = ("system", "settings", "metric", "k", "value", "default_value", "lacking")
+        print_json({**{key: getattr(tuned, key) for key in fields}, "trials": trials, "nightly": assignments})
         return
     if tuned.lacking:
-        out.print(f"{tuned.system} needs {', '.join(tuned.lacking)}, which the source does not tell")
+        out.print(f"{tuned.system} needs {', '.join(tuned.lacking)}, which the source does not have")
         return
     metric = f"{tuned.metric}@{tuned.k}" if tuned.k else tuned.metric
     table = Table("trial", f"{metric} on validation", "fit s", "settings")
@@ -137,7 +137,7 @@ def print_ingest(report: dict[str, Any]) -> None:
 
 
 def print_import(report: dict[str, Any]) -> None:
-    """What was read, kept and left out of a download, for a person."""
+    """Rows read, kept and left out of a download, for a person."""
     table = Table("table", "read", "kept", "left out")
     for name, account in report["tables"].items():
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in account["left_out"].items()) or "0"
@@ -155,14 +155,16 @@ def print_list(root: str, name: str, key: str, wanted: str, found: str, k: int, 
     from storage import snapshots
     from storage.roots import Root
 
-    place = Root(root)
-    pointer = snapshots.current(place)
+    output = Root(root)
+    pointer = snapshots.current(output)
     if pointer is None:
-        raise ValueError(f"{place.address}: nothing is published here; run `tastegraph nightly --root {root}` first")
+        raise ValueError(
+            f"{output.address}: nothing is published below this root; run `tastegraph nightly --root {root}` first"
+        )
     if not pointer.rows[name]:
-        raise ValueError(f"run {pointer.run_id} exports no {name}: its system gives none")
+        raise ValueError(f"run {pointer.run_id} exports no {name}: its system has none")
     rows = (
-        pl.scan_parquet(snapshots.dataset(place, pointer, name))
+        pl.scan_parquet(snapshots.dataset(output, pointer, name))
         .filter((pl.col(key) == wanted) & (pl.col("rank") <= k))
         .sort("rank")
         .collect()
@@ -172,7 +174,9 @@ def print_list(root: str, name: str, key: str, wanted: str, found: str, k: int, 
     if as_json:
         print_json(rows.to_dicts())
         return
-    out.print(f"{name} of {wanted}, run {pointer.run_id}", soft_wrap=True, highlight=False)  # a title is cut into lines
+    out.print(
+        f"{name} of {wanted}, run {pointer.run_id}", soft_wrap=True, highlight=False
+    )  # a table's title would be cut into lines
     table = Table("rank", found, "score")
     for row in rows.to_dicts():
         table.add_row(str(row["rank"]), row[found], f"{row['score']:.4f}")
@@ -190,5 +194,5 @@ def figure(run: "Manifest", protocol: str, metric: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    """The answer for a program."""
+    """Output for a program."""
     typer.echo(json.dumps(value, indent=2))

@@ -34,9 +34,16 @@ def tune(
         source_root, out = opened.source, opened.root
         table = ingest(source_root, opened.content, config.ingest, out).tables
         files = take_pairs(test, out), take_pairs(validation, out)
-        round_ = draw_split(table, protocol, *files, config.splits, config.evaluation, out).tuning
-        known = prepare(source_root, table, round_.training, [name], config, out).restricted(signals_of([name]))
-        version = code_version(SYSTEMS[name].__module__)
-        tuned = tune_system(name, version, budget, 0, known, round_, out)
+        split = draw_split(table, protocol, *files, config.splits, config.evaluation, out).tuning
+        tables = prepare(source_root, table, split.training, [name], config, out)
+        tuned = tune_system(
+            name=name,
+            version=code_version(SYSTEMS[name].__module__),
+            budget=budget,
+            seed=0,
+            tables=tables.restricted(signals_of([name])),
+            split=split,
+            root=out,
+        )
         opened.finish()
     return tuned

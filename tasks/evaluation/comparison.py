@@ -77,6 +77,7 @@ class Compared:
 
 
 def describe(
+    *,
     source: str,
     content: str,
     protocol: str,

@@ -23,7 +23,7 @@ def score_file(file: Path, root: Root) -> dict[str, Any]:
     """
     pointer = snapshots.current(root)
     if pointer is None:
-        raise ValueError(f"{root.address}: nothing is published here; run `tastegraph nightly` first")
+        raise ValueError(f"{root.address}: nothing is published below this root; run `tastegraph nightly` first")
     manifest = snapshots.manifest(root, pointer.run_id)
     heldout = read_pairs(file)
     favorites = parquet.read(manifest.inputs["favorites"], root)

@@ -53,6 +53,17 @@ class Learned:
 
 
 @dataclass(frozen=True)
+class InputFingerprint:
+    """What decides whether a night may build on an earlier one."""
+
+    source: str
+    lineage: str  # of the code and the settings that the model depends on
+    decoding: str
+    pictures: str
+    table: dict[str, Ref]
+
+
+@dataclass(frozen=True)
 class NightState:
     """What later nights may build on: references to all that a night read, learned and exported."""
 
@@ -175,21 +186,27 @@ class Night:
 
     run: Run
     source: Root
+    inputs: InputFingerprint
+    start: NightStart
     community: Community
     quarantine: Ref  # of rows and of pictures
-    split: Split
     shards: list[Shard]
+    split: Split
     tested: Learned  # from the favorites that were not concealed
     metrics: Ref
-    published: Model  # the tested one, or another one that learned from all favorites
-    state: NightState
-    start: NightStart
+    final: Learned  # what is published: the same, or another one that learned from all favorites
+    lists: Lists
     work: dict[str, int]  # units of work really done, by what they are
+
+    @property
+    def published(self) -> Model:
+        """The model that is published."""
+        return self.final.model
 
     @property
     def exports(self) -> dict[str, list[Ref]]:
         """The files of each exported table."""
-        lists, embeddings = self.state.lists, self.state.lists.request.model.embeddings
+        lists, embeddings = self.lists, self.lists.request.model.embeddings
         recommendations = [block.exported for block in lists.recommendations]
         parts = (recommendations, [embeddings.users], embeddings.images, [lists.similar])
         return {table.name: part for table, part in zip(EXPORTS, parts, strict=True)}

@@ -10,19 +10,24 @@ from pydantic import TypeAdapter, ValidationError
 from models.evaluation.headlines import HEADLINES, headline_of
 from storage import parquet, snapshots
 from storage.manifests import Manifest, ManifestError
-from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.schema import SCHEMA_VERSION
 from tasks.data.clusters import drift
-from tasks.data.pictures import Packed, Shard
+from tasks.data.pictures import Packed
 from tasks.data.sentences import sentences_of
-from tasks.data.split import Split
 from tasks.data.word2vec import Word2VecConfig
-from tasks.night.records import STATE_VERSION, FromScratch, Keep, Learned, Night, NightStart, NightState, WarmStart
+from tasks.night.records import (
+    STATE_VERSION,
+    FromScratch,
+    InputFingerprint,
+    Keep,
+    Night,
+    NightStart,
+    NightState,
+    WarmStart,
+)
 from tasks.runtime.digests import canonical
 from tasks.runtime.records import missing
-from tasks.runtime.runs import Run
-from tasks.systems.lists import Lists
 
 log = logging.getLogger("tastegraph")
 
@@ -46,17 +51,6 @@ class IncrementalConfig:
     def __post_init__(self) -> None:
         if self.start not in ("full", "warm", "keep"):
             raise ValueError(f"incremental.start is {self.start!r}; choose full, warm or keep")
-
-
-@dataclass(frozen=True)
-class InputFingerprint:
-    """What decides whether a night may build on an earlier one."""
-
-    source: str
-    lineage: str  # of the code and the settings that the model depends on
-    decoding: str
-    pictures: str
-    table: dict[str, Ref]
 
 
 def choose(
@@ -91,38 +85,27 @@ def states_of(manifest: Manifest) -> tuple[NightState, NightState] | str:
     return base, last
 
 
-def state_of(
-    *,
-    run: Run,
-    inputs: InputFingerprint,
-    start: NightStart,
-    split: Split,
-    shards: list[Shard],
-    tested: Learned,
-    published: Learned,
-    metrics: Ref,
-    lists: Lists,
-) -> NightState:
+def state_of(night: Night) -> NightState:
     """What the nights after this one may build on."""
     return NightState(
-        run.id,
-        start.how,
-        start.num_kept,
-        **vars(inputs),
-        split=split,
-        shards=[Packed(shard.pixels, shard.pictures) for shard in shards],  # rejected ones would name images
-        tested=tested,
-        published=published,
-        metrics=metrics,
-        full_metrics=metrics if isinstance(start, FromScratch) else start.base.full_metrics,
-        lists=lists,
+        run_id=night.run.id,
+        how=night.start.how,
+        num_kept=night.start.num_kept,
+        **vars(night.inputs),
+        split=night.split,
+        shards=[Packed(shard.pixels, shard.pictures) for shard in night.shards],  # rejected ones would name images
+        tested=night.tested,
+        published=night.final,
+        metrics=night.metrics,
+        full_metrics=night.metrics if isinstance(night.start, FromScratch) else night.start.base.full_metrics,
+        lists=night.lists,
     )
 
 
 def saved_state(night: Night) -> dict[str, Any]:
     """For the manifest: the state of this night, and that of the one whose model it kept."""
     base = night.start.base if isinstance(night.start, Keep) else None
-    states = {"last": canonical(night.state, "state"), "base": canonical(base, "base")}
+    states = {"last": canonical(state_of(night), "state"), "base": canonical(base, "base")}
     return {"version": STATE_VERSION, **states}
 
 

@@ -17,8 +17,8 @@ from storage.roots import Root
 from storage.sources.demo.community import DemoConfig, write_demo
 from storage.sources.demo.growth import Growth, GrowthConfig
 from tasks.data.word2vec import Word2VecConfig
-from tasks.night.records import FromScratch, NightStart
-from tasks.night.start import IncrementalConfig, InputFingerprint, choose, states_of
+from tasks.night.records import FromScratch, InputFingerprint, NightStart
+from tasks.night.start import IncrementalConfig, choose, states_of
 from tasks.runtime import ledger
 from tests import world
 
