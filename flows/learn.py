@@ -1,7 +1,7 @@
 """What the nightly run learns: CDL in its chain of stages, any other system in one; both end as a `Learned`.
 
-The parts that systems share, profiles and image features, are the comparison's too. A night that keeps a model, or
-trains on from one, goes the same way and leaves out what it need not do again.
+The comparison uses the shared parts, profiles and image features, too. A night that keeps a model, or trains on from
+one, takes the same steps and skips those whose results it has.
 """
 
 from dataclasses import replace
@@ -37,11 +37,12 @@ from tasks.systems.fold_in import SideInformation, fold_in, learn_fold_in
 def learn(
     table: dict[str, Ref], training: Ref, pixels: list[Ref], start: ModelStart, config: NightlyConfig, root: Root
 ) -> Learned:
-    """The system of the settings, fitted on these favorites and no others, or the one that is kept.
+    """The system of the settings, fitted on these favorites and no others; or the kept one, over the current community.
 
     Args:
         table: the community, as ingested.
-        pixels: its pictures, in shards.
+        training: the favorites to learn from.
+        pixels: the community's pictures, in shards.
     """
     tastes = describe_tastes(table, training, start, config, root)
     learn_system = learn_cdl if config.model.system == "cdl" else learn_any
@@ -106,7 +107,7 @@ def learn_any(
     config: NightlyConfig,
     root: Root,
 ) -> Learned:
-    """A system of `models.systems`: one stage fits it, on the community's tables and what it asks for beside them."""
+    """A system of `models.systems`: one stage fits it, on the community's tables and the signals that it uses."""
     name = config.model.system
     signals, version = signals_of([name]), code_version(SYSTEMS[name].__module__)
     features = make_features(table, pixels, start, config, root) if "features" in signals else None
@@ -114,16 +115,22 @@ def learn_any(
     if isinstance(start, BaseModel) and start.is_kept:
         base = start.learned
         before = SideInformation.of(start.table, base.features.shards if base.features else [])
-        maps = learn_fold_in(base.model, start.favorites, before, root)
-        now = SideInformation.of(table, shards)
-        model = fold_in(maps, base.model, start.favorites, before, now, training, root)
+        model = fold_in(
+            learned=learn_fold_in(base.model, start.favorites, before, root),
+            kept=base.model,
+            favorites_before=start.favorites,
+            before=before,
+            now=SideInformation.of(table, shards),
+            favorites=training,
+            root=root,
+        )
         return replace(base, tastes=tastes, model=model, features=features)
     clustered = Clustered(tastes.profiles, tastes.clusters)
-    given = CommunityTables(table, training, pixels, shards, clustered).restricted(signals)
-    fitted = fit_system(name, version, config.model.own, config.training.seed, given, root)
+    tables = CommunityTables(table, training, pixels, shards, clustered).restricted(signals)
+    fitted = fit_system(name, version, config.model.own, config.training.seed, tables, root)
     model = embed_system(fitted, table["users"], table["images"], root)
-    seen = [kind for kind, shards in (("pixels", given.pixels), ("features", given.features)) if shards]
-    return Learned(tastes, model, " and ".join(seen) or None, None, features)
+    image_inputs = [kind for kind, shards in (("pixels", tables.pixels), ("features", tables.features)) if shards]
+    return Learned(tastes, model, " and ".join(image_inputs) or None, None, features)
 
 
 def signals_of(names: list[str]) -> set[str]:
@@ -134,36 +141,36 @@ def signals_of(names: list[str]) -> set[str]:
 def describe_tastes(
     table: dict[str, Ref], training: Ref, start: ModelStart, config: NightlyConfig, root: Root
 ) -> Tastes:
-    """Everybody's profile: a bag of clusters of the community's words."""
+    """Vectors of the community's tags, their clusters, and each user's profile: a bag of clusters."""
     if isinstance(start, BaseModel) and start.keeps_tags:
         vectors, known = start.learned.tastes.vectors, start.learned.tastes.known
         if config.pretrained.file:  # a new tag waits: its vector cannot be compared with these
             clusters = known.numbered
         else:
-            words = (sentences_of(table, training), config.word2vec.min_count)
-            placed = place_tokens(vectors, known.numbered, *words, root)
+            sentences = sentences_of(table, training)
+            placed = place_tokens(vectors, known.numbered, sentences, config.word2vec.min_count, root)
             vectors, clusters = placed.vectors, placed.clusters
     else:
         vectors = make_vectors(table, training, config.pretrained, config.word2vec, root)
         found = cluster_vectors(vectors.vectors, config.clusters, root)
         clusters = keep_numbers(found, vectors.vectors, start.clusters, root)
         known = Clusters(found, clusters)
-    of = ProfileTables.of(table, training)
-    profiles = build_profiles(vectors, clusters, of, config.vocabulary, config.interests, root)
+    tables = ProfileTables.of(table, training)
+    profiles = build_profiles(vectors, clusters, tables, config.vocabulary, config.interests, root)
     return Tastes(vectors, known, clusters, profiles)
 
 
 def make_features(
     table: dict[str, Ref], pixels: list[Ref], start: ModelStart, config: NightlyConfig, root: Root
 ) -> Features:
-    """The source's own image features where it has them, else those that are made from its pictures.
+    """The source's own image features where it has them, else features extracted from its pictures.
 
-    What an earlier night learned makes features of new pictures until the next night from nothing.
+    A network that an earlier night learned is used for new pictures until the next night from scratch.
     """
     if "image_features" in table:
         return Features(pack_features(table["image_features"], config.inputs.shard_images, root), None, [])
     base = start.learned.features if isinstance(start, BaseModel) else None
     network = base.network if base else None
     last = start.previous.features if isinstance(start, BaseModel) and start.previous else None
-    made = reuse.pairs_of(last.of, last.shards) if last and last.network == network else []
-    return extract_features(pixels, config.features, root, network, made)
+    outputs = reuse.pairs_of(last.of, last.shards) if last and last.network == network else []
+    return extract_features(pixels, config.features, root, network, outputs)
