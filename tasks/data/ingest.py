@@ -15,7 +15,7 @@ from tasks.runtime.digests import digest
 
 @dataclass(frozen=True)
 class Community:
-    """The ingested tables by name, what was kept out, and the ingest report."""
+    """The ingested tables by name, the quarantine, and the ingest report."""
 
     tables: dict[str, Ref]
     quarantine: Ref
@@ -23,16 +23,16 @@ class Community:
 
 
 def content_of(source: Root, root: Root) -> str:
-    """What an ingest takes in, as a digest: the source's tables, and the tombstones of the root."""
+    """A digest of everything an ingest reads: the source's tables, and the tombstones of the root."""
     content, forgotten = directory.tables_digest(source), tombstones.read(root).digest
     return digest([content, forgotten]) if forgotten else content
 
 
 @stage
 def ingest(source: Root, source_digest: str, config: IngestConfig, root: Root) -> Community:
-    """Validate a source directory and store its tables, without those who were forgotten.
+    """Validate a source directory and store its tables, without forgotten users and images.
 
-    `source_digest`, of `content_of`, stands for its content and for the tombstones in the cache key.
+    `source_digest`, from `content_of`, puts the source's content and the tombstones into the cache key.
     """
     community = directory.ingest(source, config, tombstones.read(root))
     stored = {}

@@ -1,4 +1,4 @@
-"""What the nightly run would make of a source, without keeping anything."""
+"""Check a source as the nightly run would, without storing anything."""
 
 import tempfile
 from collections import Counter
@@ -15,7 +15,7 @@ from tasks.data.quarantine import quarantine_pictures
 
 
 def validate(source: Root, ingest: IngestConfig, images: ImageConfig) -> dict[str, Any]:
-    """The ingest report, pictures that cannot be decoded included. Raises SourceError where the night would refuse."""
+    """The ingest report, including pictures that cannot be decoded. Raises SourceError if the nightly run would."""
     community = directory.ingest(source, ingest)
     with tempfile.TemporaryDirectory() as folder:
         root = Root(folder)

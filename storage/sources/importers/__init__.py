@@ -1,4 +1,4 @@
-"""Downloads that researchers have, as source directories: importing an importer's file enters it in `IMPORTERS`."""
+"""Importers: published data sets to source directories. Importing an importer's module registers it in `IMPORTERS`."""
 
 from storage.sources.importers import dvbpr, hetrec_lastfm, hm, lightgcn, microlens, movielens, recbole
 from storage.sources.importers.base import IMPORTERS, ImportConfig, Importer, import_source

@@ -1,6 +1,6 @@
-"""What every importer is: a function that reads a download and adds its rows to a `Writing`.
+"""The interface of importers: a function that reads a download and adds its rows to a `SourceWriter`.
 
-The source directory is made under a name of its own beside `out` and renamed once it is whole.
+The source directory is written under a temporary name beside `out` and renamed when it is complete.
 """
 
 import fcntl
@@ -17,21 +17,21 @@ from typing import Any
 import polars as pl
 
 from storage.sources.importers.reading import LayoutError, is_given, seconds
-from storage.sources.importers.writing import Progress, Writing
+from storage.sources.importers.writing import Progress, SourceWriter
 
 REPORT = "import_report.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportConfig:
-    """What the user of an importer may choose."""
+    """Options of an import."""
 
     threshold: float | None = None  # ratings from here on are favorites; None: the importer's own
-    images: Path | None = None  # a folder of pictures named by image id; None: where the layout has them, if it has
-    memory_mb: int = 1024  # what sorting may take before it spills to disk; at least 128
+    images: Path | None = None  # a folder of pictures named by image id; None: the layout's own, if any
+    memory_mb: int = 1024  # memory for sorting before it spills to disk; at least 128
 
 
-Read = Callable[[Path, Writing, ImportConfig], None]
+Read = Callable[[Path, SourceWriter, ImportConfig], None]
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Importer:
         return (inspect.getdoc(self.read) or "").partition("\n")[0]
 
 
-IMPORTERS: dict[str, Importer] = {}  # by name; importing an importer's file is what enters it
+IMPORTERS: dict[str, Importer] = {}  # by name; importing an importer's module registers it
 
 
 def importer(*names: str, threshold: float | None = None) -> Callable[[Read], Read]:
-    """Enter a function under the names of the layouts that it reads."""
+    """Register a function under the names of the layouts that it reads."""
 
-    def enter(read: Read) -> Read:
+    def register(read: Read) -> Read:
         for name in names:
             if name in IMPORTERS and IMPORTERS[name].read.__module__ != read.__module__:
                 raise ValueError(
@@ -62,7 +62,7 @@ def importer(*names: str, threshold: float | None = None) -> Callable[[Read], Re
             IMPORTERS[name] = Importer(name, read, threshold)
         return read
 
-    return enter
+    return register
 
 
 def import_source(
@@ -73,9 +73,9 @@ def import_source(
     overwrite: bool = False,
     progress: Progress = lambda _table, _rows: None,
 ) -> dict[str, Any]:
-    """Write the download at `path` as a source directory; returns the report, which lies beside the tables too.
+    """Write the download at `path` as a source directory; returns the report, which is also written beside the tables.
 
-    Raises LayoutError where the files are not what the importer reads, ValueError for a setting that does not apply, or
+    Raises LayoutError if the files do not have the importer's layout, ValueError for an option that does not apply, or
     for an `out` that may not be replaced.
     """
     found, config = IMPORTERS[name], config or ImportConfig()
@@ -84,7 +84,7 @@ def import_source(
     if not path.exists():
         raise LayoutError(f"{path}: no such file or folder")
     config = replace(config, threshold=found.threshold if config.threshold is None else config.threshold)
-    with _made_whole(out, overwrite) as folder, Writing(folder, config.memory_mb, progress) as source:
+    with _replaced_atomically(out, overwrite) as folder, SourceWriter(folder, config.memory_mb, progress) as source:
         if config.images is not None:
             source.take_pictures(config.images)
         try:
@@ -113,13 +113,13 @@ def favorites(
 
 def tags(rows: pl.DataFrame, image: str, cell: str, separator: str) -> pl.DataFrame:
     """Rows of the table image_tags from cells that hold several tags; a blank cell holds none."""
-    held = rows.filter(is_given(cell)).select(image_id=image, tag=pl.col(cell).str.split(separator))
-    return held.explode("tag").filter(is_given("tag"))
+    tagged = rows.filter(is_given(cell)).select(image_id=image, tag=pl.col(cell).str.split(separator))
+    return tagged.explode("tag").filter(is_given("tag"))
 
 
 @contextmanager
-def _made_whole(out: Path, overwrite: bool) -> Iterator[Path]:
-    """A folder that becomes `out` if the block ends well, and of which nothing stays if it does not."""
+def _replaced_atomically(out: Path, overwrite: bool) -> Iterator[Path]:
+    """A folder that becomes `out` if the block succeeds, and is deleted if it fails."""
     if out.parts[0] == "s3:":
         raise ValueError(f"{out}: an import writes to a local folder; name one, and copy it to the store afterwards")
     out = out.resolve()
@@ -128,7 +128,7 @@ def _made_whole(out: Path, overwrite: bool) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         try:
-            _empty(folder)  # of what a killed import left
+            _empty(folder)  # leftovers of a killed import
             yield folder
             _refuse_to_replace(out, overwrite)
             if out.exists():
@@ -144,16 +144,16 @@ def _refuse_to_replace(out: Path, overwrite: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not overwrite:
-        raise ValueError(f"{out}: there is something already; name another folder, or add --overwrite")
-    if not (out / REPORT).is_file():  # a slip of the hand must not cost a home folder
+        raise ValueError(f"{out}: it exists already; name another folder, or add --overwrite")
+    if not (out / REPORT).is_file():  # a typing error must not delete a home folder
         raise ValueError(
-            f"{out}: it holds no {REPORT}, so no import made it; remove it yourself, or name another folder"
+            f"{out}: it has no {REPORT}, so no import wrote it; remove it yourself, or name another folder"
         )
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Nobody else imports into the folder meanwhile; the kernel gives back the lock of a killed process."""
+    """Lock the folder for one import; a kernel lock, released if its process dies."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""The fashion sets of DVBPR: products stand in for images and bring their JPEG, reviews or wishes are favorites."""
+"""The fashion sets of DVBPR: products with a JPEG are images, reviews or wishes are favorites."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ import polars as pl
 from storage.sources.importers.base import ImportConfig, importer
 from storage.sources.importers.reading import LayoutError
 from storage.sources.importers.restricted_pickle import load
-from storage.sources.importers.writing import PICTURES, WORK, Writing
+from storage.sources.importers.writing import PICTURES, WORK, SourceWriter
 
 BATCH = 20_000
 SAFE_NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -20,14 +20,14 @@ FAVORITE = {"user_id": pl.String, "image_id": pl.String, "favorited_at": pl.Int6
 
 
 @importer("dvbpr")
-def read(path: Path, source: Writing, _config: ImportConfig) -> None:
+def read(path: Path, source: SourceWriter, _config: ImportConfig) -> None:
     """DVBPR's AmazonFashion6ImgPartitioned.npy, Amazon(Men|Women)WithImgPartitioned.npy, TradesyImgPartitioned.npy."""
     train, validation, test, items = _parts(path if path.is_file() else _only(path), source)
     (source.folder / PICTURES).mkdir()
     ids = dict(_add_items(items, source))
     for users, tables in (
         (train, ("favorites",)),
-        (validation, ("favorites", "official_val")),  # what is validated on is a favorite; the test never is
+        (validation, ("favorites", "official_val")),  # validation rows are also favorites; test rows never are
         (test, ("official_test",)),
     ):
         entries = ((user, entry) for user, entries in users.items() for entry in entries)
@@ -37,8 +37,8 @@ def read(path: Path, source: Writing, _config: ImportConfig) -> None:
                 source.add(table, rows if table == "favorites" else rows.drop("favorited_at"))
 
 
-def _parts(file: Path, source: Writing) -> list[Mapping[Any, Any]]:
-    """The favorites of each part, by user, and the items by number; a file's path stands for each picture."""
+def _parts(file: Path, source: SourceWriter) -> list[Mapping[Any, Any]]:
+    """The favorites of each part by user, and the items by number, with file paths in place of pictures."""
     folder = source.folder / WORK / "pictures"
     folder.mkdir()
     numbers = count()
@@ -62,7 +62,7 @@ def _only(folder: Path) -> Path:
     return files[0]
 
 
-def _add_items(items: Mapping[Any, Any], source: Writing) -> Iterator[tuple[int, str]]:
+def _add_items(items: Mapping[Any, Any], source: SourceWriter) -> Iterator[tuple[int, str]]:
     """Add the products and their tags; yields each one's number with its image id."""
     numbered = iter(items.items())
     while batch := list(islice(numbered, BATCH)):
@@ -71,16 +71,16 @@ def _add_items(items: Mapping[Any, Any], source: Writing) -> Iterator[tuple[int,
             image_id = _text(_field(item, "asin")) or str(number)
             images.append((image_id, _place(_field(item, "imgs"), image_id, source), _text(_field(item, "title"))))
             tags += [(image_id, tag) for tag in _tags(item)]
-            if (known := _number(number)) is not None:
-                yield known, image_id
+            if (item_number := _number(number)) is not None:
+                yield item_number, image_id
         source.add(
             "images", pl.DataFrame(images, {"image_id": pl.String, "path": pl.String, "title": pl.String}, orient="row")
         )
         source.add("image_tags", pl.DataFrame(tags, {"image_id": pl.String, "tag": pl.String}, orient="row"))
 
 
-def _place(picture: Any, image_id: str, source: Writing) -> str | None:
-    """Put a picture in its place and return its path; one that cannot be decoded too, as the ingest sets it apart."""
+def _place(picture: Any, image_id: str, source: SourceWriter) -> str | None:
+    """Store a picture and return its path; also one that cannot be decoded, which the ingest quarantines."""
     if not picture or not SAFE_NAME.fullmatch(image_id):
         source.note("images without a picture")
         return None
@@ -95,7 +95,7 @@ def _place(picture: Any, image_id: str, source: Writing) -> str | None:
 def _tags(item: Any) -> Iterator[str]:
     """The product's categories by name, and the one of AmazonFashion's six classes, which have numbers only."""
     yield from _texts(_field(item, "categories"))
-    if classes := _field(item, "c"):  # 1 at its place, 0 elsewhere
+    if classes := _field(item, "c"):  # one-hot
         yield f"class {int(np.argmax(classes))}"
 
 

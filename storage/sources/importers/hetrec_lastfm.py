@@ -1,17 +1,17 @@
-"""Last.fm of HetRec 2011: artists stand in for images, listening for favorites, with friends and free tags."""
+"""Last.fm of HetRec 2011: artists are images, listening is a favorite, with friends and free tags."""
 
 from pathlib import Path
 
 import polars as pl
 
 from storage.sources.importers.base import ImportConfig, favorites, importer
-from storage.sources.importers.writing import Writing
+from storage.sources.importers.writing import SourceWriter
 
 TAB = {"delimiter": "\t", "quoted": False}  # quotes are part of artists' names
 
 
 @importer("hetrec-lastfm")
-def read(folder: Path, source: Writing, _config: ImportConfig) -> None:
+def read(folder: Path, source: SourceWriter, _config: ImportConfig) -> None:
     """HetRec 2011 Last.fm 2K: hetrec2011-lastfm-2k.zip, unpacked."""
     is_address = pl.col("pictureURL").str.contains(r"^https?://[^\s/?#]\S*$")
     for rows in source.rows("images", folder / "artists.dat", ("id", "name", "pictureURL?"), **TAB):
@@ -25,15 +25,15 @@ def read(folder: Path, source: Writing, _config: ImportConfig) -> None:
     _tags(folder, source)
 
 
-def _tags(folder: Path, source: Writing) -> None:
-    """Both kinds of tags; a user's count is the number of artists to whom they gave the tag, listed or not."""
-    # A vocabulary: it is the one file that is held, as all of it is looked up.
+def _tags(folder: Path, source: SourceWriter) -> None:
+    """Both kinds of tags; a user's count is the number of artists they tagged with it, listed or not."""
+    # The vocabulary, the only file kept in memory.
     words = pl.concat(list(source.rows("image_tags", folder / "tags.dat", ("tagID", "tagValue"), **TAB)))
     words = words.unique("tagID", keep="first", maintain_order=True)
     file = folder / "user_taggedartists.dat"
     if not file.exists():  # the same assignments, with the hour in place of the day
         file = folder / "user_taggedartists-timestamps.dat"
     for rows in source.rows("user_tags", file, ("userID", "artistID", "tagID"), **TAB):
-        known = rows.join(words, on="tagID", how="left", maintain_order="left")
-        source.add("image_tags", known.select(image_id="artistID", tag="tagValue"))
-        source.add("user_tags", known.select(user_id="userID", tag="tagValue", count=1))
+        tagged = rows.join(words, on="tagID", how="left", maintain_order="left")
+        source.add("image_tags", tagged.select(image_id="artistID", tag="tagValue"))
+        source.add("user_tags", tagged.select(user_id="userID", tag="tagValue", count=1))

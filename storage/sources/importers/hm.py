@@ -1,4 +1,4 @@
-"""H&M's personalised fashion: articles stand in for images, purchases for favorites."""
+"""H&M's personalised fashion: articles are images, purchases are favorites."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ import polars as pl
 
 from storage.sources.importers.base import ImportConfig, importer
 from storage.sources.importers.reading import is_given
-from storage.sources.importers.writing import Writing
+from storage.sources.importers.writing import SourceWriter
 
-TAGS = (  # of an article; the other columns hold their numbers, or say the same once more
+TAGS = (  # columns of an article; the other columns are their numbers, or redundant
     "product_type_name",
     "product_group_name",
     "graphical_appearance_name",
@@ -21,20 +21,20 @@ TAGS = (  # of an article; the other columns hold their numbers, or say the same
     "section_name",
     "garment_group_name",
 )
-ID_DIGITS = 10  # a copy that went through a spreadsheet has lost the zeros in front, the pictures' names have not
+ID_DIGITS = 10  # a copy from a spreadsheet lacks leading zeros, the pictures' names have them
 
 
 @importer("hm")
-def read(folder: Path, source: Writing, config: ImportConfig) -> None:
+def read(folder: Path, source: SourceWriter, config: ImportConfig) -> None:
     """H&M Personalized Fashion (Kaggle): articles.csv, transactions_train.csv, customers.csv, images/."""
     if config.images is None and (folder / "images").is_dir():
         source.take_pictures(folder / "images")
     article = pl.col("article_id").str.zfill(ID_DIGITS)
     for rows in source.rows("images", folder / "articles.csv", ("article_id", "prod_name", *TAGS)):
         source.add("images", rows.select(image_id=article, title="prod_name"))
-        carried = rows.select(article, *TAGS).unpivot(TAGS, index="article_id", value_name="tag")
+        tagged = rows.select(article, *TAGS).unpivot(TAGS, index="article_id", value_name="tag")
         missing = pl.when(pl.col("tag").str.to_lowercase() == "unknown").then(pl.lit("unknown"))
-        source.add("image_tags", carried.filter(is_given("tag")).select("tag", image_id="article_id", left_out=missing))
+        source.add("image_tags", tagged.filter(is_given("tag")).select("tag", image_id="article_id", left_out=missing))
     for rows in source.rows("users", folder / "customers.csv", ("customer_id",)):
         source.add("users", rows.select(user_id="customer_id"))
     for rows in source.rows("favorites", folder / "transactions_train.csv", ("t_dat", "customer_id", "article_id")):

@@ -8,11 +8,11 @@ import polars as pl
 from storage.sources.importers import reading
 from storage.sources.importers.base import ImportConfig, importer
 from storage.sources.importers.reading import LayoutError, columns_of
-from storage.sources.importers.writing import Writing
+from storage.sources.importers.writing import SourceWriter
 
 
 @importer("lightgcn")
-def read(folder: Path, source: Writing, _config: ImportConfig) -> None:
+def read(folder: Path, source: SourceWriter, _config: ImportConfig) -> None:
     """Gowalla, Yelp2018, Amazon-Book (train.txt, test.txt); NCF's Pinterest (NAME.train.rating, NAME.test.rating)."""
     source.names_images = True
     if (folder / "train.txt").exists():
@@ -27,7 +27,7 @@ def read(folder: Path, source: Writing, _config: ImportConfig) -> None:
     _read_ratings(folder, ratings[0].name.removesuffix(".train.rating"), source)
 
 
-def _read_lines(folder: Path, source: Writing) -> None:
+def _read_lines(folder: Path, source: SourceWriter) -> None:
     """The layout of NGCF and LightGCN."""
     names = {"user": _names(folder / "user_list.txt"), "image": _names(folder / "item_list.txt")}
     if (items := names["image"]) is not None:
@@ -37,7 +37,7 @@ def _read_lines(folder: Path, source: Writing) -> None:
             source.add(table, _renamed(pairs, names))
 
 
-def _read_ratings(folder: Path, name: str, source: Writing) -> None:
+def _read_ratings(folder: Path, name: str, source: SourceWriter) -> None:
     """The layout of NCF, whose ratings are all 1."""
     columns = ("user", "image", "rating", "time")
     for part, table in (("train", "favorites"), ("test", "official_test")):
@@ -55,7 +55,7 @@ def _line_format(file: Path) -> Iterator[pl.DataFrame]:
 
 
 def _names(file: Path) -> pl.DataFrame | None:
-    """The ids that the origin uses, for the numbers of the line format; None where the download lacks the file."""
+    """The original ids for the numbers of the line format; None if the download lacks the file."""
     if not file.exists():
         return None
     # `org_id remap_id`, and in some downloads a third column
@@ -67,7 +67,7 @@ def _names(file: Path) -> pl.DataFrame | None:
 
 
 def _renamed(pairs: pl.DataFrame, names: dict[str, pl.DataFrame | None]) -> pl.DataFrame:
-    """Pairs under the origin's ids where those are known; a pair whose number the list lacks is left out."""
+    """Pairs with the original ids, if there is a list; a pair whose number is not in the list is left out."""
     reasons = [pl.lit(None, pl.String)]
     for column, listed in names.items():
         if listed is None:

@@ -1,4 +1,4 @@
-"""PixelRec and MicroLens: videos stand in for images, their covers are pixels, comments or views are favorites."""
+"""PixelRec and MicroLens: videos are images, their covers are pixels, comments or views are favorites."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,11 +8,11 @@ import polars as pl
 from storage.sources.importers import reading
 from storage.sources.importers.base import ImportConfig, favorites, importer
 from storage.sources.importers.reading import LayoutError, is_given
-from storage.sources.importers.writing import Writing
+from storage.sources.importers.writing import SourceWriter
 
 
 @importer("pixelrec")
-def read_pixelrec(folder: Path, source: Writing, config: ImportConfig) -> None:
+def read_pixelrec(folder: Path, source: SourceWriter, config: ImportConfig) -> None:
     """PixelRec and its subsets: an interaction csv (item_id, user_id, timestamp), item_info.csv, and cover/."""
     files = [file for file in _csv_files(folder) if {"item_id", "user_id", "timestamp"} <= set(_columns(file))]
     infos = [file for file in _csv_files(folder) if file not in files and {"item_id", "title"} <= set(_columns(file))]
@@ -25,7 +25,7 @@ def read_pixelrec(folder: Path, source: Writing, config: ImportConfig) -> None:
 
 
 @importer("microlens")
-def read_microlens(folder: Path, source: Writing, config: ImportConfig) -> None:
+def read_microlens(folder: Path, source: SourceWriter, config: ImportConfig) -> None:
     """MicroLens: NAME_pairs.csv (user, item, timestamp), NAME_title(s)(_en).csv, tags_to_summary.csv, NAME_covers/."""
     source.names_images = True  # not every video has a title
     pairs = _only(sorted(folder.glob("*_pairs.csv")), folder, "interactions (*_pairs.csv)")
@@ -43,14 +43,14 @@ def read_microlens(folder: Path, source: Writing, config: ImportConfig) -> None:
     _take_covers(folder, source, config, [path.name for path in sorted(folder.glob("*covers"))])
 
 
-def _two_columns(file: Path, table: str, source: Writing) -> Iterator[pl.DataFrame]:
-    """Columns `item` and `text` of a file of two columns, some of which begin with a line of names and some do not."""
+def _two_columns(file: Path, table: str, source: SourceWriter) -> Iterator[pl.DataFrame]:
+    """Columns `item` and `text` of a file of two columns, with or without a header line."""
     first, names = _columns(file)[0], ("item", "text")
     for rows in source.rows(table, file, names, header=names):
         yield rows if first.isdigit() else rows.filter(pl.col("item") != first)
 
 
-def _take_covers(folder: Path, source: Writing, config: ImportConfig, names: Sequence[str]) -> None:
+def _take_covers(folder: Path, source: SourceWriter, config: ImportConfig, names: Sequence[str]) -> None:
     if config.images is None:
         for covers in (folder / name for name in names if (folder / name).is_dir()):
             source.take_pictures(covers)

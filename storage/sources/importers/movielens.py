@@ -1,4 +1,4 @@
-"""MovieLens in its three layouts: films stand in for images, good ratings for favorites; posters are pixels."""
+"""MovieLens in its three layouts: films are images, good ratings are favorites; posters are pixels."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ import polars as pl
 
 from storage.sources.importers.base import ImportConfig, favorites, importer, tags
 from storage.sources.importers.reading import LayoutError
-from storage.sources.importers.writing import Writing
+from storage.sources.importers.writing import SourceWriter
 
 RATINGS = ("userId", "movieId", "rating", "timestamp")
 MOVIES = ("movieId", "title", "genres")
@@ -17,7 +17,7 @@ NO_GENRE = "(no genres listed)"
 
 
 @importer("movielens", threshold=4.0)
-def read(folder: Path, source: Writing, config: ImportConfig) -> None:
+def read(folder: Path, source: SourceWriter, config: ImportConfig) -> None:
     """MovieLens: ml-latest(-small), ml-25m, ml-20m (csv), ml-1m, ml-10m (dat) or ml-100k (u.data), unpacked."""
     if config.images is None and (folder / "posters").is_dir():
         source.take_pictures(folder / "posters")
@@ -38,7 +38,7 @@ def read(folder: Path, source: Writing, config: ImportConfig) -> None:
         )
 
 
-def _films(file: Path, source: Writing, how: Mapping[str, Any]) -> None:
+def _films(file: Path, source: SourceWriter, how: Mapping[str, Any]) -> None:
     for rows in source.rows("images", file, MOVIES, **how):
         source.add("images", rows.select(image_id="movieId", title="title"))
         genres = tags(rows, "movieId", "genres", "|")
@@ -46,14 +46,14 @@ def _films(file: Path, source: Writing, how: Mapping[str, Any]) -> None:
         source.add("image_tags", genres.with_columns(left_out=missing))
 
 
-def _ratings(file: Path, source: Writing, config: ImportConfig, how: Mapping[str, Any]) -> None:
+def _ratings(file: Path, source: SourceWriter, config: ImportConfig, how: Mapping[str, Any]) -> None:
     for rows in source.rows("favorites", file, RATINGS, **how):
         kept = favorites(rows, "userId", "movieId", at="timestamp", rating="rating", threshold=config.threshold or 0)
         source.add("favorites", kept)
 
 
-def _free_tags(file: Path, source: Writing, how: Mapping[str, Any]) -> None:
-    """What users wrote on films: tags of both; ml-1m has none."""
+def _free_tags(file: Path, source: SourceWriter, how: Mapping[str, Any]) -> None:
+    """Tags that users gave films, as tags of both; ml-1m has none."""
     if not file.exists():
         return
     for rows in source.rows("user_tags", file, ("userId", "movieId", "tag"), **how):
@@ -61,7 +61,7 @@ def _free_tags(file: Path, source: Writing, how: Mapping[str, Any]) -> None:
         source.add("user_tags", rows.select(user_id="userId", tag="tag", count=1))
 
 
-def _films_of_100k(folder: Path, source: Writing) -> None:
+def _films_of_100k(folder: Path, source: SourceWriter) -> None:
     """u.item: a film's id, title, dates, address, and a column of 0 and 1 for each line of u.genre."""
     names = pl.concat(
         list(source.rows("image_tags", folder / "u.genre", ("name",), delimiter="|", header=("name", "number")))
@@ -70,6 +70,6 @@ def _films_of_100k(folder: Path, source: Writing) -> None:
     header = ("movieId", "title", "released", "video", "address", *genres)
     for rows in source.rows("images", folder / "u.item", header, delimiter="|", header=header, quoted=False):
         source.add("images", rows.select(image_id="movieId", title="title"))
-        carried = rows.unpivot(genres, index="movieId", variable_name="tag").filter(pl.col("value") == "1")
+        tagged = rows.unpivot(genres, index="movieId", variable_name="tag").filter(pl.col("value") == "1")
         missing = pl.when(pl.col("tag") == "unknown").then(pl.lit("no genre"))
-        source.add("image_tags", carried.select(image_id="movieId", tag="tag", left_out=missing))
+        source.add("image_tags", tagged.select(image_id="movieId", tag="tag", left_out=missing))

@@ -16,19 +16,19 @@ Count = Callable[[int], None]
 
 
 class LayoutError(ValueError):
-    """Files that are not what the importer reads."""
+    """Files that do not have the importer's layout."""
 
 
 class Utf8Lines(io.RawIOBase):
-    """A file's bytes as UTF-8. A line that is none is taken as Latin-1: old downloads mix the two.
+    """A file's bytes as UTF-8. A line that is not UTF-8 is read as Latin-1: old downloads mix the two.
 
-    `old` is replaced by `new`, since the parser knows no delimiter of two characters.
+    `old` is replaced by `new`, since the parser supports no delimiter of two characters.
     """
 
     def __init__(self, file: Path, old: bytes, new: bytes) -> None:
         self._stream, self._old, self._new = file.open("rb"), old, new
         self._rest, self._ready, self._is_first = b"", b"", True
-        self.num_latin_1 = 0  # lines so far that were no UTF-8
+        self.num_latin_1 = 0  # lines so far that were not UTF-8
 
     def readable(self) -> bool:
         return True
@@ -45,7 +45,7 @@ class Utf8Lines(io.RawIOBase):
         super().close()
 
     def _next(self) -> bytes:
-        """Some whole lines; nothing at the end."""
+        """Some complete lines; empty at the end."""
         while chunk := self._stream.read(CHUNK_BYTES):
             lines, end, self._rest = (self._rest + chunk).rpartition(b"\n")
             if end:
@@ -83,9 +83,9 @@ def rows(
 ) -> Iterator[pl.DataFrame]:
     """The wanted columns as text, in batches; `header` names the columns of a file that has no header line.
 
-    A wanted name that ends in `?` may be missing from the file: its column is null then. `broken` is told how many
-    rows have another number of cells than there are columns, `latin_1` how many lines were no UTF-8. Raises
-    LayoutError for a missing column, or a file that cannot be parsed.
+    A wanted name that ends in `?` may be missing from the file: its column is null then. `broken` is called with
+    the number of rows whose number of cells differs from the columns, `latin_1` with the number of lines that are not
+    UTF-8. Raises LayoutError for a missing column, or a file that cannot be parsed.
     """
     one = delimiter if len(delimiter) == 1 else "\t"
     num_broken = 0
@@ -118,7 +118,7 @@ def rows(
                     pl.col(name) if name in taken else pl.lit(None, pl.String).alias(name) for name in names
                 )
         except pa.ArrowInvalid as error:
-            if "Empty CSV file" not in str(error):  # a file with no row is in order
+            if "Empty CSV file" not in str(error):  # a file without rows is valid
                 raise LayoutError(
                     f"{file}: cannot be parsed: {error}; is there a quote that is never closed?"
                 ) from error
@@ -142,7 +142,7 @@ def lines(file: Path) -> Iterator[pl.Series]:
 
 
 def seconds(column: str) -> pl.Expr:
-    """Epoch seconds from a column of seconds or milliseconds as text; null where a cell is no number."""
+    """Epoch seconds from a column of seconds or milliseconds as text; null if a cell is no number."""
     number = pl.col(column).cast(pl.Float64, strict=False)
     number = pl.when(number.abs() >= MILLISECONDS_FROM).then(number / 1000).otherwise(number)
     return number.floor().cast(pl.Int64, strict=False)

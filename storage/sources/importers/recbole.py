@@ -9,16 +9,16 @@ import polars as pl
 
 from storage.sources.importers.base import ImportConfig, favorites, importer
 from storage.sources.importers.reading import LayoutError, columns_of, is_given
-from storage.sources.importers.writing import SPLITS, Writing
+from storage.sources.importers.writing import SPLITS, SourceWriter
 
 TAB = {"delimiter": "\t", "quoted": False}
-PARTS = {"train": (), "valid": ("official_val",), "test": ("official_test",)}  # of a benchmark's own split
+PARTS = {"train": (), "valid": ("official_val",), "test": ("official_test",)}  # parts of a benchmark's own split
 RATINGS = ("rating", "stars", "label")
 TITLE = re.compile(r"(^|_)(title|name)$")
-PROSE = re.compile("title|name|review|description|summary|text|address|city|url")  # sequences of words that are no tags
-TAG_TOKENS = ("category", "genre", "brand")  # single tokens that are
-TAGS_OF_USERS = re.compile("^tags?(_|$)")  # in .inter: what the user wrote on the item
-AROUND = " '\"[]"  # of a tag where a list was printed as Python does
+PROSE = re.compile("title|name|review|description|summary|text|address|city|url")  # word sequences that are not tags
+TAG_TOKENS = ("category", "genre", "brand")  # single tokens that are tags
+TAGS_OF_USERS = re.compile("^tags?(_|$)")  # in .inter: the user's tags for the item
+AROUND = " '\"[]"  # stripped from a tag of a list in Python's notation
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Atomic:
 
 
 @importer("recbole", threshold=4.0)
-def read(folder: Path, source: Writing, config: ImportConfig) -> None:
-    """RecBole's atomic files of one data set, with its own split where there are NAME.train, .valid and .test.inter."""
+def read(folder: Path, source: SourceWriter, config: ImportConfig) -> None:
+    """RecBole's atomic files of one data set, with its own split if there are NAME.train, .valid and .test.inter."""
     source.names_images = True  # not every item has features
     item = _atomic(folder, "item")
     for file, splits in _interactions(folder):
@@ -70,7 +70,7 @@ def _interactions(folder: Path) -> list[tuple[Path, Sequence[str]]]:
 
 
 def _favorites(
-    inter: Atomic, item: Atomic | None, splits: Sequence[str], source: Writing, config: ImportConfig
+    inter: Atomic, item: Atomic | None, splits: Sequence[str], source: SourceWriter, config: ImportConfig
 ) -> None:
     user = inter.named("user_id", "session_id") or next(iter(inter.fields))
     shared = [name for name in inter.fields if item and name in item.fields]  # artist_id, business_id, ...
@@ -79,8 +79,8 @@ def _favorites(
     if image is None:
         raise LayoutError(f"{inter.file}: no field is an item's id (found {', '.join(inter.fields)})")
     rating, at = inter.named(*RATINGS), inter.named("timestamp")
-    written = next((name for name in inter.fields if TAGS_OF_USERS.match(name)), None)
-    columns = {name: inter.column(name) for name in (user, image, rating, at, written) if name}
+    tag_field = next((name for name in inter.fields if TAGS_OF_USERS.match(name)), None)
+    columns = {name: inter.column(name) for name in (user, image, rating, at, tag_field) if name}
     threshold = 1.0 if rating == "label" else config.threshold or 0
     for table in splits or ("favorites",):
         for rows in source.rows(table, inter.file, tuple(columns.values()), **TAB):
@@ -88,35 +88,35 @@ def _favorites(
             kept = favorites(rows, user, image, at, rating, threshold)
             if table in SPLITS:
                 source.add(table, kept.drop("favorited_at", strict=False))
-            if table != "official_test":  # what is validated on is a favorite; the test never is
+            if table != "official_test":  # validation rows are also favorites; test rows never are
                 source.add("favorites", kept)
-            if written and table != "official_test":
-                _tags_of_users(rows, user, image, written, inter, source)
+            if tag_field and table != "official_test":
+                _tags_of_users(rows, user, image, tag_field, inter, source)
 
 
-def _tags_of_users(rows: pl.DataFrame, user: str, image: str, cell: str, inter: Atomic, source: Writing) -> None:
-    """What users wrote on items: tags of both."""
-    for held in _sequences(rows, [user, image], cell, inter):
-        source.add("image_tags", held.select("tag", image_id=image))
-        source.add("user_tags", held.select("tag", user_id=user, count=1))
+def _tags_of_users(rows: pl.DataFrame, user: str, image: str, cell: str, inter: Atomic, source: SourceWriter) -> None:
+    """Tags that users gave items, as tags of both."""
+    for tagged in _sequences(rows, [user, image], cell, inter):
+        source.add("image_tags", tagged.select("tag", image_id=image))
+        source.add("user_tags", tagged.select("tag", user_id=user, count=1))
 
 
-def _items(item: Atomic, source: Writing) -> None:
-    """Titles, and every field that is a list of words but no prose as tags."""
+def _items(item: Atomic, source: SourceWriter) -> None:
+    """Titles, and as tags every field that is a list of words but not prose."""
     key = item.named("item_id", "id") or next(iter(item.fields))
     title = next((name for name in item.fields if TITLE.search(name)), None)
-    carriers = [
+    tag_fields = [
         name
         for name, type_ in item.fields.items()
         if name != key and (name in TAG_TOKENS if type_ == "token" else type_ == "token_seq" and not PROSE.search(name))
     ]
-    columns = {name: item.column(name) for name in dict.fromkeys((key, *([title] if title else []), *carriers))}
+    columns = {name: item.column(name) for name in dict.fromkeys((key, *([title] if title else []), *tag_fields))}
     for rows in source.rows("images", item.file, tuple(columns.values()), **TAB):
         rows = rows.rename({column: name for name, column in columns.items()})
         source.add("images", rows.select(image_id=key, **({"title": pl.col(title)} if title else {})))
-        for cell in carriers:
-            for held in _sequences(rows, [key], cell, item):
-                source.add("image_tags", held.select("tag", image_id=key))
+        for cell in tag_fields:
+            for tagged in _sequences(rows, [key], cell, item):
+                source.add("image_tags", tagged.select("tag", image_id=key))
 
 
 def _sequences(rows: pl.DataFrame, ids: list[str], cell: str, atomic: Atomic) -> Iterator[pl.DataFrame]:
@@ -127,8 +127,8 @@ def _sequences(rows: pl.DataFrame, ids: list[str], cell: str, atomic: Atomic) ->
     else:
         by_comma = pl.col(cell).str.contains(",", literal=True).any()
         parts = pl.when(by_comma).then(pl.col(cell).str.split(",")).otherwise(pl.col(cell).str.split(" "))
-    held = given.select(*ids, tag=parts).explode("tag").with_columns(pl.col("tag").str.strip_chars(AROUND))
-    yield held.filter(is_given("tag"))
+    tagged = given.select(*ids, tag=parts).explode("tag").with_columns(pl.col("tag").str.strip_chars(AROUND))
+    yield tagged.filter(is_given("tag"))
 
 
 def _atomic(folder: Path, kind: str) -> Atomic | None:

@@ -1,8 +1,8 @@
-"""Read an .npy file of pickled objects and run none of its code.
+"""Read an .npy file of pickled objects without running its code.
 
-A pickle may call anything that it can name. Here it can name plain containers, and what numpy calls to make an array,
-for which functions of our own stand in; everything else is refused by name. Pictures go to files as they are met, so
-that a file of several gigabytes is never in memory.
+A pickle may call anything that it can name. Here it can name plain containers and numpy's array constructors, which are
+replaced by functions of this module; everything else is refused by name. Pictures are written to files as they are
+read, so that a file of several gigabytes is never in memory.
 """
 
 import pickle
@@ -18,11 +18,11 @@ from storage.sources.importers.reading import LayoutError
 
 PICTURES_BEGIN = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8")
 
-Spill = Callable[[bytes], Any]  # takes a picture's bytes, returns what stands for it
+Spill = Callable[[bytes], Any]  # takes a picture's bytes, returns its replacement
 
 
 class Dtype:
-    """Stands in for numpy.dtype, whose own state could be set to have bytes taken for pointers."""
+    """Replaces numpy.dtype, whose state could be set so that bytes are taken for pointers."""
 
     def __init__(self, code: bytes | str, *_flags: Any) -> None:
         self.numpy = np.dtype(_ascii(code))
@@ -34,7 +34,7 @@ class Dtype:
 
 
 class Array(list[Any]):
-    """Stands in for numpy.ndarray: its values in a row, whatever the shape."""
+    """Replaces numpy.ndarray: its values as a flat list."""
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _version, _shape, dtype, _order, data = state
@@ -75,7 +75,7 @@ ADMITTED: dict[tuple[str, str], Any] = {
 
 
 class Restricted(pickle._Unpickler):
-    """Python's unpickler in Python: the one in C cannot let go of a picture before the file ends."""
+    """Python's own unpickler: the one in C keeps every picture in memory until the file ends."""
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
     read: Callable[[int], bytes]  # this and `append` are set while it loads
@@ -111,9 +111,9 @@ class Restricted(pickle._Unpickler):
 
 
 def load(file: Path, spill: Spill) -> Any:
-    """The object in an .npy file, arrays as lists; `spill` takes the pictures, and what it returns stands for them.
+    """The object in an .npy file, arrays as lists; `spill` takes each picture and returns its replacement.
 
-    Raises LayoutError where the file is no .npy of objects, is cut short, or asks for anything that is not admitted.
+    Raises LayoutError if the file is no .npy of objects, is cut short, or names anything that is not admitted.
     """
     with file.open("rb") as stream:
         try:
@@ -128,7 +128,7 @@ def load(file: Path, spill: Spill) -> Any:
             return Restricted(stream, spill).load()
         except OSError:
             raise
-        except Exception as error:  # whatever a broken pickle leads to
+        except Exception as error:  # a broken pickle may raise anything
             reason = str(error) or type(error).__name__
             raise LayoutError(f"{file}: refused: {reason}; fetch the file from its origin again") from error
 

@@ -1,7 +1,7 @@
 """Write the tables of a source directory from rows that come in any order, in bounded memory.
 
-DuckDB holds the rows on disk, where it can sort and join more than fits into memory. Whatever is left out is counted by
-reason, so that for each table rows read + rows named elsewhere = rows kept + rows left out.
+DuckDB holds the rows on disk, where it can sort and join more than fits into memory. Rows that are left out are counted
+by reason, so that for each table rows read + rows named elsewhere = rows kept + rows left out.
 """
 
 import os
@@ -29,30 +29,30 @@ SPLITS = ("official_val", "official_test")
 TABLES = {
     table.name: table
     for table in (*COMMUNITY, *(replace(CONCEALED, name=name) for name in SPLITS))
-    if table is not IMAGE_FEATURES  # no layout here has ready features
+    if table is not IMAGE_FEATURES  # no layout has ready-made features
 }
 NAMING_USERS = ("favorites", "user_tags", "contacts", "memberships", *SPLITS)
 NAMING_IMAGES = ("favorites", *SPLITS)
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 PICTURES = "images"  # the folder of pictures below the source directory
-WORK = ".work"  # below it while it is written
+WORK = ".work"  # working folder below it during the import
 SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", TIME: "BIGINT"}
-MERGED = {"user_tags": "added to a count"}  # why a row is not there by itself, where nothing of it is lost
+MERGED = {"user_tags": "added to a count"}  # reason for rows merged into another row
 REPEATED = {"favorited_at": "min(favorited_at)", "count": "sum(count)::BIGINT"}  # as the ingest merges rows of one key
 
 Progress = Callable[[str, int], None]  # called after each batch with the table's name and the rows read of it so far
 
 
-class Writing:
-    """A source directory in the making: `add` takes rows, `finish` writes the files."""
+class SourceWriter:
+    """An unfinished source directory: `add` takes rows, `finish` writes the files."""
 
     def __init__(self, folder: Path, memory_mb: int, progress: Progress) -> None:
         self.folder, self._progress = folder, progress
-        self.names_images = False  # whether an image exists that only favorites or official splits name
+        self.names_images = False  # whether images that only favorites or official splits name are added
         self._notes: Counter[str] = Counter()
         self._read: Counter[str] = Counter()
         self._left_out: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self._columns: defaultdict[str, set[str]] = defaultdict(set)  # of each table, those that some row gave
+        self._columns: defaultdict[str, set[str]] = defaultdict(set)  # columns of each table that some rows have
         self._pictures: dict[str, tuple[int, str, Path]] = {}  # by image id: suffix, path below the folder, file
         (folder / WORK).mkdir()
         self._rows = duckdb.connect(
@@ -66,7 +66,7 @@ class Writing:
             self._rows.execute(f"CREATE TABLE {name} ({columns}, left_out VARCHAR, row BIGINT)")
         self._rows.commit()
 
-    def __enter__(self) -> "Writing":
+    def __enter__(self) -> "SourceWriter":
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -83,9 +83,9 @@ class Writing:
         )
 
     def add(self, name: str, rows: pl.DataFrame) -> None:
-        """Take rows of a table, with those of its columns that the layout knows.
+        """Add rows of a table, with the columns that the layout has.
 
-        A column `left_out` holds the reason to leave a row out, null where there is none. Times are epoch seconds.
+        A column `left_out` holds the reason to leave a row out, null to keep it. Times are epoch seconds.
         Rows without an id, with a time outside the calendar, or of a user who follows themselves are left out too.
         """
         table = TABLES[name]
@@ -104,7 +104,7 @@ class Writing:
         self._progress(name, self._read[name])
 
     def leave_out(self, name: str, reason: str, count: int = 1) -> None:
-        """Count rows of a table that could not even be added."""
+        """Count rows of a table that cannot be added."""
         if count:
             self._read[name] += count
             self._left_out[name][reason] += count
@@ -115,9 +115,9 @@ class Writing:
             self._notes[what] += count
 
     def take_pictures(self, folder: Path) -> None:
-        """Let every file below a folder whose name is an image's id be that image's picture.
+        """Use every file below a folder that is named by an image's id as that image's picture.
 
-        A link that leads out of the folder is none: a download must not bring in other files of this machine.
+        A link out of the folder is ignored: a download must not import other files of this machine.
         """
         if not folder.is_dir():
             raise LayoutError(f"{folder}: no such folder of pictures")
@@ -133,7 +133,7 @@ class Writing:
                 self._pictures[file.stem] = min(found, self._pictures.get(file.stem, found))
 
     def finish(self) -> dict[str, Any]:
-        """Write the files; returns what was read, kept and left out of each table. LayoutError if no favorite is."""
+        """Write the files; returns each table's counts for the report. Raises LayoutError if no favorite is kept."""
         self._columns["images"].add("image_id")
         named = {"images": self._add_named("images", NAMING_IMAGES if self.names_images else ())}
         if "users" in self._columns:
@@ -144,13 +144,15 @@ class Writing:
         }
         if not accounts.get("favorites", {}).get("kept"):
             reasons = accounts.get("favorites", {}).get("left_out", {})
-            raise LayoutError(f"no favorite is left ({_told(reasons) or 'none was read'}); is it the right download?")
+            raise LayoutError(
+                f"no favorite is left ({_listed(reasons) or 'none was read'}); check that it is the right download"
+            )
         self._rows.close()
         shutil.rmtree(self.folder / WORK)
         return {"tables": accounts, "notes": dict(sorted(self._notes.items()))}
 
     def _add_named(self, name: str, naming: Sequence[str]) -> int:
-        """Add to a table the ids that other tables name and it lacks; returns how many."""
+        """Add to a table the ids that only other tables name; returns their number."""
         key = TABLES[name].key[0]
         ids = {
             f"SELECT {column} AS id FROM {other}"
@@ -167,7 +169,7 @@ class Writing:
         return int(added)
 
     def _leave_out_dangling(self) -> None:
-        """Mark rows that refer to an image, or to a group, that is not there; users are completed instead."""
+        """Leave out rows that refer to a missing image or group; missing users are added instead."""
         for name in TABLES:
             for column, target in REFERENCES.get(name, {}).items():
                 if target == "images" or (target == "groups" and "groups" in self._columns):
@@ -177,7 +179,7 @@ class Writing:
                     )
 
     def _write(self, table: Table, named: int) -> dict[str, Any]:
-        """One table's file, sorted by key, each key once; returns its account."""
+        """Write one table's file, sorted by key, each key once; returns its counts for the report."""
         name, key = table.name, ", ".join(table.key)
         fields = [field for field in table.schema if field.name in self._columns[name]]
         if name == "images" and self._pictures:
@@ -206,7 +208,7 @@ class Writing:
         }
 
     def _with_pictures(self, rows: pa.Table, name: str) -> pa.Table:
-        """Rows of images with the paths of their pictures, which are linked into place; other rows as they are."""
+        """Rows of images with the paths of their pictures, which are linked or copied; other rows unchanged."""
         if name != "images" or not self._pictures:
             return rows
         paths: list[str | None] = []
@@ -225,17 +227,17 @@ class Writing:
         return row
 
 
-def _told(reasons: dict[str, int]) -> str:
+def _listed(reasons: dict[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in reasons.items())
 
 
 def _value(column: str) -> str:
-    """A column of rows that share a key: by its rule, else from the first row that says something."""
+    """SQL for a column of rows that share a key: by its rule, else the first value that is not null."""
     return REPEATED.get(column, f"arg_min({column}, row)")
 
 
 def _cell(field: pa.Field) -> pl.Expr:
-    """A column in its table's type; ids and texts null where they are blank, tags in lower case without odd spaces."""
+    """A column in its table's type; blank ids and texts become null, tags lower case with single spaces."""
     column = pl.col(field.name)
     if field.type != pa.string():
         return column.cast(pl.Int64)
@@ -257,21 +259,21 @@ def _reasons(table: Table, columns: Sequence[str]) -> Iterator[pl.Expr]:
 
 
 def _row_groups(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
-    """The rows in tables of one size but the last, so that equal rows give equal files."""
-    held, rows = [], 0
+    """The rows in tables of one size, except the last, so that equal rows give equal files."""
+    pending, rows = [], 0
     for batch in batches:
-        held.append(batch)
+        pending.append(batch)
         rows += batch.num_rows
         while rows >= ROW_GROUP_ROWS:
-            table = pa.Table.from_batches(held)
+            table = pa.Table.from_batches(pending)
             yield table.slice(0, ROW_GROUP_ROWS)
-            held, rows = table.slice(ROW_GROUP_ROWS).to_batches(), rows - ROW_GROUP_ROWS
+            pending, rows = table.slice(ROW_GROUP_ROWS).to_batches(), rows - ROW_GROUP_ROWS
     if rows:
-        yield pa.Table.from_batches(held)
+        yield pa.Table.from_batches(pending)
 
 
 def _place(file: Path, target: Path) -> None:
-    """Put a picture in its place: a hard link, which costs no space, or a copy where the file system has none."""
+    """Put a picture at its path: a hard link, which costs no space, or a copy if the file system has no links."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(file.resolve(), target)

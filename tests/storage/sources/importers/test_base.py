@@ -27,7 +27,7 @@ def test_a_folder_with_something_in_it_is_not_written_into(download: Path, tmp_p
     out = tmp_path / "out"
     out.mkdir()
     import_source("lightgcn", download, out)  # an empty folder is none
-    with pytest.raises(ValueError, match="out: there is something already; name another folder, or add --overwrite"):
+    with pytest.raises(ValueError, match="out: it exists already; name another folder, or add --overwrite"):
         import_source("lightgcn", download, out)
 
 
@@ -54,7 +54,7 @@ def test_an_import_that_fails_leaves_the_earlier_one_as_it_was(download: Path, t
 
 
 def test_what_no_import_wrote_is_never_replaced(download: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"it holds no import_report\.json, so no import made it"):
+    with pytest.raises(ValueError, match=r"it has no import_report\.json, so no import wrote it"):
         import_source("lightgcn", download, download, overwrite=True)
     assert (download / "train.txt").exists()
 
