@@ -324,7 +324,7 @@ def forget(
 
     ids = {"user": frozenset(user or ()), "image": frozenset(image or ())}
     of_source = directory.tombstones_of(Root(source)) if source else {}
-    forgotten = forget_in(ids, Root(root), told=of_source, even_if_unknown=even_if_unknown)
+    forgotten = forget_in(ids, Root(root), from_source=of_source, even_if_unknown=even_if_unknown)
     if as_json:
         print_json({key: getattr(forgotten, key) for key in forgotten.__dataclass_fields__})
         return

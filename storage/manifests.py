@@ -1,4 +1,4 @@
-"""What a published run tells of itself: the record in its `manifest.json`."""
+"""The record of a published run in its `manifest.json`: what it holds and how it came about."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields

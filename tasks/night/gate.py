@@ -22,6 +22,7 @@ class GateConfig:
 
 
 def gate(
+    *,
     system: str,
     metrics: list[dict[str, Any]],
     exports: dict[str, list[Ref]],
@@ -31,9 +32,13 @@ def gate(
     config: GateConfig,
     root: Root,
 ) -> list[Outcome]:
-    """All outcomes. `last` is the manifest of the current run; it is compared where its `comparable` is equal.
+    """The outcomes of all checks.
 
-    What was published last is compared whatever system it was: another one may not do worse either.
+    Args:
+        metrics: rows of METRICS.
+        exports: by table of `storage.tables.exports.EXPORTS`.
+        table: the community, as ingested.
+        last: the current run, of whatever system; its metrics are compared where its `comparable` is equal.
     """
     outcomes = _check_tables(exports, table["favorites"], table["images"], root)
     if not any(row["slice"] == "all" for row in metrics):

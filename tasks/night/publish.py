@@ -52,7 +52,16 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
     thresholds = plain(split.thresholds, "thresholds")
     comparable = {"source": night.source.address, "thresholds": thresholds, "concealed": split.order}
     system, tables = night.tested.model.system, night.community.tables
-    outcomes = gate(system, metrics, night.exports, tables, current, comparable, config, root)
+    outcomes = gate(
+        system=system,
+        metrics=metrics,
+        exports=night.exports,
+        table=tables,
+        last=current,
+        comparable=comparable,
+        config=config,
+        root=root,
+    )
     generated_at = datetime.now(UTC).isoformat(timespec="seconds")
     shown = report.build(night, metrics, outcomes, settings, generated_at, stages, root)
     stopped = [outcome for outcome in outcomes if not outcome.passed and not outcome.is_warning]

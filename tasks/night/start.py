@@ -160,7 +160,16 @@ def _choose(
     if not keeps_tags and system == "cdl":  # its users are bags of these clusters
         kind = WarmStart
         why = f"tags have drifted by {tag_drift:.3f} since {base.run_id}, more than incremental.tag_drift"
-    return kind(why, last.num_kept + 1, keeps_tags, tag_drift, base, last, clusters, shards)
+    return kind(
+        why=why,
+        num_kept=last.num_kept + 1,
+        keeps_tags=keeps_tags,
+        tag_drift=tag_drift,
+        base=base,
+        previous=last,
+        clusters=clusters,
+        shards=shards,
+    )
 
 
 def _against(

@@ -23,7 +23,7 @@ MAX_POINTS = 240  # bins or steps drawn; beyond, neighbours share one, which bou
 # matplotlib knows no CSS, so it draws in colours that nobody would choose, and they are exchanged in its output.
 INK = "#010101"
 SERIES = ("#020202", "#030303", "#040404", "#050505", "#060606", "#070707")
-DASHES = ("-", (0, (5, 2)), (0, (1, 1.6)), (0, (6, 2, 1, 2)), (0, (3, 1.5)), (0, (8, 3)))  # told apart without colour
+DASHES = ("-", (0, (5, 2)), (0, (1, 1.6)), (0, (6, 2, 1, 2)), (0, (3, 1.5)), (0, (8, 3)))  # distinct without colour
 _CSS = {INK: "currentColor"} | {colour: f"var(--series-{place})" for place, colour in enumerate(SERIES)}
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -84,7 +84,7 @@ def ordered(heights: Numbers, *, name: str, label: str, x_label: str, y_label: s
     """Counts as one filled outline, the greatest first: what is long-tailed shows its tail. For CDL's Fig. 3."""
     falling = np.sort(np.asarray(heights))[::-1]
     edges = np.arange(falling.size + 1)
-    if falling.size > MAX_POINTS:  # a falling outline keeps its shape when it is only looked at here and there
+    if falling.size > MAX_POINTS:  # a falling outline keeps its shape when only some of its points are drawn
         edges = np.unique(np.linspace(0, falling.size, MAX_POINTS + 1).astype(int))
     figure, axes = _axes(x_label, y_label)
     axes.stairs(falling[edges[:-1]], edges, fill=True, color=SERIES[0], alpha=0.75)
@@ -168,7 +168,7 @@ def _svg(figure: Figure, name: str, label: str) -> str:
     assert box is not None
     body = text[text.index(">", box.end()) + 1 :]
     body = re.sub(r"<style.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL)
-    body = re.sub(r'<g id="[^"]*"', "<g", body)  # matplotlib numbers its groups anew in every figure
+    body = re.sub(r'<g id="[^"]*"', "<g", body)  # matplotlib numbers its groups again in every figure
     body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
     body = re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.2f}", body)  # a hundredth of a point
     body = re.sub(r"\s*\n\s*", " ", body.replace("xlink:href", "href"))

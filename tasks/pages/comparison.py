@@ -1,4 +1,4 @@
-"""The comparison's report: one HTML page of tables and curves, in the looks of the night's."""
+"""The comparison's report: one HTML page of tables and curves, styled like the night's."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
 """What a run's report shows, as records: kept as JSON beside the page, so that the page can be rendered again without
-somebody who was forgotten."""
+forgotten users and images."""
 
 import json
 from base64 import b64decode, b64encode

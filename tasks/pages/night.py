@@ -94,7 +94,7 @@ def environment() -> Environment:
 
 
 def _headline(report: Report, systems: Sequence[str], protocol: str, metric: str) -> dict[str, Any]:
-    """A figure of every system on one scale, and whether the exported system stands clear of the others."""
+    """A figure of every system on one scale, and whether its interval is apart from the other systems' intervals."""
     measured = list(_select(report.metrics, protocol, metric))
     k = max((row.k for row in measured), default=20)
     rows = [row for row in measured if row.k == k]
@@ -269,7 +269,7 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
-def place_among(known: Iterable[str], name: str) -> tuple[int, str]:
-    """Sorts known names as listed, others after them by name."""
-    names = list(known)
+def place_among(order: Iterable[str], name: str) -> tuple[int, str]:
+    """A sort key: names of `order` as listed there, other names after them by name."""
+    names = list(order)
     return (names.index(name) if name in names else len(names), name)

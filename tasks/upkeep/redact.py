@@ -1,4 +1,4 @@
-"""The current run once more, without some users and images: same model, same figures, their rows gone."""
+"""Publish the current run again without some users and images: same model, same figures, without their rows."""
 
 import logging
 from collections.abc import Sequence
@@ -32,10 +32,10 @@ WITHDRAWN = (
 
 
 def republish(manifest: Manifest, scan: IdScan, root: Root) -> str:
-    """Publish a run again without those who are looked for, make that current, and return its id.
+    """Publish a run again without the ids that the scan looks for, make that current, and return its id.
 
-    The pointer moves last. The tables that the run was computed from are written again too, and its note is kept, so
-    that whoever reads the model, and whoever deletes what nobody needs, finds what belongs to the run.
+    The pointer moves last. The tables that the run was computed from are redacted too, and the new run notes the same
+    records, so that scoring and retention find what belongs to it.
     """
     run = runs.Run(runs.new_id(root), True, f"{manifest.run_id} without some")
     place = snapshots.folder(manifest.run_id)
@@ -57,15 +57,15 @@ def republish(manifest: Manifest, scan: IdScan, root: Root) -> str:
     )
     report = _report_without(place, redacted, scan, root)
     snapshots.publish(root, redacted, exports, report, current=True)
-    records = {record for note in runs.notes(root) if note.made == place for record in runs.records_of(note, root)}
+    records = {record for note in runs.notes(root) if note.published == place for record in runs.records_of(note, root)}
     runs.finish(run, root, snapshots.folder(run.id), records)
     return run.id
 
 
 def report_without(report: Report, scan: IdScan) -> Report:
-    """The report without the people, the pictures and the words that name somebody who is looked for.
+    """The report without the people, pictures and words that name one of the ids that the scan looks for.
 
-    A picture goes where its id, its title or its tags name them; the ranks of the others close up.
+    A picture is left out where its id, its title or its tags name one; the ranks of the other pictures close up.
     """
     users, images = (scan.ids.get(kind, frozenset()) for kind in KINDS)
 
@@ -96,8 +96,8 @@ def report_without(report: Report, scan: IdScan) -> Report:
 def _report_without(place: str, redacted: Manifest, scan: IdScan, root: Root) -> dict[str, bytes]:
     """The files of the redacted run's report, rendered from the data of the run in `place`.
 
-    Where that run has no such data, as those of earlier versions, or where somebody is named even so, a page says that
-    the report was withdrawn.
+    Where that run has no such data, as those of earlier versions, or where one of the ids is still named, a page says
+    that the report was withdrawn.
     """
     try:
         report = from_json(root.read(f"{place}/report/{CONTENTS}"))
@@ -115,7 +115,7 @@ def _report_without(place: str, redacted: Manifest, scan: IdScan, root: Root) ->
 
 
 def _without(ref: Ref, gone: IdsByKind, root: Root) -> Ref:
-    """The table without the rows that name them; ranks close up. The same file where no row does."""
+    """The table without the rows that name one of the ids; ranks close up. The same file where no row does."""
     left = tombstones.redact(pl.DataFrame(parquet.read(ref, root)), gone)
     if group := RANKED_BY.get(ref.name):
         left = left.sort(group, "rank").with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over(group))
@@ -128,7 +128,7 @@ def _input_without(ref: Ref, gone: IdsByKind, root: Root) -> Ref:
 
 
 def _quarantine_without(ref: Ref, scan: IdScan, root: Root) -> Ref:
-    """The quarantine; a value that names one of them is not shown."""
+    """The quarantine; a value that names one of the ids is emptied."""
     if not root.exists(ref.path):
         return ref
     rows = pl.DataFrame(parquet.read(ref, root))
@@ -137,12 +137,13 @@ def _quarantine_without(ref: Ref, scan: IdScan, root: Root) -> Ref:
 
 
 def _scrubbed(ingest: dict[str, Any], scan: IdScan) -> dict[str, Any]:
-    """An ingest report that names none of them: of what the source says it holds names of files and columns."""
+    """The ingest report without the names of files and columns that name one of the ids."""
 
-    def others(names: list[str]) -> list[str]:
+    def kept(names: list[str]) -> list[str]:
         return [name for name in names if not scan.in_text(name)]
 
     read = {
-        name: {**table, "unknown_columns": others(table["unknown_columns"])} for name, table in ingest["tables"].items()
+        name: {**table, "unknown_columns": kept(table["unknown_columns"])}
+        for name, table in ingest.get("tables", {}).items()
     }
-    return {**ingest, "tables": read, "unknown_files": others(ingest["unknown_files"])}
+    return {**ingest, "tables": read, "unknown_files": kept(ingest.get("unknown_files", []))}

@@ -1,14 +1,14 @@
-"""What nobody needs any more, deleted: old runs, and the tables, shards, models and records nothing kept refers to.
+"""Delete old runs, and the tables, shards, models and records that nothing kept refers to.
 
-Kept is what can be reached from something that counts:
+What is kept:
 
 - the current run and the last N published ones, with what their manifests refer to;
-- comparisons, all of them;
-- what the runs used that made one of these: each notes its records when it ends (tasks/runtime/runs.py), a record names
-  its files;
-- what was written since a run began that has not ended and may go on, unless a later run of the same flow has ended.
+- all comparisons;
+- what the runs that published one of these used: a run notes its records when it ends (tasks/runtime/runs.py), and a
+  record names its files;
+- what was written since an unfinished run began that may go on, as no later run of the same flow has ended.
 
-While a flow is at work, only published runs go: it may be about to use any record, hence any file.
+While a flow is at work, only published runs are deleted: it may be about to use any record, hence any file.
 """
 
 import json
@@ -23,8 +23,15 @@ from tasks.runtime import runs
 from tasks.runtime.records import refs_of
 from tasks.runtime.runs import Note
 
-MADE_AGAIN = ("cache", "checkpoints", "shards", "sources", "studies", "tables")  # folders whose files come back
-CLOCK_S = 2.0  # a store may tell times in whole seconds
+RECOMPUTED = (
+    "cache",
+    "checkpoints",
+    "shards",
+    "sources",
+    "studies",
+    "tables",
+)  # folders whose files a flow can write again
+CLOCK_S = 2.0  # a store may keep times in whole seconds
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Collected:
 
 
 def collect(root: Root, keep: int, *, dry_run: bool = False) -> Collected:
-    """Delete what nobody needs, with the last `keep` published runs kept. Raises BusyError during another deletion."""
+    """Delete what nothing needs, with the last `keep` published runs kept. Raises BusyError during another deletion."""
     with leases.exclusive(root, "gc") as holders:
         kept, notes = _kept_runs(root, keep), runs.notes(root)
         deleted = list(_old_runs(kept, notes, root, is_idle=not holders))
@@ -78,7 +85,7 @@ def _kept_runs(root: Root, keep: int) -> list[Manifest]:
 def _old_runs(kept: list[Manifest], notes: list[Note], root: Root, *, is_idle: bool) -> Iterator[Entry]:
     """The files of the other published runs, each one's manifest first: without it the rest is no run.
 
-    What a killed run left of its publication goes too, where nobody may be about to complete it.
+    What a killed run left of its publication is deleted too, unless the run may still be completed.
     """
     going_on = {snapshots.folder(note.id) for note in _going_on(notes)}
     spared = {snapshots.folder(manifest.run_id) for manifest in kept} | going_on
@@ -91,10 +98,10 @@ def _old_runs(kept: list[Manifest], notes: list[Note], root: Root, *, is_idle: b
 
 def _unreachable(kept: list[Manifest], notes: list[Note], root: Root) -> Iterator[Entry]:
     """Files that nothing kept refers to; notes of runs that are gone; the leases and workspaces of the dead."""
-    made = {snapshots.folder(manifest.run_id) for manifest in kept}
-    made |= {str(PurePosixPath(entry.path).parent) for entry in root.entries("comparisons")}
-    ended, going_on = [note for note in notes if note.made in made], _going_on(notes)
-    entries = [entry for folder in MADE_AGAIN for entry in root.entries(folder)]
+    published = {snapshots.folder(manifest.run_id) for manifest in kept}
+    published |= {str(PurePosixPath(entry.path).parent) for entry in root.entries("comparisons")}
+    ended, going_on = [note for note in notes if note.published in published], _going_on(notes)
+    entries = [entry for folder in RECOMPUTED for entry in root.entries(folder)]
     needed = _needed(kept, ended, going_on, entries, root)
     sources = {_source_folder(path) for path in needed} - {""}
     for entry in entries:

@@ -61,7 +61,16 @@ def failed(root: Root, metrics: list[dict], *, last=None, config=None, **changed
         "favorites": parquet.write(FAVORITES, FAVORITE_ROWS, root),
         "images": parquet.write(IMAGES, images, root),
     }
-    outcomes = gate("ease", metrics, exports, community, last, SOURCE, config or GateConfig(), root)
+    outcomes = gate(
+        system="ease",
+        metrics=metrics,
+        exports=exports,
+        table=community,
+        last=last,
+        comparable=SOURCE,
+        config=config or GateConfig(),
+        root=root,
+    )
     return {outcome.name: outcome.is_warning for outcome in outcomes if not outcome.passed}
 
 

@@ -16,6 +16,7 @@ from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.community import FAVORITES, IMAGE_TAGS, USER_TAGS
 from storage.tables.evaluation import METRICS
+from storage.tables.schema import SCHEMA_VERSION
 from storage.tables.tastes import TOKEN_VECTORS
 from tasks.data.pictures import Packed
 from tasks.data.split import Split
@@ -178,7 +179,7 @@ def with_saved_state(state: NightState) -> NightState:
     [
         ("the source is another one than /source", None, {}, {"source": "/other"}),
         ("code or settings have changed since run night-1", None, {}, {"lineage": "other code"}),
-        ("run night-1 has tables of version 0, this is 1", None, {"schema_version": "0"}, {}),
+        (f"run night-1 has tables of version 0, this is {SCHEMA_VERSION}", None, {"schema_version": "0"}, {}),
         ("ease has no embeddings that could be kept", with_saved_state, {}, {}),
         ("it is 7 nights since", lambda state: replace(state, num_kept=6), {}, {}),
     ],
