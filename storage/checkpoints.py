@@ -17,6 +17,7 @@ from storage.refs import store as store_file
 from storage.roots import Root
 
 _METADATA = "tastegraph.checkpoint"
+FITTED_STATE = "state"  # the outermost key of a fitted system's state; other checkpoints have other keys
 
 
 def save(state: dict[str, Any], root: Root, path: str) -> None:
@@ -50,6 +51,16 @@ def load(root: Root, path: str, device: str = "cpu") -> dict[str, Any]:
         raise ValueError(
             f"{root.url(path)}: not a whole checkpoint ({error}); delete it, and training resumes from the previous one"
         ) from error
+
+
+def keys_of(file: Path) -> set[str | int]:
+    """The outermost keys of a checkpoint in a local file; its tensors are not read. Raises ValueError if damaged."""
+    try:
+        with safe_open(file, framework="pt") as content:
+            tree = json.loads((content.metadata() or {})[_METADATA])
+            return {key for key, _ in tree["dict"]}
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"{file}: not a whole checkpoint ({error})") from error
 
 
 def _write(state: dict[str, Any], folder: Path) -> Path:

@@ -8,6 +8,7 @@ import torch
 
 from models.systems import System
 from storage import checkpoints
+from storage.checkpoints import FITTED_STATE
 from storage.roots import Root
 from tasks.data.community import CommunityTables, IndexedCommunity, read_community
 from tasks.runtime.caching import stage
@@ -30,7 +31,7 @@ def fit_system(
         )
     system, _ = fit(name, settings, seed, indexed)
     state = {key: torch.from_numpy(np.require(value, None, ["C", "W"])) for key, value in system.state().items()}
-    return Fitted(name, version, settings, checkpoints.store({"state": state}, name, root))
+    return Fitted(name, version, settings, checkpoints.store({FITTED_STATE: state}, name, root))
 
 
 def fit(name: str, settings: dict[str, Any], seed: int, indexed: IndexedCommunity) -> tuple[System[Any], float]:

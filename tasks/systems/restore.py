@@ -7,6 +7,7 @@ import torch
 
 from models.systems import SYSTEMS, System
 from storage import checkpoints
+from storage.checkpoints import FITTED_STATE
 from storage.roots import Root
 from tasks.systems.model import Fitted
 
@@ -14,7 +15,7 @@ from tasks.systems.model import Fitted
 def restore(fitted: Fitted, root: Root) -> System[Any]:
     """The fitted system, restored from its saved state."""
     system = make_system(fitted.system, fitted.settings)
-    tensors: dict[str, torch.Tensor] = checkpoints.load(root, fitted.state.path)["state"]
+    tensors: dict[str, torch.Tensor] = checkpoints.load(root, fitted.state.path)[FITTED_STATE]
     system.restore({name: tensor.numpy() for name, tensor in tensors.items()})
     return system
 

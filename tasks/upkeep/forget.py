@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from models.systems import SYSTEMS
-from storage import leases, snapshots, tombstones
+from storage import checkpoints, leases, snapshots, tombstones
+from storage.checkpoints import FITTED_STATE
 from storage.id_scan import Found, IdScan
 from storage.manifests import Manifest
 from storage.roots import WORK_FOLDER, Entry, Root, scratch_folder
@@ -118,7 +118,7 @@ def _sweep(named: set[str], root: Root) -> Iterator[Entry]:
     units = {_unit(path) for path in named}
     # A run's manifest goes first: without it the rest of the folder is no run.
     for entry in sorted(root.entries(), key=lambda entry: not entry.path.endswith("/manifest.json")):
-        if _unit(entry.path) in units or (named and _has_rows(entry.path)):
+        if _unit(entry.path) in units or (named and _has_rows(entry, root)):
             root.delete(entry.path)
             yield entry
     for entry in list(root.debris()):
@@ -138,13 +138,18 @@ def _unit(path: str) -> str:
     return path.removesuffix("-wal").removesuffix("-shm").removesuffix("-journal")
 
 
-def _has_rows(path: str) -> bool:
+def _has_rows(entry: Entry, root: Root) -> bool:
     """Whether it is a fitted system's state, which may have a row of numbers for each user and image, without ids.
 
-    The weights of CDL have none: they are of clusters and pixels.
+    The weights of CDL have none: they are of clusters and pixels. A damaged checkpoint may be anything, so it counts.
     """
-    parts = PurePosixPath(path).parts
-    return parts[0] == "checkpoints" and parts[1] in SYSTEMS and parts[1] != "cdl"
+    if not entry.path.startswith("checkpoints/"):
+        return False
+    with _local_copy(entry, root) as file:
+        try:
+            return FITTED_STATE in checkpoints.keys_of(file)
+        except ValueError:
+            return True
 
 
 def _beside(root: Root) -> list[Root]:

@@ -143,3 +143,13 @@ def test_a_checkpoint_lies_on_s3_as_well(moto, monkeypatch, tmp_path):
     for step in range(2):
         checkpoints.save({"step": step, "weights": torch.full((3,), step)}, root, "last")
         assert same(checkpoints.load(root, "last"), {"step": step, "weights": torch.full((3,), step)})
+
+
+def test_the_outermost_keys_are_read_without_the_tensors_and_damage_is_named(tmp_path):
+    root = Root(str(tmp_path))
+    ref = checkpoints.store({"state": {"users": torch.ones(2, 3)}, "note": "x"}, "ease", root)
+
+    assert checkpoints.keys_of(root.local(ref.path)) == {"state", "note"}
+    (tmp_path / "half").write_bytes(root.read(ref.path)[:40])
+    with pytest.raises(ValueError, match="half: not a whole checkpoint"):
+        checkpoints.keys_of(tmp_path / "half")
