@@ -141,9 +141,9 @@ def test_a_system_that_is_fitted_again_publishes_what_learned_from_all_favorites
     _, refitted, ran, after = night_of(system="itemknn")
 
     assert ran == {"fit-system", "embed-system", "recommend", "find-similar", "publish"}
-    assert (before["learned_from"], after["learned_from"]) == ("favorites not concealed", "all favorites")
-    assert after["metrics"] == before["metrics"]
-    assert after["model"] != before["model"]
+    assert (before.learned_from, after.learned_from) == ("favorites not concealed", "all favorites")
+    assert after.metrics == before.metrics
+    assert after.model != before.model
     assert refitted.run_id != tested.run_id
 
 
@@ -153,7 +153,7 @@ def test_a_system_that_needs_what_the_source_lacks_is_refused_by_name(source, tm
     pl.read_parquet(source / "images.parquet").select("image_id").write_parquet(bare / "images.parquet")
     shutil.copy(source / "favorites.csv", bare)
 
-    with pytest.raises(ValueError, match="visrank needs features, which the source does not tell"):
+    with pytest.raises(ValueError, match="visrank needs features, which the source does not have"):
         run(bare, tmp_path / "root", {"model": {"system": "visrank"}})
 
 

@@ -63,4 +63,4 @@ def test_on_a_store_without_conditional_puts_the_night_publishes_and_the_log_say
     assert night.returncode == 0, night.stderr[-3000:]
     assert pointer is not None
     assert pointer.run_id == json.loads(night.stdout)["run_id"]
-    assert "two nights that publish in the same instant" in night.stderr
+    assert "two nights publish in the same instant" in night.stderr
