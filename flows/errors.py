@@ -1,4 +1,4 @@
-"""Errors that the command line tells apart, in a module that costs nothing to import."""
+"""Errors that the command line answers differently, in a module that costs nothing to import."""
 
 
 class SettingsError(ValueError):

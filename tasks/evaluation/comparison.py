@@ -128,7 +128,7 @@ def publish_comparison(
             source=parameters["source"],
             metric=final.metric,
             k=final.k,
-            asked=[(key, str(parameters[key])) for key in ("protocol", "seeds", "budget")],
+            parameters=[(key, str(parameters[key])) for key in ("protocol", "seeds", "budget")],
             systems=[(entry.system, _settings(entry), entry.line) for entry in entries],
             results=_rows(leaderboard.results, root),
             comparisons=_rows(leaderboard.comparisons, root),

@@ -66,7 +66,7 @@ class Curve:
 def curves(lines: Sequence[Curve], *, name: str, label: str, x_label: str, y_label: str) -> str:
     """Lines with interval bands; rates, so that y runs from 0 to 1 in every run and two nights compare by eye.
 
-    `name` must be unique in the page: ids within the SVG hang on it. `label` is read to those who do not see the chart.
+    `name` must be unique in the page: ids within the SVG depend on it. `label` is read by screen readers.
     """
     figure, axes = _axes(x_label, y_label)
     for line in reversed(lines):  # the first on top

@@ -25,7 +25,7 @@ class Comparison:
     source: str
     metric: str  # what the systems are put in order by, at length k; 0: all images
     k: int
-    asked: Sequence[tuple[str, str]]
+    parameters: Sequence[tuple[str, str]]
     systems: Sequence[tuple[str, str, str]]  # name, settings, and a line that says how it fared
     results: Sequence[Row]  # of the table RESULTS
     comparisons: Sequence[Row]  # of the table COMPARISONS

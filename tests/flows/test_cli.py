@@ -57,7 +57,7 @@ def bad_source(source, tmp_path) -> Path:
 
 
 def only_line(text: str) -> str:
-    """The one line that a user is told, and no more."""
+    """The one line of an error, and no more."""
     (line,) = text.splitlines()
     return line
 

@@ -20,10 +20,10 @@ from tests.flows.processes import environment, tastegraph
 CHOSEN = "popularity,random,ease"
 
 
-def run(source: Path, root: Path, **asked: Any):
+def run(source: Path, root: Path, **options: Any):
     """One comparison; returns how it ended, and the stages that ran, with how often."""
-    asked = {"systems": CHOSEN, "budget": 2, **asked}
-    state = compare(str(source), str(root), config=settings.validate(world.SETTINGS), return_state=True, **asked)
+    options = {"systems": CHOSEN, "budget": 2, **options}
+    state = compare(str(source), str(root), config=settings.validate(world.SETTINGS), return_state=True, **options)
     lines = ledger.of_run(str(state.state_details.flow_run_id)).lines.values()
     return state.result(), {line.stage: line.ran for line in lines if line.ran}
 
@@ -71,10 +71,10 @@ def test_a_comparison_leaves_one_row_a_figure_and_a_page(first):
     page = Path(compared.folder, "index.html").read_text()
     assert all(name in page for name in CHOSEN.split(","))
     assert {file.stem for file in Path(compared.folder, "users").iterdir()} == set(CHOSEN.split(","))
-    told = json.loads(Path(compared.folder, "comparison.json").read_text())
-    assert "CPU cores" in told["machine"]
-    assert [item["trials"] for item in told["systems"] if item["system"] == "ease"] == [2]
-    assert (told["test"], told["validation"], told["config"]["splits"]["seed"]) == (None, None, 0)
+    report = json.loads(Path(compared.folder, "comparison.json").read_text())
+    assert "CPU cores" in report["machine"]
+    assert [item["trials"] for item in report["systems"] if item["system"] == "ease"] == [2]
+    assert (report["test"], report["validation"], report["config"]["splits"]["seed"]) == (None, None, 0)
 
 
 def test_a_second_comparison_runs_nothing_and_is_the_same(first, source):
@@ -97,10 +97,10 @@ def test_a_system_that_fails_is_told_and_the_others_go_on(first, source, tmp_pat
     root = tmp_path / "root"
     shutil.copytree(first[0], root)
     failed, ran = run(source, root, systems=f"broken,{CHOSEN}")
-    told = {entry.system: entry.error for entry in failed.entries}
+    report = {entry.system: entry.error for entry in failed.entries}
 
-    assert "out of paint" in told.pop("broken")
-    assert set(told.values()) == {None}
+    assert "out of paint" in report.pop("broken")
+    assert set(report.values()) == {None}
     assert [entry.system for entry in failed.failed] == ["broken"]
     assert set(read(failed, "results")["system"]) == set(CHOSEN.split(","))
     assert "score-system" not in ran
@@ -146,10 +146,10 @@ def test_pixels_and_profiles_are_made_where_a_system_asks(source, tmp_path, mend
 def test_the_command_line_tells_the_figures_and_where_they_lie(first, source, settings_file, prefect_server):
     root, compared, _ = first
     env = environment(root / "prefect", PREFECT_API_URL=prefect_server)
-    asked = ["--source", source, "--root", root, "--config", settings_file, "--budget", 2]
-    shown = tastegraph("compare", *asked, "--systems", CHOSEN, env=env)
-    answer = json.loads(tastegraph("compare", *asked, "--systems", CHOSEN, "--json", env=env).stdout)
-    tuned = json.loads(tastegraph("tune", *asked, "--system", "ease", "--json", env=env).stdout)
+    options = ["--source", source, "--root", root, "--config", settings_file, "--budget", 2]
+    shown = tastegraph("compare", *options, "--systems", CHOSEN, env=env)
+    answer = json.loads(tastegraph("compare", *options, "--systems", CHOSEN, "--json", env=env).stdout)
+    tuned = json.loads(tastegraph("tune", *options, "--system", "ease", "--json", env=env).stdout)
 
     assert shown.returncode == 0, shown.stderr[-3000:]
     assert " ran in " not in shown.stderr
@@ -159,6 +159,6 @@ def test_the_command_line_tells_the_figures_and_where_they_lie(first, source, se
     assert tuned["settings"] == answer["settings"]["ease"]
     assert tuned["value"] == max(trial["value"] for trial in tuned["trials"])
 
-    refused = tastegraph("compare", *asked, "--systems", "ease,magic", env=env)
+    refused = tastegraph("compare", *options, "--systems", "ease,magic", env=env)
     assert refused.returncode == 1
     assert "no system magic; there are " in refused.stderr

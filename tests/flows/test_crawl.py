@@ -34,8 +34,8 @@ def flickr():
 @pytest.fixture(scope="module")
 def arguments(flickr) -> list[str]:
     """A crawl of the server, but for its folder."""
-    told = {**LOOPBACK, "api.endpoint": f"{flickr.address}/services/rest/", "api.backoff_s": 0.01}
-    sets = [word for name, value in told.items() for word in ("--set", f"{name}={value}")]
+    settings_given = {**LOOPBACK, "api.endpoint": f"{flickr.address}/services/rest/", "api.backoff_s": 0.01}
+    sets = [word for name, value in settings_given.items() for word in ("--set", f"{name}={value}")]
     return ["crawl", "flickr", "--user", flickr.community.first, "--depth", "9", *sets]
 
 

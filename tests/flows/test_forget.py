@@ -247,12 +247,12 @@ def test_a_forgetting_that_was_killed_is_finished_when_it_is_called_again(home, 
 
 
 def test_a_user_forgotten_at_the_command_line_has_no_list_any_more(home):
-    asked = ("--root", home.root, "--user", home.user)
-    told = json.loads(command("forget", *asked, "--json").stdout)
+    arguments = ("--root", home.root, "--user", home.user)
+    answer = json.loads(command("forget", *arguments, "--json").stdout)
     unknown = command("forget", "--root", home.root, "--user", "nobody-b1946a")
 
-    assert (told["users"], told["is_new"]) == (1, True)
-    assert "has no row in recommendations" in str(command("recommend", *asked).exception)
+    assert (answer["users"], answer["is_new"]) == (1, True)
+    assert "has no row in recommendations" in str(command("recommend", *arguments).exception)
     assert "nothing here names user 'nobody-b1946a'" in str(unknown.exception)
     assert command("forget", "--root", home.root).exit_code == 2
 

@@ -119,11 +119,11 @@ def test_what_a_night_made_is_cleared_around_it_while_it_runs_after_it_was_kille
 
 def test_a_person_is_told_what_goes_and_a_flow_does_the_same(source, aged, tmp_path):
     root = Path(shutil.copytree(aged, tmp_path / "root"))
-    asked = ["gc", "--root", str(root), "--keep", "1"]
-    told = CliRunner().invoke(app, [*asked, "--dry-run"]).stdout
+    arguments = ["gc", "--root", str(root), "--keep", "1"]
+    printed = CliRunner().invoke(app, [*arguments, "--dry-run"]).stdout
     done = gc(str(root), 1)
 
-    assert "exports/" in told
-    assert f"Would delete {done['files']:,} files, {done['bytes']:,} bytes; kept 1 published runs." in told
+    assert "exports/" in printed
+    assert f"Would delete {done['files']:,} files, {done['bytes']:,} bytes; kept 1 published runs." in printed
     assert [manifest.run_id for manifest in snapshots.runs(Root(str(root)))] == ["second"]
     assert run(source, root, quick(5))[1] == set()

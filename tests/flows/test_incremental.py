@@ -1,4 +1,4 @@
-"""Fourteen nights of a community that grows: what is new costs, what is old stays, and no night can be told from a run
+"""Fourteen nights of a community that grows: what is new costs, what is old stays, and no night differs from a run
 from nothing with the same model."""
 
 import shutil
@@ -75,19 +75,19 @@ def growing(tmp_path_factory) -> tuple[Growth, Path, Path]:
 
 def test_each_of_fourteen_nights_does_what_is_new_and_equals_a_run_from_nothing_with_the_same_model(growing, tmp_path):
     growth, source, first = growing
-    root, anew = tmp_path / "root", tmp_path / "anew"
+    root, recomputed = tmp_path / "root", tmp_path / "anew"
     shutil.copytree(first, root)
-    shutil.copytree(first, anew, ignore=shutil.ignore_patterns("cache"))
+    shutil.copytree(first, recomputed, ignore=shutil.ignore_patterns("cache"))
     manifest = snapshots.runs(Root(str(root)))[0]
     base = manifest.run_id
     for night in range(1, GROWTH.nights + 1):
         before, images = manifest.rows, ids(source, "images")
         growth.write(night, source)
         manifest, ran = run(source, root)
-        told, work = manifest.incremental, manifest.incremental["work"]
+        account, work = manifest.incremental, manifest.incremental["work"]
         num_new = len(ids(source, "images") - images)
 
-        assert (told["how"], told["model"]) == ("keep", f"kept from run {base}"), told["why"]
+        assert (account["how"], account["model"]) == ("keep", f"kept from run {base}"), account["why"]
         assert manifest.is_current
         assert {"train-cdl", "learn-vectors", "cluster-vectors", "sample-triplets"}.isdisjoint(ran)
         assert num_new == 3
@@ -95,7 +95,7 @@ def test_each_of_fourteen_nights_does_what_is_new_and_equals_a_run_from_nothing_
         assert work["users embedded"] < before["user_embeddings"] / 4
         assert work["users recommended"] < before["user_embeddings"]
         assert work["images compared"] < before["image_embeddings"]
-        assert exported(manifest) == exported(run(source, anew, take_over=False)[0])
+        assert exported(manifest) == exported(run(source, recomputed, take_over=False)[0])
 
 
 def test_any_system_with_embeddings_is_kept_and_new_users_and_images_are_folded_in(growing, tmp_path):
@@ -124,16 +124,16 @@ def test_who_comes_to_a_kept_model_without_favorites_is_told_by_tags_contacts_an
         source / "contacts.csv", [{"user_id": f"user{number}", "contact_id": "user20"} for number in range(12, 18)]
     )
     run(source, root, "ease")
-    told = {
+    account = {
         "user_tags": {"tag": "sea", "count": 1},
         "contacts": {"contact_id": "user20"},
         "memberships": {"group_id": "blue"},
     }
     new = ["tagged", "following", "member"]
     pl.DataFrame({"user_id": [*users, *new]}).write_csv(source / "users.csv")
-    for (name, row), user in zip(told.items(), new, strict=True):
+    for (name, row), user in zip(account.items(), new, strict=True):
         add_rows(source / f"{name}.csv", [row | {"user_id": user}])
-    add_rows(source / "user_tags.csv", [told["user_tags"] | {"user_id": "quiet"}])
+    add_rows(source / "user_tags.csv", [account["user_tags"] | {"user_id": "quiet"}])
     manifest, _ = run(source, root, "ease")
 
     assert manifest.incremental["how"] == "keep"
@@ -150,12 +150,12 @@ def test_a_warm_night_trains_on_from_the_published_weights_and_decodes_nothing_a
     shutil.copytree(first, root)
     growth.write(1, source)
     manifest, ran = run(source, root, start="warm", warm_epochs=1)
-    told = manifest.incremental
+    account = manifest.incremental
 
-    assert (told["how"], told["model"].startswith("from the weights of run")) == ("warm", True)
+    assert (account["how"], account["model"].startswith("from the weights of run")) == ("warm", True)
     assert "train-cdl" in ran
     assert {"learn-vectors", "cluster-vectors"}.isdisjoint(ran)
-    assert told["work"]["images decoded"] == 3
+    assert account["work"]["images decoded"] == 3
 
 
 @pytest.fixture

@@ -187,7 +187,7 @@ def test_a_changed_stage_runs_again_and_what_hangs_on_it_and_nothing_else(first_
     )
     _, ran = run(source, root)
 
-    assert ran == {"evaluate"}  # its result is what it was, so what hangs on it has nothing to do
+    assert ran == {"evaluate"}  # its result is what it was, so what depends on it has nothing to do
 
 
 def test_a_lost_file_is_made_again_and_nothing_else_is(first_night, source, tmp_path):

@@ -18,7 +18,7 @@ def upload(folder: Path, root: roots.Root) -> None:
 
 @pytest.fixture
 def env(prefect_server, tmp_path):
-    """The environment of a shell, made when it is asked for: after the test's bucket is."""
+    """The environment of a shell, read on request: after the test has made its bucket."""
     return lambda: environment(tmp_path / "prefect", PREFECT_API_URL=prefect_server)
 
 

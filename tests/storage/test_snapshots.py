@@ -39,7 +39,7 @@ def part(root: Root, image_ids: str, score: float) -> Ref:
 
 
 def tables(root: Root, score: float = 0.0) -> dict[str, list[Ref]]:
-    """Two tables, one of them in two files; `score` tells one run from another."""
+    """Two tables, one of them in two files; `score` differs from run to run."""
     return {"similar_images": [part(root, "abc", score), part(root, "de", score)], "others": [part(root, "f", score)]}
 
 
@@ -343,7 +343,7 @@ def test_s3_holds_the_same_files_as_a_local_disk(root, remote):
 
 def test_of_two_nights_on_s3_that_publish_at_once_one_wins_and_the_other_is_told(moto, monkeypatch, tmp_path):
     root = moto.root(monkeypatch, tmp_path)
-    ready, told = threading.Barrier(2), []
+    ready, published = threading.Barrier(2), []
 
     class Together(Root):
         def swap(self, path: str, data: bytes, expected: str | None) -> None:
@@ -355,12 +355,12 @@ def test_of_two_nights_on_s3_that_publish_at_once_one_wins_and_the_other_is_told
         try:
             publish(Together(root.address), str(number), number)
         except ConflictError:
-            told.append(str(number))
+            published.append(str(number))
 
     nights = [threading.Thread(target=night, args=(number,)) for number in range(2)]
     for thread in nights:
         thread.start()
     for thread in nights:
         thread.join()
-    assert len(told) == 1
-    assert {whole(root), *told} == {"0", "1"}
+    assert len(published) == 1
+    assert {whole(root), *published} == {"0", "1"}

@@ -47,12 +47,12 @@ def test_what_is_concealed_is_each_users_latest(root, everything):
 
 def test_where_a_time_is_missing_or_the_paper_is_followed_any_are_concealed(root, everything):
     days: list[int | None] = list(range(len(everything)))
-    asked = conceal_favorites.fn(favorites(everything, root, days), CONFIG, RANDOM, root)
+    by_setting = conceal_favorites.fn(favorites(everything, root, days), CONFIG, RANDOM, root)
     missing = conceal_favorites.fn(favorites(everything, root, [*days[:-1], None]), CONFIG, LATEST, root)
 
-    assert asked.order == missing.order == "random"
-    assert pairs_of(asked.concealed, root) == pairs_of(missing.concealed, root)
-    assert pairs_of(asked.concealed, root) != {pair for pair in everything if pair[1] >= "i4"}
+    assert by_setting.order == missing.order == "random"
+    assert pairs_of(by_setting.concealed, root) == pairs_of(missing.concealed, root)
+    assert pairs_of(by_setting.concealed, root) != {pair for pair in everything if pair[1] >= "i4"}
 
 
 def test_on_the_same_favorites_the_split_is_the_same(root, everything):
@@ -66,8 +66,8 @@ def test_new_favorites_are_learned_and_whoever_lost_a_concealed_one_is_not_teste
     drawn = conceal_favorites.fn(favorites(everything, root), CONFIG, LATEST, root)
     concealed = pairs_of(drawn.concealed, root)
     lost = min(concealed)
-    tonight = [pair for pair in everything if pair != lost] + [("u0", "i9"), ("u7", "i1")]
-    kept = keep_concealed.fn(favorites(tonight, root), drawn, root)
+    current = [pair for pair in everything if pair != lost] + [("u0", "i9"), ("u7", "i1")]
+    kept = keep_concealed.fn(favorites(current, root), drawn, root)
 
     assert pairs_of(kept.concealed, root) == {pair for pair in concealed if pair[0] != lost[0]}
-    assert pairs_of(kept.training, root) == set(tonight) - pairs_of(kept.concealed, root)
+    assert pairs_of(kept.training, root) == set(current) - pairs_of(kept.concealed, root)

@@ -31,12 +31,12 @@ def batch(rows: str, version: str = "1") -> Batch:
 def test_only_new_and_changed_pictures_are_read_and_the_shard_is_the_one_decoded_anew(source, tmp_path):
     root = Root(str(tmp_path / "root"))
     last = [decode_images.fn(batch(rows), source, CONFIG, root, []) for rows in ("012", "35")]
-    anew = decode_images.fn(batch("01345"), source, CONFIG, root, [])
+    decoded_again = decode_images.fn(batch("01345"), source, CONFIG, root, [])
     for row in "0135":
         Path(source.address, f"{row}.png").unlink()  # its version still says that nothing has changed
     taken_over = decode_images.fn(batch("01345"), source, CONFIG, root, last)
 
-    assert taken_over == anew
+    assert taken_over == decoded_again
     assert [item["image_id"] for item in taken_over.rejected] == ["5"]
 
 

@@ -26,10 +26,10 @@ def test_rows_with_the_same_input_keep_what_was_made_of_them_and_only_others_are
         [written("abc", -np.ones((3, 1)), root), written("de", -np.ones((2, 1)), root)],
     )
     changed = inputs[[0, 2, 3, 4]] + np.array([0, 0, 100, 0])[:, None]
-    asked: list[np.ndarray] = []
+    computed: list[np.ndarray] = []
 
     def make(values: np.ndarray) -> np.ndarray:
-        asked.append(values)
+        computed.append(values)
         return values[:, :1]
 
     found, made, num_new = reuse.fill(
@@ -42,4 +42,4 @@ def test_rows_with_the_same_input_keep_what_was_made_of_them_and_only_others_are
 
     assert found.ids.tolist() == list("acdf")
     assert made[:, 0].tolist() == [-1, -1, 106, 8]  # d is changed, f is new
-    assert (num_new, [len(values) for values in asked]) == (2, [2])
+    assert (num_new, [len(values) for values in computed]) == (2, [2])

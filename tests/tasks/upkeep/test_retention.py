@@ -219,11 +219,11 @@ def test_a_dry_run_tells_the_same_and_deletes_nothing(world):
     for number in (1, 2):
         world.publish(number)
     before = world.left()
-    told = collect(world.root, 1, dry_run=True)
+    planned = collect(world.root, 1, dry_run=True)
     assert world.left() == before
 
     done = collect(world.root, 1)
-    assert {entry.path for entry in done.deleted} == {entry.path for entry in told.deleted} == before - world.left()
+    assert {entry.path for entry in done.deleted} == {entry.path for entry in planned.deleted} == before - world.left()
     assert done.bytes == sum(size for _, size in done.by_folder.values()) > 0
 
 
