@@ -9,7 +9,7 @@ import pytest
 from flows import learn, lists
 from storage.refs import Ref
 from storage.roots import Root
-from tasks.cdl.embed import embedding_code
+from tasks.cdl.embed import PreviousEmbeddings, embedding_code
 from tasks.cdl.trained import Trained
 from tasks.systems.lists import ListBlock, RecommendConfig
 from tasks.systems.model import Embeddings, Fitted, Model
@@ -33,10 +33,10 @@ def previous(code: str, trained: Trained = TRAINED) -> Any:
 
 
 def test_embeddings_are_reused_where_the_same_network_and_the_same_code_made_them():
-    images, users = learn._embedded(previous(embedding_code()), TRAINED)
+    reused = learn._embedded(previous(embedding_code()), TRAINED)
 
-    assert len(images) == 1
-    assert users is not None
+    assert len(reused.images) == 1
+    assert reused.users is not None
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_embeddings_are_reused_where_the_same_network_and_the_same_code_made_the
     ids=["no previous run", "other code", "another network"],
 )
 def test_embeddings_of_other_code_or_another_network_are_computed_again(last):
-    assert learn._embedded(last, TRAINED) == ([], None)
+    assert learn._embedded(last, TRAINED) == PreviousEmbeddings()
 
 
 @pytest.mark.parametrize("change", [{}, {"code": "an earlier version"}, {"config": RecommendConfig(num_similar=1)}])
