@@ -21,10 +21,11 @@ from tasks.data.community import Clustered, CommunityTables
 from tasks.data.ingest import ingest
 from tasks.data.pairs import take_pairs
 from tasks.data.pixels import decode_all, plan_shards
+from tasks.data.tag_withholding import withhold_tags
 from tasks.evaluation.comparison import Compared, Entry, describe, publish_comparison
 from tasks.evaluation.leaderboard import gather
 from tasks.evaluation.measure import score_system
-from tasks.evaluation.records import EvaluationSplit
+from tasks.evaluation.records import ComparisonSplit, EvaluationSplit
 from tasks.evaluation.splits import draw_split
 from tasks.evaluation.tune import tune_system
 from tasks.night.records import NewModel
@@ -61,10 +62,13 @@ def compare(
         table = ingest(source_root, opened.content, config.ingest, out).tables
         files = take_pairs(test, out), take_pairs(validation, out)
         splits = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
-        final = Trial(splits.final, prepare(source_root, table, splits.final.training, names, config, out))
+        known = known_tables(table, splits, out)
+        final = Trial(splits.final, prepare(source_root, known.final, splits.final.training, names, config, out))
         tuning = None
         if budget:
-            tuning = Trial(splits.tuning, prepare(source_root, table, splits.tuning.training, names, config, out))
+            tuning = Trial(
+                splits.tuning, prepare(source_root, known.tuning, splits.tuning.training, names, config, out)
+            )
         entries = [_enter(name, tuning, final, seeds=seeds, budget=budget, root=out) for name in names]
         leaderboard = gather([scored for entry in entries for scored in entry.scored], splits.final, out)
         parameters = describe(
@@ -79,6 +83,24 @@ def compare(
         compared = publish_comparison(leaderboard, entries, splits, parameters, out)
         opened.finish(f"comparisons/{compared.id}")
     return compared
+
+
+@dataclass(frozen=True)
+class KnownTables:
+    """The community's tables without tags that would tell of held-out favorites, for each of a comparison's splits."""
+
+    tuning: dict[str, Ref]
+    final: dict[str, Ref]
+
+
+def known_tables(table: dict[str, Ref], splits: ComparisonSplit, root: Root) -> KnownTables:
+    """What may be known of tags: on the tuning split, neither what validation nor what the test would betray."""
+    tuning, final = splits.tuning, splits.final
+    by_time = final.protocol == "time"
+    return KnownTables(
+        withhold_tags(table, tuning.training, [tuning.heldout, final.heldout], root, by_time=by_time),
+        withhold_tags(table, final.training, [final.heldout], root, by_time=by_time),
+    )
 
 
 def systems_named(systems: str) -> list[str]:

@@ -20,6 +20,7 @@ from tasks.data.concealment import split_favorites
 from tasks.data.ingest import ingest
 from tasks.data.pixels import decode_all, decoding, plan_shards
 from tasks.data.quarantine import quarantine_pictures
+from tasks.data.tag_withholding import withhold_tags
 from tasks.evaluation.evaluate import evaluate
 from tasks.night.publish import Published, publish
 from tasks.night.records import InputFingerprint, Night, reusable_lists, split_of
@@ -63,7 +64,8 @@ def nightly(
         pixels = [shard.pixels for shard in shards if shard.pixels]
 
         # The tested model has not seen the concealed favorites; the published one may have.
-        tested = learn(table, split.training, pixels, start.model("tested"), config, out)
+        known = withhold_tags(table, split.training, [split.concealed], out, by_time=split.order == "latest")
+        tested = learn(known, split.training, pixels, start.model("tested"), config, out)
         metrics = evaluate(split, table["favorites"], tested.model, out)
         final = tested
         if config.model.refit:
@@ -81,6 +83,7 @@ def nightly(
             quarantine=quarantine,
             shards=shards,
             split=split,
+            tested_table=known,
             tested=tested,
             metrics=metrics,
             final=final,

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from flows.compare import prepare, systems_named
+from flows.compare import known_tables, prepare, systems_named
 from flows.learn import signals_of
 from flows.nightly import THREADS
 from flows.opening import open_run
@@ -34,8 +34,9 @@ def tune(
         source_root, out = opened.source, opened.root
         table = ingest(source_root, opened.content, config.ingest, out).tables
         files = take_pairs(test, out), take_pairs(validation, out)
-        split = draw_split(table, protocol, *files, config.splits, config.evaluation, out).tuning
-        tables = prepare(source_root, table, split.training, [name], config, out)
+        splits = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
+        split = splits.tuning
+        tables = prepare(source_root, known_tables(table, splits, out).tuning, split.training, [name], config, out)
         tuned = tune_system(
             name=name,
             version=code_version(SYSTEMS[name].__module__),

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
+from models.tag_assignments import TagAssignments
+
 EMPTY = csr_array((0, 0), dtype=np.float32)
 
 
@@ -46,6 +48,7 @@ class Community:
     favorited_at_UI: csr_array | None = None
     user_tags_UT: csr_array = field(default_factory=lambda: EMPTY)  # counts; tags are numbered as those of images
     image_tags_IT: csr_array = field(default_factory=lambda: EMPTY)
+    tag_assignments: TagAssignments | None = None  # which of those counts are of which user and image
     words_IW: csr_array = field(default_factory=lambda: EMPTY)  # 1 for each word of an image's title
     contacts_UU: csr_array = field(default_factory=lambda: EMPTY)  # row u marks the users that u follows
     memberships_UG: csr_array = field(default_factory=lambda: EMPTY)
@@ -147,7 +150,7 @@ SIGNALS: dict[str, Callable[[Community], bool]] = {
 FIELDS: dict[str, tuple[str, ...]] = {
     "pixels": ("pixels",),
     "features": ("features_If",),
-    "tags": ("user_tags_UT", "image_tags_IT"),
+    "tags": ("user_tags_UT", "image_tags_IT", "tag_assignments"),
     "titles": ("words_IW",),
     "contacts": ("contacts_UU",),
     "groups": ("memberships_UG",),
@@ -157,6 +160,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
 }
 # The value of a field that the source lacks; EMPTY for any other field.
 EMPTY_AS: dict[str, Any] = {
+    "tag_assignments": None,
     "pixels": None,
     "features_If": None,
     "favorited_at_UI": None,

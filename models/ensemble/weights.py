@@ -4,7 +4,7 @@ U users, I images, N users on whom weights are learned, E experts, P places of a
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -13,6 +13,7 @@ from models.community import Community
 from models.ensemble.experts.base import Expert
 from models.evaluation import metrics
 from models.sparse import keep, place_in_row, row_of_entry
+from models.tag_assignments import TagCounts, withhold
 
 MIN_GAIN = 0.001  # relative; less is noise, and every expert costs time
 BLOCK_USERS = 64  # users whose scores of all images by all experts are in memory at a time
@@ -69,7 +70,8 @@ def hold_out_favorites(
     is_late = place >= (counts_U - sizes_U)[user]
     is_cold_I = _draw_cold_items(community, config, rng)
     is_heldout = is_late | is_cold_I[favorites_UI.indices]
-    return _without(community, is_heldout), keep(favorites_UI, is_heldout), is_cold_I
+    by_time = times_UI is not None and config.weighed_on == "lists"
+    return _without(community, is_heldout, by_time=by_time), keep(favorites_UI, is_heldout), is_cold_I
 
 
 def hold_out_users(community: Community, config: WeightsConfig, seed: int) -> tuple[Community, csr_array, np.ndarray]:
@@ -96,14 +98,31 @@ def _draw_cold_items(community: Community, config: WeightsConfig, rng: np.random
     return is_cold_I
 
 
-def _without(community: Community, is_heldout: np.ndarray) -> Community:
-    """The community without the favorites marked, in their order."""
+def _without(community: Community, is_heldout: np.ndarray, *, by_time: bool = False) -> Community:
+    """The community without the favorites marked, in their order, nor the tags that their users put on them."""
     times_UI = community.favorited_at_UI
+    tags: dict[str, Any] = {}
+    if community.tag_assignments is not None:
+        counts = TagCounts(community.user_tags_UT, community.image_tags_IT, community.tag_assignments)
+        last_U = _last_known(times_UI, is_heldout) if by_time and times_UI is not None else None
+        left = withhold(counts, keep(community.favorites_UI, is_heldout), last_U)
+        names = ("user_tags_UT", "image_tags_IT", "tag_assignments")
+        tags = dict(zip(names, left, strict=True))
     return replace(
         community,
         favorites_UI=keep(community.favorites_UI, ~is_heldout),
         favorited_at_UI=None if times_UI is None else keep(times_UI, ~is_heldout),
+        **tags,
     )
+
+
+def _last_known(times_UI: csr_array, is_heldout: np.ndarray) -> np.ndarray:
+    """float64 (U,): when the last favorite that is left to a user with held-out ones was; inf for other users."""
+    user, num_users = row_of_entry(times_UI), times_UI.shape[0]
+    last_U = np.full(num_users, -np.inf)
+    np.maximum.at(last_U, user[~is_heldout], times_UI.data[~is_heldout])
+    is_affected_U = np.bincount(user[is_heldout], minlength=num_users) > 0
+    return np.where(is_affected_U & np.isfinite(last_U), last_U, np.inf)
 
 
 def has_content(community: Community) -> bool:

@@ -26,6 +26,7 @@ SHOWN_NAMES = 12  # at most so many file names in an error
 NAMING_USERS = {
     "favorites": ("user_id",),
     "user_tags": ("user_id",),
+    "tag_assignments": ("user_id",),
     "contacts": ("user_id", "contact_id"),
     "memberships": ("user_id",),
 }

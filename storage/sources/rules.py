@@ -17,10 +17,12 @@ TYPES: dict[pa.DataType, pl.DataType] = {
     TIME: pl.Datetime("ms", "UTC"),  # polars has no unit of a second; the values are whole seconds
     VECTOR: pl.List(pl.Float32),
 }
+EARLIEST = {"favorites": "favorited_at", "tag_assignments": "tagged_at"}  # of rows with one key, the one that is kept
 REFERENCES = {
     "favorites": {"user_id": "users", "image_id": "images"},
     "image_tags": {"image_id": "images"},
     "user_tags": {"user_id": "users"},
+    "tag_assignments": {"user_id": "users", "image_id": "images"},
     "contacts": {"user_id": "users", "contact_id": "users"},
     "memberships": {"user_id": "users", "group_id": "groups"},
     "image_features": {"image_id": "images"},
@@ -86,9 +88,9 @@ def check(rows: pl.LazyFrame, table: Table, ids: Mapping[str, pl.Series]) -> tup
 def merge(rows: pl.DataFrame, table: Table) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows sorted by key, each key once, and later rows of an id whose values differ from its first row.
 
-    Favorites keep the earliest time, user_tags the sum of their counts, every other table the first row.
+    Favorites and tag assignments keep the earliest time, user_tags the sum of their counts, other tables the first row.
     """
-    order = [*table.key, "favorited_at"] if table.name == "favorites" else [*table.key, "row"]
+    order = [*table.key, EARLIEST.get(table.name, "row")]
     rows = rows.sort(order, nulls_last=True)
     repeats = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in table.key).fill_null(False)
     repeated = rows.filter(repeats)

@@ -39,6 +39,15 @@ USER_TAGS = table(
     TAG,
     column("count", pa.int64(), "how often; 1 where the source does not say"),
 )
+TAG_ASSIGNMENTS = table(
+    "tag_assignments",
+    ("user_id", "image_id", "tag"),
+    "A user put a tag on an image. It explains counts of image_tags and user_tags, so that those can be withheld.",
+    USER_ID,
+    IMAGE_ID,
+    TAG,
+    column("tagged_at", TIME, "when; absent where the source does not say", optional=True),
+)
 CONTACTS = table(
     "contacts",
     ("user_id", "contact_id"),
@@ -83,4 +92,15 @@ TOMBSTONES = table(
     column("kind", pa.string(), "user or image"),
     column("id", pa.string(), "the source's id of it"),
 )
-COMMUNITY = (USERS, IMAGES, FAVORITES, IMAGE_TAGS, USER_TAGS, CONTACTS, GROUPS, MEMBERSHIPS, IMAGE_FEATURES)
+COMMUNITY = (
+    USERS,
+    IMAGES,
+    FAVORITES,
+    IMAGE_TAGS,
+    USER_TAGS,
+    TAG_ASSIGNMENTS,
+    CONTACTS,
+    GROUPS,
+    MEMBERSHIPS,
+    IMAGE_FEATURES,
+)

@@ -17,9 +17,10 @@ from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
 from storage.shards import Shards
+from tasks.data.assignments import read_assignments
 from tasks.data.tastes import Profiles, labels_of, read_profiles
 
-TABLES = ("users", "images", "image_tags", "user_tags", "contacts", "memberships")
+TABLES = ("users", "images", "image_tags", "user_tags", "tag_assignments", "contacts", "memberships")
 LEAST_IMAGES = 2  # a word of a single title relates it to no other image
 YEAR = r"\(((?:1[89]|20)\d\d)\)"  # a title such as "Alien (1979)": years near it are words too
 NEAR_YEARS = 4  # so that the closer two titles are in time, the more of these words they share
@@ -68,8 +69,8 @@ def read_community(tables: CommunityTables, root: Root) -> IndexedCommunity:
     table = {name: parquet.read(tables.table[name], root) for name in TABLES}
     training = parquet.read(tables.training, root)
     users, images = matrices.ids_of(table["users"]["user_id"]), matrices.ids_of(table["images"]["image_id"])
-    image_tags, user_tags, contacts, memberships = (
-        table[name] for name in ("image_tags", "user_tags", "contacts", "memberships")
+    image_tags, user_tags, assigned, contacts, memberships = (
+        table[name] for name in ("image_tags", "user_tags", "tag_assignments", "contacts", "memberships")
     )
     tags, groups = matrices.ids_of(image_tags["tag"], user_tags["tag"]), matrices.ids_of(memberships["group_id"])
     owner_I = np.full(len(images), -1, np.int64)
@@ -81,6 +82,7 @@ def read_community(tables: CommunityTables, root: Root) -> IndexedCommunity:
         favorited_at_UI=matrices.seconds_of(training, users, images),
         user_tags_UT=matrices.incidence(user_tags["user_id"], user_tags["tag"], users, tags, user_tags["count"]),
         image_tags_IT=matrices.incidence(image_tags["image_id"], image_tags["tag"], images, tags),
+        tag_assignments=read_assignments(assigned, users, images, tags) if len(assigned) else None,
         words_IW=_words(table["images"], images),
         contacts_UU=matrices.incidence(contacts["user_id"], contacts["contact_id"], users, users),
         memberships_UG=matrices.incidence(memberships["user_id"], memberships["group_id"], users, groups),

@@ -76,6 +76,7 @@ class NightState:
     pictures: str  # a digest of the pictures' files
     table: dict[str, Ref]
     split: Split
+    tested_table: dict[str, Ref]  # `table` without tags that would tell of concealed favorites
     shards: list[Packed]
     tested: Learned
     published: Learned
@@ -143,7 +144,7 @@ class _FromPublished:
         return BaseModel(
             learned=learned,
             is_kept=isinstance(self, Keep),
-            table=self.base.table,
+            table=self.base.tested_table if is_tested else self.base.table,
             favorites=self.base.split.training if is_tested else self.base.table["favorites"],
             keeps_tags=self.keeps_tags,
             clusters=self.clusters,
@@ -192,6 +193,7 @@ class Night:
     quarantine: Ref  # of rows and of pictures
     shards: list[Shard]
     split: Split
+    tested_table: dict[str, Ref]  # the community's tables as the tested model may know them
     tested: Learned  # from the favorites that were not concealed
     metrics: Ref
     final: Learned  # what is published: the same, or another one that learned from all favorites

@@ -93,6 +93,7 @@ def state_of(night: Night) -> NightState:
         num_kept=night.start.num_kept,
         **vars(night.inputs),
         split=night.split,
+        tested_table=night.tested_table,
         shards=[Packed(shard.pixels, shard.pictures) for shard in night.shards],  # rejected ones would name images
         tested=night.tested,
         published=night.final,

@@ -22,7 +22,7 @@ from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.embeddings import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
-from tasks.data.community import TABLES, read_features, title_words
+from tasks.data.community import read_features, title_words
 from tasks.runtime import ledger
 from tasks.runtime.caching import stage
 from tasks.systems.model import Embeddings, Model, read_embeddings, write_embeddings
@@ -34,6 +34,9 @@ RARITY = 0.25  # a word counts less the more images or users have it: to the pow
 
 Fields = Iterable[tuple[str, pa.Table]]  # name of a field, and its words: columns id (of an image or a user), word
 Vocabulary = dict[str, Any]  # of each field its words and their weights; `features`: the length of a feature
+
+
+SIDE_TABLES = ("images", "image_tags", "users", "user_tags", "contacts", "memberships")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class SideInformation:
     @classmethod
     def of(cls, table: dict[str, Ref], features: list[Ref]) -> "SideInformation":
         """These tables of a community, and the features of its pictures."""
-        return cls(features=features, **{name: table[name] for name in TABLES})
+        return cls(features=features, **{name: table[name] for name in SIDE_TABLES})
 
 
 @stage

@@ -111,6 +111,16 @@ def favorites(
     return rows.select(**columns, left_out=pl.coalesce(reasons))
 
 
+def assignments(rows: pl.DataFrame, user: str, image: str, tag: str, at: str | None = None) -> pl.DataFrame:
+    """Rows of the table tag_assignments; one with an unreadable time is left out with that reason."""
+    columns = {"user_id": pl.col(user), "image_id": pl.col(image), "tag": pl.col(tag)}
+    reason = pl.lit(None, pl.String)
+    if at is not None:
+        columns["tagged_at"] = seconds(at)
+        reason = pl.when(is_given(at) & seconds(at).is_null()).then(pl.lit("unreadable time"))
+    return rows.select(**columns, left_out=reason)
+
+
 def tags(rows: pl.DataFrame, image: str, cell: str, separator: str) -> pl.DataFrame:
     """Rows of the table image_tags from cells that hold several tags; a blank cell holds none."""
     tagged = rows.filter(is_given(cell)).select(image_id=image, tag=pl.col(cell).str.split(separator))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from storage.sources.importers.base import ImportConfig, favorites, importer
+from storage.sources.importers.base import ImportConfig, assignments, favorites, importer
 from storage.sources.importers.writing import SourceWriter
 
 TAB = {"delimiter": "\t", "quoted": False}  # quotes are part of artists' names
@@ -30,10 +30,14 @@ def _tags(folder: Path, source: SourceWriter) -> None:
     # The vocabulary, the only file kept in memory.
     words = pl.concat(list(source.rows("image_tags", folder / "tags.dat", ("tagID", "tagValue"), **TAB)))
     words = words.unique("tagID", keep="first", maintain_order=True)
-    file = folder / "user_taggedartists.dat"
-    if not file.exists():  # the same assignments, with the hour in place of the day
-        file = folder / "user_taggedartists-timestamps.dat"
-    for rows in source.rows("user_tags", file, ("userID", "artistID", "tagID"), **TAB):
-        tagged = rows.join(words, on="tagID", how="left", maintain_order="left")
+    file, when = folder / "user_taggedartists.dat", ["day", "month", "year"]
+    day = pl.format("{}-{}-{}", "year", pl.col("month").str.zfill(2), pl.col("day").str.zfill(2))
+    at = day.str.to_datetime("%Y-%m-%d", strict=False).dt.epoch("s").cast(pl.String)
+    if not file.exists():  # the same assignments, with milliseconds in place of the day
+        file, when = folder / "user_taggedartists-timestamps.dat", ["timestamp"]
+        at = pl.col("timestamp")
+    for rows in source.rows("user_tags", file, ("userID", "artistID", "tagID", *when), **TAB):
+        tagged = rows.join(words, on="tagID", how="left", maintain_order="left").with_columns(at=at)
         source.add("image_tags", tagged.select(image_id="artistID", tag="tagValue"))
         source.add("user_tags", tagged.select(user_id="userID", tag="tagValue", count=1))
+        source.add("tag_assignments", assignments(tagged, "userID", "artistID", "tagValue", at="at"))

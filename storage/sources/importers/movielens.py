@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from storage.sources.importers.base import ImportConfig, favorites, importer, tags
+from storage.sources.importers.base import ImportConfig, assignments, favorites, importer, tags
 from storage.sources.importers.reading import LayoutError
 from storage.sources.importers.writing import SourceWriter
 
@@ -56,8 +56,9 @@ def _free_tags(file: Path, source: SourceWriter, how: Mapping[str, Any]) -> None
     """Tags that users gave films, as tags of both; ml-1m has none."""
     if not file.exists():
         return
-    for rows in source.rows("user_tags", file, ("userId", "movieId", "tag"), **how):
+    for rows in source.rows("user_tags", file, ("userId", "movieId", "tag", "timestamp"), **how):
         source.add("image_tags", rows.select(image_id="movieId", tag="tag"))
+        source.add("tag_assignments", assignments(rows, "userId", "movieId", "tag", at="timestamp"))
         source.add("user_tags", rows.select(user_id="userId", tag="tag", count=1))
 
 

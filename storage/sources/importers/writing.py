@@ -31,14 +31,18 @@ TABLES = {
     for table in (*COMMUNITY, *(replace(CONCEALED, name=name) for name in SPLITS))
     if table is not IMAGE_FEATURES  # no layout has ready-made features
 }
-NAMING_USERS = ("favorites", "user_tags", "contacts", "memberships", *SPLITS)
+NAMING_USERS = ("favorites", "user_tags", "tag_assignments", "contacts", "memberships", *SPLITS)
 NAMING_IMAGES = ("favorites", *SPLITS)
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 PICTURES = "images"  # the folder of pictures below the source directory
 WORK = ".work"  # working folder below it during the import
 SQL_TYPES = {pa.string(): "VARCHAR", pa.int64(): "BIGINT", TIME: "BIGINT"}
 MERGED = {"user_tags": "added to a count"}  # reason for rows merged into another row
-REPEATED = {"favorited_at": "min(favorited_at)", "count": "sum(count)::BIGINT"}  # as the ingest merges rows of one key
+REPEATED = {  # as the ingest merges rows of one key
+    "favorited_at": "min(favorited_at)",
+    "tagged_at": "min(tagged_at)",
+    "count": "sum(count)::BIGINT",
+}
 
 Progress = Callable[[str, int], None]  # called after each batch with the table's name and the rows read of it so far
 

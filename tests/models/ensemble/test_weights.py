@@ -10,6 +10,7 @@ from models.community import Community
 from models.ensemble import weights
 from models.ensemble.weights import WeightsConfig
 from models.evaluation import metrics
+from models.tag_assignments import TagAssignments
 from tests.models.systems.contract import NUM_USERS, two_tastes
 
 
@@ -86,3 +87,18 @@ def test_a_mixture_has_the_held_out_favorites_and_images_sampled_uniformly_and_b
         assert np.isin(heldout_NI[[user]].indices, row).all()
         assert 30 <= np.count_nonzero(row < 4) <= 35
     assert weights.draw_mixtures(heldout_NI, popularity_I, 4, np.random.default_rng(0)).shape == (3, 8)
+
+
+def test_what_a_user_tagged_among_held_out_favorites_is_held_out_too():
+    favorites_UI = csr_array(np.ones((6, 10), np.float32))
+    user, image = favorites_UI.nonzero()
+    ones = csr_array(np.ones((10, 1), np.float32))
+    assigned = TagAssignments(user, image, np.zeros(60, np.int64), np.full(60, np.nan))
+    tags = {"user_tags_UT": csr_array(np.full((6, 1), 10, np.float32)), "image_tags_IT": ones}
+    community = Community(favorites_UI, tag_assignments=assigned, **tags)
+    training, heldout_UI, _ = weights.hold_out_favorites(community, WeightsConfig(new_share=0.0), 0)
+
+    assert np.array_equal(training.user_tags_UT.toarray()[:, 0], np.diff(training.favorites_UI.indptr))
+    assert heldout_UI.nnz > 0
+    kept = csr_array((np.ones(len(training.tag_assignments.user_N)), training.tag_assignments[:2]), shape=(6, 10))
+    assert not kept.multiply(heldout_UI).nnz

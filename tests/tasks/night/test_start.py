@@ -59,6 +59,7 @@ def a_night(root: Root, **changes: Any) -> NightState:
         pictures="files",
         table={"favorites": table, "image_tags": image_tags, "user_tags": user_tags},
         split=Split(table, table, ProtocolConfig()),
+        tested_table={"favorites": table, "image_tags": image_tags, "user_tags": user_tags},
         shards=[Packed(table, table)],
         tested=learned,
         published=learned,

@@ -1,12 +1,10 @@
 """Real communities written back in the layouts that they came in.
 
-A layout says who gave which tag to what; the sets hold the two halves of it, each user's tags and each image's.
-`triples` finds assignments that agree with both. Where a user gave a tag more often than listed images carry it, the
-others went to images that the list lacks, as in the originals.
+A layout says who put which tag on what. Where a user used a tag more often than the set's assignments say, the others
+went to images that the list lacks, as in the originals.
 """
 
 from collections.abc import Iterator
-from itertools import cycle, islice
 from pathlib import Path
 
 import polars as pl
@@ -22,15 +20,13 @@ def table(source: Path, name: str) -> pl.DataFrame:
     return pl.read_parquet(source / f"{name}.parquet")
 
 
-def triples(user_tags: pl.DataFrame, image_tags: pl.DataFrame) -> Iterator[tuple[str, str, str]]:
-    """(user, image, tag) such that each user gave each tag `count` times, and each image got each of its tags."""
-    carriers = dict(image_tags.group_by("tag").agg("image_id").iter_rows())
-    for tag, users, counts in user_tags.group_by("tag").agg("user_id", "count").iter_rows():
-        listed = carriers.get(tag, [])
-        around = cycle(listed)
-        for user, count in zip(users, counts, strict=True):
-            yield from ((user, image, tag) for image in islice(around, min(count, len(listed))))
-            yield from ((user, str(UNLISTED + number), tag) for number in range(count - len(listed)))
+def triples(user_tags: pl.DataFrame, assignments: pl.DataFrame) -> Iterator[tuple[str, str, str]]:
+    """(user, image, tag): the assignments, and as many more on images without a row as each user's counts need."""
+    yield from assignments.select("user_id", "image_id", "tag").iter_rows()
+    listed = assignments.group_by("user_id", "tag").agg(listed=pl.len())
+    counts = user_tags.join(listed, on=["user_id", "tag"], how="left").with_columns(pl.col("listed").fill_null(0))
+    for user, tag, more in counts.select("user_id", "tag", pl.col("count") - pl.col("listed")).iter_rows():
+        yield from ((user, str(UNLISTED + number), tag) for number in range(more))
 
 
 def lines(file: Path, header: str, rows: Iterator[tuple[object, ...]] | list[tuple[object, ...]], between: str) -> None:
@@ -59,7 +55,10 @@ def hetrec_lastfm(source: Path, folder: Path) -> None:
                 line.encode("latin-1") if line.encode("latin-1", "ignore").decode("latin-1") == line else line.encode()
             )
     number_of = {word: number for number, word in enumerate(words)}
-    given = ((user, image, number_of[tag], 1, 4, 2009) for user, image, tag in triples(user_tags, image_tags))
+    given = (
+        (user, image, number_of[tag], 1, 4, 2009)
+        for user, image, tag in triples(user_tags, table(source, "tag_assignments"))
+    )
     lines(folder / "user_taggedartists.dat", "userID\tartistID\ttagID\tday\tmonth\tyear", given, "\t")
 
 
@@ -87,6 +86,6 @@ def movielens(source: Path, folder: Path) -> None:
     )
     below = rated.head(1000).select("userId", pl.col("movieId").reverse(), pl.lit(3.5).alias("rating"), "timestamp")
     pl.concat([rated, below]).write_csv(folder / "ratings.csv")
-    given = triples(table(source, "user_tags"), image_tags)  # a tag that is a genre, too, lies on films that carry it
+    given = triples(table(source, "user_tags"), table(source, "tag_assignments"))
     tags = pl.DataFrame([(*triple, 0) for triple in given], ["userId", "movieId", "tag", "timestamp"], orient="row")
     tags.with_columns(pl.col("tag").str.to_titlecase()).write_csv(folder / "tags.csv")

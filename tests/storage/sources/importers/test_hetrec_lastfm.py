@@ -5,6 +5,8 @@ from pathlib import Path
 from storage.sources.importers import import_source
 from tests.storage.sources.importers.contract import ImporterContract, rows_of
 
+DAY_S = 1_238_544_000  # 2009-04-01, UTC
+
 
 def write(folder: Path, name: str, text: str, encoding: str = "utf-8") -> None:
     (folder / name).write_text(text, encoding=encoding, newline="\r\n")  # as the archive has them
@@ -22,12 +24,19 @@ class TestHetrecLastfm(ImporterContract):
         "contacts": {("2", "4"), ("4", "2")},
         "image_tags": {("1", "gothic"), ("1", "español"), ("2", "gothic")},
         "user_tags": {("2", "gothic", 2), ("4", "español", 1), ("4", "gothic", 2)},
+        "tag_assignments": {
+            ("2", "1", "gothic", DAY_S),
+            ("2", "2", "gothic", DAY_S),
+            ("4", "1", "gothic", DAY_S),
+            ("4", "1", "español", DAY_S),
+        },
     }
     left_out = {
         "favorites": {"no such image": 1, "unreadable row": 1},
         "contacts": {"self reference": 1},
         "image_tags": {"missing tag": 1, "no such image": 1, "repeated": 1},
         "user_tags": {"added to a count": 2, "missing tag": 1},
+        "tag_assignments": {"missing tag": 1, "no such image": 1},
     }
     notes = {
         "lines of tags.dat that are no UTF-8, read as Latin-1": 1,
@@ -70,3 +79,4 @@ class TestHetrecLastfm(ImporterContract):
         import_source("hetrec-lastfm", download, tmp_path / "out")
 
         assert rows_of(tmp_path / "out", "image_tags") == {("1", "español")}
+        assert rows_of(tmp_path / "out", "tag_assignments") == {("2", "1", "español", 1_238_536_800)}

@@ -19,11 +19,13 @@ class TestMovielens(ImporterContract):
         "favorites": {("1", "1", 964982703), ("2", "1", 964981247), ("2", "3", 964980000)},
         "image_tags": {("1", "animation"), ("1", "children"), ("1", "pixar"), ("2", "drama"), ("1", "sci fi")},
         "user_tags": {("1", "pixar", 2), ("2", "sci fi", 1)},
+        "tag_assignments": {("1", "1", "pixar", 1139045764), ("2", "1", "sci fi", 1139045764)},
     }
     left_out = {
         "favorites": {"no such image": 1, "rating below 4": 2, "unreadable rating": 2, "unreadable time": 1},
         "image_tags": {"no genre": 1, "no such image": 1},
         "user_tags": {"added to a count": 1},
+        "tag_assignments": {"no such image": 1},
     }
 
     def write(self, folder: Path) -> Path:

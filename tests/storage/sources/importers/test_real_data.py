@@ -52,10 +52,15 @@ def test_lastfm_friends_comes_back_from_the_hetrec_files(tmp_path: Path) -> None
         ("favorites", ("user_id", "image_id")),
         ("contacts", ("user_id", "contact_id")),
         ("image_tags", ("image_id", "tag")),
-        ("user_tags", ("user_id", "tag", "count")),
+        ("user_tags", ("user_id", "tag")),
+        ("tag_assignments", ("user_id", "image_id", "tag")),
     ):
         assert_equal(given, out, name, columns)
-    assert set(missing) == {"image_tags", "user_tags"}  # tags on artists without a row, and one row for each assignment
+    # One user has a tag once more in tag_assignments than in user_tags.
+    before, after = (pl.read_parquet(folder / "user_tags.parquet")["count"].sum() for folder in (given, out))
+    assert after == before + 1
+    # Tags on artists without a row, and one row for each assignment.
+    assert set(missing) == {"image_tags", "user_tags", "tag_assignments"}
 
 
 def test_gowalla_scale_comes_back_from_the_line_format(tmp_path: Path) -> None:
@@ -75,6 +80,7 @@ def test_movielens_posters_comes_back_from_the_csv_files_and_the_posters(tmp_pat
         ("favorites", ("user_id", "image_id", "favorited_at")),
         ("image_tags", ("image_id", "tag")),
         ("user_tags", ("user_id", "tag", "count")),
+        ("tag_assignments", ("user_id", "image_id", "tag")),
     ):
         assert_equal(given, out, name, columns)
     assert missing["favorites"] == {"rating below 4": 1000}

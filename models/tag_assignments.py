@@ -1,0 +1,88 @@
+"""Tag counts without what held-out favorites would betray: who tagged an image usually favors it.
+
+U users, I images, T tags, N assignments.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import coo_array, csr_array
+
+
+class TagAssignments(NamedTuple):
+    """Who put which tag on which image, in the row numbers of a community's users, images and tags."""
+
+    user_N: np.ndarray  # int64
+    image_N: np.ndarray  # int64
+    tag_N: np.ndarray  # int64
+    at_N: np.ndarray  # float64 epoch seconds; nan where unknown
+
+    def where(self, chosen_N: np.ndarray) -> "TagAssignments":
+        """Only some of the assignments."""
+        return TagAssignments(*(column[chosen_N] for column in self))
+
+
+class TagCounts(NamedTuple):
+    """Tags of users and of images, and the assignments that explain some of them."""
+
+    user_tags_UT: csr_array  # float32: how often
+    image_tags_IT: csr_array  # float32: 1 where the image has the tag
+    assignments: TagAssignments
+
+
+class TagLeak(NamedTuple):
+    """How far tags tell of favorites: of pairs of a tag's only user and an image with it, the share of favorites."""
+
+    pairs: int
+    share: float
+    base_rate: float  # the share of favorites among all pairs of those users and any image
+
+
+def withhold(counts: TagCounts, heldout_UI: csr_array, last_U: np.ndarray | None = None) -> TagCounts:
+    """The tag counts as they were before anything was known of the held-out favorites.
+
+    An assignment goes where its user's favorite of its image is held out, or where it is later than what is learned
+    from. A user's count falls by the assignments that go, and ends at 0; a tag leaves an image when none of its
+    assignments is left. Counts that no assignment explains stay (genres, for example, have no author).
+
+    Args:
+        heldout_UI: any type, True where a favorite is held out.
+        last_U: float64 epoch seconds, after which nothing of the user is known; inf or None: no such moment.
+    """
+    given = counts.assignments
+    keys = np.ravel_multi_index(heldout_UI.nonzero(), heldout_UI.shape)
+    goes_N = np.isin(given.user_N * heldout_UI.shape[1] + given.image_N, keys)
+    if last_U is not None:
+        goes_N |= given.at_N > last_U[given.user_N]  # False for an unknown time
+    if not goes_N.any():
+        return counts
+    gone, left = given.where(goes_N), given.where(~goes_N)
+    fewer_UT = _counted(gone.user_N, gone.tag_N, counts.user_tags_UT.shape)
+    user_tags_UT = csr_array((counts.user_tags_UT - fewer_UT).maximum(0), dtype=np.float32)
+    left_IT = _counted(left.image_N, left.tag_N, counts.image_tags_IT.shape)
+    lost_IT = _counted(gone.image_N, gone.tag_N, counts.image_tags_IT.shape)
+    unexplained_IT = lost_IT - lost_IT.multiply(left_IT > 0)  # lost an assignment, and has no other
+    image_tags_IT = csr_array(counts.image_tags_IT - counts.image_tags_IT.multiply(unexplained_IT > 0))
+    for matrix in (user_tags_UT, image_tags_IT):
+        matrix.eliminate_zeros()
+        matrix.sort_indices()
+    return TagCounts(user_tags_UT, image_tags_IT, left)
+
+
+def leak_of(user_tags_UT: csr_array, image_tags_IT: csr_array, favorites_UI: csr_array) -> TagLeak:
+    """How often an image with a tag of one user only is a favorite of that user, beside those users' base rate.
+
+    Far above the base rate: the tag tables are sums of what users put on images they know, and tell of favorites.
+    """
+    only_T = np.flatnonzero(np.bincount(user_tags_UT.indices, minlength=user_tags_UT.shape[1]) == 1)
+    pairs_UI = csr_array((user_tags_UT[:, only_T] > 0).astype(np.float32) @ (image_tags_IT[:, only_T] > 0).T)
+    users = np.flatnonzero(np.diff(pairs_UI.indptr))
+    if not len(users):
+        return TagLeak(0, float("nan"), float("nan"))
+    is_favorite_UI = favorites_UI.astype(bool).astype(np.float32)
+    share = float((pairs_UI > 0).multiply(is_favorite_UI).sum()) / pairs_UI.nnz
+    return TagLeak(pairs_UI.nnz, share, float(is_favorite_UI[users].mean()))
+
+
+def _counted(row_N: np.ndarray, column_N: np.ndarray, shape: tuple[int, int]) -> csr_array:
+    return csr_array(coo_array((np.ones(len(row_N), np.float32), (row_N, column_N)), shape=shape))
