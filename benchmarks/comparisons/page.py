@@ -30,6 +30,9 @@ def page_of(shown: list[tuple[Comparison, list[Run]]]) -> str:
         "are at chance, and so are for cold users those that know users by favorites alone. Image features are of the "
         "set's own pictures, as no pretrained weights are downloaded "
         "([settings.md](settings.md#features)).",
+        "**To be measured again:** in the tables of lastfm-friends and movielens-posters, figures of systems that use "
+        "tags or profiles were measured while tags could tell of held-out favorites "
+        "([log.md](log.md#tags-that-tell-of-held-out-favorites)).",
         _summary([(comparison, runs[0]) for comparison, runs in shown if runs]),
     ]
     parts += [_section(comparison, *runs) for comparison, runs in shown if runs]
