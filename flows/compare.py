@@ -62,13 +62,12 @@ def compare(
         table = ingest(source_root, opened.content, config.ingest, out).tables
         files = take_pairs(test, out), take_pairs(validation, out)
         splits = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
-        known = known_tables(table, splits, out)
-        final = Trial(splits.final, prepare(source_root, known.final, splits.final.training, names, config, out))
+        known = final_tables(table, splits, out)
+        final = Trial(splits.final, prepare(source_root, known, splits.final.training, names, config, out))
         tuning = None
         if budget:
-            tuning = Trial(
-                splits.tuning, prepare(source_root, known.tuning, splits.tuning.training, names, config, out)
-            )
+            known = tuning_tables(table, splits, out)
+            tuning = Trial(splits.tuning, prepare(source_root, known, splits.tuning.training, names, config, out))
         entries = [_enter(name, tuning, final, seeds=seeds, budget=budget, root=out) for name in names]
         leaderboard = gather([scored for entry in entries for scored in entry.scored], splits.final, out)
         parameters = describe(
@@ -85,22 +84,16 @@ def compare(
     return compared
 
 
-@dataclass(frozen=True)
-class KnownTables:
-    """The community's tables without tags that would tell of held-out favorites, for each of a comparison's splits."""
-
-    tuning: dict[str, Ref]
-    final: dict[str, Ref]
+def tuning_tables(table: dict[str, Ref], splits: ComparisonSplit, root: Root) -> dict[str, Ref]:
+    """The community's tables without tags that would tell of favorites of the validation part or of the test."""
+    heldout = [splits.tuning.heldout, splits.final.heldout]
+    return withhold_tags(table, splits.tuning.training, heldout, root, by_time=splits.tuning.protocol == "time")
 
 
-def known_tables(table: dict[str, Ref], splits: ComparisonSplit, root: Root) -> KnownTables:
-    """What may be known of tags: on the tuning split, neither what validation nor what the test would betray."""
-    tuning, final = splits.tuning, splits.final
-    by_time = final.protocol == "time"
-    return KnownTables(
-        withhold_tags(table, tuning.training, [tuning.heldout, final.heldout], root, by_time=by_time),
-        withhold_tags(table, final.training, [final.heldout], root, by_time=by_time),
-    )
+def final_tables(table: dict[str, Ref], splits: ComparisonSplit, root: Root) -> dict[str, Ref]:
+    """The community's tables without tags that would tell of favorites of the test."""
+    final = splits.final
+    return withhold_tags(table, final.training, [final.heldout], root, by_time=final.protocol == "time")
 
 
 def systems_named(systems: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from flows.compare import known_tables, prepare, systems_named
+from flows.compare import prepare, systems_named, tuning_tables
 from flows.learn import signals_of
 from flows.nightly import THREADS
 from flows.opening import open_run
@@ -36,7 +36,7 @@ def tune(
         files = take_pairs(test, out), take_pairs(validation, out)
         splits = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
         split = splits.tuning
-        tables = prepare(source_root, known_tables(table, splits, out).tuning, split.training, [name], config, out)
+        tables = prepare(source_root, tuning_tables(table, splits, out), split.training, [name], config, out)
         tuned = tune_system(
             name=name,
             version=code_version(SYSTEMS[name].__module__),

@@ -1,6 +1,6 @@
 """Tag counts without what held-out favorites would betray: who tagged an image usually favors it.
 
-U users, I images, T tags, N assignments.
+U users, I images, T tags, N assignments, F favorites.
 """
 
 from typing import NamedTuple
@@ -67,6 +67,19 @@ def withhold(counts: TagCounts, heldout_UI: csr_array, last_U: np.ndarray | None
         matrix.eliminate_zeros()
         matrix.sort_indices()
     return TagCounts(user_tags_UT, image_tags_IT, left)
+
+
+def last_known(user_F: np.ndarray, at_F: np.ndarray, is_tested_U: np.ndarray, without_any: float) -> np.ndarray:
+    """float64 (U,): when a tested user's last favorite to learn from was; inf for other users.
+
+    Args:
+        user_F: the user row of each favorite to learn from.
+        at_F: its time, epoch seconds.
+        without_any: for tested users without a favorite to learn from.
+    """
+    last_U = np.full(len(is_tested_U), -np.inf)
+    np.maximum.at(last_U, user_F, at_F)
+    return np.where(is_tested_U, np.where(np.isfinite(last_U), last_U, without_any), np.inf)
 
 
 def leak_of(user_tags_UT: csr_array, image_tags_IT: csr_array, favorites_UI: csr_array) -> TagLeak:

@@ -13,7 +13,7 @@ from models.community import Community
 from models.ensemble.experts.base import Expert
 from models.evaluation import metrics
 from models.sparse import keep, place_in_row, row_of_entry
-from models.tag_assignments import TagCounts, withhold
+from models.tag_assignments import TagCounts, last_known, withhold
 
 MIN_GAIN = 0.001  # relative; less is noise, and every expert costs time
 BLOCK_USERS = 64  # users whose scores of all images by all experts are in memory at a time
@@ -104,7 +104,11 @@ def _without(community: Community, is_heldout: np.ndarray, *, by_time: bool = Fa
     tags: dict[str, Any] = {}
     if community.tag_assignments is not None:
         counts = TagCounts(community.user_tags_UT, community.image_tags_IT, community.tag_assignments)
-        last_U = _last_known(times_UI, is_heldout) if by_time and times_UI is not None else None
+        last_U = None
+        if by_time and times_UI is not None:
+            user = row_of_entry(times_UI)
+            is_tested_U = np.bincount(user[is_heldout], minlength=community.num_users) > 0
+            last_U = last_known(user[~is_heldout], times_UI.data[~is_heldout], is_tested_U, without_any=np.inf)
         left = withhold(counts, keep(community.favorites_UI, is_heldout), last_U)
         names = ("user_tags_UT", "image_tags_IT", "tag_assignments")
         tags = dict(zip(names, left, strict=True))
@@ -114,15 +118,6 @@ def _without(community: Community, is_heldout: np.ndarray, *, by_time: bool = Fa
         favorited_at_UI=None if times_UI is None else keep(times_UI, ~is_heldout),
         **tags,
     )
-
-
-def _last_known(times_UI: csr_array, is_heldout: np.ndarray) -> np.ndarray:
-    """float64 (U,): when the last favorite that is left to a user with held-out ones was; inf for other users."""
-    user, num_users = row_of_entry(times_UI), times_UI.shape[0]
-    last_U = np.full(num_users, -np.inf)
-    np.maximum.at(last_U, user[~is_heldout], times_UI.data[~is_heldout])
-    is_affected_U = np.bincount(user[is_heldout], minlength=num_users) > 0
-    return np.where(is_affected_U & np.isfinite(last_U), last_U, np.inf)
 
 
 def has_content(community: Community) -> bool:

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from models.tag_assignments import TagCounts, withhold
+from models.tag_assignments import TagCounts, last_known, withhold
 from storage import matrices, parquet
 from storage.matrices import Ids
 from storage.refs import Ref
@@ -73,8 +73,6 @@ def _last_known(favorites: pa.Table, heldout: pa.Table, users: Ids) -> np.ndarra
     if not len(favorites) or favorites["favorited_at"].null_count:
         return None
     at = favorites["favorited_at"].cast(pa.int64()).to_numpy().astype(np.float64)
-    last_U = np.full(len(users), -np.inf)
-    np.maximum.at(last_U, matrices.rows_of(favorites["user_id"], users), at)
     is_tested_U = np.zeros(len(users), bool)
     is_tested_U[matrices.rows_of(heldout["user_id"], users)] = True
-    return np.where(is_tested_U, np.where(np.isfinite(last_U), last_U, at.max()), np.inf)
+    return last_known(matrices.rows_of(favorites["user_id"], users), at, is_tested_U, without_any=at.max())
