@@ -109,15 +109,19 @@ def _ablate(heldout: "HeldOut", parts: list[str], seed: int) -> None:
     all_parts = dict(_parts(system, heldout, seed))
     if unknown := set(parts) - all_parts.keys():
         sys.exit(f"no part {', '.join(sorted(unknown))} in this ensemble; choose from {', '.join(all_parts)}")
+    p_values: dict[str, float] = {}
     for name in parts or all_parts:
         seconds, without = all_parts[name]()
         difference, p_value = metrics.paired_test(without.all_U, whole.all_U)
+        p_values[name] = p_value
         interval = f"[{difference.low:+.4f}, {difference.high:+.4f}]"
         print(
             f"{name:{width}} {np.nanmean(without.all_U):8.4f} {difference.value:+13.4f} {interval:>18} {p_value:7.4f} "
             f"{_of_cold(without):>7} {seconds:6.0f}",
             flush=True,
         )
+    corrected = zip(p_values, metrics.holm(list(p_values.values())), strict=True)
+    print(f"p, Holm-corrected over {len(p_values)} parts: {', '.join(f'{name} {p:.4f}' for name, p in corrected)}")
 
 
 def _parts(whole: TasteGraph, heldout: "HeldOut", seed: int) -> Iterator[tuple[str, LeaveOut]]:

@@ -67,11 +67,13 @@ def print_comparison(compared: Any, root: Any, as_json: bool) -> None:
         return
     deciding = (compared.metric, compared.k)
     tests = {
-        (row["protocol"], row["slice"], row["system"]): (f"{row['difference']:+.4f}", f"{row['p_value']:.4f}")
+        (row["protocol"], row["slice"], row["system"]): (f"{row['difference']:+.4f}", f"{row['p_holm']:.4f}")
         for row in comparisons
         if (row["metric"], row["k"]) == deciding
     }
+    num_tests = 0  # of one part: the systems that are tested against the first
     for part in board(results, *deciding):
+        num_tests = max(num_tests, len(part["rows"]) - 1)
         out.print(f"\n{part['protocol']}, {part['slice']} images", soft_wrap=True, highlight=False)
         second = ("recall", compared.k) if compared.metric == "ndcg" else None
         names = [f"{metric}@{k}" if k else metric for metric, k in (deciding, second or deciding)]
@@ -89,7 +91,8 @@ def print_comparison(compared: Any, root: Any, as_json: bool) -> None:
                 f"{row['fit_s']:.1f}",
             )
         out.print(table)
-    out.print("difference and p: a paired test over users against the best other system", soft_wrap=True)
+    over = f"; p is Holm-corrected over {num_tests} systems" if num_tests > 1 else ""
+    out.print(f"difference and p: a paired test over users against the best other system{over}", soft_wrap=True)
     for entry in compared.entries:
         if entry.error or entry.lacking:
             out.print(f"[red]{entry.line}[/red]" if entry.error else entry.line, soft_wrap=True, highlight=False)

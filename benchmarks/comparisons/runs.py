@@ -66,6 +66,8 @@ class Run:
         for row in results:
             row["machine"] = report.get("machine", MACHINE)
         users = {file.stem: file for file in sorted(folder.glob("users/*.parquet"))}
+        if any("p_holm" not in row for row in comparisons):  # of version 0.2
+            comparisons = _compared(users)
         return cls((folder / "results.parquet").stat().st_mtime, users, report, results, comparisons)
 
     @classmethod

@@ -4,6 +4,7 @@ U users, I images, K places in a ranked list. Relevance is binary: an image was 
 Every metric is a float64 (U,) with nan for users without held-out images; intervals and tests leave those users out.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -195,6 +196,18 @@ def paired_tests(
         as_far += (np.abs(signs @ differences) >= observed).sum(axis=0)
     p_values = as_far / (num_resamples + 1)
     return [PairedTest(interval, p) for interval, p in zip(intervals, p_values.tolist(), strict=True)]
+
+
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """float64, the p values corrected for their number, in the same order (Holm, 1979): the step-down Bonferroni.
+
+    The kth smallest of M is multiplied by M - k + 1, and is at least what the smaller ones become, and at most 1. The
+    chance that any of the true null hypotheses is rejected at a level is then at most that level.
+    """
+    p_M = np.asarray(p_values, np.float64)
+    order = np.argsort(p_M, kind="stable")
+    corrected = np.minimum(1, np.maximum.accumulate(p_M[order] * np.arange(len(p_M), 0, -1)))
+    return corrected[np.argsort(order, kind="stable")]
 
 
 def coverage(ranked_UK: np.ndarray, num_images: int) -> float:

@@ -85,4 +85,5 @@ COMPARISONS = table(
     column("difference_low", pa.float64(), "lower end of the difference's 95 % interval"),
     column("difference_high", pa.float64(), "upper end of the difference's 95 % interval"),
     column("p_value", pa.float64(), "how often random signs bring the mean difference as far from 0"),
+    column("p_holm", pa.float64(), "the same, Holm-corrected over all systems that are tested against the first"),
 )

@@ -76,7 +76,11 @@ def _of_figure(figure: pl.DataFrame) -> list[dict[str, Any]]:
     values_US = wide.select(leaders).to_numpy()
     other = np.where(np.arange(len(leaders)) == 0, 1, 0)  # the leader's best other is the second
     intervals = metrics.bootstrap_columns(values_US)
-    tests = metrics.paired_tests(values_US - values_US[:, other])
+    # Multiplied by the number of tests, the smallest p value that the resamples can give stays below .001.
+    num_resamples = max(10_000, 1_000 * (len(leaders) - 1))
+    tests = metrics.paired_tests(values_US - values_US[:, other], num_resamples=num_resamples)
+    against_leader = metrics.holm([test.p_value for test in tests[1:]]).tolist()
+    corrected = against_leader[:1] + against_leader  # the leader against the second is the second against the leader
     return [
         {
             "system": leaders[place],
@@ -87,6 +91,7 @@ def _of_figure(figure: pl.DataFrame) -> list[dict[str, Any]]:
             "difference_low": test.difference.low,
             "difference_high": test.difference.high,
             "p_value": test.p_value,
+            "p_holm": corrected[place],
         }
         for place, test in enumerate(tests)
     ]

@@ -65,6 +65,7 @@ def render(comparison: Comparison) -> bytes:
         part["columns"] = _columns(part["rows"])
         for row in part["rows"]:
             row["test"] = tests.get((part["protocol"], part["slice"], row["system"]))
+        part["num_tests"] = sum(row["test"] is not None for row in part["rows"]) - 1
     template = environment().get_template("comparison.html.jinja")
     curves = [figure for part in parts if (figure := _curves(part))]
     return template.render(comparison=comparison, parts=parts, curves=curves).encode()

@@ -70,6 +70,7 @@ def test_a_comparison_leaves_one_row_a_figure_and_a_page(first):
     assert set(read(compared, "comparisons")["metric"]) == {"ndcg", "recall"}
     page = Path(compared.folder, "index.html").read_text()
     assert all(name in page for name in CHOSEN.split(","))
+    assert f"Holm-corrected over {len(CHOSEN.split(',')) - 1} systems" in page
     assert {file.stem for file in Path(compared.folder, "users").iterdir()} == set(CHOSEN.split(","))
     report = json.loads(Path(compared.folder, "comparison.json").read_text())
     assert "CPU cores" in report["machine"]
@@ -154,6 +155,7 @@ def test_the_command_line_tells_the_figures_and_where_they_lie(first, source, se
     assert shown.returncode == 0, shown.stderr[-3000:]
     assert " ran in " not in shown.stderr
     assert all(word in shown.stdout for word in (*CHOSEN.split(","), "ndcg@10", f"{compared.folder}/index.html"))
+    assert f"p is Holm-corrected over {len(CHOSEN.split(',')) - 1} systems" in shown.stdout
     assert answer["id"] == compared.id
     assert len(answer["results"]) == read(compared, "results").height
     assert tuned["settings"] == answer["settings"]["ease"]

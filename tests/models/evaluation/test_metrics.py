@@ -11,6 +11,7 @@ from models.evaluation.metrics import (
     coverage,
     find_hits,
     hit_rate,
+    holm,
     ndcg,
     paired_test,
     paired_tests,
@@ -120,6 +121,21 @@ def test_a_small_but_steady_difference_is_found() -> None:
     rng = np.random.default_rng(0)
     theirs = rng.random(500)
     assert paired_test(theirs + rng.normal(0.01, 0.03, 500), theirs).p_value < 0.001
+
+
+@pytest.mark.parametrize(
+    ("p_values", "corrected"),
+    [
+        ([0.01, 0.02, 0.03, 0.04, 0.05], [0.05, 0.08, 0.09, 0.09, 0.09]),  # p.adjust(..., "holm") of R
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        ([0.9, 0.4, 0.001], [0.9, 0.8, 0.003]),
+        ([0.6, 0.7], [1, 1]),
+        ([0.2], [0.2]),
+        ([], []),
+    ],
+)
+def test_p_values_are_corrected_by_holm(p_values: list[float], corrected: list[float]) -> None:
+    np.testing.assert_allclose(holm(p_values), corrected)
 
 
 def test_auc_is_that_of_scikit_learn_with_ties_and_without_the_observed() -> None:

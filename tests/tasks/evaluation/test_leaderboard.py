@@ -1,5 +1,6 @@
 """Systems side by side, each against the best of the others."""
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -56,6 +57,29 @@ def test_both_versions_of_the_papers_protocol_are_compared_by_their_mean(table, 
         assert both["value"] == compared[system, "paper_both"]["value"] == pytest.approx(sum(versions) / 2)
         assert both["low"] <= both["value"] <= both["high"]
         assert results[system, "paper_both", "recall", 1]["users"] == both["users"] == 24
+
+
+def test_p_values_are_corrected_for_the_number_of_systems_that_are_tested_against_the_first() -> None:
+    figure = {"protocol": "full", "slice": "all", "metric": "ndcg", "k": 10}
+    rng = np.random.default_rng(0)
+    first = rng.random(60)
+    values = {"first": first, **{f"other {n}": first - 0.01 * n + rng.normal(0, 0.1, 60) for n in range(1, 6)}}
+    rows = [
+        {**figure, "system": system, "user_id": str(user), "value": value}
+        for system, column in values.items()
+        for user, value in enumerate(column)
+    ]
+    ordered = against_the_best(pl.DataFrame(rows)).sort("value", descending=True)
+    leader, *others = ordered.to_dicts()
+    by_size = sorted(others, key=lambda row: row["p_value"])
+    smallest = by_size[0]
+
+    assert smallest["p_holm"] == pytest.approx(min(1, 5 * smallest["p_value"]))
+    for place, row in enumerate(by_size):
+        steps = [(5 - before) * by_size[before]["p_value"] for before in range(place + 1)]
+        assert row["p_holm"] == pytest.approx(min(1, max(steps)))
+    assert leader["p_holm"] == others[0]["p_holm"]
+    assert leader["p_value"] == others[0]["p_value"]
 
 
 def test_systems_that_were_measured_on_other_users_are_not_compared() -> None:
