@@ -1,15 +1,18 @@
-"""docs/results.md: every system on every set, by `tastegraph compare`, with reference figures of others.
+"""docs/results.md and docs/leaderboard.md: every system on every set, by `tastegraph compare`, beside others' figures.
 
     TASTEGRAPH_DATA=... python benchmarks/results.py --root DIR --budget 6 --seeds 3
 
 Each comparison runs the command that the page shows. One that was interrupted is resumed, and a finished one is not run
-again; `--sets`, `--protocols` and `--systems` run a part of them. The page is written from all runs below the root, and
-from docs/results.jsonl, which has a line for each run with all that the page shows, so that roots may be deleted.
-`--only-write` runs nothing. Of several runs of one comparison the page shows the one with the largest budget; of these
-the one with the most seeds, then with the most systems, then the last. Other runs below the root of the same split,
-budget and seeds, of other systems or from another machine, are joined with it: of a system measured twice the last
-counts. Systems of all other runs are in a second table without tests: they had less tuning or fewer seeds, or their
-users' metrics, which a paired test needs, are not available any longer.
+again; `--sets`, `--protocols` and `--systems` run a part of them. The pages are written from all runs below the root,
+and from docs/results.jsonl, which has a line for each run with all that the pages show, so that roots may be deleted:
+one table can be made anew without the others. `--only-write` runs nothing. With `--anew`, recorded runs of the chosen
+comparisons are dropped where the root has a finished one.
+
+Of several runs of one comparison the pages show the one with the largest budget; of these the one with the most seeds,
+then with the most systems, then the last. Other runs below the root of the same split, budget and seeds, of other
+systems or from another machine, are joined with it: of a system measured twice the last counts. Systems of all other
+runs are in a second table of results.md without tests: they had less tuning or fewer seeds, or their users' metrics,
+which a paired test needs, are not available any longer.
 """
 
 import argparse
@@ -19,12 +22,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from comparisons.board import board_of
 from comparisons.page import page_of
-from comparisons.plan import COMPARISONS
+from comparisons.plan import COMPARISONS, Comparison
 from comparisons.runs import Run, runs_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 RECORD = PAGE.with_suffix(".jsonl")
+BOARD = PAGE.with_name("leaderboard.md")
 
 
 def main() -> None:
@@ -33,10 +38,14 @@ def main() -> None:
     failed = [] if options.only_write else _run(options)
     finished = [Run.read(results.parent) for results in Path(options.root).glob("comparisons/*/results.parquet")]
     recorded = [Run.recorded(line) for line in RECORD.read_text().splitlines()]
-    shown = [(comparison, runs_of(comparison, finished, recorded)) for comparison in COMPARISONS]
+    shown = []
+    for comparison in COMPARISONS:
+        is_anew = options.anew and _is_chosen(comparison, options) and runs_of(comparison, finished, [])
+        shown.append((comparison, runs_of(comparison, finished, [] if is_anew else recorded)))
     PAGE.write_text(page_of(shown))
+    BOARD.write_text(board_of([(comparison, runs) for comparison, runs in shown if comparison.on_leaderboard]))
     RECORD.write_text("".join(f"{run.record}\n" for _, runs in shown for run in runs))
-    print(f"{PAGE}: {sum(bool(runs) for _, runs in shown)} of {len(shown)} comparisons")
+    print(f"{PAGE}, {BOARD}: {sum(bool(runs) for _, runs in shown)} of {len(shown)} comparisons")
     if failed:
         sys.exit(f"not all systems could be measured: {'; '.join(failed)}")
 
@@ -46,7 +55,7 @@ def _run(options: argparse.Namespace) -> list[str]:
     failed = []
     for comparison in COMPARISONS:
         name = f"{comparison.set}, {comparison.protocol}"
-        if comparison.set not in options.sets or comparison.protocol not in options.protocols:
+        if not _is_chosen(comparison, options):
             continue
         data = os.environ.get("TASTEGRAPH_DATA", "")
         if comparison.set != "demo" and not (Path(data) / comparison.set).is_dir():
@@ -60,8 +69,12 @@ def _run(options: argparse.Namespace) -> list[str]:
     return failed
 
 
+def _is_chosen(comparison: Comparison, options: argparse.Namespace) -> bool:
+    return comparison.set in options.sets and comparison.protocol in options.protocols
+
+
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Run the comparisons of docs/results.md, and write the page.")
+    parser = argparse.ArgumentParser(description="Run the comparisons of docs/results.md, and write the pages.")
     sets, protocols = (sorted({getattr(comparison, key) for comparison in COMPARISONS}) for key in ("set", "protocol"))
     parser.add_argument("--root", required=True, help="the folder of all outputs")
     parser.add_argument("--sets", type=_names(sets), default=sets, help=f"with commas: {', '.join(sets)}")
@@ -69,7 +82,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--systems", default="all", help="names with commas (default all)")
     parser.add_argument("--seeds", type=int, default=1, help="fits of each system (default 1)")
     parser.add_argument("--budget", type=int, default=0, help="settings tried of each system (default 0: none)")
-    parser.add_argument("--only-write", action="store_true", help="write the page from finished runs, run nothing")
+    parser.add_argument("--only-write", action="store_true", help="write the pages from finished runs, run nothing")
+    parser.add_argument("--anew", action="store_true", help="drop recorded runs of what the root has a finished run of")
     return parser.parse_args()
 
 

@@ -4,12 +4,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from comparisons.plan import Comparison
+from comparisons.plan import Comparison, Reference
 from comparisons.runs import MACHINE, Column, Row, Run
 from models.systems import SYSTEMS
 
 DATA, ROOT = "$TASTEGRAPH_DATA", "$ROOT"  # how the page writes the two folders
 COLD_SHOWN = 4  # systems
+LEAKED = (
+    "**To be measured again:** in the tables of lastfm-friends and movielens-posters, figures of systems that use tags "
+    "or profiles were measured while tags could tell of held-out favorites "
+    "([log.md](log.md#tags-that-tell-of-held-out-favorites))."
+)
 
 
 def page_of(shown: list[tuple[Comparison, list[Run]]]) -> str:
@@ -31,17 +36,15 @@ def page_of(shown: list[tuple[Comparison, list[Run]]]) -> str:
         "are at chance, and so are for cold users those that know users by favorites alone. Image features are of the "
         "set's own pictures, as no pretrained weights are downloaded "
         "([settings.md](settings.md#features)).",
-        "**To be measured again:** in the tables of lastfm-friends and movielens-posters, figures of systems that use "
-        "tags or profiles were measured while tags could tell of held-out favorites "
-        "([log.md](log.md#tags-that-tell-of-held-out-favorites)). Runs of before Holm's correction were recorded with p"
-        " values of three decimals, which were corrected afterwards, those below .001 from .0001 or .0005.",
+        f"{LEAKED} Runs of before Holm's correction were recorded with p values of three decimals, which were "
+        "corrected afterwards, those below .001 from .0001 or .0005.",
         _summary([(comparison, runs[0]) for comparison, runs in shown if runs]),
     ]
     parts += [_section(comparison, *runs) for comparison, runs in shown if runs]
     if missing := [f"{comparison.set} ({comparison.protocol})" for comparison, runs in shown if not runs]:
         parts.append(f"Not yet run: {', '.join(missing)}.")
     parts.append(
-        "The sixth real set, blogcatalog-social, has contacts, groups and tags, but neither images nor favorites: "
+        "Another real set, blogcatalog-social, has contacts, groups and tags, but neither images nor favorites: "
         "there is nothing to recommend, and `tastegraph nightly` refuses it."
     )
     return "\n\n".join(parts) + "\n"
@@ -50,15 +53,15 @@ def page_of(shown: list[tuple[Comparison, list[Run]]]) -> str:
 def _summary(shown: list[tuple[Comparison, Run]]) -> str:
     rows = []
     for comparison, run in shown:
-        link = f"[{comparison.set}, {comparison.protocol}](#{_anchor(comparison)})"
+        link = f"[{comparison.set}, {comparison.protocol}](#{anchor(comparison)})"
         reference = max(comparison.references, key=lambda other: other.ndcg, default=None)
         for column in run.leading:
-            first, second, *_ = _in_order(run, column)
+            first, second, *_ = in_order(run, column)
             rows.append(
-                f"| {link} | {column.heading} | `{first['system']}` {_figure(first)} | "
-                f"`{second['system']}` {_short(second['value'])} | "
-                f"{_relative(first['value'], second['value'])} | {_chance(first['p_holm'])} | "
-                + (f"{reference.system} {_short(reference.ndcg)} |" if reference else "|")
+                f"| {link} | {column.heading} | `{first['system']}` {figure(first)} | "
+                f"`{second['system']}` {short(second['value'])} | "
+                f"{relative(first['value'], second['value'])} | {chance(first['p_holm'])} | "
+                + (f"{reference.system} {short(reference.ndcg)} |" if reference else "|")
             )
     head = "| set, protocol | figure | first | second | ahead by | p | best elsewhere |"
     return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
@@ -66,7 +69,7 @@ def _summary(shown: list[tuple[Comparison, Run]]) -> str:
 
 def _section(comparison: Comparison, run: Run, *other_runs: Run) -> str:
     leading, *further = run.columns
-    order = _in_order(run, leading)
+    order = in_order(run, leading)
     entries = {entry["system"]: entry for entry in run.report["systems"]}
     measured = [name for name, entry in entries.items() if not entry["lacking"]]
     names = "all" if entries.keys() == SYSTEMS.keys() else ",".join(measured)
@@ -78,11 +81,11 @@ def _section(comparison: Comparison, run: Run, *other_runs: Run) -> str:
         seconds = [f"{fmean(of[key] for of in measured):,.1f}" + _mark(measured[0]) for key in ("fit_s", "score_s")]
         cells = [
             f"`{row['system']}`",
-            _figure(row),
-            *(_figure(figures[row["system"]]) if row["system"] in figures else "" for figures in others),
-            f"{_signed(row['difference'])}, p {_chance(row['p_holm'])}",
+            figure(row),
+            *(figure(figures[row["system"]]) if row["system"] in figures else "" for figures in others),
+            f"{signed(row['difference'])}, p {chance(row['p_holm'])}",
             *seconds,
-            _settings(entries[row["system"]]),
+            chosen_settings(entries[row["system"]]),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     users = f"{order[0]['users']:,} test users"
@@ -94,10 +97,10 @@ def _section(comparison: Comparison, run: Run, *other_runs: Run) -> str:
     ]
     parts = [
         f"## {comparison.set}, {comparison.protocol}",
-        f"Held out: {comparison.split}. {users}; {_seeds(seeds)}; "
+        f"Held out: {comparison.split}. {users}; {in_seeds(seeds)}; "
         + (f"at most {budget} settings tried of each system." if budget else "the defaults of every system."),
         f"    {' '.join(comparison.command(DATA, ROOT, names, seeds, budget))}",
-        *(_first(_in_order(run, column), column) for column in run.leading),
+        *(_first(in_order(run, column), column) for column in run.leading),
         "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines]),
         *_cold(run, leading),
         *_second_table(run, other_runs),
@@ -118,7 +121,7 @@ def _machines(runs: Sequence[Run]) -> list[str]:
     return [f"\\* Seconds on a machine with {'; '.join(others)}."] if others else []
 
 
-def _in_order(run: Run, column: Column) -> list[Row]:
+def in_order(run: Run, column: Column) -> list[Row]:
     """The rows of COMPARISONS for a figure, best first."""
     return sorted(column.of(run.comparisons), key=lambda row: (-row["value"], row["system"]))
 
@@ -126,11 +129,11 @@ def _in_order(run: Run, column: Column) -> list[Row]:
 def _first(order: list[Row], leading: Column) -> str:
     first, num_tests = order[0], len(order) - 1
     over = f", Holm-corrected over {num_tests} systems" if num_tests > 1 else ""
-    interval = f"[{_signed(first['difference_low'])}, {_signed(first['difference_high'])}]"
+    interval = f"[{signed(first['difference_low'])}, {signed(first['difference_high'])}]"
     return (
-        f"First by {leading.heading}: **{first['system']}**, {_signed(first['difference'])} {interval} "
-        f"({_relative(first['value'], first['other_value'])}) to the best other system, {first['other']}; "
-        f"paired test over users: p {_chance(first['p_holm'])}{over}."
+        f"First by {leading.heading}: **{first['system']}**, {signed(first['difference'])} {interval} "
+        f"({relative(first['value'], first['other_value'])}) to the best other system, {first['other']}; "
+        f"paired test over users: p {chance(first['p_holm'])}{over}."
     )
 
 
@@ -138,7 +141,7 @@ def _cold(run: Run, leading: Column) -> list[str]:
     """The best systems on images without training favorites, if the table does not show them."""
     rows = replace(leading, slice="cold").of(run.comparisons) if run.is_full else []
     best = sorted(rows, key=lambda row: (-row["value"], row["system"]))[:COLD_SHOWN]
-    figures = ", ".join(f"{row['system']} {_figure(row)}" for row in best)
+    figures = ", ".join(f"{row['system']} {figure(row)}" for row in best)
     return [f"Images without a favorite, among themselves, {leading.heading}: {figures}."] if best else []
 
 
@@ -158,10 +161,10 @@ def _second_table(run: Run, other_runs: Sequence[Run]) -> list[str]:
             measured.add(name)
             cells = [
                 f"`{name}`",
-                _figure(row),
-                *(_figure(figures[name]) if name in figures else "" for figures in others),
+                figure(row),
+                *(figure(figures[name]) if name in figures else "" for figures in others),
                 *(f"{seconds[name][key]:,.1f}" + _mark(seconds[name]) for key in ("fit_s", "score_s")),
-                f"{_settings(entries[name])}; {_seeds(other.report['seeds'])}",
+                f"{chosen_settings(entries[name])}; {in_seeds(other.report['seeds'])}",
             ]
             rows.append((row["value"], f"| {' | '.join(cells)} |"))
     if not rows:
@@ -175,7 +178,7 @@ def _second_table(run: Run, other_runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _seeds(number: int) -> str:
+def in_seeds(number: int) -> str:
     return f"{number} seed{'s' * (number > 1)}"
 
 
@@ -185,12 +188,16 @@ def _references(comparison: Comparison, first: Row, leading: Column, others: dic
         return []
     recall = others[first["system"]]["value"]
     lines = [
-        f"| {other.system} | {_short(other.ndcg)} | {_short(other.recall)} | {_relative(first['value'], other.ndcg)}, "
-        f"{_relative(recall, other.recall)} | {other.source} |"
+        f"| {other.system} | {short(other.ndcg)} | {short(other.recall)} | {relative(first['value'], other.ndcg)}, "
+        f"{relative(recall, other.recall)} | {_source(other)} |"
         for other in sorted(comparison.references, key=lambda other: -other.ndcg)
     ]
     head = f"| elsewhere | NDCG@{leading.k} | Recall@{leading.k} | {first['system']} to it | source |"
     return ["\n".join([head, "|---|---|---|---|---|", *lines])]
+
+
+def _source(reference: Reference) -> str:
+    return f"{'published: ' if reference.published else ''}{reference.source}, on {reference.split}"
 
 
 def _left_out(runs: list[Run]) -> list[str]:
@@ -210,33 +217,33 @@ def _left_out(runs: list[Run]) -> list[str]:
     return [f"Left out: {'; '.join(reasons)}."] if reasons else []
 
 
-def _settings(entry: Row) -> str:
+def chosen_settings(entry: Row) -> str:
     if not entry["trials"]:
         return "defaults"
     chosen = ", ".join(f"{key} {value}" for key, value in entry["settings"].items())
     return f"{chosen or 'nothing to set'}; {entry['trials']}"
 
 
-def _figure(row: Row) -> str:
-    return f"{_short(row['value'])} [{_short(row['low'])}, {_short(row['high'])}]"
+def figure(row: Row) -> str:
+    return f"{short(row['value'])} [{short(row['low'])}, {short(row['high'])}]"
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """Four decimals, without the zero before them."""
     return f"{value:.4f}".replace("0.", ".", 1)
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
     return f"{round(value, 4) or 0:+.4f}".replace("0.", ".", 1).replace("-", "−")  # no minus before 0
 
 
-def _relative(value: float, other: float) -> str:
+def relative(value: float, other: float) -> str:
     return f"{value / other - 1:+.1%}".replace("-", "−") if other else "–"
 
 
-def _chance(p_value: float) -> str:
+def chance(p_value: float) -> str:
     return "< .001" if p_value < 0.001 else f"{p_value:.3f}".replace("0.", ".", 1)
 
 
-def _anchor(comparison: Comparison) -> str:
+def anchor(comparison: Comparison) -> str:
     return f"{comparison.set}-{comparison.protocol}"
