@@ -21,7 +21,8 @@ from tasks.data.community import Clustered, CommunityTables
 from tasks.data.ingest import ingest
 from tasks.data.pairs import take_pairs
 from tasks.data.pixels import decode_all, plan_shards
-from tasks.data.tag_withholding import withhold_tags
+from tasks.data.tag_leak import account_of_tags
+from tasks.data.tag_withholding import known_tables
 from tasks.evaluation.comparison import Compared, Entry, describe, publish_comparison
 from tasks.evaluation.leaderboard import gather
 from tasks.evaluation.measure import score_system
@@ -63,6 +64,7 @@ def compare(
         files = take_pairs(test, out), take_pairs(validation, out)
         splits = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
         known = final_tables(table, splits, out)
+        tags = account_of_tags(table, known, splits.final.heldout, out)
         final = Trial(splits.final, prepare(source_root, known, splits.final.training, names, config, out))
         tuning = None
         if budget:
@@ -79,21 +81,21 @@ def compare(
             budget=budget,
             config=config,
         )
-        compared = publish_comparison(leaderboard, entries, splits, parameters, out)
+        compared = publish_comparison(leaderboard, entries, splits, tags, parameters, out)
         opened.finish(f"comparisons/{compared.id}")
     return compared
 
 
 def tuning_tables(table: dict[str, Ref], splits: ComparisonSplit, root: Root) -> dict[str, Ref]:
-    """The community's tables without tags that would tell of favorites of the validation part or of the test."""
-    heldout = [splits.tuning.heldout, splits.final.heldout]
-    return withhold_tags(table, splits.tuning.training, heldout, root, by_time=splits.tuning.protocol == "time")
+    """What may be learned from to choose settings: nothing of the validation part or of the test."""
+    tuning, final = splits.tuning, splits.final
+    return known_tables(table, tuning.training, [tuning.heldout, final.heldout], root, time_of=tuning.time_of)
 
 
 def final_tables(table: dict[str, Ref], splits: ComparisonSplit, root: Root) -> dict[str, Ref]:
-    """The community's tables without tags that would tell of favorites of the test."""
+    """What may be learned from for the reported figures: nothing of the test."""
     final = splits.final
-    return withhold_tags(table, final.training, [final.heldout], root, by_time=final.protocol == "time")
+    return known_tables(table, final.training, [final.heldout], root, time_of=final.time_of)
 
 
 def systems_named(systems: str) -> list[str]:

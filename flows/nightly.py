@@ -15,12 +15,14 @@ from flows.lineage import lineage
 from flows.lists import make_lists, request_lists
 from flows.opening import open_run
 from flows.settings import NightlyConfig
+from models.evaluation.splits import TimeOf
 from storage import snapshots
 from tasks.data.concealment import split_favorites
 from tasks.data.ingest import ingest
 from tasks.data.pixels import decode_all, decoding, plan_shards
 from tasks.data.quarantine import quarantine_pictures
-from tasks.data.tag_withholding import withhold_tags
+from tasks.data.tag_leak import account_of_tags
+from tasks.data.tag_withholding import known_tables
 from tasks.evaluation.evaluate import evaluate
 from tasks.night.publish import Published, publish
 from tasks.night.records import InputFingerprint, Night, reusable_lists, split_of
@@ -64,7 +66,8 @@ def nightly(
         pixels = [shard.pixels for shard in shards if shard.pixels]
 
         # The tested model has not seen the concealed favorites; the published one may have.
-        known = withhold_tags(table, split.training, [split.concealed], out, by_time=split.order == "latest")
+        time_of: TimeOf | None = "user" if split.order == "latest" else None
+        known = known_tables(table, split.training, [split.concealed], out, time_of=time_of)
         tested = learn(known, split.training, pixels, start.model("tested"), config, out)
         metrics = evaluate(split, table["favorites"], tested.model, out)
         final = tested
@@ -84,6 +87,7 @@ def nightly(
             shards=shards,
             split=split,
             tested_table=known,
+            tags=account_of_tags(table, known, split.concealed, out),
             tested=tested,
             metrics=metrics,
             final=final,

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -62,6 +63,7 @@ def print_comparison(compared: Any, root: Any, as_json: bool) -> None:
                 "settings": {name: entry.settings for name, entry in entries.items()},
                 "left_out": {name: entry.lacking for name, entry in entries.items() if entry.lacking},
                 "failed": {entry.system: entry.error for entry in compared.failed},
+                "tags": _tags(compared.tags),
             }
         )
         return
@@ -96,6 +98,7 @@ def print_comparison(compared: Any, root: Any, as_json: bool) -> None:
     for entry in compared.entries:
         if entry.error or entry.lacking:
             out.print(f"[red]{entry.line}[/red]" if entry.error else entry.line, soft_wrap=True, highlight=False)
+    print_tags(compared.tags)
     out.print(f"  report      {compared.folder}/index.html", soft_wrap=True)
     out.print(f"  figures     {compared.folder}/results.parquet", soft_wrap=True)
 
@@ -109,7 +112,14 @@ def print_tuned(tuned: Any, root: Any, as_json: bool) -> None:
     trials = parquet.read(tuned.trials, root).to_pylist() if tuned.trials else []
     if as_json:
         fields = ("system", "settings", "metric", "k", "value", "default_value", "lacking")
-        print_json({**{key: getattr(tuned, key) for key in fields}, "trials": trials, "nightly": assignments})
+        print_json(
+            {
+                **{key: getattr(tuned, key) for key in fields},
+                "trials": trials,
+                "nightly": assignments,
+                "tags": _tags(tuned.tags),
+            }
+        )
         return
     if tuned.lacking:
         out.print(f"{tuned.system} needs {', '.join(tuned.lacking)}, which the source does not have")
@@ -119,9 +129,17 @@ def print_tuned(tuned: Any, root: Any, as_json: bool) -> None:
     for row in sorted(trials, key=lambda row: (-row["value"], row["trial"])):
         table.add_row(str(row["trial"]), f"{row['value']:.4f}", f"{row['fit_s']:.1f}", row["settings"])
     out.print(table)
+    print_tags(tuned.tags)
     out.print("To publish with the best of these, give `tastegraph nightly` the following settings:")
     options = " ".join(f"--set {shlex.quote(assignment)}" for assignment in assignments)
     out.print(f"  {options}", soft_wrap=True, highlight=False, markup=False)
+
+
+def print_tags(tags: Any) -> None:
+    """What tags tell of held-out favorites, in yellow where figures may be too high."""
+    if tags:
+        line = f"tags: {tags.line}"
+        out.print(f"[yellow]{line}[/yellow]" if tags.is_warning else line, soft_wrap=True, highlight=False)
 
 
 def print_ingest(report: dict[str, Any]) -> None:
@@ -194,6 +212,11 @@ def figure(run: "Manifest", protocol: str, metric: str) -> str:
     if row is None:
         return f"{protocol} {metric} not measured"
     return f"{protocol} {metric}@{row['k']} {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def _tags(tags: Any) -> dict[str, Any] | None:
+    """The account of tags for a program; None where images have no tags."""
+    return {**asdict(tags), "line": tags.line, "is_warning": tags.is_warning} if tags else None
 
 
 def print_json(value: Any) -> None:

@@ -1,5 +1,7 @@
 """The tuning of one system on validation, as the comparison does it for each."""
 
+from dataclasses import replace
+
 from prefect import flow
 
 from flows.compare import prepare, systems_named, tuning_tables
@@ -11,6 +13,7 @@ from models.evaluation.splits import Protocol
 from models.systems import SYSTEMS
 from tasks.data.ingest import ingest
 from tasks.data.pairs import take_pairs
+from tasks.data.tag_leak import account_of_tags
 from tasks.evaluation.splits import draw_split
 from tasks.evaluation.tune import Tuned, tune_system
 from tasks.runtime.code_version import code_version
@@ -36,7 +39,8 @@ def tune(
         files = take_pairs(test, out), take_pairs(validation, out)
         splits = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
         split = splits.tuning
-        tables = prepare(source_root, tuning_tables(table, splits, out), split.training, [name], config, out)
+        known = tuning_tables(table, splits, out)
+        tables = prepare(source_root, known, split.training, [name], config, out)
         tuned = tune_system(
             name=name,
             version=code_version(SYSTEMS[name].__module__),
@@ -46,5 +50,6 @@ def tune(
             split=split,
             root=out,
         )
+        tags = account_of_tags(table, known, split.heldout, out)
         opened.finish()
-    return tuned
+    return replace(tuned, tags=tags)

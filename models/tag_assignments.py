@@ -3,6 +3,7 @@
 U users, I images, T tags, N assignments, F favorites.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -30,12 +31,18 @@ class TagCounts(NamedTuple):
     assignments: TagAssignments
 
 
-class TagLeak(NamedTuple):
+@dataclass(frozen=True)
+class TagLeak:
     """How far tags tell of favorites: of pairs of a tag's only user and an image with it, the share of favorites."""
 
     pairs: int
-    share: float
-    base_rate: float  # the share of favorites among all pairs of those users and any image
+    share: float  # 0 without a pair
+    base_rate: float  # the share of favorites among all pairs of those users and any image; 0 without a pair
+
+    @property
+    def tells(self) -> bool:
+        """Whether the tags tell more than chance does."""
+        return self.share > self.base_rate
 
 
 def withhold(counts: TagCounts, heldout_UI: csr_array, last_U: np.ndarray | None = None) -> TagCounts:
@@ -43,7 +50,8 @@ def withhold(counts: TagCounts, heldout_UI: csr_array, last_U: np.ndarray | None
 
     An assignment goes where its user's favorite of its image is held out, or where it is later than what is learned
     from. A user's count falls by the assignments that go, and ends at 0; a tag leaves an image when none of its
-    assignments is left. Counts that no assignment explains stay (genres, for example, have no author).
+    assignments is left. Counts that no assignment explains stay (genres, for example, have no author). A count that is
+    lower than the number of its assignments, as where the source does not count, stays while so many are left.
 
     Args:
         heldout_UI: any type, True where a favorite is held out.
@@ -57,8 +65,12 @@ def withhold(counts: TagCounts, heldout_UI: csr_array, last_U: np.ndarray | None
     if not goes_N.any():
         return counts
     gone, left = given.where(goes_N), given.where(~goes_N)
-    fewer_UT = _counted(gone.user_N, gone.tag_N, counts.user_tags_UT.shape)
-    user_tags_UT = csr_array((counts.user_tags_UT - fewer_UT).maximum(0), dtype=np.float32)
+    fewer_UT, assigned_UT = (
+        _counted(some.user_N, some.tag_N, counts.user_tags_UT.shape) for some in (gone, counts.assignments)
+    )
+    unassigned_UT = (counts.user_tags_UT - assigned_UT).maximum(0)
+    possible_UT = unassigned_UT + assigned_UT - fewer_UT
+    user_tags_UT = csr_array(counts.user_tags_UT.minimum(possible_UT), dtype=np.float32)
     left_IT = _counted(left.image_N, left.tag_N, counts.image_tags_IT.shape)
     lost_IT = _counted(gone.image_N, gone.tag_N, counts.image_tags_IT.shape)
     unexplained_IT = lost_IT - lost_IT.multiply(left_IT > 0)  # lost an assignment, and has no other
@@ -82,19 +94,35 @@ def last_known(user_F: np.ndarray, at_F: np.ndarray, is_tested_U: np.ndarray, wi
     return np.where(is_tested_U, np.where(np.isfinite(last_U), last_U, without_any), np.inf)
 
 
-def leak_of(user_tags_UT: csr_array, image_tags_IT: csr_array, favorites_UI: csr_array) -> TagLeak:
+def leak_of(
+    user_tags_UT: csr_array, image_tags_IT: csr_array, favorites_UI: csr_array, known_UI: csr_array | None = None
+) -> TagLeak:
     """How often an image with a tag of one user only is a favorite of that user, beside those users' base rate.
 
     Far above the base rate: the tag tables are sums of what users put on images they know, and tell of favorites.
+
+    Args:
+        favorites_UI: any type; the favorites that tags may tell of, and none of `known_UI`.
+        known_UI: any type; pairs that are left out, as they are known anyway. None: no pair is.
     """
     only_T = np.flatnonzero(np.bincount(user_tags_UT.indices, minlength=user_tags_UT.shape[1]) == 1)
-    pairs_UI = csr_array((user_tags_UT[:, only_T] > 0).astype(np.float32) @ (image_tags_IT[:, only_T] > 0).T)
+    known_UI = csr_array(favorites_UI.shape, dtype=np.float32) if known_UI is None else _pattern(known_UI)
+    pairs_UI = _pattern(_pattern(user_tags_UT[:, only_T]) @ _pattern(image_tags_IT[:, only_T]).T)
+    pairs_UI = _pattern(pairs_UI - pairs_UI.multiply(known_UI))
     users = np.flatnonzero(np.diff(pairs_UI.indptr))
     if not len(users):
-        return TagLeak(0, float("nan"), float("nan"))
-    is_favorite_UI = favorites_UI.astype(bool).astype(np.float32)
-    share = float((pairs_UI > 0).multiply(is_favorite_UI).sum()) / pairs_UI.nnz
-    return TagLeak(pairs_UI.nnz, share, float(is_favorite_UI[users].mean()))
+        return TagLeak(0, 0.0, 0.0)
+    is_favorite_UI = _pattern(favorites_UI)
+    num_possible = len(users) * favorites_UI.shape[1] - known_UI[users].nnz
+    share = float(pairs_UI.multiply(is_favorite_UI).sum()) / pairs_UI.nnz
+    return TagLeak(pairs_UI.nnz, share, is_favorite_UI[users].nnz / num_possible)
+
+
+def _pattern(matrix: csr_array) -> csr_array:
+    """float32, 1 for each entry that is not 0."""
+    pattern = csr_array(matrix.astype(bool), dtype=np.float32)
+    pattern.eliminate_zeros()
+    return pattern
 
 
 def _counted(row_N: np.ndarray, column_N: np.ndarray, shape: tuple[int, int]) -> csr_array:

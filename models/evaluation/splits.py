@@ -15,6 +15,7 @@ from models.sparse import keep, row_of_entry
 MIN_FAVORITES = 5  # users with fewer are not tested by time or by leave one out: three are to stay for training
 TRAINING, VALIDATION, TEST = 0, 1, 2
 Protocol = Literal["paper", "auc", "full", "time", "cold", "cold_users"]  # what is held out: docs/running.md
+TimeOf = Literal["user", "community"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class SplitConfig:
     seed: int = 0  # of the split; systems have a seed of their own
     heldout_share: float = 0.1  # of a user's favorites, of images (cold) or users (cold_users), for each held-out part
     latest_share: float = 0.2  # of a user's favorites, or of all, that are the test of a split by time
-    time_of: Literal["user", "community"] = "user"  # by each user's own times, or by one moment for all users
+    time_of: TimeOf = "user"  # by each user's own times, or by one moment for all users
     cold_below: int = 5  # leave one out: an image with fewer training favorites is cold (He and McAuley, VBPR, 2016)
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
+from tasks.data.tag_leak import TagAccount
 from tasks.evaluation.leaderboard import Leaderboard
 from tasks.evaluation.records import ComparisonSplit, Scored
 from tasks.evaluation.tune import Tuned
@@ -69,6 +70,7 @@ class Compared:
     k: int
     leaderboard: Leaderboard
     entries: list[Entry]
+    tags: TagAccount | None  # None: images have none
 
     @property
     def failed(self) -> list[Entry]:
@@ -93,7 +95,12 @@ def describe(
 
 
 def publish_comparison(
-    leaderboard: Leaderboard, entries: list[Entry], split: ComparisonSplit, parameters: dict[str, Any], root: Root
+    leaderboard: Leaderboard,
+    entries: list[Entry],
+    split: ComparisonSplit,
+    tags: TagAccount | None,
+    parameters: dict[str, Any],
+    root: Root,
 ) -> Compared:
     """Write `comparisons/<id>/`: the tables, the page, and comparison.json with parameters, settings and machine.
 
@@ -113,6 +120,7 @@ def publish_comparison(
             for entry in entries
         ],
         "split": canonical(split, "split"),
+        "tags": asdict(tags) if tags else None,
         "files": {"results": leaderboard.results.sha256, "comparisons": leaderboard.comparisons.sha256},
     }
     id_ = f"{parameters['protocol']}-{digest(content)[:12]}"
@@ -129,6 +137,7 @@ def publish_comparison(
             metric=final.metric,
             k=final.k,
             parameters=[(key, str(parameters[key])) for key in ("protocol", "seeds", "budget")],
+            tags=tags.line if tags else None,
             systems=[(entry.system, _settings(entry), entry.line) for entry in entries],
             results=_rows(leaderboard.results, root),
             comparisons=_rows(leaderboard.comparisons, root),
@@ -136,7 +145,7 @@ def publish_comparison(
     )
     root.write(f"{folder}/index.html", page)
     root.copy(leaderboard.results.path, f"{folder}/results.parquet")  # written last: where it exists, the rest does
-    return Compared(id_, root.url(folder), final.protocol, final.metric, final.k, leaderboard, entries)
+    return Compared(id_, root.url(folder), final.protocol, final.metric, final.k, leaderboard, entries, tags)
 
 
 def _machine() -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.evaluation.protocols import ProtocolConfig
-from models.evaluation.splits import Protocol
+from models.evaluation.splits import Protocol, TimeOf
 from storage.refs import Ref
 
 
@@ -20,6 +20,7 @@ class EvaluationSplit:
     thresholds: ProtocolConfig | None  # of the paper's protocol, as given or lowered
     metric: str  # what settings are chosen by, and systems compared by first
     k: int  # the length of the list for it; 0: all images
+    time_of: TimeOf | None  # of a split by time, by whose
 
     @property
     def compared_metrics(self) -> tuple[str, ...]:

@@ -98,6 +98,7 @@ def draw_split(
     metric, k = DECIDING_METRICS.get(protocol, DECIDING_METRIC)
     if protocol == "full" and test is None:
         k = K_OF_RANDOM_SPLITS
+    time_of = config.time_of if protocol == "time" else None
 
     def split(
         learned: pa.Table,
@@ -109,7 +110,7 @@ def draw_split(
         return EvaluationSplit(
             protocol=protocol,
             training=parquet.write(
-                FAVORITES, learned if _is_later(heldout, learned) else _without_times(learned), root
+                FAVORITES, learned if time_of or _is_later(heldout, learned) else _without_times(learned), root
             ),
             heldout=parquet.write(CONCEALED, _pairs(heldout_UI, users, images), root),
             candidates=None if candidates is None else _write_candidates(images[candidates], root),
@@ -117,6 +118,7 @@ def draw_split(
             thresholds=thresholds,
             metric=metric,
             k=thresholds.max_k if thresholds else k,
+            time_of=time_of,
         )
 
     of_validation, of_test = division.thresholds

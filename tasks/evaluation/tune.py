@@ -20,6 +20,7 @@ from storage.refs import Ref
 from storage.roots import Root, scratch_folder
 from storage.tables.evaluation import TRIALS
 from tasks.data.community import CommunityTables, read_community
+from tasks.data.tag_leak import TagAccount
 from tasks.evaluation.measure import headline, measure, read_heldout
 from tasks.evaluation.records import EvaluationSplit
 from tasks.runtime.caching import stage
@@ -46,6 +47,7 @@ class Tuned:
     num_trials: int
     trials: Ref | None
     lacking: list[str]
+    tags: TagAccount | None = None  # what tags tell of the validation part; of the command `tune` alone
 
 
 @stage

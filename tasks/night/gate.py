@@ -11,6 +11,7 @@ from storage.manifests import Manifest, Outcome
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.exports import EXPORTS
+from tasks.data.tag_leak import TagAccount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ def gate(
     last: Manifest | None,
     comparable: dict[str, Any],
     config: GateConfig,
+    tags: TagAccount | None,
     root: Root,
 ) -> list[Outcome]:
     """The outcomes of all checks.
@@ -39,12 +41,15 @@ def gate(
         exports: by table of `storage.tables.exports.EXPORTS`.
         table: the community, as ingested.
         last: the current run, of whatever system; its metrics are compared where its `comparable` is equal.
+        tags: what they tell of the concealed favorites.
     """
     outcomes = _check_tables(exports, table["favorites"], table["images"], root)
     if not any(row["slice"] == "all" for row in metrics):
         outcomes.append(
             Outcome("tested", False, True, "no user has enough favorites to be tested, so nothing is known")
         )
+    if tags:
+        outcomes.append(Outcome("tags in the test", not tags.is_warning, True, tags.line))
     for protocol, metric in HEADLINES:
         ours = headline_of(metrics, system, protocol, metric)
         if ours is None:

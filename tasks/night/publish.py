@@ -51,6 +51,8 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
     split = night.split
     thresholds = plain(split.thresholds, "thresholds")
     comparable = {"source": night.source.address, "thresholds": thresholds, "concealed": split.order}
+    if night.tags and night.tags.num_assignments:  # figures fall where a source begins to say who tagged what
+        comparable["tags"] = "withheld"
     system, tables = night.tested.model.system, night.community.tables
     outcomes = gate(
         system=system,
@@ -60,6 +62,7 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
         last=current,
         comparable=comparable,
         config=config,
+        tags=night.tags,
         root=root,
     )
     generated_at = datetime.now(UTC).isoformat(timespec="seconds")

@@ -12,6 +12,7 @@ from tasks.data.features import Features
 from tasks.data.ingest import Community
 from tasks.data.pictures import Packed, Shard
 from tasks.data.split import Split
+from tasks.data.tag_leak import TagAccount
 from tasks.data.tastes import Clusters, Profiles, Vectors
 from tasks.runtime.runs import Run
 from tasks.systems.lists import Lists
@@ -76,7 +77,7 @@ class NightState:
     pictures: str  # a digest of the pictures' files
     table: dict[str, Ref]
     split: Split
-    tested_table: dict[str, Ref]  # `table` without tags that would tell of concealed favorites
+    tested_table: dict[str, Ref]  # `table` without concealed favorites and tags that would tell of them
     shards: list[Packed]
     tested: Learned
     published: Learned
@@ -194,6 +195,7 @@ class Night:
     shards: list[Shard]
     split: Split
     tested_table: dict[str, Ref]  # the community's tables as the tested model may know them
+    tags: TagAccount | None  # what tags tell of the concealed favorites; None: images have none
     tested: Learned  # from the favorites that were not concealed
     metrics: Ref
     final: Learned  # what is published: the same, or another one that learned from all favorites

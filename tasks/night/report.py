@@ -112,6 +112,7 @@ def _readings(night: Night, root: Root) -> list[tuple[str, str]]:
             f"{thresholds.num_concealed} of each, {which}, concealed before anything was learned, mixed with "
             f"{thresholds.num_others} others: {night.split.concealed.rows:,} concealed favorites in all",
         ),
+        *([("Tags in the test", night.tags.line)] if night.tags else []),
         *(_readings_of_cdl(chain, root) if chain else [("Image input", night.tested.image_input or "none")]),
     ]
 

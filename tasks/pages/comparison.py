@@ -26,6 +26,7 @@ class Comparison:
     metric: str  # what the systems are put in order by, at length k; 0: all images
     k: int
     parameters: Sequence[tuple[str, str]]
+    tags: str | None  # what they tell of held-out favorites; None: images have none
     systems: Sequence[tuple[str, str, str]]  # name, settings, and a line that says how it fared
     results: Sequence[Row]  # of the table RESULTS
     comparisons: Sequence[Row]  # of the table COMPARISONS

@@ -31,6 +31,13 @@ def test_a_users_count_falls_by_what_was_put_on_held_out_images_and_goes_at_zero
     assert left.assignments.image_N.tolist() == [0]
 
 
+def test_where_the_source_does_not_count_a_users_tag_stays_while_an_assignment_is_left():
+    given = counts([(0, 0, 0), (0, 1, 0), (0, 2, 0)], [[1], [0]], [[1], [1], [1]])
+
+    assert withhold(given, heldout((0, 0), (0, 1))).user_tags_UT.toarray().tolist() == [[1], [0]]
+    assert withhold(given, heldout((0, 0), (0, 1), (0, 2))).user_tags_UT.nnz == 0
+
+
 def test_a_tag_stays_on_an_image_as_long_as_somebody_else_put_it_there():
     given = counts([(0, 1, 0), (1, 1, 0), (0, 1, 1)], [[1, 1], [1, 0]], [[0, 0], [1, 1], [0, 0]])
 
@@ -78,6 +85,15 @@ def test_tags_of_one_user_that_lie_on_their_favorites_show_a_leak():
     found = leak_of(user_tags, image_tags, favorites)
 
     assert (found.pairs, found.share, found.base_rate) == (3, pytest.approx(2 / 3), pytest.approx(1 / 4))
+
+
+def test_pairs_that_are_known_anyway_tell_nothing_more():
+    user_tags = csr_array(np.array([[1, 0], [0, 1]], np.float32))
+    image_tags = csr_array(np.array([[1, 0], [1, 0], [0, 1], [0, 0]], np.float32))
+    favorites, known = (csr_array(np.array(rows)) for rows in ([[0, 1, 0, 0], [0] * 4], [[1, 0, 0, 0], [0] * 4]))
+    found = leak_of(user_tags, image_tags, favorites, known)
+
+    assert (found.pairs, found.share, found.base_rate) == (2, pytest.approx(1 / 2), pytest.approx(1 / 7))
 
 
 def test_without_a_tag_of_one_user_nothing_is_measured():

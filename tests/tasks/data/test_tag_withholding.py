@@ -8,7 +8,7 @@ from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.community import FAVORITES, IMAGE_TAGS, TAG_ASSIGNMENTS, USER_TAGS
 from storage.tables.splits import CONCEALED
-from tasks.data.tag_withholding import withhold_assignments, withhold_tags
+from tasks.data.tag_withholding import known_tables, withhold_assignments
 
 TAGS = {
     "user_tags": {("ann", "sea", 2), ("ann", "sky", 1), ("ben", "sea", 1)},
@@ -46,8 +46,8 @@ def heldout(root: Root, *pairs: tuple[str, str]) -> Ref:
     return parquet.write(CONCEALED, pl.DataFrame(pairs, ["user_id", "image_id"], orient="row"), root)
 
 
-def known(root: Root, given: dict[str, Ref], training: Ref, pairs: list[Ref], *, by_time: bool = False) -> dict:
-    left = withhold_assignments.fn(given, training, pairs, by_time, root)
+def known(root: Root, given: dict[str, Ref], training: Ref, pairs: list[Ref], *, time_of: str | None = None) -> dict:
+    left = withhold_assignments.fn(given, training, pairs, time_of, root)
     columns = {"user_tags": ["user_id", "tag", "count"], "image_tags": ["image_id", "tag"]}
     columns["tag_assignments"] = ["user_id", "image_id", "tag"]
     return {name: set(pl.DataFrame(parquet.read(ref, root)).select(columns[name]).rows()) for name, ref in left.items()}
@@ -75,9 +75,17 @@ def test_on_a_split_by_time_later_assignments_of_tested_users_go_too(root, tagge
     given = tables(root, tagged_at)
     pairs = [heldout(root, ("ann", "i9"))]
 
-    assert (("ann", "sea", 2) in known(root, given, training, pairs, by_time=True)["user_tags"]) == is_known
-    assert ("ben", "sea", 1) in known(root, given, training, pairs, by_time=True)["user_tags"]
+    assert (("ann", "sea", 2) in known(root, given, training, pairs, time_of="user")["user_tags"]) == is_known
+    assert ("ben", "sea", 1) in known(root, given, training, pairs, time_of="user")["user_tags"]
     assert known(root, given, training, pairs)["user_tags"] == TAGS["user_tags"]
+
+
+def test_on_a_split_by_one_moment_nobodys_assignments_after_it_are_known(root):
+    training = favorites(root, ("ann", "i3"), ("ben", "i3"), second=100_000)
+    pairs = [heldout(root, ("ann", "i9"))]
+
+    assert known(root, tables(root, 101_000), training, pairs, time_of="community")["user_tags"] == set()
+    assert known(root, tables(root, 99_000), training, pairs, time_of="community")["user_tags"] == TAGS["user_tags"]
 
 
 def test_a_source_without_assignments_and_a_night_that_tests_nobody_keep_their_tables(root):
@@ -87,5 +95,5 @@ def test_a_source_without_assignments_and_a_night_that_tests_nobody_keep_their_t
     training = favorites(root, ("ann", "i1"))
     without = given | {"tag_assignments": empty}
 
-    assert withhold_tags(without, training, [nobody], root, by_time=False) is without
-    assert withhold_tags(given, training, [none_heldout], root, by_time=False) is given
+    assert known_tables(without, training, [nobody], root, time_of=None) == without | {"favorites": training}
+    assert known_tables(given, training, [none_heldout], root, time_of=None) == given | {"favorites": training}

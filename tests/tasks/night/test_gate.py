@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from models.tag_assignments import TagLeak
 from storage import matrices, parquet
 from storage.manifests import Manifest
 from storage.roots import Root
@@ -10,6 +11,7 @@ from storage.tables.community import FAVORITES, IMAGES
 from storage.tables.embeddings import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
 from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.similar import SIMILAR_IMAGES
+from tasks.data.tag_leak import TagAccount
 from tasks.night.gate import GateConfig, gate
 
 FAVORITE_ROWS = {"user_id": ["u1", "u2"], "image_id": ["i1", "i1"], "favorited_at": [None, None]}
@@ -39,7 +41,7 @@ def published(system: str, metrics: list[dict], comparable: dict) -> Manifest:
     return Manifest(run_id="before", generated_at=at, system=system, comparable=comparable, metrics=metrics)
 
 
-def failed(root: Root, metrics: list[dict], *, last=None, config=None, **changed) -> dict[str, bool]:
+def failed(root: Root, metrics: list[dict], *, last=None, config=None, tags=None, **changed) -> dict[str, bool]:
     """The checks that failed by name, and whether each only warns; `changed` are columns of the lists."""
     images = {"image_id": ["i1", "i2", "i3"]} | {name: [None] * 3 for name in IMAGES.schema.names[1:]}
     lists = {**LISTS, **changed}
@@ -69,6 +71,7 @@ def failed(root: Root, metrics: list[dict], *, last=None, config=None, **changed
         last=last,
         comparable=SOURCE,
         config=config or GateConfig(),
+        tags=tags,
         root=root,
     )
     return {outcome.name: outcome.is_warning for outcome in outcomes if not outcome.passed}
@@ -110,6 +113,13 @@ def test_a_run_of_another_source_is_not_compared(root):
     last = published("ease", figures(0.9), {"source": "elsewhere"})
 
     assert failed(root, figures(0.5), last=last) == {}
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.4, {"tags in the test": True}), (0.01, {})])
+def test_tags_that_tell_of_favorites_are_a_warning(root, share, warned):
+    tags = TagAccount(0, 0, "favorites", TagLeak(100, share, 0.02))
+
+    assert failed(root, figures(0.5), tags=tags) == warned
 
 
 def test_nothing_measured_is_a_warning(root):
