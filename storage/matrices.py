@@ -43,6 +43,15 @@ def incidence(
     return matrix
 
 
+def seconds(times: pa.ChunkedArray) -> np.ndarray:
+    """float64 seconds since 1970 of a column of times, nan where one is missing.
+
+    Parquet has no seconds: a column that was written as seconds is read as milliseconds.
+    """
+    whole = times.cast(pa.timestamp("s", "UTC"), safe=False).cast(pa.int64())
+    return np.asarray(whole.cast(pa.float64()).to_numpy(), np.float64)
+
+
 def seconds_of(favorites: pa.Table, users: Ids, images: Ids) -> csr_array | None:
     """CSR float64 (users, images) of favorited_at in seconds since 1970, at least 1.
 
@@ -51,8 +60,8 @@ def seconds_of(favorites: pa.Table, users: Ids, images: Ids) -> csr_array | None
     if not len(favorites) or favorites["favorited_at"].null_count:
         return None
     row, column = rows_of(favorites["user_id"], users), rows_of(favorites["image_id"], images)
-    seconds = np.maximum(favorites["favorited_at"].cast(pa.int64()).to_numpy(), 1).astype(np.float64)
-    matrix = csr_array((seconds, (row, column)), shape=(len(users), len(images)))
+    at = np.maximum(seconds(favorites["favorited_at"]), 1)
+    matrix = csr_array((at, (row, column)), shape=(len(users), len(images)))
     matrix.sort_indices()
     return matrix
 

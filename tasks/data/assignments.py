@@ -12,5 +12,5 @@ def read_assignments(rows: pa.Table, users: Ids, images: Ids, tags: Ids) -> TagA
     user_N, image_N, tag_N = (
         matrices.rows_of(rows[name], ids) for name, ids in (("user_id", users), ("image_id", images), ("tag", tags))
     )
-    at_N = rows["tagged_at"].cast(pa.int64()).cast(pa.float64()).to_numpy()  # nan where unknown
-    return TagAssignments(user_N, image_N, tag_N, at_N).where((user_N >= 0) & (image_N >= 0) & (tag_N >= 0))
+    assigned = TagAssignments(user_N, image_N, tag_N, matrices.seconds(rows["tagged_at"]))
+    return assigned.where((user_N >= 0) & (image_N >= 0) & (tag_N >= 0))

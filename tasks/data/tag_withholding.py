@@ -75,7 +75,7 @@ def _last_known(favorites: pa.Table, heldout: pa.Table, users: Ids, time_of: Tim
     """
     if not len(favorites) or favorites["favorited_at"].null_count:
         return None
-    at = favorites["favorited_at"].cast(pa.int64()).to_numpy().astype(np.float64)
+    at = matrices.seconds(favorites["favorited_at"])
     if time_of == "community":
         return np.full(len(users), at.max())
     is_tested_U = np.zeros(len(users), bool)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from storage import matrices
 
@@ -46,6 +47,15 @@ def test_times_are_seconds_since_1970_and_at_least_1():
     matrix = matrices.seconds_of(favorites(1_700_000_000, 0), np.array(["u"], object), np.array(["i", "j"], object))
 
     np.testing.assert_array_equal(matrix.toarray(), [[1_700_000_000, 1]])
+
+
+@pytest.mark.parametrize("unit", ["s", "ms"])
+def test_times_are_seconds_in_whatever_unit_they_were_read(unit):
+    times = pa.chunked_array(
+        [pa.array([1_700_000_000, None], pa.timestamp("s", "UTC")).cast(pa.timestamp(unit, "UTC"))]
+    )
+
+    np.testing.assert_array_equal(matrices.seconds(times), [1_700_000_000, np.nan])
 
 
 def test_there_is_no_matrix_of_times_without_a_favorite_or_with_a_missing_time():

@@ -115,7 +115,7 @@ def test_a_run_of_another_source_is_not_compared(root):
     assert failed(root, figures(0.5), last=last) == {}
 
 
-@pytest.mark.parametrize(("share", "warned"), [(0.4, {"tags in the test": True}), (0.01, {})])
+@pytest.mark.parametrize(("share", "warned"), [(0.4, {"tags in the test": True}), (0.03, {})])
 def test_tags_that_tell_of_favorites_are_a_warning(root, share, warned):
     tags = TagAccount(0, 0, "favorites", TagLeak(100, share, 0.02))
 
