@@ -32,6 +32,7 @@ from sklearn.metrics import roc_auc_score
 
 from models.community import Community
 from models.content import features
+from models.content.embedding import embed
 from models.evaluation import metrics, splits
 from models.evaluation.splits import Parts, SplitConfig
 from models.systems import SYSTEMS, System
@@ -249,7 +250,7 @@ def _features(folder: Path) -> np.ndarray:
         lambda rows: pictures[rows], len(pictures), config
     )  # counts means, learns nothing
     return np.concatenate(
-        [features.embed(network, pictures[first : first + 256], 256) for first in range(0, len(pictures), 256)]
+        [embed(network, pictures[first : first + 256], 256) for first in range(0, len(pictures), 256)]
     )
 
 

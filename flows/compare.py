@@ -20,6 +20,7 @@ from storage.roots import Root
 from tasks.data.community import Clustered, CommunityTables
 from tasks.data.ingest import ingest
 from tasks.data.pairs import take_pairs
+from tasks.data.pictures import Features, Pictures
 from tasks.data.pixels import decode_all, plan_shards
 from tasks.data.tag_leak import account_of_tags
 from tasks.data.tag_withholding import known_tables
@@ -65,11 +66,12 @@ def compare(
         splits = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
         known = final_tables(table, splits, out)
         tags = account_of_tags(table, known, splits.final.heldout, out)
-        final = Trial(splits.final, prepare(source_root, known, splits.final.training, names, config, out))
+        images = prepare_images(source_root, table, names, config, out)
+        final = Trial(splits.final, prepare(images, known, splits.final.training, names, config, out))
         tuning = None
         if budget:
             known = tuning_tables(table, splits, out)
-            tuning = Trial(splits.tuning, prepare(source_root, known, splits.tuning.training, names, config, out))
+            tuning = Trial(splits.tuning, prepare(images, known, splits.tuning.training, names, config, out))
         entries = [_enter(name, tuning, final, seeds=seeds, budget=budget, root=out) for name in names]
         leaderboard = gather([scored for entry in entries for scored in entry.scored], splits.final, out)
         parameters = describe(
@@ -79,6 +81,7 @@ def compare(
             files=(test, validation),
             seeds=seeds,
             budget=budget,
+            features=images.origin,
             config=config,
         )
         compared = publish_comparison(leaderboard, entries, splits, tags, parameters, out)
@@ -106,22 +109,41 @@ def systems_named(systems: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def prepare(
-    source_root: Root, table: dict[str, Ref], training: Ref, names: list[str], config: NightlyConfig, root: Root
-) -> CommunityTables:
-    """What these systems may learn from; pixels, features and profiles only where one of them uses them."""
-    signals = signals_of(names)
-    pixels, features, clustered = [], [], None
+@dataclass(frozen=True)
+class ImageSignals:
+    """The community's pictures and their features, which are the same on every split."""
+
+    pixels: list[Ref]
+    features: Features | None
+
+    @property
+    def origin(self) -> str | None:
+        """Where the features come from; None where no system uses any, or the source has none."""
+        return self.features.origin if self.features and self.features.shards else None
+
+
+def prepare_images(
+    source_root: Root, table: dict[str, Ref], names: list[str], config: NightlyConfig, root: Root
+) -> ImageSignals:
+    """Pixels and features, where one of these systems uses them."""
+    signals, pictures = signals_of(names), Pictures(source_root, [])
     if "pixels" in signals or ("features" in signals and "image_features" not in table):
         batches = plan_shards(table["images"], source_root, config.images, root)
-        shards = decode_all(batches, source_root, config.images, root)
-        pixels = [shard.pixels for shard in shards if shard.pixels]
-    if "features" in signals:
-        features = make_features(table, pixels, NewModel(), config, root).shards
-    if "profiles" in signals:
+        pictures = Pictures(source_root, decode_all(batches, source_root, config.images, root))
+    features = make_features(table, pictures, NewModel(), config, root) if "features" in signals else None
+    return ImageSignals(pictures.pixels, features)
+
+
+def prepare(
+    images: ImageSignals, table: dict[str, Ref], training: Ref, names: list[str], config: NightlyConfig, root: Root
+) -> CommunityTables:
+    """What these systems may learn from; profiles only where one of them uses them."""
+    clustered = None
+    if "profiles" in signals_of(names):
         tastes = describe_tastes(table, training, NewModel(), config, root)
         clustered = Clustered(tastes.profiles, tastes.clusters)
-    return CommunityTables(table, training, pixels, features, clustered)
+    features = images.features.shards if images.features else []
+    return CommunityTables(table, training, images.pixels, features, clustered)
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,11 @@ from tasks.cdl.train import TrainingTables, train_cdl
 from tasks.cdl.trained import Trained
 from tasks.cdl.triplets import sample_triplets
 from tasks.data import reuse
+from tasks.data.backbone import extract_frozen
 from tasks.data.clusters import cluster_vectors, keep_numbers, place_tokens
 from tasks.data.community import Clustered, CommunityTables
-from tasks.data.features import Features, extract_features
+from tasks.data.features import extract_learned
+from tasks.data.pictures import Features, Pictures
 from tasks.data.profiles import ProfileTables, build_profiles
 from tasks.data.reuse import ShardOutput
 from tasks.data.sentences import sentences_of
@@ -35,24 +37,23 @@ from tasks.systems.fold_in import SideInformation, fold_in, learn_fold_in
 
 
 def learn(
-    table: dict[str, Ref], training: Ref, pixels: list[Ref], start: ModelStart, config: NightlyConfig, root: Root
+    table: dict[str, Ref], training: Ref, pictures: Pictures, start: ModelStart, config: NightlyConfig, root: Root
 ) -> Learned:
     """The system of the settings, fitted on these favorites and no others; or the kept one, over the current community.
 
     Args:
         table: the community, as ingested.
         training: the favorites to learn from.
-        pixels: the community's pictures, in shards.
     """
     tastes = describe_tastes(table, training, start, config, root)
     learn_system = learn_cdl if config.model.system == "cdl" else learn_any
-    return learn_system(table, training, pixels, tastes, start, config, root)
+    return learn_system(table, training, pictures, tastes, start, config, root)
 
 
 def learn_cdl(
     table: dict[str, Ref],
     training: Ref,
-    pixels: list[Ref],
+    pictures: Pictures,
     tastes: Tastes,
     start: ModelStart,
     config: NightlyConfig,
@@ -61,8 +62,8 @@ def learn_cdl(
     """CDL: negatives by social distance, triplets, a training that goes on where it broke off, embeddings by shards."""
     profiles, settings = tastes.profiles, cdl_settings(config)
     base = start.learned.cdl if isinstance(start, BaseModel) else None
-    features = make_features(table, pixels, start, config, root) if settings.inputs.needs_features else None
-    sources = InputSources(table, training, pixels, features, tastes.vectors, tastes.clusters)
+    features = make_features(table, pictures, start, config, root) if settings.inputs.needs_features else None
+    sources = InputSources(table, training, pictures.pixels, features, tastes.vectors, tastes.clusters)
     inputs = prepare_inputs(sources, settings.inputs, config.word2vec, root, base.inputs if base else None)
     if base and isinstance(start, BaseModel) and start.is_kept:
         chain = replace(base, inputs=inputs)
@@ -101,7 +102,7 @@ def _embedded(last: Learned | None, trained: Trained) -> PreviousEmbeddings:
 def learn_any(
     table: dict[str, Ref],
     training: Ref,
-    pixels: list[Ref],
+    pictures: Pictures,
     tastes: Tastes,
     start: ModelStart,
     config: NightlyConfig,
@@ -110,7 +111,7 @@ def learn_any(
     """A system of `models.systems`: one stage fits it, on the community's tables and the signals that it uses."""
     name = config.model.system
     signals, version = signals_of([name]), code_version(SYSTEMS[name].__module__)
-    features = make_features(table, pixels, start, config, root) if "features" in signals else None
+    features = make_features(table, pictures, start, config, root) if "features" in signals else None
     shards = features.shards if features else []
     if isinstance(start, BaseModel) and start.is_kept:
         base = start.learned
@@ -126,7 +127,7 @@ def learn_any(
         )
         return replace(base, tastes=tastes, model=model, features=features)
     clustered = Clustered(tastes.profiles, tastes.clusters)
-    tables = CommunityTables(table, training, pixels, shards, clustered).restricted(signals)
+    tables = CommunityTables(table, training, pictures.pixels, shards, clustered).restricted(signals)
     fitted = fit_system(name, version, config.model.own, config.training.seed, tables, root)
     model = embed_system(fitted, table["users"], table["images"], root)
     image_inputs = [kind for kind, shards in (("pixels", tables.pixels), ("features", tables.features)) if shards]
@@ -161,16 +162,21 @@ def describe_tastes(
 
 
 def make_features(
-    table: dict[str, Ref], pixels: list[Ref], start: ModelStart, config: NightlyConfig, root: Root
+    table: dict[str, Ref], pictures: Pictures, start: ModelStart, config: NightlyConfig, root: Root
 ) -> Features:
-    """The source's own image features where it has them, else features extracted from its pictures.
+    """The source's own image features where it has them, else those of a frozen network or of one that learns.
 
     A network that an earlier night learned is used for new pictures until the next night from scratch.
     """
     if "image_features" in table:
-        return Features(pack_features(table["image_features"], config.inputs.shard_images, root), None, [])
+        packed = pack_features(table["image_features"], config.inputs.shard_images, root)
+        return Features(packed, None, [], "the source's own")
     base = start.learned.features if isinstance(start, BaseModel) else None
     network = base.network if base else None
     last = start.previous.features if isinstance(start, BaseModel) and start.previous else None
     outputs = reuse.pairs_of(last.of, last.shards) if last and last.network == network else []
-    return extract_features(pixels, config.features, root, network, outputs)
+    chosen = config.features
+    if chosen.backbone:
+        limits = config.images.limits
+        return extract_frozen(pictures, chosen.backbone, chosen.weights, chosen.batch_images, limits, root, outputs)
+    return extract_learned(pictures.pixels, chosen, root, network, outputs)

@@ -8,8 +8,9 @@ from tasks.cdl.negatives import assign_negatives
 from tasks.cdl.pack import pack_features, pack_image_vectors, pack_tag_bags
 from tasks.cdl.train import train_cdl
 from tasks.cdl.triplets import sample_triplets
+from tasks.data.backbone import apply_backbone
 from tasks.data.clusters import cluster_vectors
-from tasks.data.features import apply_backbone, apply_learned, learn_features
+from tasks.data.features import apply_learned, learn_features
 from tasks.data.pixels import decode_images
 from tasks.data.profiles import build_profiles
 from tasks.data.vectors import learn_vectors, take_vectors

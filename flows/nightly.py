@@ -19,6 +19,7 @@ from models.evaluation.splits import TimeOf
 from storage import snapshots
 from tasks.data.concealment import split_favorites
 from tasks.data.ingest import ingest
+from tasks.data.pictures import Pictures
 from tasks.data.pixels import decode_all, decoding, plan_shards
 from tasks.data.quarantine import quarantine_pictures
 from tasks.data.tag_leak import account_of_tags
@@ -63,16 +64,16 @@ def nightly(
         split = split_favorites(table["favorites"], split_of(start), config.evaluation, config.concealment, out)
         shards = decode_all(batches, source_root, config.images, out, start.shards)
         quarantine = quarantine_pictures(community.quarantine, shards, config.ingest, out)
-        pixels = [shard.pixels for shard in shards if shard.pixels]
+        pictures = Pictures(source_root, shards)
 
         # The tested model has not seen the concealed favorites; the published one may have.
         time_of: TimeOf | None = "user" if split.order == "latest" else None
         known = known_tables(table, split.training, [split.concealed], out, time_of=time_of)
-        tested = learn(known, split.training, pixels, start.model("tested"), config, out)
+        tested = learn(known, split.training, pictures, start.model("tested"), config, out)
         metrics = evaluate(split, table["favorites"], tested.model, out)
         final = tested
         if config.model.refit:
-            final = learn(table, table["favorites"], pixels, start.model("published"), config, out)
+            final = learn(table, table["favorites"], pictures, start.model("published"), config, out)
 
         # The lists, and the snapshot.
         request = request_lists(final.model, table["favorites"], final.tastes.profiles, config.recommend)

@@ -58,6 +58,7 @@ def print_comparison(compared: Any, root: Any, as_json: bool) -> None:
             {
                 "id": compared.id,
                 "folder": compared.folder,
+                "features": compared.features,
                 "results": results,
                 "comparisons": comparisons,
                 "settings": {name: entry.settings for name, entry in entries.items()},
@@ -95,6 +96,8 @@ def print_comparison(compared: Any, root: Any, as_json: bool) -> None:
         out.print(table)
     over = f"; p is Holm-corrected over {num_tests} systems" if num_tests > 1 else ""
     out.print(f"difference and p: a paired test over users against the best other system{over}", soft_wrap=True)
+    if compared.features:
+        out.print(f"features of images: {compared.features}", soft_wrap=True, highlight=False)
     for entry in compared.entries:
         if entry.error or entry.lacking:
             out.print(f"[red]{entry.line}[/red]" if entry.error else entry.line, soft_wrap=True, highlight=False)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from prefect import flow
 
-from flows.compare import prepare, systems_named, tuning_tables
+from flows.compare import prepare, prepare_images, systems_named, tuning_tables
 from flows.learn import signals_of
 from flows.nightly import THREADS
 from flows.opening import open_run
@@ -40,7 +40,8 @@ def tune(
         splits = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
         split = splits.tuning
         known = tuning_tables(table, splits, out)
-        tables = prepare(source_root, known, split.training, [name], config, out)
+        images = prepare_images(source_root, table, [name], config, out)
+        tables = prepare(images, known, split.training, [name], config, out)
         tuned = tune_system(
             name=name,
             version=code_version(SYSTEMS[name].__module__),

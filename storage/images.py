@@ -1,8 +1,9 @@
-"""Decode image files, each once, to square RGB arrays in packed shards."""
+"""Decode image files to square RGB arrays: into packed shards, or for a network with an input of its own."""
 
 import io
+import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,13 +52,45 @@ Reason: TypeAlias = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageConfig:
+class ImageLimits:
+    """The largest images that are decoded."""
+
+    max_pixels: int = 100_000_000  # a larger image is refused by its header; one thread may need 12 bytes a pixel
+    max_bytes: int = 64 * 2**20  # a larger file is refused unread
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig(ImageLimits):
     """How images are decoded and packed."""
 
     size_px: int = 64  # width and height after resizing; the paper's is 256
-    max_pixels: int = 100_000_000  # a larger image is refused by its header; one thread may need 12 bytes a pixel
-    max_bytes: int = 64 * 2**20  # a larger file is refused unread
     shard_images: int = 1024  # images per shard: one task decodes them, and decodes them again if it fails
+
+    @property
+    def limits(self) -> ImageLimits:
+        """The limits alone."""
+        return ImageLimits(max_pixels=self.max_pixels, max_bytes=self.max_bytes)
+
+    @property
+    def view(self) -> "View":
+        """The whole image, whose aspect ratio is not kept (CDL, section 6: "all images are resized to 256 x 256")."""
+        return View(size_px=self.size_px)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """The square that is taken from the middle of an image."""
+
+    size_px: int  # its width and height
+    share: float = 1.0  # of the image's width and height that it shows, above 0 to 1
+    keeps_aspect: bool = False  # the shorter side decides, and the longer one is cut off; else both are squashed
+    resampling: str = "bicubic"  # a filter of Pillow
+
+    def box(self, width: float, height: float) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of what is shown of an image of this size."""
+        shown = (min(width, height),) * 2 if self.keeps_aspect else (width, height)
+        left, top = ((whole - self.share * part) / 2 for whole, part in zip((width, height), shown, strict=True))
+        return left, top, width - left, height - top
 
 
 class ImageError(ValueError):
@@ -68,20 +101,20 @@ class ImageError(ValueError):
         self.reason = reason
 
 
-def decode(data: bytes, config: ImageConfig) -> np.ndarray:
+def decode(data: bytes, view: View, limits: ImageLimits) -> np.ndarray:
     """Upright RGB pixels, uint8 (S, S, 3), of an image file's bytes; of an animation, the first frame.
 
-    The aspect ratio is not kept (CDL, section 6: "all images are resized to 256 x 256"). Transparent images are
-    composed over white, 16-bit values are scaled to 8. Raises ImageError; the size is checked before decoding.
+    Transparent images are composed over white, 16-bit values are scaled to 8. Raises ImageError; the size is checked
+    before decoding.
     """
     if not data:
         raise ImageError("empty file")
     try:
         image = _open(data)
         width, height = image.size
-        if width * height > config.max_pixels:
-            raise ImageError("too many pixels", f"{width} x {height}, max_pixels is {config.max_pixels}")
-        return np.array(_square(image, config.size_px))
+        if width * height > limits.max_pixels:
+            raise ImageError("too many pixels", f"{width} x {height}, max_pixels is {limits.max_pixels}")
+        return np.array(_square(image, view))
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # a GIF's frame, in its header
@@ -101,8 +134,6 @@ def pack(
 ) -> tuple[Ref | None, list[dict[str, str]]]:
     """One shard of the images that can be decoded, in the given order, and quarantine rows for the rest.
 
-    Images are decoded in threads.
-
     Args:
         ids: image_id of each image.
         paths: path of each image, relative to `source`.
@@ -114,20 +145,30 @@ def pack(
     pixels = np.empty((len(ids), config.size_px, config.size_px, 3), np.uint8)
     decoded, kept = decoded or {}, list[str]()
     rejected: list[dict[str, str]] = []
+    new = [path for image_id, path in zip(ids, paths, strict=True) if image_id not in decoded]
+    images = decode_files(new, source, config.view, config)
+    for image_id, path in zip(ids, paths, strict=True):
+        image = decoded[image_id] if image_id in decoded else next(images)
+        if isinstance(image, ImageError):
+            rejected.append({"table": "images", "image_id": image_id, "reason": image.reason, "value": path})
+        else:
+            pixels[len(kept)] = image
+            kept.append(image_id)
+        if on_progress:
+            on_progress(1)
+    return (shards.write(kept, pixels[: len(kept)], "pixels", root) if kept else None), rejected
+
+
+def decode_files(
+    paths: Sequence[str], source: Root, view: View, limits: ImageLimits
+) -> Iterator[np.ndarray | ImageError]:
+    """The pixels of each file, or why it has none, in the given order. Files are read and decoded in threads.
+
+    All of them may be in memory before the first is taken: give as many as fit.
+    """
     cores = os.cpu_count() or 1
     with ThreadPoolExecutor(max(cores, S3_THREADS) if source.is_remote else cores) as pool:
-        results = pool.map(
-            lambda name, path: decoded[name] if name in decoded else _decode_file(path, source, config), ids, paths
-        )
-        for image_id, path, image in zip(ids, paths, results, strict=True):
-            if isinstance(image, ImageError):
-                rejected.append({"table": "images", "image_id": image_id, "reason": image.reason, "value": path})
-            else:
-                pixels[len(kept)] = image
-                kept.append(image_id)
-            if on_progress:
-                on_progress(1)
-    return (shards.write(kept, pixels[: len(kept)], "pixels", root) if kept else None), rejected
+        yield from pool.map(lambda path: _decode_file(path, source, view, limits), paths)
 
 
 def versions(source: Root, paths: Sequence[str]) -> dict[str, str]:
@@ -148,14 +189,14 @@ def thumbnail(pixels: np.ndarray, size_px: int) -> bytes:
     return file.getvalue()
 
 
-def _decode_file(path: str, source: Root, config: ImageConfig) -> np.ndarray | ImageError:
+def _decode_file(path: str, source: Root, view: View, limits: ImageLimits) -> np.ndarray | ImageError:
     try:
-        return decode(_read(path, source, config), config)
+        return decode(_read(path, source, limits), view, limits)
     except ImageError as error:
         return error
 
 
-def _read(path: str, source: Root, config: ImageConfig) -> bytes:
+def _read(path: str, source: Root, limits: ImageLimits) -> bytes:
     if not source.is_remote:
         _check_local(path, source)
     try:
@@ -164,8 +205,8 @@ def _read(path: str, source: Root, config: ImageConfig) -> bytes:
         raise ImageError("path outside the source directory", str(error)) from error
     if not entry:
         raise ImageError("no file")
-    if entry.size > config.max_bytes:
-        raise ImageError("too many bytes", f"{entry.size}, max_bytes is {config.max_bytes}")
+    if entry.size > limits.max_bytes:
+        raise ImageError("too many bytes", f"{entry.size}, max_bytes is {limits.max_bytes}")
     try:
         return source.read(path)
     except (FileNotFoundError, PermissionError) as error:  # deleted since, or no permission
@@ -206,12 +247,17 @@ def _open(data: bytes) -> ImageFile:
     raise ImageError("not an image")
 
 
-def _square(image: ImageFile, size_px: int) -> Image.Image:
-    # A JPEG is decoded at 1/2, 1/4 or 1/8 where that still leaves size_px. BICUBIC costs 11 % more than BOX on posters
-    # and is much closer to a full decode with LANCZOS (36 dB against 27).
-    image.draft("RGB", (size_px, size_px))
+def _square(image: ImageFile, view: View) -> Image.Image:
+    # A JPEG is decoded at 1/2, 1/4 or 1/8 where that still leaves size_px of what is shown. BICUBIC costs 11 % more
+    # than BOX on posters and is much closer to a full decode with LANCZOS (36 dB against 27). What is shown is resized
+    # out of the whole: resized first and cropped then, a strip of 10 x 10,000,000 pixels would fill the memory.
+    left, top, right, bottom = view.box(*image.size)
+    width, height = image.size
+    size_px = view.size_px
+    image.draft("RGB", (math.ceil(size_px * width / (right - left)), math.ceil(size_px * height / (bottom - top))))
     image.load()
-    small = _eight_bit(image).resize((size_px, size_px), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    filter_ = Image.Resampling[view.resampling.upper()]
+    small = _eight_bit(image).resize((size_px, size_px), filter_, box=view.box(*image.size), reducing_gap=3.0)
     if small.mode == "F":
         small = _scaled(small, is_16_bit=image.mode.startswith("I;16"))
     if small.mode == "RGBA":

@@ -1,4 +1,4 @@
-"""Image features: from a pretrained network, or from the community's own pictures (learned, or descriptors).
+"""Image features from the community's own pictures: learned, or descriptors.
 
 B pictures, S their side in pixels, I images, f features, N = 2B augmented views.
 """
@@ -6,10 +6,7 @@ B pictures, S their side in pixels, I images, f features, N = 2B augmented views
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
-from threading import Lock
-from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -19,14 +16,10 @@ from torch.nn import functional
 
 from models.devices import choose_device
 from models.gather import Gather
-from models.retrieval.fixed_blocks import map_rows
 
 THUMBNAIL, CELLS, ORIENTATIONS = 8, 8, 9  # 8 x 8 colours; 8 x 8 cells of 8 x 8 pixels, nine orientations in each
 STATISTICS_BATCH = 256  # pictures at a time, for means and deviations
 BLOCK = 3  # modules for each width of `convolutions`: convolution, normalisation, ReLU
-
-_one_imports = Lock()  # shards are extracted in threads, and the operators can be declared only once
-_declared: list[torch.library.Library] = []  # kept: the operators of a library go when it is garbage-collected
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +48,10 @@ class FeatureConfig:
     """
 
     kind: Literal["auto", "learned", "descriptors", "both"] = "auto"  # auto: the backbone if one is named, else both
-    backbone: str = ""  # name of a timm model, such as resnet50.a1_in1k, used without training
-    weights: str = ""  # a file with its state dict (.safetensors, .pth); without one timm downloads the pretrained ones
+    backbone: str = (
+        ""  # a timm model, used untrained: tf_efficientnet_lite0 (extra `pretrained`), resnet50.a1_in1k, ...
+    )
+    weights: str = ""  # a file with its state dict (.safetensors, .pth); without one the pretrained ones
     batch_images: int = 64  # pictures that a network embeds at a time
     learning: LearningConfig = LearningConfig()  # how features are learned, if no backbone is named
 
@@ -80,88 +75,6 @@ class FeatureConfig:
         if self.backbone:
             return ()
         return {"learned": ("learned",), "descriptors": ("descriptors",)}.get(self.kind, ("learned", "descriptors"))
-
-
-class Backbone(nn.Module):
-    """A frozen network of timm: uint8 (B, S, S, 3) to pooled float32 (B, f).
-
-    The whole picture is resized, as a tensor: the crop of timm's own transform would cut off its border.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, network: nn.Module, transform: dict[str, object]):
-        super().__init__()
-        self.network = network
-        self.size = tuple(transform["input_size"][1:])  # type: ignore[index]
-        self.interpolation = str(transform["interpolation"])
-        for name in ("mean", "std"):
-            self.register_buffer(name, torch.tensor(transform[name]).view(3, 1, 1), persistent=False)
-
-    def forward(self, pixels_BSS3: Tensor) -> Tensor:
-        pictures = pixels_BSS3.permute(0, 3, 1, 2).float() / 255
-        if pictures.shape[2:] != self.size:
-            pictures = functional.interpolate(pictures, self.size, mode=self.interpolation, antialias=True).clamp(0, 1)
-        features: Tensor = self.network((pictures - self.mean) / self.std)
-        return features
-
-
-def load_backbone(name: str, weights: dict[str, Tensor] | None) -> Backbone:
-    """The network of this name with these weights, or with timm's pretrained ones if they are None.
-
-    Raises:
-        ValueError: timm has no such network, or the weights are of another one.
-        RuntimeError: timm's weights cannot be loaded.
-    """
-    timm = import_timm()
-    if not timm.is_model(name.split(".")[0]):
-        similar = timm.list_models(f"*{name.split('.')[0][:6]}*")[:5]
-        raise ValueError(f"features.backbone {name!r}: timm {timm.__version__} has no such model; similar: {similar}")
-    try:
-        network = timm.create_model(name, pretrained=weights is None, num_classes=0)
-    except Exception as error:  # no connection, no such file on the hub, no weights under that name
-        raise RuntimeError(
-            f"the pretrained weights of {name!r} cannot be loaded ({error}); go online once, so that they are in the "
-            f"cache, or set features.weights to a file with its state dict, or leave features.backbone empty for "
-            f"features from the pictures themselves"
-        ) from error
-    if weights is not None:
-        _load(network, weights, name)
-    return Backbone(network, timm.data.resolve_model_data_config(network)).eval().requires_grad_(False)
-
-
-def _load(network: nn.Module, weights: dict[str, Tensor], name: str) -> None:
-    classifier = network.pretrained_cfg.get("classifier") or ()  # type: ignore[operator, union-attr]
-    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    body = {key: value for key, value in weights.items() if not key.startswith(tuple(f"{head}." for head in heads))}
-    try:
-        network.load_state_dict(body)
-    except RuntimeError as error:
-        raise ValueError(
-            f"features.weights is not one of {name!r}: {str(error)[:400]} ...; name the backbone whose weights they are"
-        ) from error
-
-
-@lru_cache(maxsize=1)
-def import_timm() -> ModuleType:
-    """The module timm, imported when it is first needed: it takes seconds.
-
-    torchvision, which it imports, registers shapes for its detection operators, and fails if its compiled operators do
-    not match the installed torch, as on CPU-only builds. We use none of them, so declaring their names is enough.
-    """
-    with _one_imports:
-        try:
-            import torchvision  # noqa: F401
-        except RuntimeError:
-            library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
-            for operator in ("nms", "qnms"):
-                library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
-            _declared.append(library)
-        import timm
-
-    module: ModuleType = timm
-    return module
 
 
 class OwnFeatures(nn.Module):
@@ -321,18 +234,6 @@ def _standardise(features: OwnFeatures, gather: Gather, chosen: np.ndarray, devi
     std = (square - mean.square()).clamp(min=0).sqrt()
     features.mean.copy_(mean)
     features.std.copy_(torch.where(std > 1e-6, std, 1))
-
-
-def embed(network: nn.Module, pixels_BSS3: np.ndarray, batch_images: int) -> np.ndarray:
-    """float32 (B, f) of unit norm: features of pictures, uint8, by a backbone or by `OwnFeatures`."""
-    device = choose_device("auto")
-    network.to(device).eval()
-
-    def embedded(block_BSS3: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return functional.normalize(network(torch.from_numpy(block_BSS3).to(device)), dim=1).cpu().numpy()
-
-    return map_rows(embedded, pixels_BSS3, batch_images).astype(np.float32)
 
 
 def thumbnail(pixels_BSS3: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
 from tasks.cdl.pack import pack_features, pack_image_vectors, pack_tag_bags, scale_features
-from tasks.data.features import Features
+from tasks.data.pictures import Features
 from tasks.data.tastes import Vectors
 from tasks.data.vectors import learn_vectors
 from tasks.data.word2vec import Word2VecConfig

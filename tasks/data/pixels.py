@@ -14,7 +14,7 @@ from storage.refs import Ref
 from storage.roots import Root
 from storage.shards import Shards
 from storage.tables.pixels import PICTURES
-from tasks.data.pictures import Batch, Packed, Shard
+from tasks.data.pictures import Batch, Packed, Shard, same_files
 from tasks.runtime import ledger
 from tasks.runtime.caching import stage, unsearched
 from tasks.runtime.code_version import code_version
@@ -83,12 +83,11 @@ def decode_images(batch: Batch, source: Root, config: ImageConfig, root: Root, l
 
 def _unchanged(batch: Batch, last: list[Packed], root: Root) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Of the pictures whose file has not changed: pixels by id, and quarantine rows of those that cannot be decoded."""
-    wanted = pl.LazyFrame({"image_id": batch.ids, "path": batch.paths, "version": batch.versions})
+    wanted = pl.DataFrame({"image_id": batch.ids, "path": batch.paths, "version": batch.versions})
     pixels: dict[str, np.ndarray] = {}
     rejected: dict[str, Any] = {}
     for shard in last:
-        pictures = parquet.scan(shard.pictures, root)
-        same = pictures.join(wanted, on=["image_id", "path", "version"], how="semi").collect()
+        same = same_files(shard.pictures, wanted, root)
         for row in same.filter(pl.col("reason").is_not_null()).to_dicts():
             rejected[row["image_id"]] = {
                 "table": "images",

@@ -66,6 +66,7 @@ class Compared:
     id: str
     folder: str
     protocol: str
+    features: str | None  # where those of images come from; None where no system used any
     metric: str
     k: int
     leaderboard: Leaderboard
@@ -86,12 +87,19 @@ def describe(
     files: tuple[str | None, str | None],
     seeds: int,
     budget: int,
+    features: str | None,
     config: Any,
 ) -> dict[str, Any]:
-    """The parameters of a comparison, for its report; `files` are those of --test and --validation."""
+    """The parameters of a comparison, for its report.
+
+    Args:
+        files: those of --test and --validation.
+        features: where the features of images come from; None where no system used any.
+    """
     test, validation = files
     parameters = {"source": source, "content": content, "protocol": protocol, "test": test, "validation": validation}
-    return {**parameters, "seeds": seeds, "budget": budget, "config": canonical(config, "config")}
+    counts = {"seeds": seeds, "budget": budget, "features": features}
+    return {**parameters, **counts, "config": canonical(config, "config")}
 
 
 def publish_comparison(
@@ -136,7 +144,7 @@ def publish_comparison(
             source=parameters["source"],
             metric=final.metric,
             k=final.k,
-            parameters=[(key, str(parameters[key])) for key in ("protocol", "seeds", "budget")],
+            parameters=_parameters(parameters),
             tags=tags.line if tags else None,
             systems=[(entry.system, _settings(entry), entry.line) for entry in entries],
             results=_rows(leaderboard.results, root),
@@ -145,7 +153,23 @@ def publish_comparison(
     )
     root.write(f"{folder}/index.html", page)
     root.copy(leaderboard.results.path, f"{folder}/results.parquet")  # written last: where it exists, the rest does
-    return Compared(id_, root.url(folder), final.protocol, final.metric, final.k, leaderboard, entries, tags)
+    return Compared(
+        id=id_,
+        folder=root.url(folder),
+        protocol=final.protocol,
+        metric=final.metric,
+        k=final.k,
+        leaderboard=leaderboard,
+        entries=entries,
+        tags=tags,
+        features=parameters["features"],
+    )
+
+
+def _parameters(parameters: dict[str, Any]) -> list[tuple[str, str]]:
+    """Those that the page shows."""
+    shown = [(key, str(parameters[key])) for key in ("protocol", "seeds", "budget")]
+    return [*shown, ("features of images", parameters["features"] or "used by no system")]
 
 
 def _machine() -> str:

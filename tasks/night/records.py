@@ -8,9 +8,8 @@ from storage.roots import Root
 from storage.tables.exports import EXPORTS
 from tasks.cdl.inputs import Inputs
 from tasks.cdl.trained import Trained
-from tasks.data.features import Features
 from tasks.data.ingest import Community
-from tasks.data.pictures import Packed, Shard
+from tasks.data.pictures import Features, Packed, Shard
 from tasks.data.split import Split
 from tasks.data.tag_leak import TagAccount
 from tasks.data.tastes import Clusters, Profiles, Vectors

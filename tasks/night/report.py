@@ -96,7 +96,7 @@ def _verdict(night: Night, stopped: list[Outcome]) -> str:
 
 def _readings(night: Night, root: Root) -> list[tuple[str, str]]:
     """Which of several possible readings of the data this night took."""
-    thresholds, chain = night.split.thresholds, night.tested.cdl
+    thresholds, chain, features = night.split.thresholds, night.tested.cdl, night.tested.features
     which = {"latest": "the latest", "random": "drawn at random"}[night.split.order]
     learned_from = "the favorites that were not concealed"
     if night.published != night.tested.model:
@@ -114,6 +114,7 @@ def _readings(night: Night, root: Root) -> list[tuple[str, str]]:
         ),
         *([("Tags in the test", night.tags.line)] if night.tags else []),
         *(_readings_of_cdl(chain, root) if chain else [("Image input", night.tested.image_input or "none")]),
+        *([("Features of images", features.origin)] if features and features.shards else []),
     ]
 
 

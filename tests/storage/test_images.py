@@ -1,5 +1,6 @@
 import io
 import os
+import resource
 import struct
 import zlib
 from contextlib import suppress
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image, features
 
 from storage import images
-from storage.images import ImageConfig, ImageError, decode
+from storage.images import ImageConfig, ImageError, ImageLimits, View
 from storage.roots import Root
 from storage.shards import Shards
 
@@ -26,6 +27,10 @@ def encoded(image: Image.Image, format_: str = "PNG", **options: object) -> byte
 
 def noise(width: int = 32, height: int = 32) -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def decode(data: bytes, config: ImageConfig = CONFIG) -> np.ndarray:
+    return images.decode(data, config.view, config)
 
 
 def reason(data: bytes, config: ImageConfig = CONFIG) -> str:
@@ -72,6 +77,35 @@ def test_a_jpeg_decoded_at_reduced_scale_looks_like_one_decoded_in_full():
     image = Image.fromarray(np.stack(np.broadcast_arrays(gradient, gradient[:, None], np.uint8(99)), axis=2))
     in_full = np.asarray(image.resize((8, 8), Image.Resampling.LANCZOS))
     assert np.abs(decode(encoded(image, "JPEG", quality=95), CONFIG).astype(int) - in_full).max() <= 6
+
+
+def test_a_view_is_the_middle_of_the_picture_scaled_by_its_shorter_side():
+    gradient = np.linspace(0, 255, 600, dtype=np.uint8)
+    image = Image.fromarray(np.stack(np.broadcast_arrays(gradient, gradient[:400, None], np.uint8(99)), axis=2))
+    seen = images.decode(encoded(image), View(size_px=56, share=56 / 64, keeps_aspect=True), ImageLimits())
+    resized = image.resize((96, 64), Image.Resampling.BICUBIC)
+    expected = np.asarray(resized.crop((20, 4, 76, 60)))
+    assert np.abs(seen.astype(int) - expected).max() <= 2
+
+
+def test_a_view_of_a_reduced_jpeg_looks_like_one_of_the_whole():
+    gradient = np.linspace(0, 255, 900, dtype=np.uint8)
+    image = Image.fromarray(np.stack(np.broadcast_arrays(gradient, gradient[:700, None], np.uint8(99)), axis=2))
+    view = View(size_px=56, share=56 / 64, keeps_aspect=True)
+    reduced, whole = (
+        images.decode(encoded(image, *how), view, ImageLimits()).astype(int) for how in (("JPEG",), ("PNG",))
+    )
+    assert np.abs(reduced - whole).max() <= 6
+
+
+def test_a_view_of_a_long_strip_needs_no_more_memory_than_the_strip():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    strip = encoded(Image.new("RGB", (20_000, 2), RED))
+    pixels = images.decode(strip, View(size_px=224, keeps_aspect=True), ImageLimits())
+    assert pixels.shape == (224, 224, 3)
+    assert (pixels == RED).all()
+    grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown_kb < 500_000  # scaled as a whole to a height of 224, the strip takes 2 GB
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

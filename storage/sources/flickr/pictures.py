@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt
 
-from storage.images import ImageConfig, ImageError, decode
+from storage.images import ImageError, ImageLimits, View, decode
 from storage.roots import Root
 from storage.sources.flickr.addresses import MOST_REDIRECTS, PrivateAddressError, PublicOnly
 from storage.sources.flickr.answers import SIZE_LABELS
@@ -31,7 +31,7 @@ BEGINNINGS = {  # content type -> first bytes of such a file, and its name's end
     "image/webp": (b"RIFF", "webp"),
 }
 PLACEHOLDER = "photo_unavailable"  # in the url that Flickr redirects to if a photo is gone
-DECODED = ImageConfig(size_px=32)  # a picture is kept if it can be decoded at this size
+DECODED = View(size_px=32)  # a picture is kept if it can be decoded at this size
 
 Progress = Callable[[int, int], None]  # called with the pictures requested so far and their total
 
@@ -243,7 +243,7 @@ class Downloader:
         if not data.startswith(BEGINNINGS[type_][0]):
             raise QuarantinedError("lying content type")
         try:
-            decode(data, DECODED)
+            decode(data, DECODED, ImageLimits())
         except ImageError as error:
             raise QuarantinedError(error.reason) from error
         return data

@@ -1,17 +1,15 @@
-"""Image features: from a pretrained network, and from the community's own pictures."""
+"""Image features from the community's own pictures."""
 
 import math
-import sys
 from dataclasses import replace
 
-import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch.nn import functional
 
 from models.content import features
+from models.content.embedding import embed
 from models.content.features import FeatureConfig, LearningConfig, OwnFeatures
 
 LEARNING = LearningConfig(epochs=3, batch_images=16, size_px=16, channels=(8, 16), projection=8)
@@ -31,70 +29,10 @@ def learned(config: FeatureConfig, pixels: np.ndarray) -> OwnFeatures:
     return network
 
 
-@pytest.fixture(scope="module")
-def state_dict() -> dict[str, torch.Tensor]:
-    """Weights of a tiny network with its classifier, as a file of timm would bring them."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return features.import_timm().create_model("test_resnet", pretrained=False).state_dict()
-
-
-def test_a_backbone_gives_what_its_own_network_gives_for_the_picture_it_expects(state_dict):
-    timm = features.import_timm()
-    network = timm.create_model("test_resnet", pretrained=False)
-    network.load_state_dict(state_dict)
-    settings = timm.data.resolve_model_data_config(network)
-    pixels = pictures(3, settings["input_size"][1])
-    transform = timm.data.create_transform(**{**settings, "crop_pct": 1.0})
-    with torch.inference_mode():
-        seen = torch.stack([transform(Image.fromarray(picture)) for picture in pixels])
-        pooled = network.eval().forward_head(network.forward_features(seen), pre_logits=True)
-    embedded = features.embed(features.load_backbone("test_resnet", state_dict), pixels, batch_images=2)
-    np.testing.assert_allclose(embedded, functional.normalize(pooled, dim=1).numpy(), rtol=1e-4, atol=1e-5)
-
-
-def test_pictures_of_any_size_are_resized_as_timm_would_resize_them(state_dict):
-    timm = features.import_timm()
-    backbone = features.load_backbone("test_resnet", state_dict)
-    pixels = pictures(2, 32)
-    smooth = functional.interpolate(torch.from_numpy(pixels).permute(0, 3, 1, 2).float(), 64, mode="bilinear")
-    pixels = smooth.permute(0, 2, 3, 1).round().to(torch.uint8).numpy()
-    settings = timm.data.resolve_model_data_config(backbone.network)
-    transform = timm.data.create_transform(**{**settings, "crop_pct": 1.0})
-    seen = torch.stack([transform(Image.fromarray(picture)) for picture in pixels])
-    embedded = []
-    backbone.network.register_forward_pre_hook(lambda _, inputs: embedded.append(inputs[0]))
-    backbone(torch.from_numpy(pixels))
-    torch.testing.assert_close(embedded[0], seen, rtol=0, atol=0.02)  # Pillow rounds to 1 / 255
-
-
-def test_weights_of_another_network_are_refused(state_dict):
-    wrong = {name: value for name, value in state_dict.items() if not name.startswith("layer4")}
-    with pytest.raises(ValueError, match=r"(?s)not one of 'test_resnet'.*layer4"):
-        features.load_backbone("test_resnet", wrong)
-
-
-def test_an_unknown_backbone_is_refused_and_similar_ones_are_named():
-    with pytest.raises(ValueError, match=r"'resnet51'.*similar: \[.*resnet"):
-        features.load_backbone("resnet51", None)
-
-
-def test_weights_that_cannot_be_downloaded_are_an_error_that_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(RuntimeError, match=r"'test_resnet'.*features\.weights.*features\.backbone empty"):
-        features.load_backbone("test_resnet", None)
-
-
-def test_timm_is_imported_whether_or_not_torchvision_can_load_its_operators():
-    assert features.import_timm().is_model("resnet50")
-    assert "torchvision" in sys.modules
-
-
 @pytest.mark.parametrize(("config", "width"), [(LEARNED, 24), (DESCRIBED, 768), (BOTH, 792)])
 def test_own_features_have_unit_norm_and_separate_red_from_blue(config, width):
     pixels = pictures()
-    own = features.embed(learned(config, pixels), pixels, batch_images=7)
+    own = embed(learned(config, pixels), pixels, batch_images=7)
     assert own.shape == (48, width)
     np.testing.assert_allclose(np.linalg.norm(own, axis=1), 1, rtol=1e-5)
     similar = own @ own.T
@@ -104,18 +42,18 @@ def test_own_features_have_unit_norm_and_separate_red_from_blue(config, width):
 def test_features_of_a_picture_do_not_depend_on_the_others_of_its_batch():
     pixels = pictures()
     own = learned(BOTH, pixels)
-    together = features.embed(own, pixels, batch_images=48)
-    np.testing.assert_allclose(features.embed(own, pixels[[5]], batch_images=1)[0], together[5], atol=1e-5)
+    together = embed(own, pixels, batch_images=48)
+    np.testing.assert_allclose(embed(own, pixels[[5]], batch_images=1)[0], together[5], atol=1e-5)
 
 
 def test_the_same_seed_learns_the_same_and_leaves_torchs_own_randomness_alone():
     pixels = pictures()
     before = torch.get_rng_state()
-    first, again = (features.embed(learned(LEARNED, pixels), pixels, 16) for _ in range(2))
+    first, again = (embed(learned(LEARNED, pixels), pixels, 16) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert torch.equal(torch.get_rng_state(), before)
     other = replace(LEARNED, learning=replace(LEARNING, seed=1))
-    assert not np.array_equal(first, features.embed(learned(other, pixels), pixels, 16))
+    assert not np.array_equal(first, embed(learned(other, pixels), pixels, 16))
 
 
 def test_learning_lowers_the_loss_and_yields_it_after_each_epoch():

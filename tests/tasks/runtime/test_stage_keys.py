@@ -99,6 +99,7 @@ def test_ranking_is_no_part_of_what_learns(changed_by):
         ("models.cdl.training", {"cdl"}),
         ("storage.images", {"cdl", "tastegraph", "vbpr"}),
         ("models.content.features", {"tastegraph", "vbpr"}),
+        ("models.content.backbones", {"tastegraph", "vbpr"}),
         (SYSTEMS["ease"].__module__, {"ease"}),
         ("tasks.data.word2vec", set(LEARNERS)),
         ("models.content.clusters", set(LEARNERS)),
@@ -123,8 +124,8 @@ def test_the_lineage_covers_every_stage_that_learns():
     [
         ("gensim", {"tasks.data.vectors"}),
         ("optuna", {"tasks.evaluation.tune"}),
-        ("PIL", {"tasks.data.demo", "tasks.data.pixels"}),
-        ("timm", {"tasks.data.features"}),
+        ("PIL", {"tasks.data.backbone", "tasks.data.demo", "tasks.data.pixels"}),
+        ("timm", {"tasks.data.backbone"}),
         *((name, set()) for name in ("duckdb", "matplotlib", "jinja2", "boto3", "pydantic", "httpx")),
     ],
 )
