@@ -99,7 +99,7 @@ def import_(
         str,
         typer.Argument(help="The layout of the download; an unknown name lists those that exist."),
     ],
-    path: Annotated[Path, typer.Argument(help="The unpacked download: its folder, or for dvbpr its file.")],
+    path: Annotated[Path, typer.Argument(help="The unpacked download: its folder, or for dvbpr and recdiff its file.")],
     source: Annotated[Path, typer.Option("--out", help="The source directory to write, a local folder.")],
     threshold: Annotated[float | None, typer.Option(help="The lowest rating that is a favorite; by default 4.")] = None,
     images: Annotated[

@@ -1,6 +1,6 @@
 """Importers: published data sets to source directories. Importing an importer's module registers it in `IMPORTERS`."""
 
-from storage.sources.importers import dvbpr, hetrec_lastfm, hm, lightgcn, microlens, movielens, recbole
+from storage.sources.importers import diffmm, diffnet, dvbpr, hetrec_lastfm, hm, lightgcn, microlens, movielens, recbole
 from storage.sources.importers.base import IMPORTERS, ImportConfig, Importer, import_source
 from storage.sources.importers.reading import LayoutError
 
@@ -9,6 +9,8 @@ __all__ = [
     "ImportConfig",
     "Importer",
     "LayoutError",
+    "diffmm",
+    "diffnet",
     "dvbpr",
     "hetrec_lastfm",
     "hm",

@@ -1,15 +1,18 @@
-"""RecBole's atomic files: NAME.inter, .item, .user and .net, whose header names each field with its type."""
+"""RecBole's atomic files: NAME.inter, .item, .user, .net, .itememb and .useremb, whose header names typed fields."""
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import polars as pl
 
+from storage.sources.importers import reading
 from storage.sources.importers.base import ImportConfig, favorites, importer
 from storage.sources.importers.reading import LayoutError, columns_of, is_given
-from storage.sources.importers.writing import SPLITS, SourceWriter
+from storage.sources.importers.writing import SPLITS, Features, SourceWriter
 
 TAB = {"delimiter": "\t", "quoted": False}
 PARTS = {"train": (), "valid": ("official_val",), "test": ("official_test",)}  # parts of a benchmark's own split
@@ -18,6 +21,8 @@ TITLE = re.compile(r"(^|_)(title|name)$")
 PROSE = re.compile("title|name|review|description|summary|text|address|city|url")  # word sequences that are not tags
 TAG_TOKENS = ("category", "genre", "brand")  # single tokens that are tags
 TAGS_OF_USERS = re.compile("^tags?(_|$)")  # in .inter: the user's tags for the item
+VISUAL = re.compile(r"^v_|(^|_)(image|img|picture|photo|poster|cover|thumbnail|visual|vis)(_|$)")
+ENDING = re.compile(r"(_?(feat|feature|emb|embedding|vec|vector)s?)+$")  # of a feature's name, with nothing to say
 AROUND = " '\"[]"  # stripped from a tag of a list in Python's notation
 
 
@@ -52,6 +57,8 @@ def read(folder: Path, source: SourceWriter, config: ImportConfig) -> None:
         follower, followed = map(net.column, list(net.fields)[:2])
         for rows in source.rows("contacts", net.file, (follower, followed), **TAB):
             source.add("contacts", rows.select(user_id=follower, contact_id=followed))
+    _features([item, _atomic(folder, "itememb")], "image_id", source)
+    _features([user, _atomic(folder, "useremb")], "user_id", source)
 
 
 def _interactions(folder: Path) -> list[tuple[Path, Sequence[str]]]:
@@ -129,6 +136,48 @@ def _sequences(rows: pl.DataFrame, ids: list[str], cell: str, atomic: Atomic) ->
         parts = pl.when(by_comma).then(pl.col(cell).str.split(",")).otherwise(pl.col(cell).str.split(" "))
     tagged = given.select(*ids, tag=parts).explode("tag").with_columns(pl.col("tag").str.strip_chars(AROUND))
     yield tagged.filter(is_given("tag"))
+
+
+def _features(files: Sequence[Atomic | None], key: Literal["image_id", "user_id"], source: SourceWriter) -> None:
+    """The fields of type float_seq. Of images the one that is called visual, else the first, is the contract's."""
+    fields = [
+        (atomic, field) for atomic in files if atomic for field, type_ in atomic.fields.items() if type_ == "float_seq"
+    ]
+    visual = next((field for field in fields if VISUAL.search(field[1])), fields[0] if fields else None)
+    taken: set[str] = set()
+    for field in fields:
+        atomic, name = field
+        kind = "image" if key == "image_id" and field == visual else re.sub(r"\W+", "_", ENDING.sub("", name) or name)
+        kind = re.sub(r"\W+", "_", name) if kind in taken or (kind == "image" and field != visual) else kind
+        taken.add(kind)
+        id_ = atomic.named("item_id" if key == "image_id" else "user_id") or next(iter(atomic.fields))
+        ids, numbers_ND, num_broken = _vectors(atomic, id_, name)
+        source.add_features(Features(kind, key, ids, numbers_ND, num_broken))
+
+
+def _vectors(atomic: Atomic, id_: str, field: str) -> tuple[list[str], np.ndarray, int]:
+    """Ids, float32 (N, D), and the number of rows that could not be parsed. A cell of another length than most is nan.
+
+    Rows without a cell are left out: not every item has features.
+    """
+    broken: list[int] = []
+    columns = (atomic.column(id_), atomic.column(field))
+    cells_of_row = pl.col(columns[1]).str.extract_all(r"[^\s,\[\]]+")
+    parts = [
+        rows.filter(is_given(columns[1])).select(
+            id=columns[0], numbers=cells_of_row.list.eval(pl.element().cast(pl.Float32, strict=False))
+        )
+        for rows in reading.rows(atomic.file, columns, broken.append, lambda _count: None, delimiter="\t", quoted=False)
+    ]
+    cells = pl.concat(parts) if parts else pl.DataFrame(schema={"id": pl.String, "numbers": pl.List(pl.Float32)})
+    length = pl.col("numbers").list.len()
+    usual = cells.select(length.mode().max()).item() or 0
+    numbers_ND = np.full((len(cells), usual), np.nan, np.float32)
+    if usual:
+        is_usual = cells.select(length == usual).to_series().to_numpy()
+        whole = cells["numbers"].filter(pl.Series(is_usual)).explode()
+        numbers_ND[is_usual] = whole.fill_null(np.nan).to_numpy().reshape(-1, usual)
+    return cells["id"].fill_null("").to_list(), numbers_ND, sum(broken)
 
 
 def _atomic(folder: Path, kind: str) -> Atomic | None:

@@ -8,11 +8,12 @@ import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,17 +23,19 @@ from storage.sources.importers import reading
 from storage.sources.importers.reading import LayoutError
 from storage.sources.rules import FIRST_SECOND, LAST_SECOND, REFERENCES
 from storage.tables.community import COMMUNITY, IMAGE_FEATURES
-from storage.tables.schema import TIME, Table
+from storage.tables.schema import TIME, VECTOR, Table
 from storage.tables.splits import CONCEALED
 
 SPLITS = ("official_val", "official_test")
 TABLES = {
     table.name: table
     for table in (*COMMUNITY, *(replace(CONCEALED, name=name) for name in SPLITS))
-    if table is not IMAGE_FEATURES  # no layout has ready-made features
+    if table is not IMAGE_FEATURES  # written from arrays: `Features`
 }
 NAMING_USERS = ("favorites", "user_tags", "tag_assignments", "contacts", "memberships", *SPLITS)
 NAMING_IMAGES = ("favorites", *SPLITS)
+FEATURES_SUFFIX = "_features"
+FEATURE_ROWS = 8192  # of features in a row group: a thousand numbers each are 32 MiB
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 PICTURES = "images"  # the folder of pictures below the source directory
 WORK = ".work"  # working folder below it during the import
@@ -47,6 +50,17 @@ REPEATED = {  # as the ingest merges rows of one key
 Progress = Callable[[str, int], None]  # called after each batch with the table's name and the rows read of it so far
 
 
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Ready-made features: row n of the numbers belongs to the nth id."""
+
+    name: str  # image, or of another kind, as text or audio
+    key: Literal["image_id", "user_id"]
+    ids: Sequence[str]
+    numbers_ND: np.ndarray  # may be a memory map; a row that is not finite is left out
+    num_unreadable: int = 0  # rows of its file that could not be parsed
+
+
 class SourceWriter:
     """An unfinished source directory: `add` takes rows, `finish` writes the files."""
 
@@ -57,6 +71,7 @@ class SourceWriter:
         self._read: Counter[str] = Counter()
         self._left_out: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._columns: defaultdict[str, set[str]] = defaultdict(set)  # columns of each table that some rows have
+        self._features: dict[str, Features] = {}  # by table name
         self._pictures: dict[str, tuple[int, str, Path]] = {}  # by image id: suffix, path below the folder, file
         (folder / WORK).mkdir()
         self._rows = duckdb.connect(
@@ -107,6 +122,18 @@ class SourceWriter:
         self._read[name] += len(rows)
         self._progress(name, self._read[name])
 
+    def add_features(self, features: Features) -> None:
+        """Add the features of images or users, one kind each; they are written when the source is finished.
+
+        `image` becomes the table image_features. Features of another name, and those of users, become a file of the
+        same form beside it, which is no table of the contract.
+        """
+        table = features.name + FEATURES_SUFFIX
+        if table in self._features:
+            raise LayoutError(f"two sets of features are called {features.name}; keep one of them")
+        self._features[table] = features
+        self._progress(table, len(features.ids))
+
     def leave_out(self, name: str, reason: str, count: int = 1) -> None:
         """Count rows of a table that cannot be added."""
         if count:
@@ -151,6 +178,7 @@ class SourceWriter:
             raise LayoutError(
                 f"no favorite is left ({_listed(reasons) or 'none was read'}); check that it is the right download"
             )
+        accounts |= {name: self._write_features(name, features) for name, features in self._features.items()}
         self._rows.close()
         shutil.rmtree(self.folder / WORK)
         return {"tables": accounts, "notes": dict(sorted(self._notes.items()))}
@@ -209,6 +237,45 @@ class SourceWriter:
             "named_elsewhere": named,
             "kept": kept,
             "left_out": dict(sorted((+left_out).items())),
+        }
+
+    def _write_features(self, name: str, features: Features) -> dict[str, Any]:
+        """Write one file of features, sorted by id, each id once; returns its counts for the report."""
+        key, target = features.key, "images" if features.key == "image_id" else "users"
+        reasons = np.zeros(len(features.ids), np.int8)
+        for start in range(0, len(reasons), FEATURE_ROWS):
+            part = slice(start, start + FEATURE_ROWS)
+            with np.errstate(over="ignore"):
+                numbers = features.numbers_ND[part].astype(np.float32)
+            reasons[part] = np.where(np.isfinite(numbers).all(axis=1), 0, 1)
+        ids = np.array(features.ids, object)
+        if target in self._columns:  # there may be no list of users
+            known = {row[0] for row in self._rows.sql(f"SELECT {key} FROM {target} WHERE left_out IS NULL").fetchall()}
+            reasons[[id_ not in known for id_ in ids]] = 2
+        order = np.array(sorted(np.flatnonzero(reasons == 0), key=lambda row: ids[row]), np.int64)
+        is_first = np.append(True, ids[order][1:] != ids[order][:-1]) if len(order) else np.array([], bool)
+        kept = order[is_first]
+        schema = pa.schema([pa.field(key, pa.string()), pa.field("feature", VECTOR)])
+        with pq.ParquetWriter(self.folder / f"{name}.parquet", schema, compression="zstd") as writer:
+            for start in range(0, len(kept), FEATURE_ROWS):
+                rows = kept[start : start + FEATURE_ROWS]
+                numbers = features.numbers_ND[rows].astype(np.float32)
+                starts = np.arange(len(rows) + 1, dtype=np.int32) * numbers.shape[1]
+                lists = pa.ListArray.from_arrays(pa.array(starts), pa.array(numbers.ravel()))
+                writer.write_table(pa.table([pa.array(ids[rows].tolist(), pa.string()), lists], schema=schema))
+        left_out = {
+            "bad feature": int((reasons == 1).sum()),
+            f"no such {target[:-1]}": int((reasons == 2).sum()),
+            "repeated": len(order) - len(kept),
+            "unreadable row": features.num_unreadable,
+        }
+        if name != IMAGE_FEATURES.name:
+            self.note(f"{target} with features in {name}.parquet, which is no table of the contract", len(kept))
+        return {
+            "read": len(ids) + features.num_unreadable,
+            "named_elsewhere": 0,
+            "kept": len(kept),
+            "left_out": {reason: count for reason, count in sorted(left_out.items()) if count},
         }
 
     def _with_pictures(self, rows: pa.Table, name: str) -> pa.Table:

@@ -27,9 +27,9 @@ def picture(shade: int = 0) -> bytes:
 
 
 def rows_of(source: Path, name: str) -> Rows:
-    """The rows of a table of a source directory; times as epoch seconds."""
-    frame = pl.read_parquet(source / f"{name}.parquet")
-    return set(frame.with_columns(pl.col(pl.Datetime).dt.epoch("s")).rows())
+    """The rows of a table of a source directory; times as epoch seconds, features as tuples."""
+    frame = pl.read_parquet(source / f"{name}.parquet").with_columns(pl.col(pl.Datetime).dt.epoch("s"))
+    return {tuple(tuple(cell) if isinstance(cell, list) else cell for cell in row) for row in frame.rows()}
 
 
 def left_out(report: dict[str, Any]) -> dict[str, dict[str, int]]:

@@ -4,10 +4,13 @@ A layout says who put which tag on what. Where a user used a tag more often than
 went to images that the list lacks, as in the originals.
 """
 
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from scipy.sparse import coo_matrix
 
 GENRES = (
     "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy", "Film-Noir",
@@ -89,3 +92,33 @@ def movielens(source: Path, folder: Path) -> None:
     given = triples(table(source, "user_tags"), table(source, "tag_assignments"))
     tags = pl.DataFrame([(*triple, 0) for triple in given], ["userId", "movieId", "tag", "timestamp"], orient="row")
     tags.with_columns(pl.col("tag").str.to_titlecase()).write_csv(folder / "tags.csv")
+
+
+def _matrix(pairs: pl.DataFrame, shape: tuple[int, int]) -> coo_matrix:
+    """The pairs of a table of two columns, whose ids are a letter and a number."""
+    row, column = (pairs[name].str.slice(1).cast(pl.Int64).to_numpy() for name in pairs.columns[:2])
+    return coo_matrix((np.ones(len(row), np.float32), (row, column)), shape=shape)
+
+
+def diffmm(source: Path, folder: Path) -> None:
+    """trnMat.pkl, valMat.pkl, tstMat.pkl, image_feat.npy in half precision and audio_feat.npy."""
+    shape = (9308, table(source, "images").height)
+    for name, file in (("favorites", "trnMat"), ("official_val", "valMat"), ("official_test", "tstMat")):
+        (folder / f"{file}.pkl").write_bytes(pickle.dumps(_matrix(table(source, name), shape)))
+    for kind in ("image", "audio"):
+        rows = table(source, f"{kind}_features").sort(pl.col("image_id").str.slice(1).cast(pl.Int64))
+        np.save(folder / f"{kind}_feat.npy", np.array(rows["feature"].to_list(), np.float16))
+
+
+def recdiff(source: Path, folder: Path) -> None:
+    """dataset.pkl: matrices in compressed rows, in one dict."""
+    num_users, num_items = 1925, table(source, "images").height
+    held = {
+        name: _matrix(table(source, rows), (num_users, num_items)).tocsr()
+        for name, rows in (("train", "favorites"), ("val", "official_val"), ("test", "official_test"))
+    }
+    trust = _matrix(table(source, "contacts"), (num_users, num_users)).tocsr()
+    tags = table(source, "image_tags").select("image_id", tag="c" + pl.col("tag").str.replace("category ", ""))
+    categories = _matrix(tags, (num_items, 6))
+    held |= {"trust": trust, "category": categories.tocsr(), "userCount": num_users, "itemCount": num_items}
+    (folder / "dataset.pkl").write_bytes(pickle.dumps(held, protocol=2))

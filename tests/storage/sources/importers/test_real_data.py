@@ -86,3 +86,23 @@ def test_movielens_posters_comes_back_from_the_csv_files_and_the_posters(tmp_pat
     assert missing["favorites"] == {"rating below 4": 1000}
     paths = pl.read_parquet(out / "images.parquet")["path"]
     assert all((out / path).read_bytes() == (given / path).read_bytes() for path in paths[::500])
+
+
+@pytest.mark.parametrize(
+    ("name", "importer", "write", "others"),
+    [
+        ("tiktok-visual", "diffmm", originals.diffmm, ("image_features", "audio_features")),
+        ("ciao-trust", "recdiff", originals.recdiff, ("contacts", "image_tags")),
+    ],
+)
+def test_a_set_of_matrices_comes_back_with_its_own_split(
+    tmp_path: Path, name: str, importer: str, write: Callable[[Path, Path], None], others: tuple[str, str]
+) -> None:
+    """The sets' ids are the matrices' numbers after a letter."""
+    given, out, missing = reimported(name, importer, write, tmp_path)
+
+    for table in ("images", "favorites", "official_val", "official_test", *others):
+        one, other = pl.read_parquet(given / f"{table}.parquet"), pl.read_parquet(out / f"{table}.parquet")
+        one = one.with_columns(pl.col("^.*_id$").str.slice(1))
+        assert one.sort(one.columns[:2]).equals(other.select(one.columns).sort(one.columns[:2]))
+    assert missing == {}

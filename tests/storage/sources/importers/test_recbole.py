@@ -74,6 +74,44 @@ class TestSplitOfABenchmark(ImporterContract):
         return folder
 
 
+class TestFeatures(ImporterContract):
+    """Vectors in .item, .itememb and .useremb: the one that is called visual is the contract's, others lie beside."""
+
+    name = "recbole"
+    tables = {
+        "images": {("a", "Ant"), ("b", "Bee"), ("c", None)},
+        "favorites": {("1", "a"), ("2", "b"), ("2", "c")},
+        "users": {("1",), ("2",)},
+        "image_features": {("a", (1.0, 2.0)), ("b", (-0.5, 0.25))},
+        "text_features": {("b", (9.0,))},
+        "item_features": {("a", (4.0, 5.0, 6.0))},
+        "user_features": {("1", (0.5, 0.5))},
+    }
+    left_out = {
+        "text_features": {"bad feature": 1},
+        "item_features": {"bad feature": 2, "no such image": 1, "unreadable row": 1},
+        "user_features": {"no such user": 1, "repeated": 1},
+    }
+    notes = {
+        "images with features in item_features.parquet, which is no table of the contract": 1,
+        "images with features in text_features.parquet, which is no table of the contract": 1,
+        "users with features in user_features.parquet, which is no table of the contract": 1,
+    }
+
+    def write(self, folder: Path) -> Path:
+        (folder / "bugs.inter").write_text("user_id:token\titem_id:token\n1\ta\n2\tb\n2\tc\n")
+        (folder / "bugs.item").write_text(
+            "item_id:token\ttitle:token_seq\ttext_feat:float_seq\tv_feat:float_seq\n"
+            "a\tAnt\tx\t1 2\nb\tBee\t9\t-0.5 0.25\nc\t\t\t\n"
+        )
+        (folder / "bugs.itememb").write_text(
+            "iid:token\titem_emb:float_seq\na\t4,5,6\nb\t1 2\nc\tnan 1 2\nz\t1 2 3\nb\t1 2 3\ttoo many cells\n"
+        )
+        (folder / "bugs.user").write_text("user_id:token\tage:float\n1\t30\n2\t31\n")
+        (folder / "bugs.useremb").write_text("uid:token\tuser_emb:float_seq\n1\t.5 .5\n1\t.5 .5\n7\t.1 .1\n")
+        return folder
+
+
 class TestFieldsWithOtherNames(ImporterContract):
     """The Last.fm of RecBole: the item is an artist, and tags stand beside the interactions."""
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from storage.sources.importers.reading import LayoutError
-from storage.sources.importers.restricted_pickle import load
+from storage.sources.importers.restricted_pickle import load, load_pickle
 from tests.storage.sources.importers import python2
 from tests.storage.sources.importers.contract import picture
 
@@ -110,6 +111,45 @@ def test_what_data_sets_hold_is_read_as_plain_values(tmp_path: Path, save: Calla
         {b"a": [1, 2.5, None, True]}, [0.0, 1.0, 2.0], 1.5, [b"x", {}], "a picture"
     ]  # fmt: skip
     assert shown == [picture(9)]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("of", [f"{name}_{kind}" for name in ("coo", "csr", "csc") for kind in ("matrix", "array")])
+def test_every_format_and_protocol_of_a_sparse_matrix_holds_the_same_pairs(
+    tmp_path: Path, of: str, protocol: int
+) -> None:
+    dense = np.array([[0, 2.5, 0, 0], [0, 0, 0, 0], [-1, 0, 0, 3]])
+    (tmp_path / "data.pkl").write_bytes(pickle.dumps({"one": getattr(sp, of)(dense)}, protocol=protocol))
+    matrix = load_pickle(tmp_path / "data.pkl")["one"]
+    row, column = matrix.pairs()
+
+    assert matrix.shape == (3, 4)
+    assert set(zip(row.tolist(), column.tolist(), strict=True)) == {(0, 1), (2, 0), (2, 3)}
+
+
+@pytest.mark.parametrize(
+    ("held", "named"),
+    [
+        (Calling(os.system, "true"), r"posix\.system"),
+        ({"one": Calling(np.load, "/etc/passwd")}, r"numpy\.load"),
+        (sp.lil_matrix((2, 2)), r"scipy\.sparse\._lil\.lil_matrix"),
+        (Path("a"), r"pathlib.*Path"),
+    ],
+)
+def test_a_pickle_of_anything_but_matrices_and_plain_values_is_refused_by_name(
+    tmp_path: Path, held: Any, named: str
+) -> None:
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        (tmp_path / "evil.pkl").write_bytes(pickle.dumps(held, protocol=protocol))
+        with pytest.raises(LayoutError, match=rf"evil\.pkl: refused: it asks for ({named}|copyreg\._reconstructor)"):
+            load_pickle(tmp_path / "evil.pkl")
+
+
+@pytest.mark.parametrize("stream", [b"", b"no pickle", b"\x80\x02]", pickle.dumps(sp.coo_matrix(np.eye(9)))[:-20]])
+def test_a_file_that_is_no_whole_pickle_is_refused(tmp_path: Path, stream: bytes) -> None:
+    (tmp_path / "data.pkl").write_bytes(stream)
+    with pytest.raises(LayoutError, match=r"data\.pkl: refused: "):
+        load_pickle(tmp_path / "data.pkl")
 
 
 @pytest.mark.parametrize("content", [b"", b"no numpy file", b"\x93NUMPY\x09\x00"])
