@@ -138,7 +138,7 @@ class Community:
 
 SIGNALS: dict[str, Callable[[Community], bool]] = {
     "pixels": lambda community: community.pixels is not None and bool(community.pixels.has_I.any()),
-    "features": lambda community: community.features_If is not None,
+    "features": lambda community: bool(community.has_features_I.any()),
     "tags": lambda community: community.image_tags_IT.nnz > 0,
     "titles": lambda community: community.words_IW.nnz > 0,
     "contacts": lambda community: community.contacts_UU.nnz > 0,

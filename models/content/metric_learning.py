@@ -19,6 +19,7 @@ from torch import Tensor
 
 from models.community import Community
 from models.devices import choose_device
+from models.sparse import unit_rows
 
 PAIRS = 2**17  # pairs of images compared at once
 # (similarity to the targets (b, t), to the other anchors (b, b)) -> (b, t, b): how much further than the target each
@@ -183,7 +184,7 @@ def _weighted(signal_IK: csr_array) -> csr_array:
     rarity_K = np.log1p(signal_IK.shape[0] / np.maximum(images_of_key, 1)).astype(np.float32)
     weighted_IK = csr_array(signal_IK, dtype=np.float32, copy=True)
     weighted_IK.data *= rarity_K[weighted_IK.indices]
-    return csr_array(normalize(weighted_IK))
+    return unit_rows(weighted_IK)
 
 
 def _sample_columns(weights_XY: csr_array, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:

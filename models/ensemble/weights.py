@@ -177,9 +177,12 @@ def build_pools(
 
 
 def learn_weights(holdouts: list[Pools], images_have_content: bool, config: WeightsConfig) -> EnsembleWeights:
-    """The weights with the best NDCG on held-out favorites: on warm images, on cold ones, then the scale between."""
+    """The weights with the best NDCG on held-out favorites: on warm images, on cold ones, then the scale between.
+
+    All 1 where no user has a held-out favorite among the warm images, so that there is nothing to learn from.
+    """
     warm, cold_items, other_cold = (concatenated(pools) for pools in zip(*holdouts, strict=True))
-    if not len(warm.num_heldout_N):
+    if not warm.num_heldout_N.any():
         num_experts = len(warm.scores_ENP)
         return EnsembleWeights(np.ones(num_experts), np.ones(num_experts), 1.0)
     warm_E = _search(warm, config)

@@ -61,7 +61,8 @@ class TagProfile(System[FloorConfig]):
         used_UT = community.favorites_UI @ image_tags_IT + community.user_tags_UT
         weights = TfidfTransformer(sublinear_tf=True).fit(image_tags_IT)
         self.users_UT, self.images_IT = (
-            csr_array(weights.transform(counts), dtype=np.float32) for counts in (used_UT, image_tags_IT)
+            csr_array(weights.transform(counts) if counts.nnz else counts, dtype=np.float32)
+            for counts in (used_UT, image_tags_IT)
         )
 
     def score(self, users_N: np.ndarray) -> np.ndarray:

@@ -229,7 +229,7 @@ def count_visits(
     sums_X, to = np.asarray(graph.sum(axis=1)), np.append(graph.indices, 0)
     cumulative = np.cumsum(graph.data)  # the edges side by side, each as wide as its chance
     before_X = np.append(0, cumulative)[graph.indptr[:-1]]
-    counted = []
+    counted = [(np.empty(0, np.int64), np.empty(0, np.int64))]
     for first in range(0, len(starts_S), max(1, WALKERS // config.walks)):
         block = np.arange(first, min(first + max(1, WALKERS // config.walks), len(starts_S)))
         row_W = np.repeat(block, config.walks)

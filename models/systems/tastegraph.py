@@ -72,7 +72,7 @@ class TasteGraph(System[TasteGraphConfig]):
         learned = [self._learn_weights(community)]
         self.is_cold_U = ~has_entries(community.favorites_UI)
         if self.is_cold_U.all():
-            self.is_cold_U[:] = False  # nobody has a favorite to learn weights for cold users on
+            self.is_cold_U[:] = False  # no user has a favorite to learn weights for cold users on
         if self.is_cold_U.any():
             learned.append(self._learn_cold_user_weights(community))
         used = {name for named in learned for name, (warm, cold) in named.weights.items() if warm > 0 or cold > 0}
@@ -232,8 +232,9 @@ class CodedFactors:
     dimensions: int
 
     def fit(self, community: Community, seed: int) -> Expert | None:
-        """The expert; None where images have neither tags nor titles nor features."""
-        if not any(community.has(signal) for signal in ("tags", "titles", "features")):
+        """The expert; None where no user has a favorite, or images have neither tags nor titles nor features."""
+        has_content = any(community.has(signal) for signal in ("tags", "titles", "features"))
+        if not community.favorites_UI.nnz or not has_content:
             return None
         system = CollaborativeDL(CollaborativeDLConfig(K=self.dimensions), seed)
         system.fit(community)
@@ -257,7 +258,8 @@ def _scaled(expert: Expert, community: Community, seed: int) -> Expert:
     scales_U = np.zeros(community.num_users)
     for first in range(0, community.num_users, 2048):
         users = np.arange(first, min(first + 2048, community.num_users))
-        scales_U[users] = np.sqrt(np.square(sampled.scores(users), dtype=np.float64).mean(axis=1))
+        squares_NI = np.square(sampled.scores(users), dtype=np.float64)
+        scales_U[users] = np.sqrt(squares_NI.sum(axis=1) / max(1, squares_NI.shape[1]))
     typical = np.median(scales_U[scales_U > 0]) if (scales_U > 0).any() else 1.0
     # Users whose scores in the sample are almost all 0 get a common scale: a tiny one would blow up a single score.
     factors_U = (1 / np.maximum(scales_U, typical / 10)).astype(np.float32)

@@ -82,7 +82,7 @@ class WideDeep(System[WideDeepConfig]):
         device = choose_device("auto")
         fitted = {name: torch.from_numpy(value).to(device) for name, value in self._fitted.items()}
         images_IH = fitted["images_IH"]
-        num_users = max(1, HIDDEN_FLOATS // images_IH.numel())
+        num_users = max(1, HIDDEN_FLOATS // max(1, images_IH.numel()))
         num_images = max(1, HIDDEN_FLOATS // (num_users * images_IH.shape[1]))
         scores_NI = (self._tags_IV @ self._fitted["crossed_UV"][users_N].T).T + self._fitted["bias_I"]
         scores_NI += self._fitted["owner_crosses"][

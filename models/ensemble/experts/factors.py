@@ -40,7 +40,9 @@ class Factors:
     rounds: int = 12  # in each the rows are solved, then the columns
 
     def fit(self, community: Community, seed: int) -> Expert | None:
-        """The expert; None where it is to use contacts or tags and the community has none."""
+        """The expert; None where no user has a favorite, or it is to use contacts or tags and there are none."""
+        if not community.favorites_UI.nnz:
+            return None
         if (self.contacts and not community.contacts_UU.nnz) or (self.tags and not community.image_tags_IT.nnz):
             return None
         num_users, num_images = community.favorites_UI.shape

@@ -38,7 +38,10 @@ class Ridge:
     rank: int = 256  # singular vectors of the approximation
 
     def fit(self, community: Community, seed: int) -> Expert | None:
+        """The expert; None where no user has a favorite, or it is to use tags and the community has none."""
         favorites_UI = community.favorites_UI
+        if not favorites_UI.nnz:
+            return None
         is_large = community.num_users > MAX_ROWS or community.num_users * community.num_images > MAX_FLOATS
         users_UI = degree_normalised(favorites_UI, self.normalise, self.normalise)
         energy = float((users_UI.data.astype(np.float64) ** 2).sum())
@@ -52,7 +55,7 @@ class Ridge:
                 return None
             words_TI = with_energy(degree_normalised(words_TI, self.normalise, self.normalise), self.tags * energy)
             rows_RI = csr_array(vstack([users_UI, words_TI], format="csr"))
-        strength = self.strength * energy / max(favorites_UI.nnz, 1)
+        strength = self.strength * energy / favorites_UI.nnz
         queries_UI = degree_normalised(_weighted_by_recency(community, self.recency), self.normalise, self.normalise)
         if is_large:
             return _approximate(rows_RI, queries_UI, strength, self.rank, seed)
@@ -75,7 +78,10 @@ class Sequence:
     strength: float = 500.0  # λ
 
     def fit(self, community: Community, seed: int) -> Expert | None:
+        """The expert; None where favorites have no times, no user has one, or images are too many."""
         if community.favorited_at_UI is None or community.num_images**2 > MAX_FLOATS:
+            return None
+        if not community.favorites_UI.nnz:
             return None
         user, image, place, count = _histories(community)
         weights = np.exp(-np.arange(self.window) / self.decay).astype(np.float32)
@@ -110,8 +116,9 @@ class Content:
     max_words: int = 4096  # of tags, title words and owners each, the commonest
 
     def fit(self, community: Community, seed: int) -> Expert | None:
+        """The expert; None where images have no content, or no user has a favorite."""
         content_If = self._content(community)
-        if content_If is None:
+        if content_If is None or not community.favorites_UI.nnz:
             return None
         warm = np.flatnonzero(community.popularity_I)
         warm_Kf = content_If[warm]
@@ -154,7 +161,7 @@ class Attributes:
     max_words: int = 20_000  # of each kind of attribute, the commonest
 
     def fit(self, community: Community, seed: int) -> Expert | None:
-        """The expert; None where users have no attributes, or nobody has a favorite."""
+        """The expert; None where users have no attributes, or no user has a favorite."""
         attributes_UA = self._attributes(community)
         if attributes_UA is None or not community.favorites_UI.nnz:
             return None

@@ -47,7 +47,7 @@ class Towers:
     max_words: int = 4096  # of each kind of signal, the commonest
 
     def fit(self, community: Community, seed: int) -> Expert | None:
-        """The expert; None where nobody has a favorite."""
+        """The expert; None where no user has a favorite."""
         if not community.favorites_UI.nnz:
             return None
         *_, last = train(community, self, seed)

@@ -4,6 +4,8 @@ import torch
 
 from models.cdl.network import CDL, SIZES, CDLConfig, comparison_loss, embed, restore, score_vectors
 
+PIXELS, VECTORS = (32, 32, 3), (8,)  # what an image tower takes
+
 
 def test_the_cross_entropy_is_that_of_the_paper():
     o = np.array([-2.0, 0.0, 1.5])
@@ -46,16 +48,70 @@ def test_distances_are_compared_in_full_precision_where_the_towers_compute_in_ha
     torch.testing.assert_close(distance_N, exact_N)
 
 
-def test_the_papers_image_tower_has_five_convolutions_three_pools_and_three_full_connections():
+def test_in_training_the_distance_loses_each_dimension_by_chance_and_stays_the_same_on_average():
+    torch.manual_seed(0)
+    model = CDL(CDLConfig(), VECTORS, 5)
+    share = SIZES["small"].dropout
+    with torch.no_grad():
+        model.weight_d.copy_(torch.eye(128)[3])  # the distance is that of one dimension
+        distance_N = model.train().distance(torch.zeros(20_000, 128), torch.full((20_000, 128), 2.0))
+        assert (model.eval().distance(torch.zeros(5, 128), torch.full((5, 128), 2.0)) == 4).all()
+
+    assert distance_N.unique().tolist() == [0, pytest.approx(4 / (1 - share))]
+    assert (distance_N == 0).float().mean().item() == pytest.approx(share, abs=0.02)
+
+
+@pytest.mark.parametrize("image_shape", [PIXELS, VECTORS])
+@pytest.mark.parametrize("side", ["image_tower", "user_tower"])
+def test_in_training_each_hidden_layer_of_a_tower_loses_units_by_chance(side, image_shape):
+    torch.manual_seed(0)
+    model = CDL(CDLConfig(), image_shape, 8)
+    for parameter in model.parameters():
+        parameter.data.abs_().add_(0.001)  # so that no ReLU gives a zero
+    tower, shares = getattr(model, side), []
+    _, *after_hidden = (layer for layer in tower.modules() if isinstance(layer, torch.nn.Linear))
+    for layer in after_hidden:
+        layer.register_forward_pre_hook(lambda _, inputs: shares.append((inputs[0] == 0).float().mean().item()))
+    inputs = torch.full((200, *image_shape), 255, dtype=torch.uint8) if side == "image_tower" else torch.ones(200, 8)
+    with torch.no_grad():
+        tower.train()(inputs)
+        in_training = shares.copy()
+        tower.eval()(inputs)
+
+    assert in_training == [pytest.approx(SIZES["small"].dropout, abs=0.02)] * len(after_hidden)
+    assert shares[len(after_hidden) :] == [0.0] * len(after_hidden)
+
+
+def test_the_papers_network_has_alexnets_layers_four_full_connections_of_a_user_and_1024_outputs():
     with torch.device("meta"):
         model = CDL(CDLConfig(size="paper"), (256, 256, 3), 1024)
-        kinds = [type(layer).__name__ for layer in model.image_tower.modules()]
         images = model.image_tower(torch.zeros(2, 256, 256, 3, dtype=torch.uint8))
         users = model.user_tower(torch.zeros(2, 1024))
 
-    assert [kinds.count(kind) for kind in ("Conv2d", "MaxPool2d", "Linear")] == [5, 3, 3]
-    assert sum(isinstance(layer, torch.nn.Linear) for layer in model.user_tower.modules()) == 4
+    layers = [_described(layer) for layer in model.image_tower.modules()]
+    assert [layer for layer in layers if layer] == [
+        *("convolution of 96, 11 x 11 by 4", "pool of 3 x 3 by 2"),
+        *("convolution of 256, 5 x 5 by 1", "pool of 3 x 3 by 2"),
+        *("convolution of 384, 3 x 3 by 1", "convolution of 384, 3 x 3 by 1"),
+        *("convolution of 256, 3 x 3 by 1", "pool of 3 x 3 by 2"),
+        *("4096", "dropout of 0.5", "4096", "dropout of 0.5", "1024"),
+    ]
+    layers = [_described(layer) for layer in model.user_tower.modules()]
+    assert [layer for layer in layers if layer] == [*("1024", "dropout of 0.5") * 3, "1024"]
+    assert _described(model.dropout) == "dropout of 0.5"
     assert images.shape == users.shape == (2, 1024)
+
+
+def _described(layer: torch.nn.Module) -> str:
+    """What a layer does; nothing for ReLUs and containers."""
+    if isinstance(layer, torch.nn.Conv2d):
+        height, width = layer.kernel_size
+        return f"convolution of {layer.out_channels}, {height} x {width} by {layer.stride[0]}"
+    if isinstance(layer, torch.nn.MaxPool2d):
+        return f"pool of {layer.kernel_size} x {layer.kernel_size} by {layer.stride}"
+    if isinstance(layer, torch.nn.Dropout):
+        return f"dropout of {layer.p}"
+    return str(layer.out_features) if isinstance(layer, torch.nn.Linear) else ""
 
 
 @pytest.mark.parametrize("image_shape", [(32, 32, 3), (7,)])

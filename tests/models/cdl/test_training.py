@@ -104,3 +104,54 @@ def test_settings_that_cannot_be_are_refused():
         TrainingConfig(schedule="linear")
     with pytest.raises(ValueError, match="at least 1"):
         TrainingConfig(epochs=0)
+
+
+class _Line(torch.nn.Module):
+    """A model whose loss is one weight, of gradient 1 wherever it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, images: torch.Tensor, profiles: torch.Tensor, triplets: torch.Tensor) -> torch.Tensor:
+        return self.weight.clone()
+
+
+def _weights(**settings) -> np.ndarray:
+    """The weight after each of 40 steps."""
+    config = TrainingConfig(epochs=8, checkpoint_steps=1, **settings)
+    return np.array([reached.state["model"]["weight"].item() for reached in train(_Line(), _data(), config)])
+
+
+def test_sgd_has_momentum_and_weight_decay():
+    weight, velocity, expected = 2.0, 0.0, []
+    for _ in range(40):
+        velocity = 0.8 * velocity + (1 + 0.3 * weight)
+        weight -= 0.01 * velocity
+        expected.append(weight)
+
+    learned = _weights(optimizer="sgd", schedule="constant", learning_rate=0.01, momentum=0.8, weight_decay=0.3)
+    np.testing.assert_allclose(learned, expected, rtol=1e-5)
+
+
+def test_adamw_has_decoupled_weight_decay():
+    weight, expected = 2.0, []
+    for _ in range(40):
+        weight = weight * (1 - 0.1 * 0.3) - 0.1  # Adam's step for a gradient that is always 1
+        expected.append(weight)
+
+    learned = _weights(optimizer="adamw", schedule="constant", learning_rate=0.1, weight_decay=0.3)
+    np.testing.assert_allclose(learned, expected, rtol=1e-4)
+
+
+def test_a_constant_rate_stays_and_a_cosine_rises_over_a_twentieth_and_falls_to_nothing():
+    rates = {
+        schedule: -np.diff(_weights(optimizer="sgd", momentum=0.0, weight_decay=0.0, schedule=schedule), prepend=2.0)
+        for schedule in ("constant", "cosine")
+    }
+    np.testing.assert_allclose(rates["constant"], 0.002, rtol=1e-3)
+
+    progress = np.arange(40) / 40
+    expected = 0.002 * 0.5 * (1 + np.cos(np.pi * (progress - 0.05) / 0.95))
+    np.testing.assert_allclose(rates["cosine"][2:], expected[2:], rtol=1e-2, atol=1e-6)
+    assert (np.diff(rates["cosine"][:3]) > 0).all()

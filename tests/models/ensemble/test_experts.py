@@ -149,6 +149,13 @@ def test_attributes_are_a_ridge_regression_over_users_with_favorites() -> None:
         np.testing.assert_allclose(scores_UI[user], kept[is_alike_U].mean(axis=0), atol=1e-2)
 
 
+@pytest.mark.parametrize("expert", [Ridge(), Sequence(), Content(), Attributes(), Factors(contacts=0.3)], ids=repr)
+def test_an_expert_that_learns_from_favorites_needs_one(expert: Ridge) -> None:
+    favorites_UI = csr_array((NUM_USERS, NUM_IMAGES), dtype=np.float32)
+    times_UI = csr_array((NUM_USERS, NUM_IMAGES), dtype=np.float64)
+    assert expert.fit(replace(two_tastes(), favorites_UI=favorites_UI, favorited_at_UI=times_UI), 0) is None
+
+
 @pytest.mark.parametrize(
     "expert",
     [

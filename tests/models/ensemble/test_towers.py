@@ -95,3 +95,21 @@ def test_favorites_alone_are_enough() -> None:
 
 def test_without_any_favorite_there_are_no_towers() -> None:
     assert SMALL.fit(Community(csr_array((3, 4), dtype=np.float32)), 0) is None
+
+
+def test_vectors_are_the_mean_of_ids_propagated_over_the_favorites_and_signals_are_added_before() -> None:
+    favorites = np.zeros((3, 4), np.float32)
+    favorites[0, 0], favorites[0, 1], favorites[1, 1], favorites[2, 2] = 1, 1, 1, 1
+    groups = np.array([[1], [1], [0]], np.float32)
+    community = Community(csr_array(favorites), memberships_UG=csr_array(groups))
+    towers = TwoTowers(community, Towers(dimensions=5, layers=2, signals=2.0), generator())
+
+    edges = np.zeros((7, 7))
+    edges[:3, 3:] = favorites / np.sqrt(np.outer(favorites.sum(1), np.maximum(favorites.sum(0), 1)))
+    edges += edges.T
+    ids_Vd, weights_Sd = (weights.detach().numpy() for weights in (towers.ids_Vd, towers.weights_Sd))
+    ego_Vd = ids_Vd * np.array([1, 1, 1, 1, 1, 1, 0])[:, None]
+    ego_Vd[:3] += 2 * groups @ weights_Sd
+    expected_Vd = (ego_Vd + edges @ ego_Vd + edges @ edges @ ego_Vd) / 3
+    vectors_Vd = torch.cat(towers.vectors()).detach().numpy()
+    np.testing.assert_allclose(vectors_Vd, expected_Vd, rtol=1e-4, atol=1e-5)

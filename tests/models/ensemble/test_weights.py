@@ -102,3 +102,39 @@ def test_what_a_user_tagged_among_held_out_favorites_is_held_out_too():
     assert heldout_UI.nnz > 0
     kept = csr_array((np.ones(len(training.tag_assignments.user_N)), training.tag_assignments[:2]), shape=(6, 10))
     assert not kept.multiply(heldout_UI).nnz
+
+
+def _pool(*rankings: list[int], num_heldout: int = 1, num_users: int = 4) -> weights.Pool:
+    """Of equal users: each expert's scores of five images, of which the first ones are held out."""
+    scores_E1P = np.array(rankings, np.float32)[:, None]
+    is_heldout_NP = np.tile(np.arange(5) < num_heldout, (num_users, 1))
+    return weights.Pool(
+        np.repeat(scores_E1P, num_users, axis=1),
+        np.zeros((num_users, 5), np.float32),
+        is_heldout_NP,
+        is_heldout_NP.sum(axis=1),
+    )
+
+
+def test_an_expert_that_misleads_gets_no_weight_and_two_that_are_better_together_get_one_each() -> None:
+    # The held-out image is first by none of the first two, but by their sum; the third drowns it.
+    warm = _pool([4, 5, 0, 1, 1], [4, 0, 5, 1, 1], [-9, 9, 9, 9, 9])
+    none = _pool([0] * 5, [0] * 5, [0] * 5, num_heldout=0)
+    learned = weights.learn_weights([weights.Pools(warm, none, none)], True, WeightsConfig(k=1))
+
+    assert learned.warm_E[2] == 0
+    assert (learned.warm_E[:2] > 0).all()
+    assert (learned.cold_E == learned.warm_E).all()  # no cold image was held out
+
+
+def test_cold_images_get_weights_of_their_own_and_a_scale_that_ranks_them_where_they_belong() -> None:
+    good, bad = [5, 1, 1, 1, 1], [1, 5, 5, 5, 5]
+    warm, cold_items = _pool(good, bad), _pool(bad, good)
+    flat, worthless = [0] * 5, [8, 8, 8, 8, 8]  # above the warm images, by the second expert
+    learned = weights.learn_weights(
+        [weights.Pools(warm, cold_items, _pool(flat, worthless, num_heldout=0))], True, WeightsConfig(k=1)
+    )
+
+    assert learned.warm_E.tolist() == [1, 0]
+    assert learned.cold_E.tolist() == [0, 1]
+    assert 8 * learned.cold_item_scale < 5

@@ -180,6 +180,10 @@ def test_popularity_bias_of_lists_checked_by_hand() -> None:
     assert bias.gini == pytest.approx((3 * 2 + 1 * 1 - 1 * 0 - 3 * 0) / (4 * 3))  # exposure 0, 0, 1, 2
 
 
+def test_empty_lists_have_no_popularity_bias_that_could_be_measured() -> None:
+    assert np.isnan(popularity_bias(np.full((3, 2), -1), np.array([8, 4, 4, 0]))).tolist() == [True] * 3
+
+
 def test_lists_that_show_all_images_equally_often_have_no_popularity_bias() -> None:
     bias = popularity_bias(np.arange(6)[:, None], np.array([9, 5, 5, 1, 0, 0]))
     assert bias.average_percentile == pytest.approx(0.5)

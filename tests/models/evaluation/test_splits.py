@@ -116,6 +116,31 @@ def test_leave_one_out_takes_two_favorites_and_leaves_three():
     assert np.array_equal(per_user(parts.validation), is_tested)
 
 
+@pytest.mark.parametrize("count", [4, 5, 10])
+def test_from_five_favorites_on_a_user_is_tested_by_time_by_leave_one_out_and_beside_an_official_test(count):
+    whole, none = csr_array(np.ones((1, count), np.float32)), csr_array((1, count), dtype=np.float32)
+    is_enough = count >= 5
+    by_time, one = splits.by_time(whole, times(whole), CONFIG), splits.leave_one_out(whole, CONFIG)
+
+    assert [part.nnz for part in (by_time.validation, by_time.test)] == [is_enough, is_enough * max(1, count // 5)]
+    assert [part.nnz for part in (one.validation, one.test)] == [is_enough, is_enough]
+    assert splits.official(whole, none, None, CONFIG).validation.nnz == is_enough
+
+
+def test_which_favorites_are_left_out_and_validated_beside_an_official_test_is_random_by_the_seed():
+    whole, none = favorites(), csr_array((30, 50), dtype=np.float32)
+
+    def heldout(seed: int) -> list[list[tuple[int, int]]]:
+        config = SplitConfig(seed=seed)
+        one, official = splits.leave_one_out(whole, config), splits.official(whole, none, None, config)
+        parts = (one.test, one.validation, official.validation)
+        return [np.argwhere(part.toarray()).tolist() for part in parts]
+
+    assert heldout(0) == heldout(0)
+    for part, of_other_seed in zip(heldout(0), heldout(1), strict=True):
+        assert part != of_other_seed
+
+
 def test_an_official_test_is_not_changed_and_never_learned_from():
     whole = favorites()
     test = csr_array((np.ones(2, np.float32), ([3, 4], [whole[[3]].indices[0], 51])), shape=(30, 52))
@@ -124,6 +149,7 @@ def test_an_official_test_is_not_changed_and_never_learned_from():
 
     assert published.training.nnz == whole.nnz - 2
     assert published.test is test
+    assert random.test is test
     assert published.validation is validation
     assert random.training.nnz + random.validation.nnz == whole.nnz - 1
     assert per_user(random.validation)[2:].all()

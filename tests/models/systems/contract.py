@@ -11,6 +11,16 @@ from models.community import Community, Pixels
 from models.systems.base import SYSTEMS, System
 
 NUM_USERS, NUM_IMAGES, SIZE_PX = 24, 60, 32  # the first half of each is red, the other blue
+# Users and images of communities that hardly are any, and whether they have favorites.
+EDGES = {
+    "no favorites": (NUM_USERS, NUM_IMAGES, False),
+    "no users": (0, NUM_IMAGES, False),
+    "no images": (NUM_USERS, 0, False),
+    "one user": (1, NUM_IMAGES, True),
+    "one image": (NUM_USERS, 1, True),
+    "one user and one image": (1, 1, True),
+    "neither users nor images": (0, 0, False),
+}
 WITHHELD_USER, WITHHELD_IMAGE = 3, 7  # both red
 
 
@@ -96,8 +106,23 @@ class SystemContract:
         for user in (0, WITHHELD_USER, NUM_USERS - 1):
             np.testing.assert_allclose(fitted.score(np.array([user]))[0], together[user], rtol=1e-4, atol=1e-5)
 
-    def test_no_score_is_undefined(self, fitted: System[Any]) -> None:
-        scores = fitted.score(np.arange(NUM_USERS))
+    def test_every_image_is_scored_where_each_has_favorites_and_every_signal(self, fitted: System[Any]) -> None:
+        assert np.isfinite(fitted.score(np.arange(NUM_USERS))).all()
+
+    @pytest.mark.parametrize("bare", [False, True], ids=["every signal", "favorites alone"])
+    @pytest.mark.parametrize("edge", EDGES)
+    def test_a_community_that_hardly_is_one_gets_scores_or_is_said_to_lack_a_signal(
+        self, edge: str, bare: bool, community: Community
+    ) -> None:
+        num_users, num_images, has_favorites = EDGES[edge]
+        part = part_of(community, num_users, num_images, has_favorites)
+        part = Community(part.favorites_UI) if bare else part
+        system_type = SYSTEMS[self.system]
+        if system_type(system_type.Config(**self.settings)).lacking(part):
+            return  # the stage that fits names the signals and stops
+        scores = self._fit(part).score(np.arange(num_users))
+        assert scores.shape == (num_users, num_images)
+        assert np.isfinite(scores[:, part.popularity_I > 0]).all()
         assert not np.isnan(scores).any()
         assert not np.isposinf(scores).any()
 
@@ -128,7 +153,7 @@ class SystemContract:
         without.eliminate_zeros()
         times = community.favorited_at_UI.multiply(without).tocsr() if community.favorited_at_UI is not None else None
         scores = self._fit(two_tastes_with(community, without, times)).score(np.array([0]))
-        assert not np.isnan(scores).any()
+        assert np.isfinite(scores).all()
 
     def test_values_of_the_grid_are_settings_of_the_system(self) -> None:
         system_type = SYSTEMS[self.system]
@@ -140,6 +165,34 @@ class SystemContract:
 def two_tastes_with(community: Community, favorites_UI: csr_array, times_UI: csr_array | None) -> Community:
     """The community with other favorites."""
     return replace(community, favorites_UI=favorites_UI, favorited_at_UI=times_UI)
+
+
+def part_of(community: Community, num_users: int, num_images: int, has_favorites: bool = True) -> Community:
+    """The first users and images of a community, with or without their favorites."""
+    users, images, pixels = slice(num_users), slice(num_images), community.pixels
+    favorites_UI = csr_array(community.favorites_UI[users, images])
+    if not has_favorites:
+        favorites_UI = csr_array(favorites_UI.shape, dtype=np.float32)
+    rows = {
+        "user_tags_UT": users,
+        "image_tags_IT": images,
+        "words_IW": images,
+        "memberships_UG": users,
+        "profiles_UC": users,
+        "image_bags_IC": images,
+        "interests_UT": users,
+        "image_labels_IT": images,
+    }
+    return replace(
+        community,
+        favorites_UI=favorites_UI,
+        favorited_at_UI=csr_array(favorites_UI.astype(np.float64).multiply(community.favorited_at_UI[users, images])),
+        contacts_UU=csr_array(community.contacts_UU[users, users]),
+        owner_I=np.where(community.owner_I[images] < num_users, community.owner_I[images], -1),
+        features_If=None if community.features_If is None else community.features_If[images],
+        pixels=None if pixels is None else replace(pixels, has_I=pixels.has_I[images]),
+        **{name: csr_array(getattr(community, name)[kept]) for name, kept in rows.items()},
+    )
 
 
 def _either(is_blue: np.ndarray, values: np.ndarray) -> csr_array:

@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from scipy.sparse import csr_array
 
+from models.community import Community
 from models.systems.collaborative_dl import CollaborativeDL, CollaborativeDLConfig, solve
 from tests.models.systems.contract import NUM_IMAGES, SystemContract, two_tastes
 
@@ -67,3 +69,45 @@ def test_without_any_content_it_is_the_factorisation_alone() -> None:
     system.fit(two_tastes().without("features", "tags", "titles"))
     scores = system.score(np.array([0]))[0]
     assert scores[:30].mean() > scores[30:].mean()
+
+
+@pytest.fixture(scope="module")
+def faint_taste() -> Community:
+    """Even users like even images, odd ones odd ones; it shows in one faint feature among seven loud ones.
+
+    Image 60 looks like image 0; images 60 to 79 have no favorite.
+    """
+    rng = np.random.default_rng(0)
+    is_own_UI = (np.arange(24) % 2)[:, None] == np.arange(80) % 2
+    likes_UI = is_own_UI & (rng.random((24, 80)) < 0.7) & (np.arange(80) < 60)
+    features_If = 3 * rng.normal(size=(80, 8)).astype(np.float32)
+    features_If[:, 0] = np.arange(80) % 2 - 0.5
+    features_If[60] = features_If[0]
+    return Community(csr_array(likes_UI.astype(np.float32)), features_If=features_If)
+
+
+def test_lambda_v_pulls_an_images_vector_to_the_code_of_its_content(faint_taste: Community) -> None:
+    apart = {}
+    for lambda_v in (1.0, 1000.0):
+        config = CollaborativeDLConfig(K=4, hidden=8, lambda_v=lambda_v, rounds=3, pretraining=2)
+        system = CollaborativeDL(config)
+        system.fit(faint_taste)
+        warm_K, cold_K = system.vectors.images_Id[[0, 60]]
+        apart[lambda_v] = np.linalg.norm(warm_K - cold_K) / np.linalg.norm(cold_K)
+    assert apart[1000.0] < 0.1 < 1 < apart[1.0]
+
+
+def test_the_code_learns_what_tells_tastes_however_faint_it_is(faint_taste: Community) -> None:
+    """Reconstruction alone would spend the code's two dimensions on the loud features."""
+    config = CollaborativeDLConfig(
+        **{"K": 2, "hidden": 8, "lambda_n": 0.01, "lambda_v": 10.0, "pretraining": 5, "rounds": 20, "epochs": 3},
+        **{"batch_images": 20, "learning_rate": 0.01},
+    )
+    system = CollaborativeDL(config)
+    system.fit(faint_taste)
+    scores_UI = system.score(np.arange(24))[:, 60:]
+    own, other = (
+        np.where((np.arange(24) % 2)[:, None], scores_UI[:, is_odd::2], scores_UI[:, 1 - is_odd :: 2])
+        for is_odd in (1, 0)
+    )
+    assert (own[:, :, None] > other[:, None]).mean() > 0.9

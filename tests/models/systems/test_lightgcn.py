@@ -95,6 +95,14 @@ class TestLightGCN(SystemContract):
         losses = [epoch.loss for epoch in train(csr_array(likes), LightGCNConfig(learning_rate=0.02), seed=0)]
         assert losses[-1] < losses[0] / 2
 
+    def test_l2_shrinks_the_embeddings(self, likes: np.ndarray) -> None:
+        sizes = {}
+        for l2 in (0.0, 1.0):
+            config = LightGCNConfig(dimensions=4, epochs=200, learning_rate=0.02, l2=l2)
+            *_, last = train(csr_array(likes[2:]), config, seed=0)
+            sizes[l2] = last.ego_Vd.detach().norm().item()
+        assert sizes[1.0] < 0.1 * sizes[0.0]
+
     def test_a_community_without_any_triplet_scores_nothing(self) -> None:
         for likes_UW in (np.zeros((4, 3)), np.ones((4, 3))):
             epochs = list(train(csr_array(likes_UW), LightGCNConfig(epochs=2), seed=0))

@@ -19,6 +19,7 @@ from models.systems.pinsage import (
     graph_of,
     max_margin,
     ranks,
+    train,
 )
 from tests.models.systems.contract import NUM_IMAGES, NUM_USERS, SystemContract, two_tastes
 
@@ -141,3 +142,19 @@ def test_an_image_without_favorites_content_and_neighbors_is_not_scored() -> Non
     system = PinSage(PinSageConfig(**SMALL))
     system.fit(Community(csr_array(favorites)))
     assert np.flatnonzero(~np.isfinite(system.score(np.array([0]))[0])).tolist() == [20]
+
+
+def test_a_favorite_is_never_compared_with_itself_as_the_user() -> None:
+    """Users with one favorite have no other to be the mean of: they teach nothing."""
+    each_one = csr_array(np.eye(NUM_USERS, NUM_IMAGES, dtype=np.float32))
+    config = PinSageConfig(**SMALL)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        inputs_If = torch.randn(NUM_IMAGES, 5).numpy()
+        network = Network(inputs_If, csr_array((NUM_IMAGES, NUM_IMAGES), dtype=np.float32), config)
+    before = [weight.detach().clone() for weight in network.parameters()]
+    train(network, each_one, csr_array(each_one.shape), config, np.random.default_rng(0))
+    assert all(torch.equal(now, then) for now, then in zip(network.parameters(), before, strict=True))
+
+    train(network, two_tastes().favorites_UI, csr_array(each_one.shape), config, np.random.default_rng(0))
+    assert not torch.equal(network.G2.weight, before[-1])

@@ -79,6 +79,14 @@ def test_cold_users_without_any_side_information_get_the_most_popular_image_firs
     assert (np.argmax(scores_NI, axis=1) == np.argmax(alone.popularity_I)).all()
 
 
+def test_before_the_first_favorite_images_with_the_users_tags_come_first(community: Community) -> None:
+    nobody_UI = csr_array((NUM_USERS, community.num_images), dtype=np.float32)
+    red, blue = fitted(replace(community, favorites_UI=nobody_UI, favorited_at_UI=None)).score(COLD_USERS)
+    half = community.num_images // 2
+    assert red[:half].mean() > red[half:].mean()
+    assert blue[half:].mean() > blue[:half].mean()
+
+
 def test_a_restored_ensemble_keeps_the_weights_for_cold_users(with_cold_users: Community) -> None:
     system = fitted(with_cold_users)
     restored = TasteGraph(system.config)
