@@ -16,15 +16,17 @@ from models.sparse import row_of_entry
 from models.systems.base import System, Vectors, pack_sparse, unpack_sparse, vectors_of
 
 BLOCK_CELLS = 1 << 24  # numbers in a dense block while fitting: 128 MiB of float64
-VECTOR_CELLS = 1 << 28  # EASE has vectors up to so many numbers in all of them: 1 GiB
+VECTOR_DIMENSIONS = 1024  # EASE has vectors up to so many: with more, ranking takes minutes, and seconds by `score`
 
 
 @dataclass(frozen=True, kw_only=True)
 class ItemKNNConfig:
-    """Settings of `itemknn`."""
+    """Settings of `itemknn`. With `popular` .5 and `crowd` 0 the similarity is the plain cosine."""
 
-    neighbours: int = 100  # k: the most similar images of each image
+    neighbours: int = 500  # k: the most similar images of each image
     shrinkage: float = 0.0  # added to the denominator of the cosine: lowers similarities that are based on few users
+    popular: float = 0.25  # exponent of a neighbour's popularity in the denominator (equation 3's α)
+    crowd: float = 1.0  # exponent of a user's number of favorites, by which the user counts less; 1: rows of length 1
 
     def __post_init__(self) -> None:
         if self.neighbours < 1 or self.shrinkage < 0:
@@ -34,11 +36,16 @@ class ItemKNNConfig:
 
 
 class ItemKNN(System[ItemKNNConfig]):
-    """The sum of an image's cosines with the user's favorites, over favorites of which it is a nearest neighbour."""
+    """The sum of an image's similarities to the user's favorites, over favorites of which it is a nearest neighbour."""
 
     name = "itemknn"
     source = "Deshpande, Karypis: Item-based top-N recommendation algorithms, TOIS 2004, sections 4.1 to 4.3"
-    grid = {"neighbours": (20, 100, 500), "shrinkage": (0.0, 10.0, 50.0)}
+    grid = {
+        "neighbours": (100, 500),
+        "popular": (0.1, 0.25, 0.4, 0.5),
+        "crowd": (0.0, 1.0),
+        "shrinkage": (0.0, 10.0),
+    }
     Config = ItemKNNConfig
 
     history_UI: csr_array
@@ -48,7 +55,7 @@ class ItemKNN(System[ItemKNNConfig]):
     def fit(self, community: Community) -> None:
         self.history_UI = community.favorites_UI
         self.warm_I = community.popularity_I > 0
-        self.similarity_II = nearest(self.history_UI, self.config.neighbours, self.config.shrinkage)
+        self.similarity_II = nearest(self.history_UI, self.config)
 
     def score(self, users_N: np.ndarray) -> np.ndarray:
         scores_NI = (self.history_UI[users_N] @ self.similarity_II).toarray()
@@ -68,15 +75,18 @@ class ItemKNN(System[ItemKNNConfig]):
         self.warm_I = state["warm_I"]
 
 
-def nearest(favorites_UI: csr_array, k: int, shrinkage: float) -> csr_array:
-    """float32 (I, I): in row j the k images of highest cosine with image j but itself; of equal ones the lower rows.
+def nearest(favorites_UI: csr_array, config: ItemKNNConfig) -> csr_array:
+    """float32 (I, I): in row j the k images most similar to image j but itself; of equal ones the lower rows.
 
-    cosine = users of both / (sqrt(users of j) sqrt(users of i) + shrinkage); images that share no user have no entry.
+    A user with n favorites weighs n^-crowd. The similarity of j to i is the weight of the users of both, divided by
+    (weight of j's users)^.5 · (weight of i's users)^popular + shrinkage. Images that share no user have no entry.
     """
     num_images = favorites_UI.shape[1]
+    weight_U = np.maximum(np.diff(favorites_UI.indptr), 1) ** -config.crowd
     liked_UI = favorites_UI.astype(np.float64)
     liked_IU = liked_UI.T.tocsr()
-    norm_I = np.sqrt(np.diff(liked_IU.indptr))
+    weight_I = liked_IU @ weight_U
+    liked_UI.data *= weight_U[row_of_entry(liked_UI)]
     data, columns, counts_I = [np.empty(0, np.float32)], [np.empty(0, np.int64)], np.zeros(num_images, np.int64)
     step = max(1, BLOCK_CELLS // max(1, num_images))
     for first in range(0, num_images, step):
@@ -85,15 +95,15 @@ def nearest(favorites_UI: csr_array, k: int, shrinkage: float) -> csr_array:
         row = row_of_entry(shared_nI)
         is_other = shared_nI.indices != row + first
         row, column, shared = row[is_other], shared_nI.indices[is_other], shared_nI.data[is_other]
-        cosine = shared / (norm_I[first + row] * norm_I[column] + shrinkage)
-        # rows ascend and a cosine is at most 1: one key orders by row, then by cosine; the sort is stable
-        order = np.argsort(2 * row - cosine, kind="stable")
+        near = shared / (weight_I[first + row] ** 0.5 * weight_I[column] ** config.popular + config.shrinkage)
+        # rows ascend: one key orders by row, then by similarity; the sort is stable
+        order = np.argsort(2 * row - near / near.max(initial=1e-12), kind="stable")
         counts_n = np.bincount(row, minlength=shared_nI.shape[0])
         place = np.arange(len(order)) - np.repeat(np.cumsum(counts_n) - counts_n, counts_n)
-        kept = order[place < k]
-        data.append(cosine[kept].astype(np.float32))
+        kept = order[place < config.neighbours]
+        data.append(near[kept].astype(np.float32))
         columns.append(column[kept])
-        counts_I[first : first + step] = np.minimum(counts_n, k)
+        counts_I[first : first + step] = np.minimum(counts_n, config.neighbours)
     indptr = np.concatenate([[0], np.cumsum(counts_I)])
     kept_II = csr_array((np.concatenate(data), np.concatenate(columns), indptr), shape=(num_images, num_images))
     kept_II.sort_indices()
@@ -144,9 +154,12 @@ class EASE(System[EASEConfig]):
 
     @property
     def vectors(self) -> Vectors | None:
-        """Vectors of U dimensions if there are fewer users than warm images and they take at most 1 GiB, else None."""
-        num_users, num_images = self.left_UK.shape[0], len(self.warm_I)
-        if isinstance(self.right_KW, np.ndarray) or num_users * (num_users + num_images) > VECTOR_CELLS:
+        """Vectors of U dimensions if there are fewer users than warm images and at most 1,024, else None.
+
+        A user's scores take U times I steps by vectors, and by `score` only as many as there are favorites.
+        """
+        num_users = self.left_UK.shape[0]
+        if isinstance(self.right_KW, np.ndarray) or num_users > VECTOR_DIMENSIONS:
             return None
         images_IK = np.zeros((len(self.warm_I), num_users), np.float32)
         images_IK[self.warm_I] = self.right_KW.T.toarray()

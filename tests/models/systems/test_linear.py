@@ -21,32 +21,40 @@ def random_favorites(num_users: int, num_images: int) -> Community:
 class TestItemKNN(SystemContract):
     system = "itemknn"
 
-    @pytest.mark.parametrize("shrinkage", [0.0, 3.0])
-    def test_neighbours_are_those_of_the_textbook(self, shrinkage: float) -> None:
+    @pytest.mark.parametrize(
+        ("shrinkage", "popular", "crowd"), [(0.0, 0.5, 0.0), (3.0, 0.5, 0.0), (0.0, 0.25, 1.0), (2.0, 0.1, 0.5)]
+    )
+    def test_neighbours_are_those_of_the_textbook(self, shrinkage: float, popular: float, crowd: float) -> None:
         likes_UI = random_favorites(30, 12).favorites_UI
-        kept_II = nearest(likes_UI, 4, shrinkage).toarray()
+        config = ItemKNNConfig(neighbours=4, shrinkage=shrinkage, popular=popular, crowd=crowd)
+        kept_II = nearest(likes_UI, config).toarray()
         liked_by = [set(np.flatnonzero(column)) for column in likes_UI.toarray().T]
+        counts_U = np.diff(likes_UI.indptr).tolist()
+
+        def weight(users: set[int]) -> float:
+            return sum(counts_U[user] ** -crowd for user in users)
+
         for j, users_j in enumerate(liked_by):
-            cosines = {
-                i: len(users_j & users_i) / (len(users_j) ** 0.5 * len(users_i) ** 0.5 + shrinkage)
+            near = {
+                i: weight(users_j & users_i) / (weight(users_j) ** 0.5 * weight(users_i) ** popular + shrinkage)
                 for i, users_i in enumerate(liked_by)
                 if i != j and users_j & users_i
             }
-            best = sorted(cosines, key=lambda i: (-round(cosines[i], 12), i))[:4]
-            expected = {i: cosines[i] for i in best}
+            best = sorted(near, key=lambda i: (-round(near[i], 12), i))[:4]
+            expected = {i: near[i] for i in best}
             assert {int(i): kept_II[j, i] for i in np.flatnonzero(kept_II[j])} == pytest.approx(expected)
 
     def test_blocks_of_images_do_not_change_the_neighbours(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        likes_UI = random_favorites(30, 50).favorites_UI
-        whole = nearest(likes_UI, 5, 0.0).toarray()
+        likes_UI, config = random_favorites(30, 50).favorites_UI, ItemKNNConfig(neighbours=5)
+        whole = nearest(likes_UI, config).toarray()
         monkeypatch.setattr("models.systems.linear.BLOCK_CELLS", 350)
-        np.testing.assert_array_equal(nearest(likes_UI, 5, 0.0).toarray(), whole)
+        np.testing.assert_array_equal(nearest(likes_UI, config).toarray(), whole)
 
     def test_a_score_is_the_sum_over_the_users_favorites(self) -> None:
         community = random_favorites(30, 12)
         system = ItemKNN(ItemKNNConfig(neighbours=4))
         system.fit(community)
-        kept_II = nearest(community.favorites_UI, 4, 0.0).toarray()
+        kept_II = nearest(community.favorites_UI, system.config).toarray()
         expected = sum(kept_II[j] for j in community.favorites_UI[[7]].indices)
         np.testing.assert_allclose(system.score(np.array([7]))[0, :-1], expected[:-1], rtol=1e-6)
 
@@ -75,6 +83,12 @@ class TestEASE(SystemContract):
             system = EASE()
             system.fit(random_favorites(*shape))
             assert (system.vectors is not None) == has_vectors
+
+    def test_with_many_users_it_ranks_without_vectors(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        system = EASE()
+        system.fit(random_favorites(9, 30))
+        monkeypatch.setattr("models.systems.linear.VECTOR_DIMENSIONS", 8)
+        assert system.vectors is None
 
     def test_with_fewer_images_than_users_it_is_restored_too(self) -> None:
         system, restored = EASE(), EASE()
