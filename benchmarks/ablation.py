@@ -65,10 +65,10 @@ def _heldout(options: argparse.Namespace) -> "HeldOut":
     """The community without validation and test, and the favorites held out for validation."""
     from prefect import flow
 
-    from flows.compare import prepare
+    from flows.compare import prepare, prepare_images, tuning_tables
     from flows.learn import signals_of
     from flows.nightly import THREADS
-    from flows.settings import NightlyConfig
+    from flows.settings import ComparisonConfig
     from storage.roots import Root
     from tasks.data.community import read_community
     from tasks.data.ingest import content_of, ingest
@@ -78,7 +78,7 @@ def _heldout(options: argparse.Namespace) -> "HeldOut":
     from tasks.runtime.records import records_below
 
     source_root, root = Root(str(Path(os.environ["TASTEGRAPH_DATA"]) / options.set)), Root(options.root)
-    config = NightlyConfig()
+    config = ComparisonConfig()
 
     @flow(name="ablation", task_runner=THREADS, persist_result=False)
     def read() -> "HeldOut":
@@ -86,8 +86,10 @@ def _heldout(options: argparse.Namespace) -> "HeldOut":
             table = ingest(source_root, content_of(source_root, root), config.ingest, root).tables
             files = [name and source_root.url(f"{name}.parquet") for name in (options.test, options.validation)]
             pairs = [take_pairs(file, root) for file in files]
-            tuning = draw_split(table, options.protocol, *pairs, config.splits, config.evaluation, root).tuning
-            tables = prepare(source_root, table, tuning.training, ["tastegraph"], config, root)
+            splits = draw_split(table, options.protocol, *pairs, config.splits, config.evaluation, root)
+            tuning = splits.tuning
+            images = prepare_images(source_root, table, ["tastegraph"], config, root)
+            tables = prepare(images, tuning_tables(table, splits, root), tuning.training, ["tastegraph"], config, root)
             indexed = read_community(tables.restricted(signals_of(["tastegraph"])), root)
             return read_heldout(indexed, tuning, root)
 

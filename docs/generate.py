@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from flows.settings import OWN_SETTINGS, PUBLISHED, ModelConfig, NightlyConfig
+from flows.settings import OWN_SETTINGS, PUBLISHED, ComparisonConfig, ModelConfig, NightlyConfig
 from models.systems import SYSTEMS
 from storage.sources.flickr.crawl import FlickrConfig
 from storage.tables import cdl, community, evaluation, exports, pixels, schema, splits, tastes
@@ -72,12 +72,19 @@ def settings_page() -> str:
         "Made from the code by `make docs`. Each is set by `--set section.key=value`, in a YAML file given as "
         "`--config`, or in a deployment's parameter `config`. `--config paper` takes the paper's settings, "
         "`flows/paper.yaml`.",
+        "`compare` and `tune` have the sections of the nightly but for "
+        f"{_names(set(_section_names(NightlyConfig)) - set(_section_names(ComparisonConfig)))}, and the section "
+        f"`splits`. Their defaults differ in {_differences()}. [running.md](running.md#settings-of-a-comparison) says "
+        "what wins over what.",
     ]
     for section in fields(NightlyConfig):
         parts += _section(section.name, NightlyConfig())
         if section.name == "model":
             for name, own in OWN_SETTINGS.items():
                 parts += [f"### `model.system={name}`", *_source(name), *_settings(own, own(**PUBLISHED.get(name, {})))]
+    parts.append("The section that follows is of `compare` and `tune` alone.")
+    for name in set(_section_names(ComparisonConfig)) - set(_section_names(NightlyConfig)):
+        parts += _section(name, ComparisonConfig())
     parts.append("The sections that follow are those of `tastegraph crawl flickr` and the flow `crawl`.")
     for section in fields(FlickrConfig):
         parts += _section(section.name, FlickrConfig())
@@ -164,9 +171,32 @@ def first_line(file: Path) -> str:
 
 def owners() -> dict[str, list[type]]:
     """The classes whose fields are the settings of each section; `model` has one for each system."""
-    flows = (NightlyConfig(), FlickrConfig())
+    flows = (NightlyConfig(), ComparisonConfig(), FlickrConfig())
     sections = {section.name: [type(getattr(flow, section.name))] for flow in flows for section in fields(flow)}
     return sections | {"model": [ModelConfig, *OWN_SETTINGS.values()]}
+
+
+def _section_names(of: Any) -> list[str]:
+    return [section.name for section in fields(of)]
+
+
+def _names(names: Iterable[str]) -> str:
+    *most, last = (f"`{name}`" for name in sorted(names))
+    return f"{', '.join(most)} and {last}"
+
+
+def _differences() -> str:
+    """The settings whose defaults in a comparison are not those of a night."""
+    nightly, compared = NightlyConfig(), ComparisonConfig()
+    found = [
+        f"`{section.name}.{key}` {value}"
+        for section in fields(ComparisonConfig)
+        if section.name not in ("model", "splits")
+        for key, value in vars(getattr(compared, section.name)).items()
+        if value != getattr(getattr(nightly, section.name), key)
+    ]
+    found += [f"`model.{key}` {compared.model.own[key]}" for key in PUBLISHED[nightly.model.system]]
+    return " and ".join(found)
 
 
 def _section(name: str, flow: Any) -> list[str]:

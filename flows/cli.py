@@ -164,7 +164,8 @@ def compare(
     """Fit and measure systems on one split; exit 1 where one of them fails."""
     prepare_prefect(root)
     from flows.compare import compare as flow
-    from flows.settings import load
+    from flows.compare import systems_named
+    from flows.settings import load_comparison
     from storage.roots import Root
 
     compared = flow(
@@ -176,7 +177,7 @@ def compare(
         validation=validation,
         seeds=seeds,
         budget=budget,
-        config=load(config, set_),
+        config=load_comparison(config, set_, systems_named(systems), protocol),
     )
     print_comparison(compared, Root(root), as_json)
     raise typer.Exit(FAILED if compared.failed else 0)
@@ -197,7 +198,8 @@ def tune(
 ) -> None:
     """Choose a system's settings on validation, never on the test."""
     prepare_prefect(root)
-    from flows.settings import load
+    from flows.compare import systems_named
+    from flows.settings import load_comparison
     from flows.tune import tune as flow
     from storage.roots import Root
 
@@ -209,7 +211,7 @@ def tune(
         test=test,
         validation=validation,
         budget=budget,
-        config=load(config, set_),
+        config=load_comparison(config, set_, systems_named(system), protocol),
     )
     print_tuned(tuned, Root(root), as_json)
     raise typer.Exit(FAILED if tuned.lacking else 0)

@@ -6,13 +6,14 @@ where it stopped, and only a changed system runs again.
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 from prefect import flow
 
 from flows.learn import describe_tastes, make_features, signals_of
 from flows.nightly import THREADS
 from flows.opening import open_run
-from flows.settings import NightlyConfig
+from flows.settings import ComparisonConfig, SharedConfig, changed_settings, refuse_ignored, settings_of
 from models.evaluation.splits import Protocol
 from models.systems import SYSTEMS
 from storage.refs import Ref
@@ -46,19 +47,22 @@ def compare(
     validation: str | None = None,
     seeds: int = 1,
     budget: int = 0,
-    config: NightlyConfig | None = None,
+    config: ComparisonConfig | None = None,
 ) -> Compared:
     """Fit and measure systems on one split of `source`, and leave tables and a report below `root`/comparisons.
 
     Args:
-        source, root, config: as in the nightly run.
+        source, root: as in the nightly run.
+        config: settings. Each system starts from those of its own that stand there, and from its defaults.
         systems: names with commas between them, or `all`.
         protocol: paper, auc, full, cold, cold_users or time.
         test, validation: files of held-out favorites for the protocol full; without one, shares are drawn at random.
         seeds: each system is fitted with the seeds 0 to seeds - 1.
         budget: how many settings of each system are tried on validation, the defaults first; 0 takes the defaults.
     """
-    config, names = config or NightlyConfig(), systems_named(systems)
+    config, names = config or ComparisonConfig(), systems_named(systems)
+    refuse_ignored(config)
+    given = {name: settings_of(name, config) for name in names}
     with open_run(source, root, config, names, protocol, test, validation, seeds, budget) as opened:
         source_root, out = opened.source, opened.root
         table = ingest(source_root, opened.content, config.ingest, out).tables
@@ -72,7 +76,7 @@ def compare(
         if budget:
             known = tuning_tables(table, splits, out)
             tuning = Trial(splits.tuning, prepare(images, known, splits.tuning.training, names, config, out))
-        entries = [_enter(name, tuning, final, seeds=seeds, budget=budget, root=out) for name in names]
+        entries = [_enter(name, given[name], tuning, final, seeds=seeds, budget=budget, root=out) for name in names]
         leaderboard = gather([scored for entry in entries for scored in entry.scored], splits.final, out)
         parameters = describe(
             source=source,
@@ -83,6 +87,7 @@ def compare(
             budget=budget,
             features=images.origin,
             config=config,
+            changed=changed_settings(config),
         )
         compared = publish_comparison(leaderboard, entries, splits, tags, parameters, out)
         opened.finish(f"comparisons/{compared.id}")
@@ -123,7 +128,7 @@ class ImageSignals:
 
 
 def prepare_images(
-    source_root: Root, table: dict[str, Ref], names: list[str], config: NightlyConfig, root: Root
+    source_root: Root, table: dict[str, Ref], names: list[str], config: SharedConfig, root: Root
 ) -> ImageSignals:
     """Pixels and features, where one of these systems uses them."""
     signals, pictures = signals_of(names), Pictures(source_root, [])
@@ -135,7 +140,7 @@ def prepare_images(
 
 
 def prepare(
-    images: ImageSignals, table: dict[str, Ref], training: Ref, names: list[str], config: NightlyConfig, root: Root
+    images: ImageSignals, table: dict[str, Ref], training: Ref, names: list[str], config: SharedConfig, root: Root
 ) -> CommunityTables:
     """What these systems may learn from; profiles only where one of them uses them."""
     clustered = None
@@ -154,15 +159,18 @@ class Trial:
     tables: CommunityTables
 
 
-def _enter(name: str, tuning: Trial | None, final: Trial, *, seeds: int, budget: int, root: Root) -> Entry:
-    """One system, tuned and measured. One that fails is reported, and the others go on."""
+def _enter(
+    name: str, given: dict[str, Any], tuning: Trial | None, final: Trial, *, seeds: int, budget: int, root: Root
+) -> Entry:
+    """One system, tuned from the given settings and measured. One that fails is reported, and the others go on."""
     version, signals = code_version(SYSTEMS[name].__module__), signals_of([name])
-    entry = Entry(name)
+    entry = Entry(name, given)
     if tuning:
         entry = entry.tuned_by(
             tune_system.outcome(
                 name=name,
                 version=version,
+                given=given,
                 budget=budget,
                 seed=0,
                 tables=tuning.tables.restricted(signals),

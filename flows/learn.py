@@ -6,7 +6,7 @@ one, takes the same steps and skips those whose results it has.
 
 from dataclasses import replace
 
-from flows.settings import NightlyConfig, cdl_settings
+from flows.settings import FAMILY, NightlyConfig, SharedConfig, cdl_settings, settings_of
 from models.systems import SYSTEMS
 from storage.refs import Ref
 from storage.roots import Root
@@ -128,7 +128,8 @@ def learn_any(
         return replace(base, tastes=tastes, model=model, features=features)
     clustered = Clustered(tastes.profiles, tastes.clusters)
     tables = CommunityTables(table, training, pictures.pixels, shards, clustered).restricted(signals)
-    fitted = fit_system(name, version, config.model.own, config.training.seed, tables, root)
+    settings = settings_of(name, config) if name in FAMILY else config.model.own
+    fitted = fit_system(name, version, settings, config.training.seed, tables, root)
     model = embed_system(fitted, table["users"], table["images"], root)
     image_inputs = [kind for kind, shards in (("pixels", tables.pixels), ("features", tables.features)) if shards]
     return Learned(tastes, model, " and ".join(image_inputs) or None, None, features)
@@ -140,7 +141,7 @@ def signals_of(names: list[str]) -> set[str]:
 
 
 def describe_tastes(
-    table: dict[str, Ref], training: Ref, start: ModelStart, config: NightlyConfig, root: Root
+    table: dict[str, Ref], training: Ref, start: ModelStart, config: SharedConfig, root: Root
 ) -> Tastes:
     """Vectors of the community's tags, their clusters, and each user's profile: a bag of clusters."""
     if isinstance(start, BaseModel) and start.keeps_tags:
@@ -162,7 +163,7 @@ def describe_tastes(
 
 
 def make_features(
-    table: dict[str, Ref], pictures: Pictures, start: ModelStart, config: NightlyConfig, root: Root
+    table: dict[str, Ref], pictures: Pictures, start: ModelStart, config: SharedConfig, root: Root
 ) -> Features:
     """The source's own image features where it has them, else those of a frozen network or of one that learns.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect.context import FlowRunContext
 
-from flows.settings import NightlyConfig
+from flows.settings import SharedConfig
 from storage.roots import Root
 from tasks.data.demo import open_source
 from tasks.data.ingest import content_of
@@ -35,7 +35,7 @@ class OpenRun:
 
 @contextmanager
 def open_run(
-    source: str, root: str, config: NightlyConfig, *parameters: Any, run_id: str | None = None
+    source: str, root: str, config: SharedConfig, *parameters: Any, run_id: str | None = None
 ) -> Iterator[OpenRun]:
     """Inside a flow run: begin a run on the source, or resume an unfinished one of the same purpose.
 

@@ -1,5 +1,7 @@
-"""The settings of a nightly run, section by section, from defaults, a file, and `--set`."""
+"""The settings of a nightly run and of a comparison, by section: defaults, under a file, under `--set`."""
 
+import logging
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union
@@ -11,8 +13,8 @@ from pydantic_core import CoreSchema
 from flows.errors import SettingsError
 from models.cdl.inputs import InputConfig
 from models.cdl.negatives import NegativeConfig
-from models.cdl.network import CDLConfig
-from models.cdl.settings import CDLSettings, nightly_settings
+from models.cdl.network import CDLConfig, HingeConfig, NetworkConfig
+from models.cdl.settings import CDLSettings, ComparedSettings, training_of_comparisons
 from models.cdl.training import TrainingConfig
 from models.cdl.triplets import TrainingUsersConfig, TripletConfig
 from models.content.clusters import ClusterConfig
@@ -21,6 +23,7 @@ from models.content.profiles import InterestConfig
 from models.evaluation.protocols import ProtocolConfig
 from models.evaluation.splits import SplitConfig
 from models.systems import SYSTEMS
+from models.systems.base import configure, flatten
 from storage.images import ImageConfig
 from storage.sources.demo.community import DemoConfig
 from storage.sources.directory import IngestConfig
@@ -32,21 +35,27 @@ from tasks.night.gate import GateConfig
 from tasks.night.start import IncrementalConfig
 from tasks.systems.lists import RecommendConfig
 
+log = logging.getLogger("tastegraph")
+
 DEFAULT_SYSTEM = "tastegraph"
 # Where a published system's defaults differ from those it is compared with: readers of an export want embeddings.
 PUBLISHED: dict[str, dict[str, Any]] = {"tastegraph": {"dimensions": 512}}
-OWN_SETTINGS: dict[str, type] = {name: made.Config for name, made in sorted(SYSTEMS.items())} | {"cdl": CDLConfig}
+# The CDL family: what is its own in the section `model`; the sections of CDL_SECTIONS are its settings too.
+FAMILY: dict[str, type] = {"cdl": CDLConfig, "cdl_hinge": HingeConfig, "twonets": NetworkConfig}
+OWN_SETTINGS: dict[str, type] = {name: made.Config for name, made in sorted(SYSTEMS.items())} | FAMILY
+CDL_SECTIONS = tuple(item.name for item in fields(CDLSettings) if item.name != "model")
+PROFILE_SECTIONS = ("pretrained", "word2vec", "clusters", "vocabulary", "interests")
 
 
 C = TypeVar("C")  # a flow's settings, one section per component
+S = TypeVar("S", bound="SystemConfig")  # a section `model`
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Which system learns and is published. Its own settings stand beside these."""
+class SystemConfig:
+    """A system's own settings stand beside its name; in a comparison they are those that it starts from."""
 
     system: str  # its name
-    refit: bool = True  # publish what has learned from the concealed favorites too, after measuring what had not
 
     @property
     def own(self) -> dict[str, Any]:
@@ -54,34 +63,45 @@ class ModelConfig:
         return {item.name: getattr(self, item.name) for item in fields(OWN_SETTINGS[self.system])}
 
 
-def _section_of(name: str, own: type) -> type[ModelConfig]:
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(SystemConfig):
+    """Which system learns and is published. Its own settings stand beside these."""
+
+    refit: bool = True  # publish what has learned from the concealed favorites too, after measuring what had not
+
+
+def _section_of(name: str, base: type[S]) -> type[S]:
     """The section `model` where it names this system; the default one need not be named."""
     named = field(default=name) if name == DEFAULT_SYSTEM else field()
-    others = [(key, type(value), field(default=value)) for key, value in PUBLISHED.get(name, {}).items()]
+    published = PUBLISHED.get(name, {}) if base is ModelConfig else {}
+    others = [(key, type(value), field(default=value)) for key, value in published.items()]
     members = [("system", Literal[name], named), *others]
-    return make_dataclass(name, members, bases=(ModelConfig, own), frozen=True, kw_only=True)
+    return make_dataclass(name, members, bases=(base, OWN_SETTINGS[name]), frozen=True, kw_only=True)
 
 
-MODELS = {name: _section_of(name, own) for name, own in OWN_SETTINGS.items()}
+MODELS = {name: _section_of(name, ModelConfig) for name in OWN_SETTINGS}
+COMPARED_MODELS = {name: _section_of(name, SystemConfig) for name in OWN_SETTINGS}
 
 
-class _OneOfModels:
+@dataclass(frozen=True)
+class _OneOf:
     """For pydantic: `system` says which of the sections a section `model` is."""
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        tagged = [Annotated[section, Tag(name)] for name, section in MODELS.items()]
+    sections: dict[str, type[SystemConfig]]
+
+    def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        tagged = [Annotated[section, Tag(name)] for name, section in self.sections.items()]
         one_of_them: Any = Union[tuple(tagged)]  # noqa: UP007  # no | makes a union of a list
         return handler.generate_schema(Annotated[one_of_them, Discriminator(_system_of)])
 
 
 def _system_of(section: Any) -> Any:
-    return section.get("system", DEFAULT_SYSTEM) if isinstance(section, dict) else None
+    return section.get("system", DEFAULT_SYSTEM) if isinstance(section, dict) else getattr(section, "system", None)
 
 
 @dataclass(frozen=True, kw_only=True)
-class NightlyConfig:
-    """One section per component; each section's fields are documented beside the code they set."""
+class SharedConfig:
+    """The sections of a nightly run and of a comparison."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # of the sections too; else a misspelled setting passes unseen
 
@@ -89,7 +109,6 @@ class NightlyConfig:
     ingest: IngestConfig = field(default_factory=IngestConfig)
     images: ImageConfig = field(default_factory=ImageConfig)
     evaluation: ProtocolConfig = field(default_factory=ProtocolConfig)
-    concealment: ConcealmentConfig = field(default_factory=ConcealmentConfig)
     pretrained: PretrainedConfig = field(default_factory=PretrainedConfig)
     word2vec: Word2VecConfig = field(default_factory=Word2VecConfig)
     clusters: ClusterConfig = field(default_factory=ClusterConfig)
@@ -99,34 +118,105 @@ class NightlyConfig:
     negatives: NegativeConfig = field(default_factory=NegativeConfig)
     training_users: TrainingUsersConfig = field(default_factory=TrainingUsersConfig)
     triplets: TripletConfig = field(default_factory=TripletConfig)
-    model: Annotated[ModelConfig, _OneOfModels] = field(default_factory=MODELS[DEFAULT_SYSTEM])
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NightlyConfig(SharedConfig):
+    """One section per component; each section's fields are documented beside the code they set."""
+
+    __pydantic_config__ = SharedConfig.__pydantic_config__
+
+    concealment: ConcealmentConfig = field(default_factory=ConcealmentConfig)
+    model: Annotated[ModelConfig, _OneOf(MODELS)] = field(default_factory=MODELS[DEFAULT_SYSTEM])
     recommend: RecommendConfig = field(default_factory=RecommendConfig)
     gate: GateConfig = field(default_factory=GateConfig)
-    features: FeatureConfig = field(default_factory=FeatureConfig)
-    splits: SplitConfig = field(default_factory=SplitConfig)
     incremental: IncrementalConfig = field(default_factory=IncrementalConfig)
 
 
-def cdl_settings(config: NightlyConfig) -> CDLSettings:
-    """The sections that set `model.system=cdl`."""
-    return CDLSettings(
-        inputs=config.inputs,
-        negatives=config.negatives,
-        training_users=config.training_users,
-        triplets=config.triplets,
-        model=CDLConfig(**config.model.own),
-        training=config.training,
-    )
+@dataclass(frozen=True, kw_only=True)
+class ComparisonConfig(SharedConfig):
+    """The sections of `compare` and `tune`. CDL trains for fewer epochs there; all that is set is taken as it is."""
+
+    __pydantic_config__ = SharedConfig.__pydantic_config__
+
+    model: Annotated[SystemConfig, _OneOf(COMPARED_MODELS)] = field(default_factory=COMPARED_MODELS[DEFAULT_SYSTEM])
+    training: TrainingConfig = field(default_factory=training_of_comparisons)
+    splits: SplitConfig = field(default_factory=SplitConfig)
+
+
+def cdl_settings(config: NightlyConfig | ComparisonConfig) -> CDLSettings:
+    """The sections that set CDL and its family; the network's where `model` names one of them."""
+    own = config.model.own if config.model.system in FAMILY else {}
+    sections = {name: getattr(config, name) for name in CDL_SECTIONS}
+    return CDLSettings(model=CDLConfig(**own), **sections)
+
+
+def settings_of(name: str, config: NightlyConfig | ComparisonConfig) -> dict[str, Any]:
+    """What a configuration sets of a system, by the names of its own settings; without those at their defaults."""
+    if name in FAMILY:
+        given = flatten(cdl_settings(config))
+        seeds = {"triplets.seed", "training.seed"}  # a system has one, which is no setting
+        given = {key: value for key, value in given.items() if key not in seeds}
+    else:
+        given = config.model.own if config.model.system == name else {}
+    defaults = flatten(SYSTEMS[name].Config())
+    return {key: value for key, value in given.items() if value != defaults[key]}
+
+
+def changed_settings(config: ComparisonConfig) -> dict[str, Any]:
+    """The settings that differ from a comparison's defaults, each as `section.key`."""
+    given, defaults = flatten(config), flatten(ComparisonConfig())
+    return {key: value for key, value in given.items() if key not in defaults or value != defaults[key]}
+
+
+def refuse_ignored(config: ComparisonConfig) -> None:
+    """Raises SettingsError for a seed of CDL alone: a comparison gives every system the same seeds."""
+    for section in ("triplets", "training"):
+        if seed := getattr(config, section).seed:
+            raise SettingsError(
+                f"{section}.seed is {seed}, but compare fits every system with the seeds 0 to --seeds less 1, and tune "
+                f"with 0; leave it out"
+            )
+
+
+def unused_sections(sections: Collection[str], system: str, names: Collection[str], protocol: str) -> list[str]:
+    """Those of these sections that no part of a comparison of these systems reads.
+
+    Args:
+        sections: of ComparisonConfig.
+        system: that of the section `model`.
+        names: the systems that are compared or tuned.
+    """
+    signals = {signal for name in names for signal in (*SYSTEMS[name].needs, *SYSTEMS[name].wants)}
+    uses_cdl = any(name in FAMILY for name in names)
+    used = {
+        "demo": True,
+        "ingest": True,
+        "images": bool(signals & {"pixels", "features"}),
+        "evaluation": protocol == "paper",
+        "splits": protocol != "paper",
+        "features": "features" in signals,
+        "model": system in names or (uses_cdl and system in FAMILY),
+        **dict.fromkeys(PROFILE_SECTIONS, "profiles" in signals),
+        **dict.fromkeys(CDL_SECTIONS, uses_cdl),
+    }
+    used["inputs"] |= "features" in signals  # inputs.shard_images
+    return [name for name in sections if not used[name]]
 
 
 def assignments_of(system: str, tuned: dict[str, Any]) -> list[str]:
     """The nightly's settings, each as `section.key=value`, that publish a system with what `tune` found for it.
 
     Args:
-        tuned: the system's own settings by name. In the nightly those of `cdl` are in the sections of its chain.
+        tuned: the system's own settings by name. What they leave open is that of a comparison.
     """
-    named = nightly_settings(tuned) if system == "cdl" else {f"model.{key}": value for key, value in tuned.items()}
+    if system in FAMILY:
+        compared, nightly = flatten(configure(ComparedSettings, tuned)), flatten(CDLSettings())
+        named = {key: value for key, value in compared.items() if key in tuned or value != nightly[key]}
+    else:
+        named = {f"model.{key}": value for key, value in tuned.items()}
     return [f"model.system={system}", *(f"{key}={_as_yaml(value)}" for key, value in named.items())]
 
 
@@ -136,8 +226,39 @@ def _as_yaml(value: Any) -> str:
 
 
 def load(file: str | None = None, assignments: list[str] | None = None) -> NightlyConfig:
-    """Defaults, overridden by a YAML file (or by `paper`, the settings of the paper), overridden by assignments."""
-    return load_as(NightlyConfig, str(Path(__file__).with_name("paper.yaml")) if file == "paper" else file, assignments)
+    """Defaults, overridden by a YAML file (or by `paper`, the settings of the paper), overridden by assignments.
+
+    The file may hold sections of comparisons too, which the nightly leaves out and names.
+    """
+    given, assigned = _given(file, assignments)
+    return _validate(NightlyConfig, _merged(_without_foreign(NightlyConfig, given), assigned))
+
+
+def load_comparison(
+    file: str | None = None,
+    assignments: list[str] | None = None,
+    names: Collection[str] = (),
+    protocol: str = "full",
+) -> ComparisonConfig:
+    """As `load`, for `compare` and `tune` of these systems.
+
+    What no part of such a comparison reads is left out of a file, which may be for nights too, and named. As an
+    assignment it is refused. Raises SettingsError.
+    """
+    given, assigned = _given(file, assignments)
+    given = _without_foreign(ComparisonConfig, given)
+    config = _validate(ComparisonConfig, _merged(given, assigned))
+    if names:
+        named = "these systems" if len(names) > 1 else next(iter(names))
+        if unused := unused_sections(assigned, config.model.system, names, protocol):
+            raise SettingsError(
+                f"--set {', '.join(f'{section}.{key}' for section in unused for key in assigned[section])}: nothing "
+                f"reads it when {named} {'are' if len(names) > 1 else 'is'} measured by the protocol {protocol}; leave "
+                f"it out, or name a system that it is of"
+            )
+        if unused := unused_sections([name for name in given if given[name]], config.model.system, names, protocol):
+            log.info("%-18s the file's %s: nothing reads it in this comparison", "settings", ", ".join(unused))
+    return config
 
 
 def load_as(of: type[C], file: str | None = None, assignments: list[str] | None = None) -> C:
@@ -149,22 +270,69 @@ def load_as(of: type[C], file: str | None = None, assignments: list[str] | None 
     Raises:
         SettingsError: naming the setting, what it got and what exists.
     """
-    settings = _read(Path(file)) if file else {}
+    return _validate(of, _merged(*_given(file, assignments)))
+
+
+Sections = dict[str, dict[str, Any]]
+
+
+def _given(file: str | None, assignments: list[str] | None) -> tuple[Sections, Sections]:
+    """What the file says, and what the assignments say."""
+    path = str(Path(__file__).with_name("paper.yaml")) if file == "paper" else file
+    assigned: Sections = {}
     for assignment in assignments or []:
         name, equals, value = assignment.partition("=")
         section, dot, key = name.strip().partition(".")
         if not (equals and dot and key):
             raise SettingsError(f"--set {assignment!r}: write it section.key=value, for instance training.epochs=3")
         try:
-            settings.setdefault(section, {})[key] = yaml.safe_load(value)
+            assigned.setdefault(section, {})[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise SettingsError(f"--set {assignment}: the value cannot be read as YAML") from error
-    return _validate(of, settings)
+    return _read(Path(path)) if path else {}, assigned
 
 
-def validate(settings: dict[str, Any]) -> NightlyConfig:
-    """The settings as dataclasses. Raises SettingsError."""
-    return _validate(NightlyConfig, settings)
+def _without_foreign(of: type, given: Sections) -> Sections:
+    """A file's sections and keys without those of the other flow, which are named."""
+    own = {item.name for item in fields(of)}
+    (other,) = {NightlyConfig, ComparisonConfig} - {of}
+    foreign = [name for name in given if name not in own and name in {item.name for item in fields(other)}]
+    kept = {name: dict(section) for name, section in given.items() if name not in foreign}
+    if of is ComparisonConfig and kept.get("model", {}).pop("refit", None) is not None:
+        foreign.append("model.refit")
+    if foreign:
+        log.info("%-18s the file's %s: of %s alone", "settings", ", ".join(foreign), WHOSE[other])
+    return kept
+
+
+def _merged(given: Sections, assigned: Sections) -> Sections:
+    """The assignments over the file. Another `model.system` than the file's takes none of that system's settings.
+
+    Within the CDL family those that both have stay.
+    """
+    merged = {name: dict(section) for name, section in given.items()}
+    before, after = merged.get("model", {}), assigned.get("model", {}).get("system")
+    system = before.get("system", DEFAULT_SYSTEM)
+    if before and after in MODELS and after != system:
+        shared = {item.name for item in fields(FAMILY[after])} if {after, system} <= FAMILY.keys() else set()
+        kept = {key: value for key, value in before.items() if key in {"system", "refit"} | shared}
+        if left_out := before.keys() - kept:
+            names = ", ".join(f"model.{key}" for key in sorted(left_out))
+            log.info("%-18s the file's %s: of %s, not of %s", "settings", names, system, after)
+        merged["model"] = kept
+    for name, section in assigned.items():
+        merged[name] = {**merged.get(name, {}), **section}
+    return merged
+
+
+def validate(settings: Sections) -> NightlyConfig:
+    """A file's sections as the nightly's settings. Raises SettingsError."""
+    return _validate(NightlyConfig, _without_foreign(NightlyConfig, settings))
+
+
+def validate_comparison(settings: Sections) -> ComparisonConfig:
+    """A file's sections as the settings of `compare` and `tune`. Raises SettingsError."""
+    return _validate(ComparisonConfig, _without_foreign(ComparisonConfig, settings))
 
 
 def _validate(of: type[C], settings: dict[str, Any]) -> C:
@@ -192,9 +360,14 @@ def _explain(of: Any, problem: Any) -> str:
     known = {item.name: getattr(of(), item.name) for item in fields(of)}
     owner, whose = known.get(section), ""
     if section == "model" and keys:  # the first key is the system, which stands in no file
-        owner, whose = MODELS[keys.pop(0)], f" of {problem['loc'][1]}"
+        owner, whose = (COMPARED_MODELS if of is ComparisonConfig else MODELS)[keys.pop(0)], f" of {problem['loc'][1]}"
     place = ".".join(str(part) for part in (section, *keys))
     if problem["type"] == "unexpected_keyword_argument":
         choices = sorted(item.name for item in fields(owner)) if owner else sorted(known)
-        return f"{place}: there is no such setting{whose}; there are {', '.join(choices)}"
+        elsewhere = [flow for flow in WHOSE if flow is not of and place in {item.name for item in fields(flow)}]
+        alone = f" here, it is of {WHOSE[elsewhere[0]]} alone" if elsewhere and of in WHOSE else ""
+        return f"{place}: there is no such setting{whose}{alone}; there are {', '.join(choices)}"
     return f"{place}: {problem['msg']} (got {problem['input']!r})"
+
+
+WHOSE: dict[type, str] = {NightlyConfig: "the nightly", ComparisonConfig: "compare and tune"}

@@ -8,7 +8,7 @@ from flows.compare import prepare, prepare_images, systems_named, tuning_tables
 from flows.learn import signals_of
 from flows.nightly import THREADS
 from flows.opening import open_run
-from flows.settings import NightlyConfig
+from flows.settings import ComparisonConfig, refuse_ignored, settings_of
 from models.evaluation.splits import Protocol
 from models.systems import SYSTEMS
 from tasks.data.ingest import ingest
@@ -28,10 +28,11 @@ def tune(
     test: str | None = None,
     validation: str | None = None,
     budget: int = 20,
-    config: NightlyConfig | None = None,
+    config: ComparisonConfig | None = None,
 ) -> Tuned:
     """Try settings of `system` on the validation part of the protocol's split; arguments as in `compare`."""
-    config = config or NightlyConfig()
+    config = config or ComparisonConfig()
+    refuse_ignored(config)
     (name,) = systems_named(system)
     with open_run(source, root, config, system, protocol, test, validation, budget) as opened:
         source_root, out = opened.source, opened.root
@@ -45,6 +46,7 @@ def tune(
         tuned = tune_system(
             name=name,
             version=code_version(SYSTEMS[name].__module__),
+            given=settings_of(name, config),
             budget=budget,
             seed=0,
             tables=tables.restricted(signals_of([name])),

@@ -7,7 +7,7 @@ Symbols as in the paper: π the image tower, φ the user tower, D the distance, 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -19,48 +19,88 @@ from models.retrieval import fixed_blocks
 
 
 @dataclass(frozen=True, kw_only=True)
-class CDLConfig:
-    """The network. `size` picks the widths; see SIZES."""
+class NetworkConfig:
+    """The network of CDL and its family. `size` picks the widths; see SIZES."""
 
-    size: Literal["small", "paper"] = "small"  # small trains on a laptop's CPU in minutes; paper has AlexNet's widths
-    loss: Literal["cross_entropy", "hinge", "softmax", "doublets"] = (
-        "cross_entropy"  # Eq. 5; hinge, doublets (TwoNets): section 6.1.2; softmax (ours): several negatives at once
-    )
-    margin: float = 1.0  # of the hinge loss, in units of distance; the paper gives none
+    size: Literal["small", "paper"] = "small"  # small trains on a laptop's CPU in minutes; paper has AlexNet's layers
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
             raise ValueError(f"model.size is {self.size!r}; choose one of {', '.join(SIZES)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HingeConfig(NetworkConfig):
+    """The network where it is trained by the hinge loss. The paper does not give the margin."""
+
+    margin: float = 1.0  # by which the hinge loss wants a favorite nearer than a negative, in units of distance
+
+
+@dataclass(frozen=True, kw_only=True)
+class CDLConfig(HingeConfig):
+    """The network, and what it is trained by."""
+
+    loss: Literal["cross_entropy", "hinge", "softmax", "doublets"] = (
+        "cross_entropy"  # Eq. 5; hinge, doublets (TwoNets): section 6.1.2; softmax (ours): several negatives at once
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.loss not in LOSSES:
             raise ValueError(f"model.loss is {self.loss!r}; choose one of {', '.join(LOSSES)}")
 
 
+class Convolution(NamedTuple):
+    """A convolution, and what follows its ReLU: local response normalisation, then a max-pool of 3 x 3 at stride 2."""
+
+    channels: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1  # of channels that do not see each other; AlexNet's two GPUs
+    is_normalised: bool = False
+    is_pooled: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Widths of the towers."""
+    """The towers' layers and their widths."""
 
-    convolutions: tuple[tuple[int, int, int], ...]  # (channels, kernel, stride) of each
-    pools_after: tuple[int, ...]  # the convolutions that a max-pool follows
+    convolutions: tuple[Convolution, ...]
+    pool_padding: int  # 0: AlexNet's, whose last window may reach over the edge
     image_hidden: tuple[int, int]
     user_hidden: tuple[int, int, int]
     dimensions: int
     dropout: float
 
 
-# The paper's own widths stand in its Fig. 2, "inspired by AlexNet"; these are AlexNet's, with the 1024 outputs that its
-# text gives. Small: less dropout, because at .5 a short training learns nothing (.18 on the demo, where .2 gives .49).
+# The paper's own widths stand in its Fig. 2, "inspired by AlexNet"; these are AlexNet's as Caffe has it, which the
+# paper used, with the 1024 outputs that its text gives; the user tower's are a guess (docs/method.md).
+# Small: less dropout, because at .5 a short training learns nothing (.18 on the demo, where .2 gives .49).
 SIZES = {
     "paper": Size(
-        convolutions=((96, 11, 4), (256, 5, 1), (384, 3, 1), (384, 3, 1), (256, 3, 1)),
-        pools_after=(0, 1, 4),
+        convolutions=(
+            Convolution(96, 11, stride=4, is_normalised=True, is_pooled=True),
+            Convolution(256, 5, padding=2, groups=2, is_normalised=True, is_pooled=True),
+            Convolution(384, 3, padding=1),
+            Convolution(384, 3, padding=1, groups=2),
+            Convolution(256, 3, padding=1, groups=2, is_pooled=True),
+        ),
+        pool_padding=0,
         image_hidden=(4096, 4096),
         user_hidden=(1024, 1024, 1024),
         dimensions=1024,
         dropout=0.5,
     ),
     "small": Size(
-        convolutions=((32, 5, 2), (64, 3, 1), (96, 3, 1), (96, 3, 1), (64, 3, 1)),
-        pools_after=(0, 1, 4),
+        convolutions=(
+            Convolution(32, 5, stride=2, padding=2, is_pooled=True),
+            Convolution(64, 3, padding=1, is_pooled=True),
+            Convolution(96, 3, padding=1),
+            Convolution(96, 3, padding=1),
+            Convolution(64, 3, padding=1, is_pooled=True),
+        ),
+        pool_padding=1,
         image_hidden=(256, 256),
         user_hidden=(256, 256, 256),
         dimensions=128,
@@ -92,15 +132,25 @@ class ImageTower(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         channels_in = 3
-        for row, (channels, kernel, stride) in enumerate(size.convolutions):
-            layers.append(nn.Conv2d(channels_in, channels, kernel, stride, padding=kernel // 2))
+        for one in size.convolutions:
+            layers.append(
+                nn.Conv2d(channels_in, one.channels, one.kernel, one.stride, padding=one.padding, groups=one.groups)
+            )
             layers.append(nn.ReLU())
-            if row in size.pools_after:
-                layers.append(nn.MaxPool2d(3, 2, padding=1))
-            channels_in = channels
+            if one.is_normalised:  # Krizhevsky et al. 2012, section 3.3, with the constants of Caffe's AlexNet
+                layers.append(nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0))
+            if one.is_pooled:
+                layers.append(nn.MaxPool2d(3, 2, padding=size.pool_padding, ceil_mode=not size.pool_padding))
+            channels_in = one.channels
         self.convolutions = nn.Sequential(*layers)
-        with torch.no_grad():
-            features = self.convolutions(torch.zeros(1, 3, size_px, size_px)).numel()
+        try:
+            with torch.no_grad():
+                features = self.convolutions(torch.zeros(1, 3, size_px, size_px)).numel()
+        except RuntimeError as error:  # torch: "Output size is too small"
+            raise ValueError(
+                f"images.size_px is {size_px}, of which the convolutions of this model.size leave nothing; raise it "
+                f"(the paper's is 256; 64 is enough), or set model.size=small"
+            ) from error
         self.layers = fully_connected((features, *size.image_hidden, size.dimensions), size.dropout)
 
     def forward(self, pixels_BSS3: Tensor) -> Tensor:

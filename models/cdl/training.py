@@ -30,6 +30,7 @@ class TrainingConfig:
     momentum: float = 0.9  # of sgd
     weight_decay: float = 0.01  # of either optimizer; the paper: 0.0005
     schedule: Literal["constant", "cosine"] = "cosine"  # cosine: warm up over a twentieth, then down to nothing
+    precision: Literal["auto", "float32"] = "auto"  # auto: bfloat16 on devices that are fast in it, else float32
     checkpoint_steps: int = 100  # steps between two saved states
     device: str = "auto"  # auto: CUDA where there is one, else the CPU
     seed: int = 0  # of the first weights, the order of the steps and dropout
@@ -39,6 +40,8 @@ class TrainingConfig:
             raise ValueError(f"training.optimizer is {self.optimizer!r}; choose sgd or adamw")
         if self.schedule not in ("constant", "cosine"):
             raise ValueError(f"training.schedule is {self.schedule!r}; choose constant or cosine")
+        if self.precision not in ("auto", "float32"):
+            raise ValueError(f"training.precision is {self.precision!r}; choose auto or float32")
         if min(self.epochs, self.batch_triplets, self.checkpoint_steps) < 1:
             raise ValueError("training.epochs, batch_triplets and checkpoint_steps must be at least 1")
 
@@ -92,7 +95,7 @@ def train(
         order = np.random.default_rng([config.seed, epoch]).permutation(len(steps))
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _schedule(step / num_steps, config)
-        loss = _loss(model, data, steps[order[row]], device)
+        loss = _loss(model, data, steps[order[row]], device, config)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -117,7 +120,9 @@ def _steps(data: TrainingData, config: TrainingConfig) -> list[np.ndarray]:
     return np.split(order, np.flatnonzero(np.diff(data.pools_N[order])) + 1)
 
 
-def _loss(model: nn.Module, data: TrainingData, step: np.ndarray, device: torch.device) -> Tensor:
+def _loss(
+    model: nn.Module, data: TrainingData, step: np.ndarray, device: torch.device, config: TrainingConfig
+) -> Tensor:
     """The mean loss of the triplets of one step. Each user and image of the step is embedded once."""
     triplets_N3 = data.triplets_N3[step]
     users, user_row = np.unique(triplets_N3[:, 0], return_inverse=True)
@@ -125,7 +130,8 @@ def _loss(model: nn.Module, data: TrainingData, step: np.ndarray, device: torch.
     rows = torch.from_numpy(np.column_stack([user_row, image_row.reshape(-1, 2)]))
     inputs = torch.from_numpy(data.gather_images(images)).to(device, non_blocking=True)
     profiles = torch.from_numpy(data.profiles_UC[users].toarray()).to(device, non_blocking=True)
-    with torch.autocast(device.type, torch.bfloat16, enabled=_is_fast_in_bfloat16(device)):
+    in_bfloat16 = config.precision == "auto" and _is_fast_in_bfloat16(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16):
         loss: Tensor = model(inputs, profiles, rows.to(device, non_blocking=True))
     return loss
 

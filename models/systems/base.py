@@ -4,6 +4,8 @@ U users, I images, N users to score, d dimensions.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -13,6 +15,36 @@ from models.community import Community
 
 ConfigT = TypeVar("ConfigT")
 SYSTEMS: dict[str, "type[System[Any]]"] = {}  # by name; a system is registered when its file is imported
+
+
+def configure(of: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+    """The settings of a class, its defaults but for these values; `section.key` names one in a section.
+
+    Raises TypeError for a setting that does not exist, and what the class raises for a wrong value.
+    """
+    own = {key: value for key, value in values.items() if "." not in key}
+    sections: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        section, dot, key = name.partition(".")
+        if dot:
+            sections.setdefault(section, {})[key] = value
+    defaults = of()
+    for section, changed in sections.items():
+        own[section] = replace(getattr(defaults, section), **changed)
+    return of(**own)
+
+
+def flatten(config: Any) -> dict[str, Any]:
+    """All settings by the names that `configure` takes."""
+    flat: dict[str, Any] = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        flat |= (
+            {f"{item.name}.{key}": inner for key, inner in flatten(value).items()}
+            if is_dataclass(value)
+            else {item.name: value}
+        )
+    return flat
 
 
 class Vectors(NamedTuple):
@@ -30,8 +62,8 @@ class System(ABC, Generic[ConfigT]):
     source: ClassVar[str]  # the paper, and the section or equation
     needs: ClassVar[tuple[str, ...]] = ()  # signals of `models.community.SIGNALS` without which it cannot run
     wants: ClassVar[tuple[str, ...]] = ()  # of pixels, features and profiles, which take long, those it uses if present
-    grid: ClassVar[dict[str, tuple[Any, ...]]] = {}  # settings to tune, and the values to try, with the default
-    Config: ClassVar[type]  # a frozen keyword-only dataclass of the settings
+    grid: ClassVar[dict[str, tuple[Any, ...]]] = {}  # settings to tune as `configure` names them, and values to try
+    Config: ClassVar[type]  # a frozen keyword-only dataclass of the settings, or of sections of them
 
     def __init__(self, config: ConfigT | None = None, seed: int = 0):
         self.config: ConfigT = self.Config() if config is None else config

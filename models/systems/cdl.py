@@ -5,8 +5,8 @@ The nightly run calls the same code stage by stage (`tasks.cdl`), with tables an
 U users, I images, C clusters, f features, d dimensions.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from dataclasses import replace
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -16,7 +16,7 @@ from models import bpr
 from models.cdl import negatives, training, triplets
 from models.cdl.inputs import InputConfig, InputKind, choose, unit_vectors
 from models.cdl.network import CDL, image_vectors, user_vectors
-from models.cdl.settings import COMPARED, CDLSettings
+from models.cdl.settings import CDLSettings, ComparedSettings
 from models.cdl.training import TrainingData
 from models.cdl.triplets import Triplets
 from models.community import Community
@@ -26,62 +26,43 @@ from models.systems.base import InnerProduct, Vectors, vectors_of
 
 SINGULAR_VECTORS = 64  # dimensions of an image of which only favorites are known
 TOWERS_GRID = {
-    "sees": ("pixels", "features"),
-    "learning_rate": (0.0005, 0.001, 0.002),
-    "per_user": (20, 60),
-    "epochs": (10, 20, 40, 80),
+    "inputs.sees": ("pixels", "features"),
+    "training.learning_rate": (0.0005, 0.001, 0.002),
+    "triplets.per_user": (20, 60),
+    "training.epochs": (10, 20, 40, 80),
 }
 BLOCK_IMAGES, BLOCK_USERS = 1024, 16_384  # inputs in memory at a time once training is over
 BATCH_IMAGES, BATCH_USERS = 256, 4096  # embedded at a time
 
 
-@dataclass(frozen=True, kw_only=True)
-class CDLSystemConfig:
-    """Settings of CDL by their short names; the rest is as in the nightly run (`models.cdl.settings.COMPARED`)."""
-
-    size: Literal["small", "paper"] = COMPARED.model.size  # of the towers; paper has AlexNet's widths
-    sees: Literal["pixels", "features"] = COMPARED.inputs.sees  # the image tower's input where the community has both
-    epochs: int = COMPARED.training.epochs  # passes over the triplets
-    learning_rate: float = COMPARED.training.learning_rate  # at its highest; the paper's
-    per_user: int = COMPARED.triplets.per_user  # triplets for each user (section 6.1.1)
-    pool_images: int = COMPARED.triplets.pool_images  # images of a step, with all triplets among them; 0: plain order
-    social_negatives: bool = COMPARED.negatives.social  # section 5's; False: any image that is no favorite of the user
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparisonConfig(CDLSystemConfig):
-    """Cross entropy is the paper's; softmax compares a favorite with several negatives at once, for ablations."""
-
-    loss: Literal["cross_entropy", "softmax"] = "cross_entropy"
-
-
-@dataclass(frozen=True, kw_only=True)
-class HingeConfig(CDLSystemConfig):
-    """The paper does not give the margin."""
-
-    margin: float = COMPARED.model.margin  # by which a favorite is to be nearer, in units of distance
-
-
-ConfigT = TypeVar("ConfigT", bound=CDLSystemConfig)
-
-
-class TwoTowers(InnerProduct[ConfigT]):
+class TwoTowers(InnerProduct[ComparedSettings]):
     """CDL by its settings; a subclass says which objective."""
 
     needs = ("profiles",)
     wants = ("pixels", "features")
-    objective: ClassVar[dict[str, Any]] = {}  # settings by short name that no setting of the system changes
+    loss: ClassVar[Literal["hinge", "doublets"] | None] = None  # None: the setting `model.loss`
+    Config = ComparedSettings
 
     @property
     def settings(self) -> CDLSettings:
-        """The same settings as those of the nightly's chain."""
-        return COMPARED.changed({**self.objective, **asdict(self.config)}).seeded(self.seed)
+        """The settings with the system's own objective and seed."""
+        model = replace(self.config.model, loss=self.loss) if self.loss else self.config.model
+        return replace(self.config, model=model).seeded(self.seed)
 
     def fit(self, community: Community) -> None:
+        """Raises ValueError where the settings leave no triplet although there are favorites."""
         settings = self.settings
         inputs = image_inputs(community, settings.inputs, self.seed)
         sampled = sample_triplets(community, inputs.has_I, settings)
         data = TrainingData(sampled.rows_N3, sampled.pool, community.profiles_UC, inputs.gather)
+        if community.favorites_UI.nnz and not len(data.triplets_N3):
+            users, low, high = settings.training_users, *_cluster_range(community)
+            raise ValueError(
+                f"there is no triplet to train on: no user has {users.min_clusters} to {users.max_clusters} clusters "
+                f"(here users have {low} to {high}), a favorite with an input and an assigned negative; change "
+                f"training_users.min_clusters and max_clusters, or raise negatives.min_negatives "
+                f"(now {settings.negatives.min_negatives})"
+            )
         with bpr.seeded(self.seed):
             network = CDL(settings.model, inputs.shape, community.profiles_UC.shape[1])
             network.to(choose_device(settings.training.device))
@@ -91,33 +72,36 @@ class TwoTowers(InnerProduct[ConfigT]):
         self.fitted = _vectors(network.eval(), community.profiles_UC, inputs)
 
 
-class Comparative(TwoTowers[ComparisonConfig]):
+def _cluster_range(community: Community) -> tuple[int, int]:
+    """The least and the greatest number of clusters in a user's profile."""
+    num_clusters_U = np.diff(community.profiles_UC.indptr)
+    return int(num_clusters_U.min()), int(num_clusters_U.max())
+
+
+class Comparative(TwoTowers):
     """CDL: a favorite is to be nearer than a negative."""
 
     name = "cdl"
     source = "Lei et al., CVPR 2016: Comparative Deep Learning, sections 3 to 5"
     grid = TOWERS_GRID
-    Config = ComparisonConfig
 
 
-class Hinge(TwoTowers[HingeConfig]):
+class Hinge(TwoTowers):
     """CDL with its alternative objective: a favorite is to be nearer than a negative by a margin."""
 
     name = "cdl_hinge"
     source = "Lei et al., CVPR 2016, sections 3 and 6.1.2"
-    grid = {**TOWERS_GRID, "margin": (0.3, 1.0, 3.0)}
-    Config = HingeConfig
-    objective: ClassVar[dict[str, Any]] = {"loss": "hinge"}
+    grid = {**TOWERS_GRID, "model.margin": (0.3, 1.0, 3.0)}
+    loss = "hinge"
 
 
-class TwoNets(TwoTowers[CDLSystemConfig]):
+class TwoNets(TwoTowers):
     """The naive way that the paper compares CDL with: each pair of a user and an image is near or far by itself."""
 
     name = "twonets"
     source = "Lei et al., CVPR 2016, section 6.1.2"
     grid = TOWERS_GRID
-    Config = CDLSystemConfig
-    objective: ClassVar[dict[str, Any]] = {"loss": "doublets"}
+    loss = "doublets"
 
 
 def sample_triplets(community: Community, usable_I: np.ndarray, settings: CDLSettings) -> Triplets:

@@ -24,6 +24,7 @@ class Entry:
     """One system of a comparison: its figures for each seed, the signals that it lacks, or the error it ended with."""
 
     system: str
+    given: dict[str, Any] = field(default_factory=dict)  # the system's settings of the request that are no defaults
     tuned: Tuned | None = None
     scored: list[Scored] = field(default_factory=list)
     lacking: list[str] = field(default_factory=list)
@@ -31,8 +32,8 @@ class Entry:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Those that did best on validation; empty, for the defaults, where nothing was tuned."""
-        return self.tuned.settings if self.tuned else {}
+        """Those that did best on validation; where nothing was tuned the given ones, else the defaults."""
+        return self.tuned.settings if self.tuned else self.given
 
     def tuned_by(self, result: Tuned | Exception) -> "Entry":
         """The entry with the outcome of its tuning."""
@@ -89,17 +90,21 @@ def describe(
     budget: int,
     features: str | None,
     config: Any,
+    changed: dict[str, Any],
 ) -> dict[str, Any]:
     """The parameters of a comparison, for its report.
 
     Args:
         files: those of --test and --validation.
         features: where the features of images come from; None where no system used any.
+        config: all settings.
+        changed: those that are no defaults, by name.
     """
     test, validation = files
     parameters = {"source": source, "content": content, "protocol": protocol, "test": test, "validation": validation}
     counts = {"seeds": seeds, "budget": budget, "features": features}
-    return {**parameters, **counts, "config": canonical(config, "config")}
+    settings = {"changed": canonical(changed, "changed"), "config": canonical(config, "config")}
+    return {**parameters, **counts, **settings}
 
 
 def publish_comparison(
@@ -169,7 +174,8 @@ def publish_comparison(
 def _parameters(parameters: dict[str, Any]) -> list[tuple[str, str]]:
     """Those that the page shows."""
     shown = [(key, str(parameters[key])) for key in ("protocol", "seeds", "budget")]
-    return [*shown, ("features of images", parameters["features"] or "used by no system")]
+    origin = ("features of images", parameters["features"] or "used by no system")
+    return [*shown, origin, ("settings", _words(parameters["changed"]) or "the defaults")]
 
 
 def _machine() -> str:
@@ -179,10 +185,14 @@ def _machine() -> str:
 
 
 def _settings(entry: Entry) -> str:
+    chosen = _words(entry.settings)
     if entry.tuned is None:
-        return "the defaults"
-    chosen = ", ".join(f"{key} {value}" for key, value in entry.settings.items()) or "nothing to set"
-    return f"{chosen}; {entry.tuned.num_trials} tried"
+        return chosen or "the defaults"
+    return f"{chosen or 'nothing to set'}; {entry.tuned.num_trials} tried"
+
+
+def _words(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items())
 
 
 def _rows(table: Ref, root: Root) -> list[dict[str, Any]]:

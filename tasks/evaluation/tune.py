@@ -2,11 +2,13 @@
 
 import json
 import logging
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import product
 from math import prod
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
 import optuna
@@ -15,6 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from models.systems import SYSTEMS
+from models.systems.base import flatten
 from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root, scratch_folder
@@ -52,9 +55,19 @@ class Tuned:
 
 @stage
 def tune_system(
-    name: str, version: str, budget: int, seed: int, tables: CommunityTables, split: EvaluationSplit, root: Root
+    name: str,
+    version: str,
+    given: dict[str, Any],
+    budget: int,
+    seed: int,
+    tables: CommunityTables,
+    split: EvaluationSplit,
+    root: Root,
 ) -> Tuned:
     """Try the defaults, then the grid: all of it where `budget` fits suffice, else what Optuna's TPE suggests.
+
+    `given` are settings that the user set: where the grid has one, its value is tried first in the default's place; the
+    others are the same in every trial.
 
     The study lies in an SQLite file of its own, so that a tuning that was killed resumes after its last complete trial;
     other code starts another study, as its figures may differ.
@@ -66,12 +79,12 @@ def tune_system(
     if not split.heldout.rows:
         raise ValueError(f"protocol {split.protocol}: no favorite is left to validate on; tune with another protocol")
     heldout = read_heldout(indexed, split, root)
-    grid = grid_of(name)
-    study = _study(digest([code_version(__name__), name, version, budget, seed, tables, split]), root)
+    grid = grid_of(name, given)
+    study = _study(digest([code_version(__name__), name, version, given, budget, seed, tables, split]), root)
     num_choices = min(budget, prod(map(len, grid.values())))
     while len(tried := _tried(study)) < num_choices:
         choice = _next(study, grid, set(tried), budget, seed)
-        settings = _settings(grid, choice)
+        settings = given | _settings(grid, choice)
         system, fit_s = fit(name, settings, seed, indexed)
         value = headline(measure(system, heldout)[0], split)
         study.add_trial(
@@ -85,7 +98,12 @@ def tune_system(
         place = f"{name}, {len(tried) + 1} of {num_choices}"
         log.info("%-18s %s: %s %.4f with %s", "tune-system", place, split.metric, value, settings or "nothing to set")
     rows = [
-        {"trial": number, "settings": _settings(grid, choice), "value": trial.value, "fit_s": trial.user_attrs["fit_s"]}
+        {
+            "trial": number,
+            "settings": given | _settings(grid, choice),
+            "value": trial.value,
+            "fit_s": trial.user_attrs["fit_s"],
+        }
         for number, (choice, trial) in enumerate(tried.items())
     ]
     best = max(rows, key=lambda row: row["value"])
@@ -103,10 +121,10 @@ def tune_system(
     )
 
 
-def grid_of(name: str) -> Grid:
-    """The values to try of each setting, the default first."""
+def grid_of(name: str, given: Mapping[str, Any] = MappingProxyType({})) -> Grid:
+    """The values to try of each setting, the given one or the default first."""
     system = SYSTEMS[name]
-    defaults = {field.name: getattr(system.Config(), field.name) for field in fields(system.Config)}
+    defaults = {**flatten(system.Config()), **given}
     return {
         key: (defaults[key], *(value for value in values if value != defaults[key]))
         for key, values in system.grid.items()

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from models.systems import SYSTEMS, System
+from models.systems.base import configure
 from storage import checkpoints
 from storage.checkpoints import FITTED_STATE
 from storage.roots import Root
@@ -21,8 +22,8 @@ def restore(fitted: Fitted, root: Root) -> System[Any]:
 
 
 def make_system(name: str, settings: Mapping[str, Any], seed: int = 0) -> System[Any]:
-    """The system with these settings, and defaults for the others."""
+    """The system with these settings, as `models.systems.base.configure` names them, and defaults for the others."""
     system = SYSTEMS[name]
     # A setting comes back from JSON as a list where it was a tuple.
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    return system(system.Config(**values), seed=seed)
+    return system(configure(system.Config, values), seed=seed)

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from flows import settings
 from flows.compare import compare
 from models.systems.base import SYSTEMS, InnerProduct, vectors_of
+from models.systems.cdl import TwoTowers
 from tasks.runtime import ledger
 from tests import world
 from tests.flows.processes import environment, tastegraph
@@ -23,7 +24,9 @@ CHOSEN = "popularity,random,ease"
 def run(source: Path, root: Path, **options: Any):
     """One comparison; returns how it ended, and the stages that ran, with how often."""
     options = {"systems": CHOSEN, "budget": 2, **options}
-    state = compare(str(source), str(root), config=settings.validate(world.SETTINGS), return_state=True, **options)
+    state = compare(
+        str(source), str(root), config=settings.validate_comparison(world.SETTINGS), return_state=True, **options
+    )
     lines = ledger.of_run(str(state.state_details.flow_run_id)).lines.values()
     return state.result(), {line.stage: line.ran for line in lines if line.ran}
 
@@ -142,6 +145,35 @@ def test_pixels_and_profiles_are_made_where_a_system_asks(source, tmp_path, mend
     red = known.profiles_UC[:12].sum(axis=0) > 0
     assert not (known.profiles_UC[12:].sum(axis=0) > 0)[red].any()
     assert known.interests_UT.shape[1] == known.image_labels_IT.shape[1] > 0
+
+
+def test_the_papers_settings_are_what_each_of_the_family_is_fitted_with(source, tmp_path, monkeypatch, prefect_server):
+    fitted: dict[str, Any] = {}
+
+    def fit(self: Any, known: Any) -> None:
+        fitted[self.name] = self.settings, known.pixels.size_px
+        self.fitted = vectors_of(*[[[1.0]] * n for n in (24, 60)])
+
+    monkeypatch.setattr(TwoTowers, "fit", fit)
+    small = ["images.size_px=64", "evaluation.min_favorites=10", "evaluation.num_concealed=5", "evaluation.max_k=5"]
+    config = settings.load_comparison("paper", [*small, "evaluation.num_others=20"], settings.FAMILY, "paper")
+    compared = compare(str(source), str(tmp_path), ",".join(settings.FAMILY), "paper", config=config)
+    paper = settings.cdl_settings(settings.load("paper"))
+
+    assert not compared.failed
+    for name, objective in {"cdl": "cross_entropy", "cdl_hinge": "hinge", "twonets": "doublets"}.items():
+        of_system, size_px = fitted[name]
+        assert size_px == 64
+        assert of_system.model == replace(paper.model, loss=objective)
+        for section in ("inputs", "negatives", "training_users", "triplets", "training"):
+            assert getattr(of_system, section) == getattr(paper, section)
+    report = json.loads(Path(compared.folder, "comparison.json").read_text())
+    assert {item["system"]: item["settings"]["training.optimizer"] for item in report["systems"]} == dict.fromkeys(
+        settings.FAMILY, "sgd"
+    )
+    page = Path(compared.folder, "index.html").read_text()
+    assert page.count("training.weight_decay 0.0005") == 1 + 3  # of the comparison, and of each system
+    assert page.count("images.size_px 64") == 0  # the default
 
 
 def test_the_command_line_tells_the_figures_and_where_they_lie(first, source, settings_file, prefect_server):

@@ -2,10 +2,23 @@
 
 import pytest
 
+from flows.compare import compare
 from flows.errors import SettingsError
 from flows.nightly import nightly
-from flows.settings import assignments_of, cdl_settings, load
+from flows.settings import (
+    FAMILY,
+    MODELS,
+    ComparisonConfig,
+    NightlyConfig,
+    assignments_of,
+    cdl_settings,
+    load,
+    load_comparison,
+    settings_of,
+)
+from flows.tune import tune
 from models.systems import SYSTEMS
+from models.systems.base import configure, flatten
 from tasks.evaluation.tune import grid_of
 
 
@@ -83,11 +96,133 @@ def test_every_setting_that_tune_tries_is_one_of_the_night(name):
         for value in values:
             config = load(None, assignments_of(name, {key: value}))
             assert config.model.system == name
-            assert name == "cdl" or config.model.own[key] == value
+            assert settings_of(name, config).get(key, flatten(SYSTEMS[name].Config())[key]) == value
 
 
 def test_what_tune_finds_for_cdl_sets_the_nights_chain_as_the_system():
     grid = grid_of("cdl")
     for choice in ({key: values[place % len(values)] for key, values in grid.items()} for place in range(4)):
-        tuned = SYSTEMS["cdl"](SYSTEMS["cdl"].Config(**choice)).settings
-        assert cdl_settings(load(None, assignments_of("cdl", choice))) == tuned
+        tuned = SYSTEMS["cdl"](configure(SYSTEMS["cdl"].Config, choice)).settings
+        assert flatten(cdl_settings(load(None, assignments_of("cdl", choice)))) == flatten(tuned)
+
+
+# What the paper sets, by the names of CDL's own settings, where it differs from a comparison's defaults.
+PAPER = {
+    "negatives.min_negatives": 0,
+    "training_users.min_clusters": 80,
+    "training_users.max_clusters": 280,
+    "triplets.pool_images": 0,
+    "model.size": "paper",
+    "training.optimizer": "sgd",
+    "training.weight_decay": 0.0005,
+    "training.schedule": "constant",
+    "training.precision": "float32",
+}
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_the_papers_settings_reach_each_system_of_the_family_in_comparisons_and_in_nights(name):
+    compared = load_comparison("paper", names=["popularity", name], protocol="paper")
+    nightly = load("paper", [f"model.system={name}"])
+
+    assert settings_of(name, compared) == settings_of(name, nightly) == PAPER
+    assert compared.images.size_px == nightly.images.size_px == 256
+    assert settings_of(name, load_comparison("paper", ["training.epochs=3"], [name])) == {**PAPER, "training.epochs": 3}
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_any_system_can_be_named_over_the_papers_file(name):
+    config = load("paper", [f"model.system={name}"])
+
+    assert (config.model.system, config.model.refit) == (name, False)
+
+
+def test_a_comparison_has_its_own_defaults_and_what_is_set_wins_also_where_it_is_the_nightlys_default():
+    assert all(settings_of(name, load_comparison()) == {} for name in SYSTEMS)
+    assert cdl_settings(load_comparison()) == cdl_settings(ComparisonConfig())
+    of_the_night = load_comparison(None, ["training.epochs=30", "training.learning_rate=0.002"])
+    assert settings_of("cdl", of_the_night) == {"training.epochs": 30, "training.learning_rate": 0.002}
+    assert settings_of("cdl", NightlyConfig()) == settings_of("cdl", of_the_night)
+
+
+def test_a_night_publishes_fewer_dimensions_than_a_comparison_has_unless_these_are_set():
+    assert load().model.own["dimensions"] == 512
+    assert load_comparison().model.own["dimensions"] == 0
+    assert settings_of("tastegraph", load_comparison(None, ["model.dimensions=512"])) == {"dimensions": 512}
+
+
+def test_the_own_settings_of_the_named_system_are_those_it_starts_from_and_no_others():
+    config = load_comparison(None, ["model.system=ease", "model.ridge=60"], ["ease", "als"])
+
+    assert settings_of("ease", config) == {"ridge": 60}
+    assert settings_of("als", config) == {}
+
+
+def test_a_margin_is_set_where_the_hinge_is_named_and_its_loss_cannot_be():
+    config = load_comparison(None, ["model.system=cdl_hinge", "model.margin=3"], ["cdl_hinge"])
+
+    assert settings_of("cdl_hinge", config) == {"model.margin": 3}
+    with pytest.raises(SettingsError, match=r"model\.loss: there is no such setting of cdl_hinge"):
+        load_comparison(None, ["model.system=cdl_hinge", "model.loss=softmax"])
+
+
+@pytest.mark.parametrize(
+    ("assignment", "systems", "protocol"),
+    [
+        ("gate.below_popularity_stops=true", ["cdl"], "full"),
+        ("recommend.num_similar=3", ["cdl"], "full"),
+        ("incremental.start=keep", ["cdl"], "full"),
+        ("concealment.order=random", ["cdl"], "paper"),
+        ("model.refit=false", ["tastegraph"], "full"),
+        ("model.ridge=60", ["als"], "full"),
+        ("model.dimensions=64", ["als"], "full"),
+        ("training.epochs=3", ["ease", "als"], "full"),
+        ("negatives.min_negatives=0", ["ease"], "full"),
+        ("clusters.num_clusters=9", ["ease"], "full"),
+        ("images.size_px=32", ["ease"], "full"),
+        ("evaluation.min_favorites=30", ["cdl"], "full"),
+        ("splits.seed=1", ["cdl"], "paper"),
+    ],
+)
+def test_an_assignment_that_nothing_in_a_comparison_reads_is_refused(assignment, systems, protocol):
+    with pytest.raises(SettingsError) as refused:
+        load_comparison(None, [assignment], systems, protocol)
+
+    assert assignment.partition("=")[0] in str(refused.value) or assignment.partition(".")[0] in str(refused.value)
+
+
+def test_a_file_may_be_for_nights_and_comparisons_and_what_is_left_out_is_named(tmp_path, caplog):
+    file = tmp_path / "both.yaml"
+    file.write_text(
+        "gate: {below_popularity_stops: true}\nsplits: {seed: 3}\nmodel: {refit: false}\ntraining: {epochs: 3}\n"
+    )
+    with caplog.at_level("INFO", "tastegraph"):
+        compared, nightly = load_comparison(str(file), None, ["ease"]), load(str(file))
+
+    assert (compared.splits.seed, nightly.gate.below_popularity_stops, nightly.model.refit) == (3, True, False)
+    said = [record.getMessage() for record in caplog.records]
+    assert any("gate, model.refit: of the nightly alone" in line for line in said)
+    assert any("training: nothing reads it" in line for line in said)
+    assert any("splits: of compare and tune alone" in line for line in said)
+
+
+def test_a_setting_of_comparisons_alone_is_no_setting_of_a_night():
+    with pytest.raises(SettingsError, match="splits: there is no such setting here, it is of compare and tune alone"):
+        load(None, ["splits.seed=1"])
+
+
+def test_another_system_than_the_files_takes_none_of_its_settings(tmp_path, caplog):
+    file = tmp_path / "ease.yaml"
+    file.write_text("model: {system: ease, ridge: 60, refit: false}\n")
+    with caplog.at_level("INFO", "tastegraph"):
+        config = load(str(file), ["model.system=als"])
+
+    assert config.model.refit is False
+    assert "model.ridge: of ease" in caplog.text
+
+
+@pytest.mark.parametrize("setting", ["training.seed=1", "triplets.seed=1"])
+@pytest.mark.parametrize("flow", [compare, tune])
+def test_a_seed_of_cdl_alone_is_refused_where_every_system_has_the_same_seeds(setting, flow):
+    with pytest.raises(SettingsError, match=setting.partition("=")[0]):
+        flow.fn(config=load_comparison(None, [setting], ["cdl"]))

@@ -35,21 +35,24 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
 
 def test_a_night_trains_cdl_with_the_settings_that_tune_found(source, tmp_path, prefect_server, calls, capsys):
     small = {**world.SETTINGS, "model": {"system": "cdl", "refit": False}}
-    tuned = tune(str(source), str(tmp_path), system="cdl", budget=2, config=settings.validate(small))
-    seen_by_features = replace(tuned, settings={**tuned.settings, "sees": "features", "per_user": 60, "epochs": 10})
+    file = tmp_path / "settings.yaml"
+    file.write_text("\n".join(f"{name}: {section}" for name, section in small.items()))
+    tuned = tune(str(source), str(tmp_path), system="cdl", budget=2, config=settings.load_comparison(str(file)))
+    found = {"inputs.sees": "features", "triplets.per_user": 60, "training.epochs": 10}
+    seen_by_features = replace(tuned, settings={**tuned.settings, **found})
     print_tuned(seen_by_features, Root(str(tmp_path)), as_json=False)
     line = capsys.readouterr().out.splitlines()[-1]
     assignments = line.replace("--set", "").split()
 
-    assert set(tuned.settings) == {"sees", "learning_rate", "per_user", "epochs"}
+    grid = {"inputs.sees", "training.learning_rate", "triplets.per_user", "training.epochs"}
+    assert set(tuned.settings) == grid | {"triplets.pool_images", "training.checkpoint_steps"}  # the file's too
     assert assignments == settings.assignments_of("cdl", seen_by_features.settings)
-    file = tmp_path / "settings.yaml"
-    file.write_text("\n".join(f"{name}: {section}" for name, section in small.items()))
     published = nightly(str(source), str(tmp_path), settings.load(str(file), assignments))
 
     assert published.is_current
-    found, triplets, training = seen_by_features.settings, calls["sample_triplets"], calls["train_cdl"]
-    assert triplets["config"].per_user == found["per_user"] == 60
-    assert (training["config"].epochs, training["config"].learning_rate) == (10, found["learning_rate"])
+    triplets, training = calls["sample_triplets"], calls["train_cdl"]
+    assert (triplets["config"].per_user, triplets["config"].pool_images) == (60, 16)
+    assert training["config"].epochs == 10
+    assert training["config"].learning_rate == tuned.settings["training.learning_rate"]
     assert {shard.path.split("/")[1] for shard in triplets["inputs"]} == {"vectors"}  # features; pictures are pixels
     assert training["tables"].inputs == triplets["inputs"]

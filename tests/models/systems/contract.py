@@ -8,7 +8,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from models.community import Community, Pixels
-from models.systems.base import SYSTEMS, System
+from models.systems.base import SYSTEMS, System, configure
 
 NUM_USERS, NUM_IMAGES, SIZE_PX = 24, 60, 32  # the first half of each is red, the other blue
 # Users and images of communities that hardly are any, and whether they have favorites.
@@ -88,7 +88,7 @@ class SystemContract:
     @classmethod
     def _fit(cls, community: Community, seed: int = 0) -> System[Any]:
         system_type = SYSTEMS[cls.system]
-        system = system_type(system_type.Config(**cls.settings), seed=seed)
+        system = system_type(configure(system_type.Config, cls.settings), seed=seed)
         system.fit(community)
         return system
 
@@ -134,7 +134,7 @@ class SystemContract:
         state = fitted.state()
         assert all(isinstance(value, np.ndarray) and value.dtype != object for value in state.values())
         system_type = SYSTEMS[self.system]
-        restored = system_type(system_type.Config(**self.settings))
+        restored = system_type(configure(system_type.Config, self.settings))
         restored.restore({name: value.copy() for name, value in state.items()})
         everybody = np.arange(NUM_USERS)
         np.testing.assert_array_equal(restored.score(everybody), fitted.score(everybody))
@@ -159,7 +159,7 @@ class SystemContract:
         system_type = SYSTEMS[self.system]
         for name, values in system_type.grid.items():
             for value in values:
-                system_type.Config(**{**self.settings, name: value})
+                configure(system_type.Config, {**self.settings, name: value})
 
 
 def two_tastes_with(community: Community, favorites_UI: csr_array, times_UI: csr_array | None) -> Community:

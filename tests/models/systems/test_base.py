@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from models.systems import SYSTEMS
-from models.systems.base import InnerProduct, pack_sparse, unpack_sparse, vectors_of
+from models.systems.base import InnerProduct, configure, flatten, pack_sparse, unpack_sparse, vectors_of
 from models.systems.floor import FloorConfig
 from tests.models.systems.contract import two_tastes
 
@@ -23,6 +23,22 @@ def test_images_that_are_not_usable_have_vectors_of_zeros() -> None:
     assert images.tolist() == [[1, 1, 1], [0, 0, 0]]
     assert vectors_of(users, images).usable_I.tolist() == [True, True]
     assert usable.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("name", sorted(SYSTEMS))
+def test_the_settings_of_a_system_go_by_one_name_each_and_come_back_from_it(name: str) -> None:
+    config = SYSTEMS[name].Config()
+    assert configure(SYSTEMS[name].Config, flatten(config)) == config
+
+
+def test_a_name_with_a_dot_sets_one_setting_of_a_section() -> None:
+    of_cdl = SYSTEMS["cdl"].Config
+    config = configure(of_cdl, {"training.epochs": 3, "training.momentum": 0.5, "model.size": "paper"})
+    changed = {key: value for key, value in flatten(config).items() if value != flatten(of_cdl())[key]}
+    assert changed == {"training.epochs": 3, "training.momentum": 0.5, "model.size": "paper"}
+    for wrong in ({"training.epoch": 3}, {"epochs": 3}):
+        with pytest.raises(TypeError, match="epoch"):
+            configure(of_cdl, wrong)
 
 
 def test_two_systems_of_one_name_are_refused() -> None:

@@ -9,9 +9,9 @@ from scipy.sparse import csr_array
 
 from models.cdl.inputs import InputConfig
 from models.cdl.network import CDL, CDLConfig, comparison_loss, doublet_loss, softmax_loss
-from models.cdl.settings import COMPARED
+from models.cdl.settings import ComparedSettings
 from models.community import Community
-from models.systems.base import SYSTEMS
+from models.systems.base import SYSTEMS, configure
 from models.systems.cdl import image_inputs, sample_triplets
 from tests.models.systems.contract import NUM_IMAGES, NUM_USERS, SystemContract, two_tastes
 
@@ -22,27 +22,27 @@ NO_IMAGE_HAS_IT = np.zeros((NUM_IMAGES, 4), np.float32)
 
 class TestCDL(SystemContract):
     system = "cdl"
-    settings = {"epochs": 6}
+    settings = {"training.epochs": 6}
 
 
 class TestSoftmax(SystemContract):
     system = "cdl"
-    settings = {"epochs": 6, "loss": "softmax"}
+    settings = {"training.epochs": 6, "model.loss": "softmax"}
 
 
 class TestFeaturesSeen(SystemContract):
     system = "cdl"
-    settings = {"epochs": 6, "sees": "features"}
+    settings = {"training.epochs": 6, "inputs.sees": "features"}
 
 
 class TestHinge(SystemContract):
     system = "cdl_hinge"
-    settings = {"epochs": 6}
+    settings = {"training.epochs": 6}
 
 
 class TestTwoNets(SystemContract):
     system = "twonets"
-    settings = {"epochs": 6}
+    settings = {"training.epochs": 6}
 
 
 def all_alike() -> Community:
@@ -55,7 +55,9 @@ def all_alike() -> Community:
 
 
 def negatives_of(user: int, community: Community, *, social: bool) -> set[int]:
-    settings = COMPARED.changed({"per_user": 400, "pool_images": 0, "social_negatives": social})
+    settings = configure(
+        ComparedSettings, {"triplets.per_user": 400, "triplets.pool_images": 0, "negatives.social": social}
+    )
     sampled = sample_triplets(community, np.ones(NUM_IMAGES, bool), settings)
     return set(sampled.negative[sampled.user == user].tolist())
 
@@ -151,7 +153,7 @@ def test_any_input_tells_the_tastes_apart_and_images_without_it_cannot_be_scored
     if features is not None:
         features = features * (np.arange(NUM_IMAGES) != 5)[:, None]
     known = replace(community, favorites_UI=favorites_UI, features_If=features, image_bags_IC=bags)
-    system = SYSTEMS[name](SYSTEMS[name].Config(epochs=30))
+    system = SYSTEMS[name](configure(SYSTEMS[name].Config, {"training.epochs": 30}))
     system.fit(known)
     scores = system.score(np.arange(NUM_USERS))
 
@@ -173,10 +175,18 @@ def test_without_any_favorite_everything_is_still_defined(name, lacking):
     assert not np.isnan(system.score(np.arange(3))).any()
 
 
+@pytest.mark.parametrize("name", FAMILY)
+def test_settings_that_leave_nobody_to_train_on_are_named(name):
+    nobody = configure(SYSTEMS[name].Config, {"training_users.min_clusters": 80, "training_users.max_clusters": 280})
+
+    with pytest.raises(ValueError, match=r"no user has 80 to 280 clusters \(here users have 4 to 4\)"):
+        SYSTEMS[name](nobody).fit(two_tastes())
+
+
 def test_training_leaves_the_global_random_numbers_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    SYSTEMS["cdl"](SYSTEMS["cdl"].Config(epochs=1)).fit(two_tastes())
+    SYSTEMS["cdl"](configure(ComparedSettings, {"training.epochs": 1})).fit(two_tastes())
 
     torch.testing.assert_close(torch.rand(3), expected)
