@@ -20,7 +20,7 @@ from storage.refs import Ref
 from storage.roots import Root
 from tasks.data.community import Clustered, CommunityTables
 from tasks.data.ingest import ingest
-from tasks.data.pairs import take_pairs
+from tasks.data.pairs import take_pairs, with_tested_users
 from tasks.data.pictures import Features, Pictures
 from tasks.data.pixels import decode_all, plan_shards
 from tasks.data.tag_leak import account_of_tags
@@ -67,6 +67,7 @@ def compare(
         source_root, out = opened.source, opened.root
         table = ingest(source_root, opened.content, config.ingest, out).tables
         files = take_pairs(test, out), take_pairs(validation, out)
+        table = with_tested_users(table, files, source_root, out)
         splits = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
         known = final_tables(table, splits, out)
         tags = account_of_tags(table, known, splits.final.heldout, out)

@@ -12,7 +12,7 @@ from flows.settings import ComparisonConfig, refuse_ignored, settings_of
 from models.evaluation.splits import Protocol
 from models.systems import SYSTEMS
 from tasks.data.ingest import ingest
-from tasks.data.pairs import take_pairs
+from tasks.data.pairs import take_pairs, with_tested_users
 from tasks.data.tag_leak import account_of_tags
 from tasks.evaluation.splits import draw_split
 from tasks.evaluation.tune import Tuned, tune_system
@@ -38,6 +38,7 @@ def tune(
         source_root, out = opened.source, opened.root
         table = ingest(source_root, opened.content, config.ingest, out).tables
         files = take_pairs(test, out), take_pairs(validation, out)
+        table = with_tested_users(table, files, source_root, out)
         splits = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
         split = splits.tuning
         known = tuning_tables(table, splits, out)

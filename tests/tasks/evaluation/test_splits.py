@@ -9,8 +9,8 @@ from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.community import FAVORITES
 from storage.tables.splits import CONCEALED
-from tasks.data.pairs import take_pairs
-from tests.tasks.evaluation.comparison import split_of
+from tasks.data.pairs import take_pairs, with_tested_users
+from tests.tasks.evaluation.comparison import figures_of, split_of
 
 
 def test_a_split_by_time_without_times_is_refused(table, root):
@@ -94,3 +94,35 @@ def test_forgotten_users_leave_a_test_file(root, tmp_path):
 
     assert pairs(take_pairs(str(file), root), root) == {("b", "i")}
     assert take_pairs(None, root) is None
+
+
+def test_users_whom_only_a_test_file_names_are_tested_as_users_without_favorites(table, root, tmp_path):
+    file, source = tmp_path / "test.csv", Root(str(tmp_path / "source"))
+    favorite = sorted(pairs(table["favorites"], root))[0]
+    pl.DataFrame([favorite, ("stranger", "image00")], ["user_id", "image_id"], orient="row").write_csv(file)
+    test = take_pairs(str(file), root)
+    with_stranger = with_tested_users(table, [test, None], source, root)
+    split = split_of(with_stranger, root, "full", test).final
+
+    assert pairs(split.heldout, root) == {favorite, ("stranger", "image00")}
+    results = figures_of("popularity", with_stranger, split, root)
+    assert set(results) == set(figures_of("popularity", table, split_of(table, root, "full", test).final, root))
+    assert users_of(with_stranger["users"], root) == sorted([*users_of(table["users"], root), "stranger"])
+    assert {name: ref for name, ref in with_stranger.items() if name != "users"} == {
+        name: ref for name, ref in table.items() if name != "users"
+    }
+
+
+def test_nobody_is_added_who_is_to_be_forgotten_or_of_another_communitys_file(table, root, tmp_path):
+    file, source = tmp_path / "test.csv", Root(str(tmp_path / "source"))
+    (user, image), *_ = sorted(pairs(table["favorites"], root))
+    pl.DataFrame({"user_id": ["stranger"], "image_id": [image]}).write_csv(file)
+    assert with_tested_users(table, [None, take_pairs(str(file), root)], source, root) is table
+    pl.DataFrame({"user_id": ["stranger", user], "image_id": [image, image]}).write_csv(file)
+    pl.DataFrame({"kind": ["user"], "id": ["stranger"]}).write_csv(tmp_path / "source" / "tombstones.csv")
+    assert with_tested_users(table, [take_pairs(str(file), root), None], source, root) is table
+    assert with_tested_users(table, [None, None], source, root) is table
+
+
+def users_of(ref: Ref, root: Root) -> list[str]:
+    return parquet.read(ref, root)["user_id"].to_pylist()
