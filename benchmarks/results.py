@@ -1,6 +1,8 @@
 """docs/results.md and docs/leaderboard.md: every system on every set, by `tastegraph compare`, beside others' figures.
 
     TASTEGRAPH_DATA=... python benchmarks/results.py --root DIR --budget 6 --seeds 3
+    TASTEGRAPH_DATA=... python benchmarks/results.py --root DIR --sets ciao-trust --budget 6 --seeds 3 --anew
+    python benchmarks/results.py --only-write
 
 Each comparison runs the command that the page shows. One that was interrupted is resumed, and a finished one is not run
 again; `--sets`, `--protocols` and `--systems` run a part of them. The pages are written from all runs below the root,
@@ -19,6 +21,7 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +39,27 @@ def main() -> None:
     """Run the chosen comparisons, and write the page."""
     options = _options()
     failed = [] if options.only_write else _run(options)
-    finished = [Run.read(results.parent) for results in Path(options.root).glob("comparisons/*/results.parquet")]
+    roots = [Path(options.root)] if options.root else []
+    finished = [Run.read(file.parent) for root in roots for file in root.glob("comparisons/*/results.parquet")]
     recorded = [Run.recorded(line) for line in RECORD.read_text().splitlines()]
-    shown = []
-    for comparison in COMPARISONS:
-        is_anew = options.anew and _is_chosen(comparison, options) and runs_of(comparison, finished, [])
-        shown.append((comparison, runs_of(comparison, finished, [] if is_anew else recorded)))
+    shown = shown_runs(finished, recorded, lambda comparison: options.anew and _is_chosen(comparison, options))
     PAGE.write_text(page_of(shown))
     BOARD.write_text(board_of([(comparison, runs) for comparison, runs in shown if comparison.on_leaderboard]))
     RECORD.write_text("".join(f"{run.record}\n" for _, runs in shown for run in runs))
     print(f"{PAGE}, {BOARD}: {sum(bool(runs) for _, runs in shown)} of {len(shown)} comparisons")
     if failed:
         sys.exit(f"not all systems could be measured: {'; '.join(failed)}")
+
+
+def shown_runs(
+    finished: list[Run], recorded: list[Run], is_anew: Callable[[Comparison], bool]
+) -> list[tuple[Comparison, list[Run]]]:
+    """The runs of each comparison; without the recorded ones where it is made anew and has a finished run."""
+    shown = []
+    for comparison in COMPARISONS:
+        anew = runs_of(comparison, finished, []) if is_anew(comparison) else []
+        shown.append((comparison, anew or runs_of(comparison, finished, recorded)))
+    return shown
 
 
 def _run(options: argparse.Namespace) -> list[str]:
@@ -76,7 +88,7 @@ def _is_chosen(comparison: Comparison, options: argparse.Namespace) -> bool:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run the comparisons of docs/results.md, and write the pages.")
     sets, protocols = (sorted({getattr(comparison, key) for comparison in COMPARISONS}) for key in ("set", "protocol"))
-    parser.add_argument("--root", required=True, help="the folder of all outputs")
+    parser.add_argument("--root", help="the folder of all outputs; needed but with --only-write")
     parser.add_argument("--sets", type=_names(sets), default=sets, help=f"with commas: {', '.join(sets)}")
     parser.add_argument("--protocols", type=_names(protocols), default=protocols, help=", ".join(protocols))
     parser.add_argument("--systems", default="all", help="names with commas (default all)")
@@ -84,7 +96,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--budget", type=int, default=0, help="settings tried of each system (default 0: none)")
     parser.add_argument("--only-write", action="store_true", help="write the pages from finished runs, run nothing")
     parser.add_argument("--anew", action="store_true", help="drop recorded runs of what the root has a finished run of")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if not options.root and not options.only_write:
+        parser.error("--root is needed to run comparisons")
+    return options
 
 
 def _names(choices: list[str]) -> Any:

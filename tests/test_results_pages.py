@@ -1,6 +1,7 @@
 """docs/results.md and docs/leaderboard.md: what the record of measured figures and the published ones give."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 sys.path.append(str(PROJECT / "benchmarks"))  # benchmarks are scripts, and no package of the project
 
+import results  # noqa: E402
 from comparisons.board import board_of  # noqa: E402
 from comparisons.page import page_of  # noqa: E402
 from comparisons.plan import COMPARISONS, SAME_FILES, Comparison, Reference  # noqa: E402
@@ -73,6 +75,22 @@ def test_a_run_comes_back_from_its_line_of_the_record() -> None:
 
     assert page_of([(comparison(), [again])]) == page_of([(comparison(), [run])])
     assert board_of([(comparison(), [again])]) == board_of([(comparison(), [run])])
+
+
+@pytest.mark.parametrize("is_anew", [False, True])
+def test_a_table_that_is_made_anew_drops_recorded_runs_and_no_other_does(is_anew: bool) -> None:
+    """A recorded run with a larger budget is shown first, whatever was wrong with it."""
+    old, new = (replace(measured({"tastegraph": value, "ease": 0.2}), made_at=value) for value in (0.9, 0.3))
+    for run, budget in ((old, 6), (new, 2)):
+        run.report.update(budget=budget, source="ciao-trust")
+    other = measured({"tastegraph": 0.5, "ease": 0.4})
+    other.report["source"] = "tiktok-visual"
+    shown = results.shown_runs([new], [old, other], lambda planned: is_anew and planned.set != "gowalla-scale")
+    runs = {planned.set: found for planned, found in shown if planned.protocol == "full" and found}
+
+    assert runs["ciao-trust"] == ([new] if is_anew else [old])
+    assert runs["tiktok-visual"] == [other]
+    assert set(runs) == {"ciao-trust", "tiktok-visual"}
 
 
 def test_published_and_measured_figures_stand_in_one_order_with_their_splits() -> None:
