@@ -55,27 +55,29 @@ class TwoTowers(InnerProduct[ComparedSettings]):
         inputs = image_inputs(community, settings.inputs, self.seed)
         sampled = sample_triplets(community, inputs.has_I, settings)
         data = TrainingData(sampled.rows_N3, sampled.pool, community.profiles_UC, inputs.gather)
-        if community.favorites_UI.nnz and not len(data.triplets_N3):
-            users, low, high = settings.training_users, *_cluster_range(community)
-            raise ValueError(
-                f"there is no triplet to train on: no user has {users.min_clusters} to {users.max_clusters} clusters "
-                f"(here users have {low} to {high}), a favorite with an input and an assigned negative; change "
-                f"training_users.min_clusters and max_clusters, or raise negatives.min_negatives "
-                f"(now {settings.negatives.min_negatives})"
-            )
+        if not len(data.triplets_N3):
+            _refuse_settings_without_triplets(community, inputs.has_I, settings)
         with bpr.seeded(self.seed):
             network = CDL(settings.model, inputs.shape, community.profiles_UC.shape[1])
             network.to(choose_device(settings.training.device))
-            if len(data.triplets_N3):  # else nobody has a favorite, and the first weights stay
+            if len(data.triplets_N3):  # else nobody prefers an image to another, and the first weights stay
                 for _ in training.train(network, data, settings.training):
                     pass
         self.fitted = _vectors(network.eval(), community.profiles_UC, inputs)
 
 
-def _cluster_range(community: Community) -> tuple[int, int]:
-    """The least and the greatest number of clusters in a user's profile."""
-    num_clusters_U = np.diff(community.profiles_UC.indptr)
-    return int(num_clusters_U.min()), int(num_clusters_U.max())
+def _refuse_settings_without_triplets(community: Community, usable_I: np.ndarray, settings: CDLSettings) -> None:
+    """Raises ValueError where some user has a favorite and an image that is none: only the settings are in the way."""
+    num_favorites_U = community.favorites_UI @ usable_I.astype(np.float32)
+    if not ((num_favorites_U > 0) & (num_favorites_U < np.count_nonzero(usable_I))).any():
+        return
+    num_clusters_U, users = np.diff(community.profiles_UC.indptr), settings.training_users
+    raise ValueError(
+        f"there is no triplet to train on: no user has {users.min_clusters} to {users.max_clusters} clusters (here "
+        f"users have {num_clusters_U.min()} to {num_clusters_U.max()}), a favorite with an input and an assigned "
+        f"negative; change training_users.min_clusters and max_clusters, or raise negatives.min_negatives "
+        f"(now {settings.negatives.min_negatives})"
+    )
 
 
 class Comparative(TwoTowers):

@@ -118,7 +118,7 @@ class SystemContract:
         part = part_of(community, num_users, num_images, has_favorites)
         part = Community(part.favorites_UI) if bare else part
         system_type = SYSTEMS[self.system]
-        if system_type(system_type.Config(**self.settings)).lacking(part):
+        if system_type(configure(system_type.Config, self.settings)).lacking(part):
             return  # the stage that fits names the signals and stops
         scores = self._fit(part).score(np.arange(num_users))
         assert scores.shape == (num_users, num_images)
