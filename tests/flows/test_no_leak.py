@@ -17,7 +17,7 @@ from prefect import unmapped
 from scipy.sparse import issparse
 
 from flows import settings
-from flows.compare import final_tables, prepare, tuning_tables
+from flows.compare import final_tables, prepare, prepare_images, tuning_tables
 from models.community import Community
 from models.evaluation.splits import SplitConfig
 from storage import parquet
@@ -61,7 +61,8 @@ def ingested(folder: Path, root: Root) -> dict[str, Ref]:
 
 def learned_from(table: dict[str, Ref], training: Ref, root: Root) -> tuple[CommunityTables, Community]:
     """What a system learns from, as `compare`, `tune` and the nightly run prepare it."""
-    tables = prepare(root, table, training, ALL_SIGNALS, CONFIG, root)
+    images = prepare_images(root, table, ALL_SIGNALS, CONFIG, root)
+    tables = prepare(images, table, training, ALL_SIGNALS, CONFIG, root)
     return tables, read_community(tables, root).community
 
 
