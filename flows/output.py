@@ -133,7 +133,7 @@ def print_tuned(tuned: Any, root: Any, as_json: bool) -> None:
         table.add_row(str(row["trial"]), f"{row['value']:.4f}", f"{row['fit_s']:.1f}", row["settings"])
     out.print(table)
     print_tags(tuned.tags)
-    out.print("To publish with the best of these, give `tastegraph nightly` the following settings:")
+    out.print("To publish with the best of these, give `tastegraph nightly` your --config, if any, and these settings:")
     options = " ".join(f"--set {shlex.quote(assignment)}" for assignment in assignments)
     out.print(f"  {options}", soft_wrap=True, highlight=False, markup=False)
 

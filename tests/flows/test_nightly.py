@@ -3,11 +3,14 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from flows import settings
 from flows.nightly import nightly
+from models.systems.base import flatten, vectors_of
+from models.systems.cdl import TwoTowers
 from storage import snapshots
 from storage.roots import Root
 from tasks.evaluation.score_file import score_file
@@ -253,3 +256,19 @@ def test_a_run_that_broke_off_goes_on_under_its_own_id(source, tmp_path, monkeyp
 
     assert published.run_id == started
     assert ran == {"find-similar", "publish"}
+
+
+def test_the_papers_settings_are_what_a_night_of_twonets_is_fitted_with(source, tmp_path, monkeypatch):
+    fitted = []
+
+    def fit(self, known):
+        fitted.append((self.name, flatten(self.settings), known.pixels.size_px))
+        self.fitted = vectors_of(*[np.ones((n, 1)) for n in (known.num_users, known.num_images)])
+
+    monkeypatch.setattr(TwoTowers, "fit", fit)
+    small = ["images.size_px=64", "evaluation.min_favorites=10", "evaluation.num_concealed=5", "evaluation.max_k=5"]
+    small += ["evaluation.num_others=20", "word2vec.dimensions=8"]
+    nightly(str(source), str(tmp_path), settings.load("paper", ["model.system=twonets", *small]))
+    paper = settings.cdl_settings(settings.load("paper"))
+
+    assert fitted == [("twonets", {**flatten(paper), "model.loss": "doublets"}, 64)]
