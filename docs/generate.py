@@ -171,7 +171,7 @@ def first_line(file: Path) -> str:
 
 def owners() -> dict[str, list[type]]:
     """The classes whose fields are the settings of each section; `model` has one for each system."""
-    flows = (NightlyConfig(), ComparisonConfig(), FlickrConfig())
+    flows = (ComparisonConfig(), NightlyConfig(), FlickrConfig())  # of two defaults the night's are shown
     sections = {section.name: [type(getattr(flow, section.name))] for flow in flows for section in fields(flow)}
     return sections | {"model": [ModelConfig, *OWN_SETTINGS.values()]}
 

@@ -14,7 +14,7 @@ from flows.errors import SettingsError
 from models.cdl.inputs import InputConfig
 from models.cdl.negatives import NegativeConfig
 from models.cdl.network import CDLConfig, HingeConfig, NetworkConfig
-from models.cdl.settings import CDLSettings, ComparedSettings, training_of_comparisons
+from models.cdl.settings import CDLSettings, ComparedSettings, ComparedTraining
 from models.cdl.training import TrainingConfig
 from models.cdl.triplets import TrainingUsersConfig, TripletConfig
 from models.content.clusters import ClusterConfig
@@ -142,7 +142,7 @@ class ComparisonConfig(SharedConfig):
     __pydantic_config__ = SharedConfig.__pydantic_config__
 
     model: Annotated[SystemConfig, _OneOf(COMPARED_MODELS)] = field(default_factory=COMPARED_MODELS[DEFAULT_SYSTEM])
-    training: TrainingConfig = field(default_factory=training_of_comparisons)
+    training: ComparedTraining = field(default_factory=ComparedTraining)
     splits: SplitConfig = field(default_factory=SplitConfig)
 
 

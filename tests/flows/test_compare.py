@@ -12,7 +12,7 @@ import pytest
 
 from flows import settings
 from flows.compare import compare
-from models.systems.base import SYSTEMS, InnerProduct, vectors_of
+from models.systems.base import SYSTEMS, InnerProduct, flatten, vectors_of
 from models.systems.cdl import TwoTowers
 from tasks.runtime import ledger
 from tests import world
@@ -166,7 +166,7 @@ def test_the_papers_settings_are_what_each_of_the_family_is_fitted_with(source, 
         assert size_px == 64
         assert of_system.model == replace(paper.model, loss=objective)
         for section in ("inputs", "negatives", "training_users", "triplets", "training"):
-            assert getattr(of_system, section) == getattr(paper, section)
+            assert flatten(getattr(of_system, section)) == flatten(getattr(paper, section))
     report = json.loads(Path(compared.folder, "comparison.json").read_text())
     assert {item["system"]: item["settings"]["training.optimizer"] for item in report["systems"]} == dict.fromkeys(
         settings.FAMILY, "sgd"

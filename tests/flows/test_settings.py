@@ -140,6 +140,9 @@ def test_any_system_can_be_named_over_the_papers_file(name):
 def test_a_comparison_has_its_own_defaults_and_what_is_set_wins_also_where_it_is_the_nightlys_default():
     assert all(settings_of(name, load_comparison()) == {} for name in SYSTEMS)
     assert cdl_settings(load_comparison()) == cdl_settings(ComparisonConfig())
+    assert settings_of("cdl", load_comparison(None, ["training.epochs=3"])) == {"training.epochs": 3}  # still at .001
+    given = compare.validate_parameters({"config": {"training": {"epochs": 3}}})["config"]
+    assert settings_of("cdl", given) == {"training.epochs": 3}
     of_the_night = load_comparison(None, ["training.epochs=30", "training.learning_rate=0.002"])
     assert settings_of("cdl", of_the_night) == {"training.epochs": 30, "training.learning_rate": 0.002}
     assert settings_of("cdl", NightlyConfig()) == settings_of("cdl", of_the_night)
