@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
-from scipy.sparse import csr_array, csr_matrix
+from scipy.sparse import csr_matrix, hstack
 from threadpoolctl import threadpool_limits
 
 from models.community import Community
@@ -24,6 +24,7 @@ class ALSConfig:
     alpha: float = 10.0  # the confidence in a favorite, where any other pair has 1; the paper's 1 + α
     regularization: float = 50.0  # λ, the same for all users and images, not times their numbers of favorites
     iterations: int = 15  # in each all users, then all images are solved for
+    intercept: bool = True  # everybody favors one more image, which is never listed: popularity gets a factor
 
 
 class ALS(InnerProduct[ALSConfig]):
@@ -36,6 +37,7 @@ class ALS(InnerProduct[ALSConfig]):
         "alpha": (2.0, 10.0, 40.0),
         "regularization": (0.1, 10.0, 50.0),
         "iterations": (15, 30),
+        "intercept": (True, False),
     }
     Config = ALSConfig
 
@@ -49,8 +51,11 @@ class ALS(InnerProduct[ALSConfig]):
                 iterations=self.config.iterations,
                 random_state=self.seed,
             )
-            model.fit(_as_matrix(community.favorites_UI), show_progress=False)
-        self.fitted = _vectors(model.user_factors, model.item_factors, community)
+            favorites_UI = community.favorites_UI
+            if self.config.intercept:
+                favorites_UI = hstack([favorites_UI, np.ones((community.num_users, 1), np.float32)])
+            model.fit(csr_matrix(favorites_UI), show_progress=False)
+        self.fitted = _vectors(model.user_factors, model.item_factors[: community.num_images], community)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,18 +66,24 @@ class BPRConfig:
     learning_rate: float = 0.01  # of plain stochastic descent
     regularization: float = 0.01  # λ, the same for users, images and biases
     iterations: int = 100  # epochs, each with as many steps as there are favorites
+    popular: float = 0.75  # p: p ln(popularity) is added to the scores; 1 undoes the sampling, 0: the library's scores
 
 
 class BPR(InnerProduct[BPRConfig]):
-    """Pairwise ranking by stochastic gradient descent; negatives are sampled in proportion to popularity."""
+    """Pairwise ranking by stochastic gradient descent; negatives are sampled in proportion to popularity.
+
+    With negatives from a distribution q the best scores are ln p(i|u) - ln q(i), where the paper's uniform negatives
+    give ln p(i|u): so ln q, the logarithm of popularity, is added to the biases of images.
+    """
 
     name = "bpr"
     source = "Rendle et al.: BPR: Bayesian personalized ranking from implicit feedback, UAI 2009; implicit 0.7"
     grid = {
-        "factors": (32, 100),
-        "learning_rate": (0.003, 0.01, 0.03),
-        "regularization": (0.003, 0.01, 0.03, 0.1),
+        "factors": (64, 100),
+        "learning_rate": (0.01, 0.03, 0.05),
+        "regularization": (0.003, 0.01, 0.03),
         "iterations": (50, 100, 200),
+        "popular": (0.0, 0.75, 1.0),
     }
     Config = BPRConfig
 
@@ -86,8 +97,10 @@ class BPR(InnerProduct[BPRConfig]):
                 num_threads=1,  # several threads overwrite each other's steps, and no two runs are equal
                 random_state=self.seed,
             )
-            model.fit(_as_matrix(community.favorites_UI), show_progress=False)
-        self.fitted = _vectors(model.user_factors, model.item_factors, community)
+            model.fit(csr_matrix(community.favorites_UI), show_progress=False)
+        images_If = model.item_factors
+        images_If[:, -1] += self.config.popular * np.log(np.maximum(community.popularity_I, 1))  # the column of biases
+        self.fitted = _vectors(model.user_factors, images_If, community)
 
 
 @contextmanager
@@ -100,11 +113,6 @@ def _implicit() -> Iterator[ModuleType]:
         raise ImportError("als and bpr need the library implicit: pip install 'tastegraph[implicit]'") from error
     with threadpool_limits(1, "blas"):
         yield implicit
-
-
-def _as_matrix(favorites_UI: csr_array) -> csr_matrix:
-    """The favorites in the type that the library checks for."""
-    return csr_matrix(favorites_UI)
 
 
 def _vectors(users_Uf: np.ndarray, images_If: np.ndarray, community: Community) -> Vectors:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array, diags_array
+from scipy.sparse import csr_array, diags_array, hstack
 
 from models.community import Community
 from models.devices import choose_device
@@ -115,11 +115,16 @@ class EASEConfig:
     """Settings of `ease`."""
 
     ridge: float = 250.0  # λ, the only parameter (section 3.1); the paper's best are 200 to 1000 on far larger sets
+    intercept: float = (
+        0.5  # w: everybody favors one more image so much; lists it makes popular, not empty; 0: the paper
+    )
     matrix_gib: float = 16.0  # the largest float64 Gram matrix to invert; inverting takes twice its memory
 
     def __post_init__(self) -> None:
         if self.ridge <= 0:
             raise ValueError(f"ridge is {self.ridge}; it must be positive, so that the Gram matrix can be inverted")
+        if self.intercept < 0:
+            raise ValueError(f"intercept is {self.intercept}; it must be 0 or more")
 
 
 class EASE(System[EASEConfig]):
@@ -129,15 +134,18 @@ class EASE(System[EASEConfig]):
     scores follow from M = (XX' + λ)^-1: X P = M X by Woodbury, hence for an image i that user u does not favor
     (XB)_ui = (XX'M X)_ui / (λ P_ii), with XX'M = 1 - λM and λ P_ii = 1 - x_i'M x_i: an inner product of U dimensions.
     Then the scores of a user's own favorites, which are never listed, differ from XB.
+
+    To X a column of w is added, an image that everybody favors and that is never listed: a linear model's intercept.
+    Without it all images that share no user with the user's favorites score 0, in a small community nearly all.
     """
 
     name = "ease"
     source = "Steck: Embarrassingly shallow autoencoders for sparse data, WWW 2019, equations 5 to 8"
-    grid = {"ridge": (10.0, 60.0, 250.0, 1000.0)}
+    grid = {"ridge": (10.0, 60.0, 250.0, 1000.0), "intercept": (0.0, 0.5, 1.0)}
     Config = EASEConfig
 
-    left_UK: np.ndarray | csr_array  # K users: 1 - λM, dense; K warm images: the favorites, sparse
-    right_KW: np.ndarray | csr_array  # K users: x_i / λP_ii, sparse; K warm images: B, dense
+    left_UK: np.ndarray | csr_array  # K users: 1 - λM, dense; K warm images and the added one: the favorites, sparse
+    right_KW: np.ndarray | csr_array  # K users: x_i / λP_ii, sparse; K warm images and the added one: B, dense
     warm_I: np.ndarray
 
     def fit(self, community: Community) -> None:
@@ -145,7 +153,7 @@ class EASE(System[EASEConfig]):
         history_UW = community.favorites_UI[:, self.warm_I].tocsr().astype(np.float64)
         self._check_size(*history_UW.shape)
         solve = _through_users if history_UW.shape[0] <= history_UW.shape[1] else _through_images
-        self.left_UK, self.right_KW = solve(history_UW, self.config.ridge)
+        self.left_UK, self.right_KW = solve(history_UW, self.config)
 
     def score(self, users_N: np.ndarray) -> np.ndarray:
         scores_NI = np.full((len(users_N), len(self.warm_I)), -np.inf, np.float32)
@@ -187,9 +195,9 @@ class EASE(System[EASEConfig]):
             )
 
 
-def _through_users(history_UW: csr_array, ridge: float) -> tuple[np.ndarray, csr_array]:
+def _through_users(history_UW: csr_array, config: EASEConfig) -> tuple[np.ndarray, csr_array]:
     num_users, num_warm = history_UW.shape
-    M_UU = _inverse((history_UW @ history_UW.T).toarray(), ridge)
+    M_UU = _inverse((history_UW @ history_UW.T).toarray() + config.intercept**2, config.ridge)
     history_WU = history_UW.T.tocsr()
     quadratic_W = np.empty(num_warm)  # x_i'M x_i
     step = max(1, BLOCK_CELLS // max(1, num_users))
@@ -198,16 +206,18 @@ def _through_users(history_UW: csr_array, ridge: float) -> tuple[np.ndarray, csr
         row = row_of_entry(x_nU)
         values = x_nU.data * (x_nU @ M_UU)[row, x_nU.indices]
         quadratic_W[first : first + step] = np.bincount(row, values, minlength=x_nU.shape[0])
-    M_UU *= -ridge
+    M_UU *= -config.ridge
     M_UU[np.diag_indices(num_users)] += 1
     return M_UU.astype(np.float32), (history_UW @ diags_array(1 / (1 - quadratic_W))).tocsr().astype(np.float32)
 
 
-def _through_images(history_UW: csr_array, ridge: float) -> tuple[csr_array, np.ndarray]:
-    P_WW = _inverse((history_UW.T @ history_UW).toarray(), ridge)
-    P_WW /= -np.diag(P_WW).copy()
-    np.fill_diagonal(P_WW, 0)
-    return history_UW.astype(np.float32), P_WW.astype(np.float32)
+def _through_images(history_UW: csr_array, config: EASEConfig) -> tuple[csr_array, np.ndarray]:
+    everybody_U1 = csr_array(np.full((history_UW.shape[0], 1), config.intercept))
+    history_UK = csr_array(hstack([history_UW, everybody_U1], format="csr"))
+    P_KK = _inverse((history_UK.T @ history_UK).toarray(), config.ridge)
+    P_KK /= -np.diag(P_KK).copy()
+    np.fill_diagonal(P_KK, 0)
+    return history_UK.astype(np.float32), np.ascontiguousarray(P_KK[:, :-1], np.float32)
 
 
 def _inverse(gram_KK: np.ndarray, ridge: float) -> np.ndarray:

@@ -67,16 +67,27 @@ class TestItemKNN(SystemContract):
 class TestEASE(SystemContract):
     system = "ease"
 
+    @pytest.mark.parametrize("intercept", [0.0, 0.7])
     @pytest.mark.parametrize("shape", [(9, 30), (30, 9)], ids=["fewer users", "fewer images"])
-    def test_unseen_images_score_as_in_the_textbook(self, shape: tuple[int, int]) -> None:
+    def test_unseen_images_score_as_in_the_textbook(self, shape: tuple[int, int], intercept: float) -> None:
         community = random_favorites(*shape)
         X = community.favorites_UI.toarray().astype(np.float64)
-        P = np.linalg.inv(X.T @ X + 5 * np.eye(shape[1]))
-        B = np.where(np.eye(shape[1]), 0, -P / np.diag(P))
-        system = EASE(EASEConfig(ridge=5.0))
+        added = np.column_stack([X, np.full(len(X), intercept)])
+        P = np.linalg.inv(added.T @ added + 5 * np.eye(shape[1] + 1))
+        B = np.where(np.eye(shape[1] + 1), 0, -P / np.diag(P))
+        system = EASE(EASEConfig(ridge=5.0, intercept=intercept))
         system.fit(community)
         unseen = (X == 0) & X.any(axis=0)
-        np.testing.assert_allclose(system.score(np.arange(shape[0]))[unseen], (X @ B)[unseen], rtol=1e-4, atol=1e-6)
+        expected = (added @ B)[:, :-1]
+        np.testing.assert_allclose(system.score(np.arange(shape[0]))[unseen], expected[unseen], rtol=1e-4, atol=1e-6)
+
+    @pytest.mark.parametrize("shape", [(9, 30), (30, 9)], ids=["fewer users", "fewer images"])
+    def test_a_user_without_favorites_gets_the_popular_images(self, shape: tuple[int, int]) -> None:
+        community = random_favorites(*shape)
+        system = EASE()
+        system.fit(community)
+        best = np.argmax(system.score(np.array([0]))[0])
+        assert community.popularity_I[best] == community.popularity_I.max()
 
     def test_the_smaller_side_decides_whether_it_has_vectors(self) -> None:
         for shape, has_vectors in (((9, 30), True), ((30, 9), False)):
