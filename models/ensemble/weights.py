@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from models.community import Community
+from models.community import EMPTY, Community
 from models.ensemble.experts.base import Expert
 from models.evaluation import metrics
 from models.sparse import keep, place_in_row, row_of_entry
@@ -99,7 +99,10 @@ def _draw_cold_items(community: Community, config: WeightsConfig, rng: np.random
 
 
 def _without(community: Community, is_heldout: np.ndarray, *, by_time: bool = False) -> Community:
-    """The community without the favorites marked, in their order, nor the tags that their users put on them."""
+    """The community without the favorites marked, in their order, nor the tags that their users put on them.
+
+    Nor what was derived from favorites and tags before: profiles, bags of tags, interests and labels.
+    """
     times_UI = community.favorited_at_UI
     tags: dict[str, Any] = {}
     if community.tag_assignments is not None:
@@ -116,6 +119,10 @@ def _without(community: Community, is_heldout: np.ndarray, *, by_time: bool = Fa
         community,
         favorites_UI=keep(community.favorites_UI, ~is_heldout),
         favorited_at_UI=None if times_UI is None else keep(times_UI, ~is_heldout),
+        profiles_UC=EMPTY,
+        image_bags_IC=EMPTY,
+        interests_UT=EMPTY,
+        image_labels_IT=EMPTY,
         **tags,
     )
 
