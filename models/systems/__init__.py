@@ -3,6 +3,7 @@
 from models.systems import (
     borda,
     bpr_factors,
+    bpr_mf,
     cdl,
     collaborative_dl,
     dvbpr,
@@ -25,6 +26,7 @@ __all__ = [
     "Vectors",
     "borda",
     "bpr_factors",
+    "bpr_mf",
     "cdl",
     "collaborative_dl",
     "dvbpr",

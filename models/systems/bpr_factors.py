@@ -1,4 +1,4 @@
-"""Matrix factorisation by BPR: of favorites alone (BPR-MF), and with visual as well as latent factors (VBPR).
+"""VBPR: matrix factorisation by BPR with visual as well as latent factors.
 
 U users, I images, N triplets, P images of a step, f features. Symbols as in the papers: γ latent and θ visual factors,
 β bias, E the projection of the features f_i.
@@ -20,14 +20,6 @@ FIRST_SCALE = 0.01  # standard deviation of the first factors
 
 
 @dataclass(frozen=True, kw_only=True)
-class BPRMFConfig(BPRConfig):
-    """Settings of `bpr_mf`. The paper tunes its λ, and names no values. K is seed 001's."""
-
-    K: int = 50  # dimensions of γ
-    lambda_theta: float = 0.01  # λ, the same for users, images and biases
-
-
-@dataclass(frozen=True, kw_only=True)
 class VBPRConfig(BPRConfig):
     """Settings of `vbpr`. The paper has 10 latent and 10 visual dimensions and tunes its λ. Both K are seed 001's."""
 
@@ -37,22 +29,6 @@ class VBPRConfig(BPRConfig):
     K_visual: int = 50  # dimensions of θ and rows of E
     lambda_theta: float = 0.003  # λ of γ, θ and β
     lambda_visual: float = 0.0001  # λ of E and β'; from .001 on hardly anything of the visual part is left
-
-
-class BPRMF(InnerProduct[BPRMFConfig]):
-    """Matrix factorisation. Images without training favorites cannot be scored."""
-
-    name = "bpr_mf"
-    source = "Rendle et al., UAI 2009, sections 4.1 to 4.3"
-    grid = {"learning_rate": (0.003, 0.01), "lambda_theta": (0.003, 0.01, 0.03), "epochs": (15, 30, 100)}
-    Config = BPRMFConfig
-
-    def fit(self, community: Community) -> None:
-        no_features_If = np.zeros((community.num_images, 0), np.float32)
-        with bpr.seeded(self.seed):
-            λ = (self.config.lambda_theta, 0.0)
-            factors = Factors(community, no_features_If, self.config.K, 0, λ)
-            self.fitted = train_vectors(factors, community, community.popularity_I > 0, self.config, self.seed)
 
 
 class VBPR(InnerProduct[VBPRConfig]):

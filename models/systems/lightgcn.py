@@ -32,7 +32,7 @@ class LightGCNConfig:
     batch_triplets: int = 2048  # B, at least: each batch propagates all embeddings forward and all gradients back
     max_batches: int = 100  # of an epoch: batches are larger where the favorites would make more
     epochs: int = 100  # of as many triplets as there are favorites; the paper has up to 1000
-    schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate; cosine: decays to a fiftieth
+    schedule: Literal["constant", "cosine"] = "cosine"  # of the learning rate; cosine: decays to a fiftieth
 
     def __post_init__(self) -> None:
         if self.schedule not in ("constant", "cosine"):
@@ -51,9 +51,10 @@ class LightGCN(InnerProduct[LightGCNConfig]):
     source = "He et al.: LightGCN: Simplifying and powering graph convolution network for recommendation, SIGIR 2020"
     grid = {
         "layers": (1, 2, 3),
-        "learning_rate": (0.001, 0.005, 0.01),
+        "learning_rate": (0.001, 0.004, 0.005, 0.01),
         "l2": (1e-5, 1e-4, 1e-3),
-        "epochs": (50, 100, 200),
+        "epochs": (50, 100, 200, 520),
+        "schedule": ("cosine", "constant"),
     }
     Config = LightGCNConfig
 

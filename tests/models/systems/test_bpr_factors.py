@@ -1,4 +1,4 @@
-"""BPR-MF and VBPR."""
+"""VBPR."""
 
 import numpy as np
 import pytest
@@ -9,10 +9,6 @@ from models.bpr import Step
 from models.systems.bpr_factors import Factors
 from tests.models.systems.cold_images import COLD, with_cold_images
 from tests.models.systems.contract import SystemContract
-
-
-class TestBPRMF(SystemContract):
-    system = "bpr_mf"
 
 
 class TestVBPR(SystemContract):
