@@ -39,8 +39,7 @@ from models.systems import SYSTEMS, System
 from storage import matrices
 
 K = 20
-DIMENSIONS, BPR_EPOCHS, BPR_RATE = 50, 100, 0.005
-BPR_PENALTY = 0.01  # λ as ours is: of the mean over triplets of λ‖Θ‖²
+DIMENSIONS, BPR_EPOCHS, BPR_RATE, BPR_PENALTY = 50, 100, 0.01, 0.02
 BATCH, LEARNING_RATE, PENALTY, VISUAL_PENALTY = 1024, 0.003, 0.003, 0.0001  # of both VBPRs: our defaults
 SIDE = 64  # of a picture, in pixels
 SEED = 0
@@ -68,13 +67,16 @@ def main() -> None:
 def compare_bpr(folder: Path) -> None:
     """BPR-MF."""
     community, parts = _by_time(folder)
-    factors = {"K": DIMENSIONS, "epochs": BPR_EPOCHS, "lambda_theta": BPR_PENALTY, "learning_rate": BPR_RATE}
-    ours = _fitted("bpr_mf", community, factors)
-    # implicit's step is λ times a vector where the gradient of ours is 2λ times it
+    training = {"learning_rate": BPR_RATE}
+    ours = _fitted(
+        "bpr_mf",
+        community,
+        {"K": DIMENSIONS, "epochs": BPR_EPOCHS, "lambda_theta": BPR_PENALTY, "candidates": 1, **training},
+    )
     theirs = _fitted(
         "bpr",
         community,
-        {"factors": DIMENSIONS, "iterations": BPR_EPOCHS, "regularization": 2 * BPR_PENALTY, "learning_rate": 0.01},
+        {"factors": DIMENSIONS, "iterations": BPR_EPOCHS, "regularization": BPR_PENALTY, "popular": 0.0, **training},
     )
     everybody = np.arange(community.num_users)
     _print_both({"bpr_mf": [ours.score(everybody)], "implicit bpr": [theirs.score(everybody)]}, community, parts)
