@@ -9,9 +9,11 @@ from typing import Any
 
 import polars as pl
 import pytest
+import torch
 
 from flows import settings
 from flows.compare import compare
+from models.content.backbones import import_timm
 from models.systems.base import SYSTEMS, InnerProduct, flatten, vectors_of
 from models.systems.cdl import TwoTowers
 from tasks.runtime import ledger
@@ -21,12 +23,11 @@ from tests.flows.processes import environment, tastegraph
 CHOSEN = "popularity,random,ease"
 
 
-def run(source: Path, root: Path, **options: Any):
+def run(source: Path, root: Path, sections: dict[str, Any] | None = None, **options: Any):
     """One comparison; returns how it ended, and the stages that ran, with how often."""
     options = {"systems": CHOSEN, "budget": 2, **options}
-    state = compare(
-        str(source), str(root), config=settings.validate_comparison(world.SETTINGS), return_state=True, **options
-    )
+    config = settings.validate_comparison(world.SETTINGS | (sections or {}))
+    state = compare(str(source), str(root), config=config, return_state=True, **options)
     lines = ledger.of_run(str(state.state_details.flow_run_id)).lines.values()
     return state.result(), {line.stage: line.ran for line in lines if line.ran}
 
@@ -125,6 +126,24 @@ def test_a_system_whose_signals_the_source_lacks_is_left_out(source, tmp_path, m
     assert entry.lacking == ["times"]
     assert "it needs times" in entry.line
     assert not compared.failed
+
+
+def test_a_comparison_by_a_frozen_network_says_so_and_sees_no_packed_pixels(source, tmp_path, prefect_server):
+    with torch.random.fork_rng():
+        torch.save(import_timm().create_model("test_resnet").state_dict(), tmp_path / "weights.pth")
+    features = {"backbone": "test_resnet", "weights": str(tmp_path / "weights.pth")}
+    options = {"systems": "visrank,popularity", "budget": 0}
+    compared, ran = run(source, tmp_path / "root", {"features": features}, **options)
+
+    assert ran["apply-backbone"] == 4
+    assert compared.features.startswith("test_resnet, frozen, weights of a file, sha256 ")
+    assert compared.features in Path(compared.folder, "index.html").read_text()
+    assert json.loads(Path(compared.folder, "comparison.json").read_text())["features"] == compared.features
+
+    larger = {"features": features, "images": {**world.SETTINGS["images"], "size_px": 24}}
+    _, ran = run(source, tmp_path / "root", larger, **options)
+    assert ran["decode-images"] == 4
+    assert not {"apply-backbone", "score-system"} & ran.keys()
 
 
 def test_pixels_and_profiles_are_made_where_a_system_asks(source, tmp_path, mended, monkeypatch, prefect_server):
