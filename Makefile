@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: nightly test check lint types docs bench clean
+.PHONY: nightly test check lint types docs bench mutants clean
 
 nightly: .venv/ready
 	$(BIN)/tastegraph nightly --source demo --root tastegraph-data
@@ -28,10 +28,19 @@ docs: .venv/ready
 bench: .venv/ready
 	$(BIN)/python benchmarks/topk.py
 
+# Do tests notice when the code is wrong? All of models/ takes a night, and a run that is broken off is gone on with by the
+# next one. PATHS=models/evaluation checks only that part, and always all of it.
+PATHS ?=
+CHILDREN ?= 1
+mutants: .venv/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mutation]'
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children $(CHILDREN) $(foreach path,$(PATHS),'$(subst /,.,$(path:.py=))*')
+	$(BIN)/mutmut results --all true | $(BIN)/python benchmarks/mutation_score.py
+
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 clean:
-	rm -rf .venv tastegraph-data
+	rm -rf .venv mutants tastegraph-data

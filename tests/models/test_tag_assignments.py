@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from models.tag_assignments import TagAssignments, TagCounts, leak_of, withhold
+from models.tag_assignments import TagAssignments, TagCounts, TagLeak, last_known, leak_of, withhold
 
 
 def counts(rows: list[tuple[int, ...]], user_tags: list[list[int]], image_tags: list[list[int]]) -> TagCounts:
@@ -57,12 +57,27 @@ def test_what_no_assignment_explains_stays():
 
 def test_assignments_later_than_what_is_learned_from_go_and_those_of_unknown_time_stay():
     given = counts(
-        [(0, 0, 0, 50), (0, 1, 0, 150), (0, 2, 0), (1, 2, 1, 150)], [[3, 0], [0, 1]], [[1, 0], [1, 0], [1, 1]]
+        [(0, 0, 0, 100), (0, 1, 0, 150), (0, 2, 0), (1, 2, 1, 150)], [[3, 0], [0, 1]], [[1, 0], [1, 0], [1, 1]]
     )
     left = withhold(given, heldout(), np.array([100, np.inf]))
 
     assert left.user_tags_UT.toarray().tolist() == [[2, 0], [0, 1]]
     assert left.image_tags_IT.toarray().tolist() == [[1, 0], [0, 0], [1, 1]]
+
+
+def test_what_was_put_on_held_out_images_goes_on_a_split_by_time_too_even_if_it_was_early_or_has_no_time():
+    given = counts([(0, 0, 0, 50), (0, 1, 0, 50), (0, 2, 0)], [[3], [0]], [[1], [1], [1]])
+    left = withhold(given, heldout((0, 1), (0, 2)), np.array([100, np.inf]))
+
+    assert left.assignments.image_N.tolist() == [0]
+    assert left.user_tags_UT.toarray().tolist() == [[1], [0]]
+
+
+def test_the_last_known_moment_is_that_of_a_tested_users_latest_favorite_to_learn_from():
+    user, at = np.array([0, 0, 1, 0]), np.array([20.0, 50.0, 70.0, 30.0])  # user 2 has no favorite to learn from
+    is_tested = np.array([True, False, True])
+
+    assert last_known(user, at, is_tested, without_any=5.0).tolist() == [50, np.inf, 5]
 
 
 def test_more_assignments_than_counted_uses_leave_no_negative_count():
@@ -79,7 +94,7 @@ def test_nothing_changes_where_nobody_tagged_what_is_held_out(held):
 
 
 def test_tags_of_one_user_that_lie_on_their_favorites_show_a_leak():
-    user_tags = csr_array(np.array([[1, 0, 1], [0, 1, 1]], np.float32))  # tags 0 and 1 have one user each
+    user_tags = csr_array(np.array([[3, 0, 1], [0, 1, 1]], np.float32))  # tags 0 and 1 have one user each
     image_tags = csr_array(np.array([[1, 0, 1], [1, 0, 1], [0, 1, 1], [0, 0, 1]], np.float32))
     favorites = csr_array(np.array([[1, 0, 0, 0], [0, 0, 1, 0]], np.float32))
     found = leak_of(user_tags, image_tags, favorites)
@@ -99,4 +114,4 @@ def test_pairs_that_are_known_anyway_tell_nothing_more():
 def test_without_a_tag_of_one_user_nothing_is_measured():
     shared = csr_array(np.ones((2, 1), np.float32))
 
-    assert leak_of(shared, csr_array(np.ones((3, 1), np.float32)), heldout()).pairs == 0
+    assert leak_of(shared, csr_array(np.ones((3, 1), np.float32)), heldout()) == TagLeak(0, 0.0, 0.0)

@@ -2,7 +2,17 @@ import numpy as np
 import pytest
 import torch
 
-from models.cdl.network import CDL, SIZES, CDLConfig, comparison_loss, embed, restore, score_vectors
+from models.cdl.network import (
+    CDL,
+    SIZES,
+    CDLConfig,
+    comparison_loss,
+    doublet_loss,
+    embed,
+    restore,
+    score_vectors,
+    softmax_loss,
+)
 
 PIXELS, VECTORS = (32, 32, 3), (8,)  # what an image tower takes
 
@@ -13,6 +23,21 @@ def test_the_cross_entropy_is_that_of_the_paper():
     expected = -np.log(1 - probability).mean()  # Eq. 5
 
     assert comparison_loss(torch.from_numpy(o), CDLConfig()).item() == pytest.approx(expected)
+
+
+def test_the_network_is_trained_by_the_loss_of_its_setting():
+    images, profiles, triplets = torch.randn(6, 8), torch.randn(4, 5), torch.tensor([[0, 1, 2], [0, 1, 3], [2, 4, 5]])
+    losses = {}
+    for loss in ("cross_entropy", "hinge", "doublets", "softmax"):
+        torch.manual_seed(0)
+        model = CDL(CDLConfig(loss=loss), VECTORS, 5).eval()
+        losses[loss] = model(images, profiles, triplets)
+    near_N, far_N = model.distances(images, profiles, triplets)
+
+    torch.testing.assert_close(losses["cross_entropy"], comparison_loss(near_N - far_N, CDLConfig()))
+    torch.testing.assert_close(losses["hinge"], comparison_loss(near_N - far_N, CDLConfig(loss="hinge")))
+    torch.testing.assert_close(losses["doublets"], doublet_loss(near_N, far_N))
+    torch.testing.assert_close(losses["softmax"], softmax_loss(near_N, far_N, triplets[:, 0], 4))
 
 
 def test_the_hinge_asks_for_a_margin():

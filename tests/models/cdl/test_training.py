@@ -117,6 +117,11 @@ class _Line(torch.nn.Module):
         return self.weight.clone()
 
 
+def test_triplets_that_fit_into_one_step_make_one():
+    steps = [reached.num_steps for reached in train(_Line(), _data(), TrainingConfig(epochs=3, batch_triplets=600))]
+    assert steps == [3]
+
+
 def _weights(**settings) -> np.ndarray:
     """The weight after each of 40 steps."""
     config = TrainingConfig(epochs=8, checkpoint_steps=1, **settings)

@@ -115,6 +115,14 @@ def test_a_user_with_few_negatives_among_many_images_still_draws_them_all_equall
     assert chisquare(times[[7, 70, 700]]).pvalue > 1e-3
 
 
+def test_users_with_few_negatives_draw_the_same_ones_in_blocks_of_any_size(monkeypatch):
+    favorites = np.ones((5, 400), bool)
+    favorites[:, [7, 70]] = False
+    whole = rows(draw(lonely(favorites), TripletConfig(per_user=20, pool_images=0)))
+    monkeypatch.setattr("models.cdl.triplets.ENUMERATED_CELLS", 2 * 400)
+    assert np.array_equal(rows(draw(lonely(favorites), TripletConfig(per_user=20, pool_images=0))), whole)
+
+
 def test_a_pool_holds_the_positives_and_negatives_of_its_triplets():
     favorites = np.random.default_rng(0).random((300, 400)) < 0.02
     favorites[:, 350:] = False

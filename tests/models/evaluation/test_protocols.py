@@ -207,3 +207,6 @@ def test_numbers_that_do_not_go_together_are_refused() -> None:
         ProtocolConfig(num_others=70)
     with pytest.raises(ValueError, match="max_k 101 is not within the 100 mixed images"):
         ProtocolConfig(max_k=101)
+    with pytest.raises(ValueError, match="max_k 0 is not within"):
+        ProtocolConfig(max_k=0)
+    assert ProtocolConfig(max_k=1).max_k == 1

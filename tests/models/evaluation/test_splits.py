@@ -155,6 +155,14 @@ def test_an_official_test_is_not_changed_and_never_learned_from():
     assert per_user(random.validation)[2:].all()
 
 
+def test_no_pair_of_an_official_test_is_learned_from_and_every_other_one_is():
+    whole = favorites(num_users=120, num_images=20)
+    is_tested = np.random.default_rng(2).random(whole.shape) < 0.3
+    parts = splits.official(whole, csr_array(is_tested), csr_array(whole.shape, dtype=np.float32), CONFIG)
+
+    assert np.array_equal(parts.training.toarray(), whole.toarray() * ~is_tested)
+
+
 def test_shares_that_leave_nothing_are_refused():
     with pytest.raises(ValueError, match="leave nothing"):
         SplitConfig(heldout_share=0.4, latest_share=0.7)
