@@ -114,6 +114,7 @@ class TasteGraph(System[TasteGraphConfig]):
         config = self.config
         factors = Factors(dimensions=config.factor_dimensions, strength=config.factor_strength, models=factor_models)
         shrunk = replace(factors, strength=config.shrunk_strength, models=1)  # hardly depends on the seed
+        confident = replace(shrunk, confidence=100.0, strength=400.0, activity=0.25)
         ridge = Ridge(strength=config.ridge_strength)
         experts = {
             "neighbors": Neighbors(),
@@ -126,6 +127,9 @@ class TasteGraph(System[TasteGraphConfig]):
             "shrunk_factors": shrunk,
             "shrunk_social_factors": replace(shrunk, contacts=0.3),
             "shrunk_tagged_factors": replace(shrunk, tags=1.0),
+            "confident_factors": confident,
+            "confident_social_factors": replace(confident, contacts=0.3),
+            "confident_tagged_factors": replace(confident, tags=1.0),
             "coded_factors": CodedFactors(config.coded_dimensions),
             "towers": Towers(dimensions=config.tower_dimensions, steps=config.tower_steps),
             "sequence": Sequence(),

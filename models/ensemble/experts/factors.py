@@ -15,7 +15,7 @@ from torch.nn import functional
 from models.community import Community
 from models.devices import choose_device
 from models.ensemble.experts.base import Expert
-from models.sparse import commonest_columns
+from models.sparse import commonest_columns, degree_normalised
 
 # Entries of a block of rows: their factors, 4 MiB at 128, stay in the cache (3 to 4 times as fast as 64 MiB).
 BLOCK_ENTRIES = 1 << 13
@@ -36,6 +36,7 @@ class Factors:
     strength: float = 50.0  # λ
     contacts: float = 0.0  # weight of a contact, where a favorite has 1; 0 leaves contacts out
     tags: float = 0.0  # weight of a tag, where a favorite has 1; 0 leaves tags out
+    activity: float = 0.0  # exponent by which a user's favorites count less, the more favorites the user has
     models: int = 1  # factorisations from as many seeds, whose scores are added: their errors cancel
     rounds: int = 12  # in each the rows are solved, then the columns
 
@@ -46,7 +47,7 @@ class Factors:
         if (self.contacts and not community.contacts_UU.nnz) or (self.tags and not community.image_tags_IT.nnz):
             return None
         num_users, num_images = community.favorites_UI.shape
-        matrix_RC = community.favorites_UI
+        matrix_RC = self._discounted(community.favorites_UI)
         if self.contacts:
             following_UU = community.contacts_UU + eye_array(num_users, dtype=np.float32, format="csr")
             matrix_RC = csr_array(hstack([matrix_RC, self.contacts * following_UU], format="csr"))
@@ -64,6 +65,13 @@ class Factors:
             images.append(columns_Cd[:num_images])
         users_Ud = np.concatenate(users, axis=1)
         return Expert(users_Ud, np.ascontiguousarray(np.concatenate(images, axis=1).T))
+
+    def _discounted(self, favorites_UI: csr_array) -> csr_array:
+        """The favorites divided by a power of their user's number of favorites, with a mean of 1."""
+        if not (self.activity and favorites_UI.nnz):
+            return favorites_UI
+        discounted = degree_normalised(favorites_UI, self.activity, 0)
+        return csr_array(discounted / np.float32(discounted.data.mean()))
 
 
 def factorise(matrix_RC: csr_array, config: Factors, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
