@@ -114,7 +114,8 @@ def test_there_is_no_expert_of_codes_where_images_have_no_content(community: Com
 
 def test_a_community_of_favorites_alone_is_enough(community: Community) -> None:
     system = fitted(Community(community.favorites_UI))
-    assert set(system.names) <= {"neighbors", "niche_neighbors", "ridge", "factors", "shrunk_factors", "towers"}
+    factorisations = {"factors", "shrunk_factors", "confident_factors"}
+    assert set(system.names) <= {"neighbors", "niche_neighbors", "ridge", "towers", *factorisations}
 
 
 def test_weights_learned_on_mixtures_separate_the_tastes(community: Community) -> None:
