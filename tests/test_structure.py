@@ -1,4 +1,4 @@
-"""Who imports whom: the floors of pyproject.toml, which `make lint` checks too."""
+"""Who imports whom: the floors of pyproject.toml, which `make lint` checks too; and files that a merge left half done."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from importlinter.cli import lint_imports
 
 PROJECT = Path(__file__).parents[1]
 FOLDERS = ("flows", "tasks", "models", "storage")
+TEXT = {".py", ".jinja", ".css", ".js", ".md", ".yaml", ".toml", ".json", ".jsonl", ".txt"}
 
 
 def test_no_import_points_upward_and_none_goes_in_a_circle(capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,3 +23,14 @@ def test_the_contracts_see_every_module_of_the_four_folders() -> None:
     modules = {".".join(file.with_suffix("").parts).removesuffix(".__init__") for file in files}
 
     assert modules == graph.modules
+
+
+def test_no_file_holds_both_sides_of_a_merge() -> None:
+    folders = (*FOLDERS, "tests", "benchmarks", "docs")
+    files = [*PROJECT.glob("*"), *(file for folder in folders for file in (PROJECT / folder).rglob("*"))]
+    texts = [file for file in files if file.suffix in TEXT and file.is_file()]
+    starts = ("<" * 7 + " ", ">" * 7 + " ")
+    unmerged = [file for file in texts if any(line.startswith(starts) for line in file.read_text().splitlines())]
+
+    assert PROJECT / "tasks/pages/templates/comparison.html.jinja" in texts
+    assert unmerged == []
