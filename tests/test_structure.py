@@ -1,4 +1,4 @@
-"""Who imports whom: the floors of pyproject.toml, which `make lint` checks too; and files that a merge left half done."""
+"""Who imports whom: the floors of pyproject.toml, which `make lint` checks too; and no file left half merged."""
 
 from pathlib import Path
 
