@@ -68,7 +68,7 @@ class Factors:
 
     def _discounted(self, favorites_UI: csr_array) -> csr_array:
         """The favorites divided by a power of their user's number of favorites, with a mean of 1."""
-        if not (self.activity and favorites_UI.nnz):
+        if not self.activity:
             return favorites_UI
         discounted = degree_normalised(favorites_UI, self.activity, 0)
         return csr_array(discounted / np.float32(discounted.data.mean()))

@@ -16,6 +16,13 @@ VALIDATION = np.array([[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
 TEST = np.array([[0, 0, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]])
 TRUST = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 1]])
 IMAGE = np.array([[1, 2], [3, 4], [5, 6], [7, 8]])
+OF_THE_MATRICES = {  # TRAIN, VALIDATION and TEST, in either layout
+    "users": {("0",), ("1",), ("2",)},
+    "images": {("0",), ("1",), ("2",), ("3",)},
+    "favorites": {("0", "0"), ("0", "2"), ("1", "1")},
+    "official_val": {("0", "1")},
+    "official_test": {("1", "2"), ("2", "0")},
+}
 
 
 def dump(file: Path, held: Any, protocol: int = 4) -> None:
@@ -26,12 +33,7 @@ class TestDiffMM(ImporterContract):
     """trnMat.pkl and its like; image features are the contract's, text and audio lie beside."""
 
     name = "diffmm"
-    tables = {
-        "users": {("0",), ("1",), ("2",)},
-        "images": {("0",), ("1",), ("2",), ("3",)},
-        "favorites": {("0", "0"), ("0", "2"), ("1", "1")},
-        "official_val": {("0", "1")},
-        "official_test": {("1", "2"), ("2", "0")},
+    tables = OF_THE_MATRICES | {
         "image_features": {("0", (1.0, 2.0)), ("1", (3.0, 4.0)), ("2", (5.0, 6.0)), ("3", (7.0, 8.0))},
         "text_features": {("0", (0.5,)), ("2", (1.5,)), ("3", (2.5,))},
     }
@@ -160,12 +162,7 @@ class TestRecDiff(ImporterContract):
     """dataset.pkl: all matrices in a dict, trust between users and categories of items among them."""
 
     name = "recdiff"
-    tables = {
-        "users": {("0",), ("1",), ("2",)},
-        "images": {("0",), ("1",), ("2",), ("3",)},
-        "favorites": {("0", "0"), ("0", "2"), ("1", "1")},
-        "official_val": {("0", "1")},
-        "official_test": {("1", "2"), ("2", "0")},
+    tables = OF_THE_MATRICES | {
         "contacts": {("0", "1"), ("0", "2"), ("1", "0")},
         "image_tags": {("0", "category 0"), ("1", "category 1"), ("3", "category 0"), ("3", "category 1")},
     }
