@@ -69,6 +69,7 @@ def nightly(
         # The tested model has not seen the concealed favorites; the published one may have.
         time_of: TimeOf | None = "user" if split.order == "latest" else None
         known = known_tables(table, split.training, [split.concealed], out, time_of=time_of)
+        tags = account_of_tags(table, known, split.concealed, out)
         tested = learn(known, split.training, pictures, start.model("tested"), config, out)
         metrics = evaluate(split, table["favorites"], tested.model, out)
         final = tested
@@ -88,7 +89,7 @@ def nightly(
             shards=shards,
             split=split,
             tested_table=known,
-            tags=account_of_tags(table, known, split.concealed, out),
+            tags=tags,
             tested=tested,
             metrics=metrics,
             final=final,

@@ -42,6 +42,7 @@ def tune(
         splits = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
         split = splits.tuning
         known = tuning_tables(table, splits, out)
+        tags = account_of_tags(table, known, split.heldout, out)
         images = prepare_images(source_root, table, [name], config, out)
         tables = prepare(images, known, split.training, [name], config, out)
         tuned = tune_system(
@@ -54,6 +55,5 @@ def tune(
             split=split,
             root=out,
         )
-        tags = account_of_tags(table, known, split.heldout, out)
         opened.finish()
     return replace(tuned, tags=tags)
