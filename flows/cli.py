@@ -1,19 +1,18 @@
 """The command line. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 finished but not made current."""
 
-import logging
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
-from rich.table import Table
 
 from flows.errors import SettingsError
 from flows.output import (
     figure,
-    out,
+    nothing_published,
     print_comparison,
     print_crawled,
     print_import,
@@ -23,6 +22,7 @@ from flows.output import (
     print_published,
     print_tuned,
 )
+from flows.terminal import prepare_terminal, say, say_error, say_table
 
 app = typer.Typer(
     add_completion=False,
@@ -119,8 +119,8 @@ def import_(
         print_json(report)
         return
     print_import(report)
-    out.print(f"  source      {source}/", soft_wrap=True, highlight=False)
-    out.print(f"  check it    tastegraph validate --source {source}", soft_wrap=True, highlight=False)
+    say(f"  source      {source}/")
+    say(f"  check it    tastegraph validate --source {shlex.quote(str(source))}")
 
 
 @app.command()
@@ -137,14 +137,14 @@ def evaluate(
     if as_json:
         print_json(figures)
         return
-    title = f"{figures['users']} users of {test.name}, run {figures['run_id']}"
-    out.print(title, soft_wrap=True, highlight=False)
-    table = Table("metric", "value", "95 % interval")
-    for row in figures["metrics"]:
-        table.add_row(f"{row['metric']}@{row['k']}", f"{row['value']:.4f}", f"{row['low']:.4f} to {row['high']:.4f}")
-    out.print(table)
+    say(f"{figures['users']} users of {test.name}, run {figures['run_id']}")
+    rows = (
+        (f"{row['metric']}@{row['k']}", f"{row['value']:.4f}", f"{row['low']:.4f} to {row['high']:.4f}")
+        for row in figures["metrics"]
+    )
+    say_table(("metric", "value", "95 % interval"), rows)
     for line in figures["left_out"]:
-        out.print(line)
+        say(line)
 
 
 @app.command()
@@ -287,23 +287,19 @@ def show(root: RootOption, as_json: JsonOption = False) -> None:
         print_json({"current": current.run_id if current else None, "runs": [run.to_json() for run in runs]})
         return
     if not runs:
-        raise ValueError(
-            f"{output.address}: nothing is published below this root; run `tastegraph nightly --root {root}` first"
-        )
+        raise nothing_published(root)
     for run in runs:
         is_current = current is not None and run.run_id == current.run_id
         failed = [outcome.name for outcome in run.gate if not outcome.passed and not outcome.is_warning]
         size = sum(file.bytes for file in run.files) / 2**20
         rows = ", ".join(f"{count:,} {name}" for name, count in run.rows.items())
         figures = ", ".join(figure(run, protocol, metric) for protocol, metric in HEADLINES)
-        out.print(f"[bold]{run.run_id}[/bold]{' (current)' if is_current else ''}  {run.generated_at}", highlight=False)
-        out.print(f"  source   {run.source}", soft_wrap=True, highlight=False)
-        out.print(f"  system   {run.system}", soft_wrap=True, highlight=False)
-        out.print(f"  metrics  {figures}", soft_wrap=True, highlight=False)
-        out.print(
-            f"  gate     {'passed' if not failed else 'failed: ' + '; '.join(failed)}", soft_wrap=True, highlight=False
-        )
-        out.print(f"  rows     {rows} ({size:.1f} MiB)", soft_wrap=True, highlight=False)
+        say(f"{run.run_id}{' (current)' if is_current else ''}  {run.generated_at}", "bold")
+        say(f"  source   {run.source}")
+        say(f"  system   {run.system}")
+        say(f"  metrics  {figures}")
+        say(f"  gate     {'passed' if not failed else 'failed: ' + '; '.join(failed)}")
+        say(f"  rows     {rows} ({size:.1f} MiB)")
 
 
 @app.command()
@@ -330,15 +326,10 @@ def forget(
     if as_json:
         print_json({key: getattr(forgotten, key) for key in forgotten.__dataclass_fields__})
         return
-    out.print(f"Forgot {forgotten.users} users and {forgotten.images} images.", highlight=False)
+    say(f"Forgot {forgotten.users} users and {forgotten.images} images.")
     if forgotten.run_id:
-        out.print(
-            f"Run {forgotten.run_id} is current{', published without them' if forgotten.is_new else ''}.",
-            highlight=False,
-        )
-    out.print(
-        f"Deleted {forgotten.files:,} files, {forgotten.bytes:,} bytes; the next run computes again what it needs."
-    )
+        say(f"Run {forgotten.run_id} is current{', published without them' if forgotten.is_new else ''}.")
+    say(f"Deleted {forgotten.files:,} files, {forgotten.bytes:,} bytes; the next run computes again what it needs.")
 
 
 @app.command()
@@ -359,18 +350,17 @@ def gc(
         print_json({**counts, "kept_runs": collected.kept_runs, "waiting_for": collected.waiting_for, "deleted": paths})
         return
     for folder, (files, size) in collected.by_folder.items():
-        out.print(f"  {files:>8,} files  {size:>16,} bytes  {folder}/", highlight=False)
+        say(f"  {files:>8,} files  {size:>16,} bytes  {folder}/")
     verb = "Would delete" if dry_run else "Deleted"
     num_files, num_runs = len(collected.deleted), len(collected.kept_runs)
-    out.print(f"{verb} {num_files:,} files, {collected.bytes:,} bytes; kept {num_runs} published runs.")
+    say(f"{verb} {num_files:,} files, {collected.bytes:,} bytes; kept {num_runs} published runs.")
     for holder in collected.waiting_for:
-        out.print(f"Only old runs were deleted, because {holder} is running; run this again later.", soft_wrap=True)
+        say(f"Only old runs were deleted, because {holder} is running; run this again later.")
 
 
 def main() -> None:
     """Run the command line; an error that a person can correct is one line without a traceback."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("tastegraph").setLevel(logging.INFO)
+    prepare_terminal()
     from storage.leases import BusyError
     from storage.roots import ConflictError, StoreError
 
@@ -379,7 +369,7 @@ def main() -> None:
     except (ValueError, OSError, BusyError, ConflictError, StoreError) as error:
         if _wants_traceback():
             raise
-        typer.echo(f"tastegraph: {error}", err=True)
+        say_error(error)
         sys.exit(USAGE if isinstance(error, SettingsError) else FAILED)
 
 
@@ -405,9 +395,7 @@ def prepare_prefect(root: str) -> None:
 
 def _stop(number: int, _frame: Any) -> NoReturn:
     """Exit in the ordinary way on a signal, so that Prefect's server ends too."""
-    typer.echo(
-        "tastegraph: stopped; start it again the same way (a crawl with --resume), and it resumes from here", err=True
-    )
+    say_error("stopped; start it again the same way (a crawl with --resume), and it resumes from here")
     sys.exit(128 + number)
 
 
@@ -415,7 +403,7 @@ def _clean_up_when_stopped() -> None:
     """On a signal, exit in the ordinary way, so that a command removes what it has begun to write."""
 
     def stop(number: int, _frame: Any) -> NoReturn:
-        typer.echo("tastegraph: stopped; nothing was written", err=True)
+        say_error("stopped; nothing was written")
         sys.exit(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM):

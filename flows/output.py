@@ -1,47 +1,49 @@
 """Output of the command line: tables for a person, JSON for a program."""
 
 import json
+import math
 import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
+
+from flows.terminal import say, say_table
 
 if TYPE_CHECKING:
     from storage.manifests import Manifest
-
-out = Console()
 
 
 def print_published(published: Any, root: str) -> None:
     """The outcome of a night, and where its tables lie."""
     if not published.is_new:
-        out.print(f"\nNothing to do: run [bold]{published.run_id}[/bold] already holds these tables.")
+        say()
+        say(f"Nothing to do: run {published.run_id} already holds these tables.")
     state = "is current" if published.is_current else "was kept, but not made current"
-    out.print(f"\nRun [bold]{published.run_id}[/bold] {state}.")
+    say()
+    say(f"Run {published.run_id} {state}.", "bold")
     for reason in published.reasons:
-        out.print(f"[red]  {reason}[/red]")
+        say(f"  {reason}", "red")
     for warning in published.warnings:
-        out.print(f"[yellow]  warning: {warning}[/yellow]")
+        say(f"  warning: {warning}", "yellow")
     for table, rows in published.rows.items():
-        out.print(f"  {rows:>10,} rows  {published.folder}/{table}/", soft_wrap=True)
-    out.print(f"  report      {published.folder}/report/index.html", soft_wrap=True)
+        say(f"  {rows:>10,} rows  {published.folder}/{table}/")
+    say(f"  report      {published.folder}/report/index.html")
     if published.is_current:
-        out.print(f"  pointer     {root.rstrip('/')}/exports/current.json", soft_wrap=True)
+        say(f"  pointer     {root.rstrip('/')}/exports/current.json")
 
 
 def print_crawled(crawled: Any) -> None:
     """How much was requested from Flickr, and the tables and pictures that came out."""
-    out.print(f"\n{crawled.requests:,} requests, {crawled.pictures_asked:,} pictures asked for", highlight=False)
+    say()
+    say(f"{crawled.requests:,} requests, {crawled.pictures_asked:,} pictures asked for")
     for table, rows in crawled.rows.items():
-        out.print(f"  {rows:>10,} rows  {crawled.out}/{table}.parquet", soft_wrap=True, highlight=False)
+        say(f"  {rows:>10,} rows  {crawled.out}/{table}.parquet")
     for outcome, count in crawled.pictures.items():
-        out.print(f"  {count:>10,} pictures {outcome}", soft_wrap=True, highlight=False)
+        say(f"  {count:>10,} pictures {outcome}")
     for what, count in crawled.unread.items():
-        out.print(f"  {count:>10,} users: {what}", soft_wrap=True, highlight=False)
+        say(f"  {count:>10,} users: {what}")
 
 
 def print_comparison(compared: Any, root: Any, as_json: bool) -> None:
@@ -77,33 +79,35 @@ def print_comparison(compared: Any, root: Any, as_json: bool) -> None:
     num_tests = 0  # of one part: the systems that are tested against the first
     for part in board(results, *deciding):
         num_tests = max(num_tests, len(part["rows"]) - 1)
-        out.print(f"\n{part['protocol']}, {part['slice']} images", soft_wrap=True, highlight=False)
+        say()
+        say(f"{part['protocol']}, {part['slice']} images")
         second = ("recall", compared.k) if compared.metric == "ndcg" else None
         names = [f"{metric}@{k}" if k else metric for metric, k in (deciding, second or deciding)]
-        table = Table("system", names[0], "95 % interval", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for name in (*names[1 : 1 + bool(second)], "difference", "p", "fit s"):
-            table.add_column(name)
+        columns = ("system", names[0], "95 % interval", *names[1 : 1 + bool(second)], "difference", "p", "fit s")
+        rows = []
         for row in part["rows"]:
             figure = row["figures"][deciding]
-            table.add_row(
-                row["system"],
-                f"{figure['value']:.4f}",
-                f"{figure['low']:.4f}–{figure['high']:.4f}",
-                *([f"{row['figures'][second]['value']:.4f}"] if second else []),
-                *tests.get((part["protocol"], part["slice"], row["system"]), ("", "")),
-                f"{row['fit_s']:.1f}",
+            rows.append(
+                (
+                    row["system"],
+                    f"{figure['value']:.4f}",
+                    f"{figure['low']:.4f}–{figure['high']:.4f}",
+                    *([f"{row['figures'][second]['value']:.4f}"] if second else []),
+                    *tests.get((part["protocol"], part["slice"], row["system"]), ("", "")),
+                    f"{row['fit_s']:.1f}",
+                )
             )
-        out.print(table)
+        say_table(columns, rows, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     over = f"; p is Holm-corrected over {num_tests} systems" if num_tests > 1 else ""
-    out.print(f"difference and p: a paired test over users against the best other system{over}", soft_wrap=True)
+    say(f"difference and p: a paired test over users against the best other system{over}")
     if compared.features:
-        out.print(f"features of images: {compared.features}", soft_wrap=True, highlight=False)
+        say(f"features of images: {compared.features}")
     for entry in compared.entries:
         if entry.error or entry.lacking:
-            out.print(f"[red]{entry.line}[/red]" if entry.error else entry.line, soft_wrap=True, highlight=False)
+            say(entry.line, "red" if entry.error else "")
     print_tags(compared.tags)
-    out.print(f"  report      {compared.folder}/index.html", soft_wrap=True)
-    out.print(f"  figures     {compared.folder}/results.parquet", soft_wrap=True)
+    say(f"  report      {compared.folder}/index.html")
+    say(f"  figures     {compared.folder}/results.parquet")
 
 
 def print_tuned(tuned: Any, root: Any, as_json: bool) -> None:
@@ -125,51 +129,48 @@ def print_tuned(tuned: Any, root: Any, as_json: bool) -> None:
         )
         return
     if tuned.lacking:
-        out.print(f"{tuned.system} needs {', '.join(tuned.lacking)}, which the source does not have")
+        say(f"{tuned.system} needs {', '.join(tuned.lacking)}, which the source does not have")
         return
     metric = f"{tuned.metric}@{tuned.k}" if tuned.k else tuned.metric
-    table = Table("trial", f"{metric} on validation", "fit s", "settings")
-    for row in sorted(trials, key=lambda row: (-row["value"], row["trial"])):
-        table.add_row(str(row["trial"]), f"{row['value']:.4f}", f"{row['fit_s']:.1f}", row["settings"])
-    out.print(table)
+    best_first = sorted(trials, key=lambda row: (-row["value"], row["trial"]))
+    shown = ((row["trial"], f"{row['value']:.4f}", f"{row['fit_s']:.1f}", row["settings"]) for row in best_first)
+    say_table(("trial", f"{metric} on validation", "fit s", "settings"), shown)
     print_tags(tuned.tags)
-    out.print("To publish with the best of these, give `tastegraph nightly` your --config, if any, and these settings:")
-    options = " ".join(f"--set {shlex.quote(assignment)}" for assignment in assignments)
-    out.print(f"  {options}", soft_wrap=True, highlight=False, markup=False)
+    say("To publish with the best of these, give `tastegraph nightly` your --config, if any, and these settings:")
+    say("  " + " ".join(f"--set {shlex.quote(assignment)}" for assignment in assignments))
 
 
 def print_tags(tags: Any) -> None:
     """What tags tell of held-out favorites, in yellow where figures may be too high."""
     if tags:
-        line = f"tags: {tags.line}"
-        out.print(f"[yellow]{line}[/yellow]" if tags.is_warning else line, soft_wrap=True, highlight=False)
+        say(f"tags: {tags.line}", "yellow" if tags.is_warning else "")
 
 
 def print_ingest(report: dict[str, Any]) -> None:
     """The ingest report for a person."""
-    table = Table("table", "file", "read", "kept", "quarantined")
+    rows = []
     for name, item in report["tables"].items():
         reasons = ", ".join(f"{count} {reason}" for reason, count in item["quarantined"].items()) or "0"
         if item["forgotten"]:
             reasons += f"; {item['forgotten']} forgotten"
-        table.add_row(name, item["file"] or "-", str(item["read"]), str(item["kept"]), reasons)
+        rows.append((name, item["file"] or "-", item["read"], item["kept"], reasons))
     pictures = report["pictures"]
     reasons = ", ".join(f"{count} {reason}" for reason, count in pictures["quarantined"].items()) or "0"
     num_pictures = pictures["decoded"] + sum(pictures["quarantined"].values())
-    table.add_row("pictures", "images.path", str(num_pictures), str(pictures["decoded"]), reasons)
-    out.print(table)
+    rows.append(("pictures", "images.path", num_pictures, pictures["decoded"], reasons))
+    say_table(("table", "file", "read", "kept", "quarantined"), rows)
 
 
 def print_import(report: dict[str, Any]) -> None:
     """Rows read, kept and left out of a download, for a person."""
-    table = Table("table", "read", "kept", "left out")
+    rows = []
     for name, account in report["tables"].items():
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in account["left_out"].items()) or "0"
         named = f" + {account['named_elsewhere']:,} named elsewhere" if account["named_elsewhere"] else ""
-        table.add_row(name, f"{account['read']:,}{named}", f"{account['kept']:,}", reasons)
-    out.print(table)
+        rows.append((name, f"{account['read']:,}{named}", f"{account['kept']:,}", reasons))
+    say_table(("table", "read", "kept", "left out"), rows)
     for what, count in report["notes"].items():
-        out.print(f"  {count:,} {what}", soft_wrap=True, highlight=False)
+        say(f"  {count:,} {what}")
 
 
 def print_list(root: str, name: str, key: str, wanted: str, found: str, k: int, as_json: bool) -> None:
@@ -182,9 +183,7 @@ def print_list(root: str, name: str, key: str, wanted: str, found: str, k: int, 
     output = Root(root)
     pointer = snapshots.current(output)
     if pointer is None:
-        raise ValueError(
-            f"{output.address}: nothing is published below this root; run `tastegraph nightly --root {root}` first"
-        )
+        raise nothing_published(root)
     if not pointer.rows[name]:
         raise ValueError(f"run {pointer.run_id} exports no {name}: its system has none")
     rows = (
@@ -198,13 +197,15 @@ def print_list(root: str, name: str, key: str, wanted: str, found: str, k: int, 
     if as_json:
         print_json(rows.to_dicts())
         return
-    out.print(
-        f"{name} of {wanted}, run {pointer.run_id}", soft_wrap=True, highlight=False
-    )  # a table's title would be cut into lines
-    table = Table("rank", found, "score")
-    for row in rows.to_dicts():
-        table.add_row(str(row["rank"]), row[found], f"{row['score']:.4f}")
-    out.print(table)
+    say(f"{name} of {wanted}, run {pointer.run_id}")  # a table's title would be cut into lines
+    shown = ((row["rank"], row[found], f"{row['score']:.4f}") for row in rows.iter_rows(named=True))
+    say_table(("rank", found, "score"), shown)
+
+
+def nothing_published(root: str) -> ValueError:
+    """The error of a command that reads what a night published, and the command that would publish it."""
+    command = f"tastegraph nightly --root {shlex.quote(root)}"
+    return ValueError(f"{root}: nothing is published below this root; run `{command}` first")
 
 
 def figure(run: "Manifest", protocol: str, metric: str) -> str:
@@ -223,5 +224,13 @@ def _tags(tags: Any) -> dict[str, Any] | None:
 
 
 def print_json(value: Any) -> None:
-    """Output for a program."""
-    typer.echo(json.dumps(value, indent=2))
+    """Output for a program: JSON, which has no nan and no infinity; these are null."""
+    typer.echo(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
