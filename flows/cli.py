@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -378,6 +379,10 @@ def prepare_prefect(root: str) -> None:
     from storage.roots import Root, scratch_folder
 
     home = scratch_folder() if Root(root).is_remote else Path(Root(root).address)
+    if "PREFECT_HOME" not in os.environ:  # ours lies below a root, whose files are data: none may configure Prefect
+        package = Path(str(find_spec("prefect").origin)).parent  # type: ignore[union-attr]  # installed
+        os.environ.setdefault("PREFECT_LOGGING_SETTINGS_PATH", f"{package}/logging/logging.yml")
+        os.environ.setdefault("PREFECT_PROFILES_PATH", f"{package}/settings/profiles.toml")
     for name, value in {
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # a cold home migrates its database first

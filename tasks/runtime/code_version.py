@@ -15,7 +15,7 @@ from threading import Lock
 from tasks.runtime.digests import digest
 
 OURS = ("flows", "tasks", "models", "storage")
-PLUMBING = ("tasks.runtime", "storage.roots")  # orders work and moves bytes; changes no result
+PLUMBING = ("tasks.runtime", "storage.documents", "storage.roots")  # orders work and moves bytes; changes no result
 REGISTRIES = {"models.systems"}  # imports all systems; a stage that runs one has the version of its code as an argument
 
 # Two threads that parse at once make CPython 3.11 raise a SystemError now and then (its issue 106905); Prefect would

@@ -11,16 +11,17 @@ What is kept:
 While a flow is at work, only published runs are deleted: it may be about to use any record, hence any file.
 """
 
-import json
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from storage import leases, snapshots
+from storage.documents import DamagedError
 from storage.manifests import Manifest
 from storage.roots import Entry, Root
 from tasks.runtime import runs
-from tasks.runtime.records import refs_of
+from tasks.runtime.records import refs_of, result_of
 from tasks.runtime.runs import Note
 
 RECOMPUTED = (
@@ -32,6 +33,8 @@ RECOMPUTED = (
     "tables",
 )  # folders whose files a flow can write again
 CLOCK_S = 2.0  # a store may keep times in whole seconds
+
+log = logging.getLogger("tastegraph")
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,10 @@ def _files_of(manifests: list[Manifest], records: Iterable[str], root: Root) -> 
     for manifest in manifests:
         yield from (ref["path"] for ref in refs_of(manifest.to_json()))
     for record in records:
-        result = json.loads(json.loads(root.read(record))["result"])
-        yield from (ref["path"] for ref in refs_of(result))
+        try:
+            yield from (ref["path"] for ref in refs_of(result_of(record, root)))
+        except DamagedError as error:  # it does not count: what it names is computed again
+            log.warning("left out: %s", error)
 
 
 def _run_folder(path: str) -> str:
