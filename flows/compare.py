@@ -64,33 +64,37 @@ def compare(
     refuse_ignored(config)
     given = {name: settings_of(name, config) for name in names}
     with open_run(source, root, config, names, protocol, test, validation, seeds, budget) as opened:
-        source_root, out = opened.source, opened.root
-        table = ingest(source_root, opened.content, config.ingest, out).tables
-        files = take_pairs(test, out), take_pairs(validation, out)
-        table = with_tested_users(table, files, source_root, out)
-        splits = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
-        known = final_tables(table, splits, out)
-        tags = account_of_tags(table, known, splits.final.heldout, out)
-        images = prepare_images(source_root, table, names, config, out)
-        final = Trial(splits.final, prepare(images, known, splits.final.training, names, config, out))
-        tuning = None
-        if budget:
-            known = tuning_tables(table, splits, out)
-            tuning = Trial(splits.tuning, prepare(images, known, splits.tuning.training, names, config, out))
-        entries = [_enter(name, given[name], tuning, final, seeds=seeds, budget=budget, root=out) for name in names]
-        leaderboard = gather([scored for entry in entries for scored in entry.scored], splits.final, out)
-        parameters = describe(
-            source=source,
-            content=opened.content,
-            protocol=protocol,
-            files=(test, validation),
-            seeds=seeds,
-            budget=budget,
-            features=images.origin,
-            config=config,
-            changed=changed_settings(config),
-        )
-        compared = publish_comparison(leaderboard, entries, splits, tags, parameters, out)
+
+        def run_stages() -> Compared:
+            source_root, out = opened.source, opened.root
+            table = ingest(source_root, opened.content, config.ingest, out).tables
+            files = take_pairs(test, out), take_pairs(validation, out)
+            table = with_tested_users(table, files, source_root, out)
+            splits = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
+            known = final_tables(table, splits, out)
+            tags = account_of_tags(table, known, splits.final.heldout, out)
+            images = prepare_images(source_root, table, names, config, out)
+            final = Trial(splits.final, prepare(images, known, splits.final.training, names, config, out))
+            tuning = None
+            if budget:
+                known = tuning_tables(table, splits, out)
+                tuning = Trial(splits.tuning, prepare(images, known, splits.tuning.training, names, config, out))
+            entries = [_enter(name, given[name], tuning, final, seeds=seeds, budget=budget, root=out) for name in names]
+            leaderboard = gather([scored for entry in entries for scored in entry.scored], splits.final, out)
+            parameters = describe(
+                source=source,
+                content=opened.content,
+                protocol=protocol,
+                files=(test, validation),
+                seeds=seeds,
+                budget=budget,
+                features=images.origin,
+                config=config,
+                changed=changed_settings(config),
+            )
+            return publish_comparison(leaderboard, entries, splits, tags, parameters, out)
+
+        compared = opened.rebuilding(run_stages)
         opened.finish(f"comparisons/{compared.id}")
     return compared
 

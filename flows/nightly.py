@@ -13,7 +13,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.learn import learn
 from flows.lineage import lineage
 from flows.lists import make_lists, request_lists
-from flows.opening import open_run
+from flows.opening import OpenRun, open_run
 from flows.settings import NightlyConfig
 from models.evaluation.splits import TimeOf
 from storage import snapshots
@@ -47,55 +47,60 @@ def nightly(
     """
     config = config or NightlyConfig()
     with open_run(source, root, config, run_id=run_id) as opened:
-        run, source_root, out = opened.run, opened.source, opened.root
-
-        # The community's tables, what the night starts from, the held-out favorites, and the pictures.
-        community = ingest(source_root, opened.content, config.ingest, out)
-        table = community.tables
-        batches = plan_shards(table["images"], source_root, config.images, out)
-        inputs = InputFingerprint(
-            source=source_root.address,
-            lineage=lineage(config),
-            decoding=decoding(config.images),
-            pictures=digest(batches),
-            table=table,
-        )
-        start = choose(config.incremental, inputs, config.model.system, config.word2vec, out)
-        split = split_favorites(table["favorites"], split_of(start), config.evaluation, config.concealment, out)
-        shards = decode_all(batches, source_root, config.images, out, start.shards)
-        quarantine = quarantine_pictures(community.quarantine, shards, config.ingest, out)
-        pictures = Pictures(source_root, shards)
-
-        # The tested model has not seen the concealed favorites; the published one may have.
-        time_of: TimeOf | None = "user" if split.order == "latest" else None
-        known = known_tables(table, split.training, [split.concealed], out, time_of=time_of)
-        tags = account_of_tags(table, known, split.concealed, out)
-        tested = learn(known, split.training, pictures, start.model("tested"), config, out)
-        metrics = evaluate(split, table["favorites"], tested.model, out)
-        final = tested
-        if config.model.refit:
-            final = learn(table, table["favorites"], pictures, start.model("published"), config, out)
-
-        # The lists, and the snapshot.
-        request = request_lists(final.model, table["favorites"], final.tastes.profiles, config.recommend)
-        lists = make_lists(request, config.recommend, out, *reusable_lists(start))
-        night = Night(
-            run=run,
-            source=source_root,
-            inputs=inputs,
-            start=start,
-            community=community,
-            quarantine=quarantine,
-            shards=shards,
-            split=split,
-            tested_table=known,
-            tags=tags,
-            tested=tested,
-            metrics=metrics,
-            final=final,
-            lists=lists,
-            work=dict(opened.ledger.work),
-        )
-        published = publish(night, plain(config, "config"), config.gate, list(opened.ledger.lines.values()), out)
+        published = opened.rebuilding(lambda: run_stages(opened, config))
         opened.finish(snapshots.folder(published.run_id))
     return published
+
+
+def run_stages(opened: OpenRun, config: NightlyConfig) -> Published:
+    """The night's stages in their order; those whose results are there already are skipped."""
+    run, source_root, out = opened.run, opened.source, opened.root
+
+    # The community's tables, what the night starts from, the held-out favorites, and the pictures.
+    community = ingest(source_root, opened.content, config.ingest, out)
+    table = community.tables
+    batches = plan_shards(table["images"], source_root, config.images, out)
+    inputs = InputFingerprint(
+        source=source_root.address,
+        lineage=lineage(config),
+        decoding=decoding(config.images),
+        pictures=digest(batches),
+        table=table,
+    )
+    start = choose(config.incremental, inputs, config.model.system, config.word2vec, out)
+    split = split_favorites(table["favorites"], split_of(start), config.evaluation, config.concealment, out)
+    shards = decode_all(batches, source_root, config.images, out, start.shards)
+    quarantine = quarantine_pictures(community.quarantine, shards, config.ingest, out)
+    pictures = Pictures(source_root, shards)
+
+    # The tested model has not seen the concealed favorites; the published one may have.
+    time_of: TimeOf | None = "user" if split.order == "latest" else None
+    known = known_tables(table, split.training, [split.concealed], out, time_of=time_of)
+    tags = account_of_tags(table, known, split.concealed, out)
+    tested = learn(known, split.training, pictures, start.model("tested"), config, out)
+    metrics = evaluate(split, table["favorites"], tested.model, out)
+    final = tested
+    if config.model.refit:
+        final = learn(table, table["favorites"], pictures, start.model("published"), config, out)
+
+    # The lists, and the snapshot.
+    request = request_lists(final.model, table["favorites"], final.tastes.profiles, config.recommend)
+    lists = make_lists(request, config.recommend, out, *reusable_lists(start))
+    night = Night(
+        run=run,
+        source=source_root,
+        inputs=inputs,
+        start=start,
+        community=community,
+        quarantine=quarantine,
+        shards=shards,
+        split=split,
+        tested_table=known,
+        tags=tags,
+        tested=tested,
+        metrics=metrics,
+        final=final,
+        lists=lists,
+        work=dict(opened.ledger.work),
+    )
+    return publish(night, plain(config, "config"), config.gate, list(opened.ledger.lines.values()), out)

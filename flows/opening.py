@@ -1,21 +1,26 @@
 """The begin and the end of a flow over a source: records and a lease below the root, a run id, the source's content."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect.context import FlowRunContext
 
 from flows.settings import SharedConfig
-from storage.roots import Root
+from storage.roots import DamagedError, Root
 from tasks.data.demo import open_source
 from tasks.data.ingest import content_of
 from tasks.runtime import ledger, runs
 from tasks.runtime.digests import digest
 from tasks.runtime.ledger import Ledger
-from tasks.runtime.records import records_below
+from tasks.runtime.records import WRITTEN_BY_STAGES, records_below
 from tasks.runtime.runs import Run
+
+T = TypeVar("T")
+
+log = logging.getLogger("tastegraph")
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,29 @@ class OpenRun:
     content: str  # a digest of the source's tables and of the root's tombstones
     root: Root
     ledger: Ledger
+
+    def rebuilding(self, body: Callable[[], T]) -> T:
+        """The body's result. Where it meets a damaged file that a stage wrote, the file is deleted and it begins again.
+
+        The record that names the file does not count any more, so the stage that wrote it runs again; all others are
+        reused. Raises DamagedError for a file that no stage wrote, or that is damaged again.
+        """
+        deleted = set[str]()
+        while True:
+            try:
+                return body()
+            except DamagedError as error:
+                is_ours = error.address == self.root.address and error.path.startswith(WRITTEN_BY_STAGES)
+                if not is_ours or error.path in deleted:
+                    raise
+                log.warning(
+                    "%s: damaged, as its sha256 is %s and not %s: it is deleted and computed again",
+                    self.root.url(error.path),
+                    error.found,
+                    error.expected,
+                )
+                deleted.add(error.path)
+                self.root.delete(error.path)
 
     def finish(self, published: str | None = None) -> None:
         """Note that the run has ended, which records it used, and the folder below the root that it published."""

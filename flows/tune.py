@@ -35,25 +35,30 @@ def tune(
     refuse_ignored(config)
     (name,) = systems_named(system)
     with open_run(source, root, config, system, protocol, test, validation, budget) as opened:
-        source_root, out = opened.source, opened.root
-        table = ingest(source_root, opened.content, config.ingest, out).tables
-        files = take_pairs(test, out), take_pairs(validation, out)
-        table = with_tested_users(table, files, source_root, out)
-        splits = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
-        split = splits.tuning
-        known = tuning_tables(table, splits, out)
-        tags = account_of_tags(table, known, split.heldout, out)
-        images = prepare_images(source_root, table, [name], config, out)
-        tables = prepare(images, known, split.training, [name], config, out)
-        tuned = tune_system(
-            name=name,
-            version=code_version(SYSTEMS[name].__module__),
-            given=settings_of(name, config),
-            budget=budget,
-            seed=0,
-            tables=tables.restricted(signals_of([name])),
-            split=split,
-            root=out,
-        )
+
+        def run_stages() -> Tuned:
+            source_root, out = opened.source, opened.root
+            table = ingest(source_root, opened.content, config.ingest, out).tables
+            files = take_pairs(test, out), take_pairs(validation, out)
+            table = with_tested_users(table, files, source_root, out)
+            splits = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
+            split = splits.tuning
+            known = tuning_tables(table, splits, out)
+            tags = account_of_tags(table, known, split.heldout, out)
+            images = prepare_images(source_root, table, [name], config, out)
+            tables = prepare(images, known, split.training, [name], config, out)
+            tuned = tune_system(
+                name=name,
+                version=code_version(SYSTEMS[name].__module__),
+                given=settings_of(name, config),
+                budget=budget,
+                seed=0,
+                tables=tables.restricted(signals_of([name])),
+                split=split,
+                root=out,
+            )
+            return replace(tuned, tags=tags)
+
+        found = opened.rebuilding(run_stages)
         opened.finish()
-    return replace(tuned, tags=tags)
+    return found

@@ -5,6 +5,7 @@ tensor, is JSON in the file's metadata. Equal states give equal bytes.
 """
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,31 @@ from safetensors.torch import save_file
 
 from storage.refs import Ref
 from storage.refs import store as store_file
-from storage.roots import Root
+from storage.roots import Root, digest_once
 
 _METADATA = "tastegraph.checkpoint"
+SUFFIX = ".safetensors"
 FITTED_STATE = "state"  # the outermost key of a fitted system's state; other checkpoints have other keys
 
 
-def save(state: dict[str, Any], root: Root, path: str) -> None:
-    """Write a state atomically: a kill leaves the old file or the complete new one.
+def save(state: dict[str, Any], root: Root, path: str) -> Ref:
+    """The ref of a state that is written as `<path>.<sha256>.safetensors`, atomically: a kill leaves no part of it.
 
     Dicts (keys str or int), lists and tuples may nest; leaves are tensors, str, int, float, bool and None. Raises
     TypeError for anything else, and names its place.
     """
     with root.workspace() as folder:
-        root.put(_write(state, folder), path)
+        file = _write(state, folder)
+        sha256, size = digest_once(file), file.stat().st_size
+        ref = Ref("state", f"{path}.{sha256}{SUFFIX}", sha256, 0, size)
+        root.put(file, ref.path)
+        return ref
+
+
+def saved(folder: str, root: Root) -> list[Ref]:
+    """The states that `save` wrote to a folder, by name."""
+    names = [(entry, re.search(rf"\.([0-9a-f]{{64}}){SUFFIX}$", entry.path)) for entry in root.entries(folder)]
+    return [Ref("state", entry.path, match[1], 0, entry.size) for entry, match in names if match]
 
 
 def store(state: dict[str, Any], name: str, root: Root) -> Ref:
@@ -36,21 +48,19 @@ def store(state: dict[str, Any], name: str, root: Root) -> Ref:
         return store_file(_write(state, folder), f"checkpoints/{name}", name, 0, root)
 
 
-def load(root: Root, path: str, device: str = "cpu") -> dict[str, Any]:
+def load(ref: Ref, root: Root, device: str = "cpu") -> dict[str, Any]:
     """The saved state, with its tensors on `device`.
 
-    Raises FileNotFoundError, and ValueError if the file is damaged or no checkpoint.
+    Raises FileNotFoundError, DamagedError, and ValueError where the file is no checkpoint.
     """
-    file = root.local(path)
+    file = ref.local(root)
     try:
         with safe_open(file, framework="pt", device=device) as content:
             tree = json.loads((content.metadata() or {})[_METADATA])
             state: dict[str, Any] = _unfold(tree, content.get_tensor)
             return state
     except (SafetensorError, KeyError) as error:
-        raise ValueError(
-            f"{root.url(path)}: not a whole checkpoint ({error}); delete it, and training resumes from the previous one"
-        ) from error
+        raise ValueError(f"{root.url(ref.path)}: no checkpoint ({error})") from error
 
 
 def keys_of(file: Path) -> set[str | int]:
@@ -66,7 +76,7 @@ def keys_of(file: Path) -> set[str | int]:
 def _write(state: dict[str, Any], folder: Path) -> Path:
     tensors: dict[str, Any] = {}
     tree = json.dumps(_fold(state, "", tensors))
-    save_file(tensors, file := folder / "checkpoint.safetensors", metadata={_METADATA: tree})
+    save_file(tensors, file := folder / f"checkpoint{SUFFIX}", metadata={_METADATA: tree})
     return file
 
 

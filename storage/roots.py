@@ -13,6 +13,7 @@ import re
 import shutil
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -37,10 +38,27 @@ from botocore.exceptions import ConnectionError as BotoConnectionError
 WORK_FOLDER = ".tmp"  # below a local root: unfinished files, and the lock of `swap`
 
 _log = logging.getLogger("tastegraph")
+_digests: dict[tuple[int, int, int, int], str] = {}  # sha256 of local files: by device, inode, size, time of change
+_hashing = [threading.Lock() for _ in range(64)]
 
 
 class ConflictError(RuntimeError):
     """Another process wrote the file since it was read."""
+
+
+class DamagedError(ValueError):
+    """A file whose bytes are not those that its digest names: a flipped bit, a file cut off, a file overwritten."""
+
+    def __init__(self, address: str, path: str, expected: str, found: str) -> None:
+        super().__init__(address, path, expected, found)  # as arguments, so that it may cross processes
+        self.address, self.path, self.expected, self.found = address, path, expected, found
+
+    def __str__(self) -> str:
+        return (
+            f"{self.address}/{self.path}: damaged: its sha256 is {self.found}, expected {self.expected}; "
+            f"`tastegraph verify --root {self.address} --repair` puts it back or removes it, and the next run computes "
+            f"again what is missing"
+        )
 
 
 class StoreError(OSError):
@@ -96,29 +114,41 @@ class Root:
     def local(self, path: str, sha256: str | None = None) -> Path:
         """A local file with the bytes of an *immutable* file, for mapping or scanning; from S3 it is fetched once.
 
-        With `sha256`, fetched bytes that do not match are fetched once more, then raise ValueError.
+        With `sha256` the bytes are compared with it, once per process while size and time of change stay; of an S3 root
+        they are fetched once more where they differ. Raises DamagedError where they differ still.
         """
         if not self.is_remote:
             if not (file := self._file(path)).is_file():
                 raise FileNotFoundError(f"{file}: no such file")
+            if sha256 and (found := digest_once(file)) != sha256:
+                raise DamagedError(self.address, path, sha256, found)
             return file
         # Named by content, so that a bucket that was emptied and filled again is never served from an old copy.
         version = sha256 or hashlib.sha256(f"{self.url(path)} {self._entry(path).version}".encode()).hexdigest()
         file = scratch_folder() / "fetched" / version / Path(path).name
-        if file.exists():
+        if file.exists() and (sha256 is None or digest_once(file) == sha256):
             return file
+        found = ""
         for _attempt in range(2):
             with self.workspace() as folder:
                 fetched = folder / file.name
                 with self._store(path) as client:
                     client.download_file(*self._bucket_and_key(path), str(fetched))
-                if sha256 is None or _digest(fetched) == sha256:
+                if sha256 is None or (found := digest_once(fetched)) == sha256:
                     file.parent.mkdir(parents=True, exist_ok=True)
                     return fetched.replace(file)
-        raise ValueError(
-            f"{self.url(path)}: sha256 is not {sha256}, fetched twice; the file was damaged or overwritten: delete it, "
-            f"and run the stage that wrote it again"
-        )
+        assert sha256
+        raise DamagedError(self.address, path, sha256, found)
+
+    def digest(self, path: str) -> str:
+        """The sha256 of a file's bytes, all of which are read now. Raises FileNotFoundError."""
+        if not self.is_remote:
+            return _digest(self._file(path))
+        digest = hashlib.sha256()
+        with self._store(path) as client:
+            for chunk in client.get_object(**self._object(path))["Body"].iter_chunks(2**20):
+                digest.update(chunk)
+        return digest.hexdigest()
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file atomically; an existing file is replaced."""
@@ -406,3 +436,13 @@ def _inside(path: str) -> str:
 def _digest(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_once(file: Path) -> str:
+    """The file's sha256; read once per process, as long as the file stays the same and unchanged."""
+    found = file.stat()  # by inode, not by name: a renamed file is not read again
+    version = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    with _hashing[hash(version) % len(_hashing)]:  # threads that open a file at once read it once
+        if version not in _digests:
+            _digests[version] = _digest(file)
+        return _digests[version]

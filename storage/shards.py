@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import prod
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +13,6 @@ import pyarrow as pa
 from storage.refs import Ref, store
 from storage.roots import Root
 from storage.tables.schema import SCHEMA_VERSION
-
-_digests: dict[tuple[Path, int, int], str] = {}  # sha256 of files read or written here, by path, bytes, time
 
 
 def write(ids: Sequence[str], values: np.ndarray, kind: str, root: Root) -> Ref:
@@ -52,11 +49,7 @@ def write(ids: Sequence[str], values: np.ndarray, kind: str, root: Root) -> Ref:
         file = folder / f"{kind}.arrow"
         with pa.ipc.new_file(file, schema) as writer:  # uncompressed and one batch, so that a reader can map it
             writer.write_batch(pa.record_batch([pa.array(ids, pa.string()), column], schema=schema))
-        written = file.stat()
-        ref = store(file, f"shards/{kind}", kind, num_rows, root)
-    if not root.is_remote:  # known without reading; a file that existed before has another time
-        _digests[ref.local(root), written.st_size, written.st_mtime_ns] = ref.sha256
-    return ref
+        return store(file, f"shards/{kind}", kind, num_rows, root)
 
 
 def cut(ids: Sequence[str] | np.ndarray, size: int) -> list[slice]:
@@ -93,14 +86,11 @@ class Shards:
     _starts: np.ndarray  # int64: the first row of each shard
 
     @classmethod
-    def open(cls, refs: Sequence[Ref], root: Root, verify: bool = True) -> "Shards":
-        """Map the shards; `verify` reads each file once per process, to compare its sha256.
-
-        Raises ValueError for an empty list, a damaged file, or shards whose rows differ in shape or dtype.
-        """
+    def open(cls, refs: Sequence[Ref], root: Root) -> "Shards":
+        """Map the shards. Raises ValueError for an empty list, or shards whose rows differ in shape or dtype."""
         if not refs:
             raise ValueError(f"{root.address}: no shards to open; no image has a row, the quarantine says why")
-        shards = [_map(ref, root, verify) for ref in refs]
+        shards = [_map(ref, root) for ref in refs]
         _, first = shards[0]
         for ref, (_, block) in zip(refs, shards, strict=True):
             if (block.shape[1:], block.dtype) != (first.shape[1:], first.dtype):
@@ -138,15 +128,8 @@ class Shards:
             yield self.ids[start : start + len(block)], block
 
 
-def _map(ref: Ref, root: Root, verify: bool) -> tuple[np.ndarray, np.ndarray]:
+def _map(ref: Ref, root: Root) -> tuple[np.ndarray, np.ndarray]:
     file = ref.local(root)
-    if verify:
-        found = _sha256(file)
-        if found != ref.sha256:
-            raise ValueError(
-                f"{file}: damaged: sha256 is {found}, expected {ref.sha256}; "
-                f"delete the file, and the next run writes it again"
-            )
     with pa.memory_map(str(file)) as source:
         reader = pa.ipc.open_file(source)
         metadata, batch = reader.schema.metadata, reader.get_batch(0)
@@ -158,12 +141,3 @@ def _map(ref: Ref, root: Root, verify: bool) -> tuple[np.ndarray, np.ndarray]:
 
 def _number(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
-
-
-def _sha256(file: Path) -> str:
-    stat = file.stat()
-    version = file, stat.st_size, stat.st_mtime_ns
-    if version not in _digests:
-        with file.open("rb") as stream:
-            _digests[version] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return _digests[version]

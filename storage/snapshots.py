@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.manifests import MEND_MANIFEST, Manifest, ManifestError, PublishedFile
-from storage.refs import Ref
+from storage.refs import Ref, copy
 from storage.roots import Root
 from storage.tables.schema import SCHEMA_VERSION
 
@@ -74,6 +74,7 @@ def publish(
     Raises:
         PublishedError: the run id is taken by a run with other tables.
         ConflictError: somebody else published this run, or made another one current, since the call began.
+        DamagedError: a file of `tables` holds other bytes than its digest names; nothing was published.
         ValueError: a run id that cannot be part of a path, or a manifest that JSON cannot hold.
     """
     pointer = root.entry(POINTER)
@@ -99,13 +100,11 @@ def publish(
             f"{root.url(place)}: run {manifest.run_id} was published at {published.generated_at} with other tables, "
             f"and what is published never changes; publish under another run id"
         )
-    present = {entry.path: entry.size for entry in root.entries(place)}
     for path, (_, ref) in sources.items():
-        # Without a manifest everything is copied again: what a killed call left may be of other tables.
-        if not published or present.get(path) != ref.bytes:
-            root.copy(ref.path, path)
+        if not replace(ref, path=path).is_whole(root):
+            copy(ref, path, root)
     if not published:
-        for left in present.keys() - sources.keys():
+        for left in {entry.path for entry in root.entries(place)} - sources.keys():
             root.delete(left)
         for path, content in pages.items():
             root.write(path, content)

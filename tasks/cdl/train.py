@@ -1,6 +1,8 @@
 """CDL's training with checkpoints: a run that was killed goes on where it stopped."""
 
+import logging
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from models.cdl.training import TrainingConfig, TrainingData, TrainState
 from models.devices import choose_device
 from storage import checkpoints, matrices, parquet
 from storage.refs import Ref
-from storage.roots import Root
+from storage.roots import DamagedError, Root
 from storage.shards import Shards
 from tasks.cdl.trained import Trained
 from tasks.data.tastes import read_profiles
@@ -19,6 +21,8 @@ from tasks.runtime.caching import stage
 from tasks.runtime.code_version import code_version
 from tasks.runtime.digests import digest
 from tasks.runtime.progress import Progress
+
+log = logging.getLogger("tastegraph")
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,8 @@ def train_cdl(
     folder = f"checkpoints/{digest([code_version(__name__), tables, model, config, start])}"
     losses = _train(network, data, config, folder, root)
     final = checkpoints.store({"model": network.state_dict()}, "cdl", root)
-    for path in _saved(folder, root)[:-1]:  # the last one outlives a kill right after this line
-        root.delete(path)
+    for saved in checkpoints.saved(folder, root)[:-1]:  # the last one outlives a kill right after this line
+        root.delete(saved.path)
     return Trained(final, list(shards.shape), tables.num_clusters, losses, str(choose_device(config.device)))
 
 
@@ -78,7 +82,7 @@ def _first_network(
     torch.manual_seed(seed)
     network = CDL(model, image_shape, num_clusters)
     if start:
-        network.load_state_dict(checkpoints.load(root, start.path)["model"])
+        network.load_state_dict(checkpoints.load(start, root)["model"])
     return network
 
 
@@ -86,23 +90,26 @@ def _train(
     network: CDL, data: TrainingData, config: TrainingConfig, folder: str, root: Root
 ) -> list[tuple[int, float]]:
     """Train the network in place, with checkpoints in a folder; returns its losses: (step, mean of ten steps)."""
-    saved = _saved(folder, root)
-    state = checkpoints.load(root, saved[-1]) if saved else None
+    state = _last_state(folder, root)
     losses: list[tuple[int, float]] = state["losses"] if state else []
     progress: Progress | None = None
     for reached in training.train(network, data, config, state and state["training"]):
         progress = progress or Progress("train-cdl", reached.num_steps, "steps")
         losses += _by_tens(reached)
         progress.advance(reached.step - progress.done, f", loss {losses[-1][1]:.3f}")
-        checkpoints.save(
-            {"training": reached.state, "losses": losses}, root, f"{folder}/step-{reached.step:09d}.safetensors"
-        )
+        checkpoints.save({"training": reached.state, "losses": losses}, root, f"{folder}/step-{reached.step:09d}")
     return losses
 
 
-def _saved(folder: str, root: Root) -> list[str]:
-    """The checkpoints in a folder, in the order of their steps."""
-    return sorted(entry.path for entry in root.entries(folder))
+def _last_state(folder: str, root: Root) -> dict[str, Any] | None:
+    """The last whole state in a folder, to go on from; damaged ones are deleted, their steps are trained again."""
+    for saved in reversed(checkpoints.saved(folder, root)):
+        try:
+            return checkpoints.load(saved, root)
+        except DamagedError as error:
+            log.warning("%s; the training goes on from the state before it", error)
+            root.delete(saved.path)
+    return None
 
 
 def _by_tens(reached: TrainState) -> list[tuple[int, float]]:

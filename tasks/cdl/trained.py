@@ -31,5 +31,5 @@ def load_cdl(trained: Trained, model: CDLConfig, root: Root, device: torch.devic
 def _load(
     checkpoint: Ref, image_shape: tuple[int, ...], num_clusters: int, model: CDLConfig, root: Root, device: torch.device
 ) -> CDL:
-    weights = checkpoints.load(root, checkpoint.path)["model"]
+    weights = checkpoints.load(checkpoint, root)["model"]
     return restore(weights, model, image_shape, num_clusters).to(device).eval()

@@ -52,7 +52,7 @@ def learn_features(pixels: list[Ref], config: FeatureConfig, root: Root) -> Ref:
 def apply_learned(shard: Ref, learned: Ref, config: FeatureConfig, root: Root, last: list[ShardOutput]) -> Ref:
     """Features of one shard by what was learned from all."""
     network = OwnFeatures(config)
-    network.load_state_dict(checkpoints.load(root, learned.path)["model"])
+    network.load_state_dict(checkpoints.load(learned, root)["model"])
     pictures, vectors_If, num_new = reuse.fill(
         shard,
         last,

@@ -60,7 +60,7 @@ def _same(
         first, end = shards.span(earlier.of, root)
         if end < inputs.ids[0] or inputs.ids[-1] < first:
             continue
-        before = Shards.open([earlier.of], root, verify=False)  # a damaged row equals none
+        before = Shards.open([earlier.of], root)
         row = matrices.rows_of(pa.array(inputs.ids, pa.string()), before.ids)
         rows = np.flatnonzero(row >= 0)
         if (before.shape, before.dtype) != (inputs.shape, inputs.dtype) or not len(rows):

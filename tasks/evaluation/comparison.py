@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from storage import parquet
-from storage.refs import Ref
+from storage.refs import Ref, copy
 from storage.roots import Root
 from tasks.data.tag_leak import TagAccount
 from tasks.evaluation.leaderboard import Leaderboard
@@ -139,9 +139,9 @@ def publish_comparison(
     id_ = f"{parameters['protocol']}-{digest(content)[:12]}"
     folder = f"comparisons/{id_}"
     final = split.final
-    root.copy(leaderboard.comparisons.path, f"{folder}/comparisons.parquet")
+    copy(leaderboard.comparisons, f"{folder}/comparisons.parquet", root)
     for name, figures in leaderboard.users.items():
-        root.copy(figures.path, f"{folder}/users/{name}.parquet")
+        copy(figures, f"{folder}/users/{name}.parquet", root)
     root.write(f"{folder}/comparison.json", json.dumps({**content, "machine": _machine()}, indent=2).encode())
     page = comparison.render(
         comparison.Comparison(
@@ -157,7 +157,7 @@ def publish_comparison(
         )
     )
     root.write(f"{folder}/index.html", page)
-    root.copy(leaderboard.results.path, f"{folder}/results.parquet")  # written last: where it exists, the rest does
+    copy(leaderboard.results, f"{folder}/results.parquet", root)  # written last: where it exists, the rest does
     return Compared(
         id=id_,
         folder=root.url(folder),

@@ -15,9 +15,10 @@ from prefect import Task, task
 from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
-from prefect.futures import as_completed
+from prefect.futures import as_completed, wait
 from prefect.utilities.annotations import quote
 
+from storage.roots import DamagedError
 from tasks.runtime import ledger
 from tasks.runtime.code_version import code_version
 from tasks.runtime.digests import canonical, digest
@@ -60,15 +61,21 @@ class Stage(Generic[P, R]):
     def map(self, *args: Any) -> list[R]:
         """The results, in order: one task run for each item of the arguments that are not `unmapped`, in parallel."""
         futures, results = list(self.task.map(*args)), {}
-        for future in as_completed(futures):  # so that the first failure is raised at once
-            future.wait()
-            results[future] = self._open(future.state)
+        try:
+            for future in as_completed(futures):  # so that the first failure is raised at once
+                future.wait()
+                results[future] = self._open(future.state)
+        except DamagedError:  # the flow will begin again: not beside these
+            wait(futures)
+            raise
         return [results[future] for future in futures]
 
     def outcome(self, *args: P.args, **kwargs: P.kwargs) -> R | Exception:
-        """The result, or the error that ended the stage."""
+        """The result, or the error that ended the stage; damage to what it reads is raised."""
         try:
             return self(*args, **kwargs)
+        except DamagedError:  # no fault of this stage: what it reads is computed again, and then it runs again
+            raise
         except Exception as error:
             return error
 

@@ -22,6 +22,7 @@ from storage import documents, leases
 from storage.documents import DamagedError
 from storage.roots import Root
 
+WRITTEN_BY_STAGES = ("tables/", "shards/", "checkpoints/")  # the folders of the files that records name
 FOLDER = Path("/cache")  # Prefect asks a storage without a server-side id for absolute keys
 # A record names the serializer that reads it, and Prefect would follow it to any, pickle included, and import whatever
 # class its JSON names. Here only this serializer counts, and only dataclasses of these folders.

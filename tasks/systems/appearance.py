@@ -31,5 +31,5 @@ def describe_looks(model: Model, root: Root) -> Ref:
 
 def representations(images_Id: np.ndarray, appearance: Ref, root: Root) -> np.ndarray:
     """float32 (I, f): the centred descriptive dimensions of these embeddings."""
-    saved = {name: tensor.numpy() for name, tensor in checkpoints.load(root, appearance.path).items()}
+    saved = {name: tensor.numpy() for name, tensor in checkpoints.load(appearance, root).items()}
     return np.asarray(np.compress(saved["is_descriptive"], images_Id - saved["mean"], axis=1))

@@ -97,7 +97,7 @@ def fold_in(
         now: the current side information.
         favorites: the current favorites to learn from.
     """
-    state = checkpoints.load(root, learned.path)
+    state = checkpoints.load(learned, root)
     vocabulary, maps = state["vocabulary"], Maps(**{name: tensor.numpy() for name, tensor in state["maps"].items()})
     user_ids = matrices.ids_of(parquet.read(now.users, root, ["user_id"])["user_id"])
     image_ids = matrices.ids_of(parquet.read(now.images, root, ["image_id"])["image_id"])

@@ -16,7 +16,7 @@ from tasks.systems.model import Fitted
 def restore(fitted: Fitted, root: Root) -> System[Any]:
     """The fitted system, restored from its saved state."""
     system = make_system(fitted.system, fitted.settings)
-    tensors: dict[str, torch.Tensor] = checkpoints.load(root, fitted.state.path)[FITTED_STATE]
+    tensors: dict[str, torch.Tensor] = checkpoints.load(fitted.state, root)[FITTED_STATE]
     system.restore({name: tensor.numpy() for name, tensor in tensors.items()})
     return system
 

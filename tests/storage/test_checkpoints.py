@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from storage import checkpoints
-from storage.roots import Root
+from storage.refs import ref_of
+from storage.roots import DamagedError, Root
+from tests.storage.damage import cut_off, empty, flip
 
 
 @pytest.fixture
@@ -51,13 +53,11 @@ def test_every_kind_of_value_survives(root):
         "a/b": torch.ones(1),
         "a": {"b": torch.zeros(1)},
     }
-    checkpoints.save(state, root, "some/where.safetensors")
-    assert same(checkpoints.load(root, "some/where.safetensors"), state)
+    assert same(checkpoints.load(checkpoints.save(state, root, "some/where"), root), state)
 
 
 def test_an_empty_state_survives(root):
-    checkpoints.save({}, root, "empty")
-    assert checkpoints.load(root, "empty") == {}
+    assert checkpoints.load(checkpoints.save({}, root, "empty"), root) == {}
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,7 @@ def test_training_resumes_from_a_checkpoint_as_if_never_stopped(root, make):
     first = begin()
     train(*first, 3)
     state = {"network": dict(first[0].state_dict()), "optimizer": first[1].state_dict(), "rng": torch.get_rng_state()}
-    checkpoints.save(state, root, "step-3")
-
-    loaded = checkpoints.load(root, "step-3")
+    loaded = checkpoints.load(checkpoints.save(state, root, "step-3"), root)
     assert same(loaded, state)
     network, optimizer = begin()
     network.load_state_dict(loaded["network"])
@@ -101,21 +99,11 @@ def test_training_resumes_from_a_checkpoint_as_if_never_stopped(root, make):
 def test_equal_states_give_equal_files(root):
     refs = [checkpoints.store({"b": torch.ones(2), "a": {"c": torch.zeros(3)}}, "model", root) for _ in range(2)]
     assert refs[0] == refs[1]
-    assert same(checkpoints.load(root, refs[0].path), {"b": torch.ones(2), "a": {"c": torch.zeros(3)}})
-
-
-def test_a_checkpoint_is_replaced_whole_and_what_was_loaded_from_it_stays(root):
-    checkpoints.save({"weights": torch.zeros(1000)}, root, "last")
-    loaded = checkpoints.load(root, "last")
-    checkpoints.save({"weights": torch.ones(1000)}, root, "last")
-    assert same(loaded, {"weights": torch.zeros(1000)})
-    assert same(checkpoints.load(root, "last"), {"weights": torch.ones(1000)})
-    assert [entry.path for entry in root.entries()] == ["last"]
+    assert same(checkpoints.load(refs[0], root), {"b": torch.ones(2), "a": {"c": torch.zeros(3)}})
 
 
 def test_the_file_is_plain_safetensors_with_readable_names(root):
-    checkpoints.save({"model": {"towers.0.weight": torch.ones(2)}, "step": 3}, root, "file")
-    data = root.read("file")
+    data = root.read(checkpoints.save({"model": {"towers.0.weight": torch.ones(2)}, "step": 3}, root, "file").path)
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     assert header["model/towers.0.weight"]["shape"] == [2]
 
@@ -124,25 +112,34 @@ def test_the_file_is_plain_safetensors_with_readable_names(root):
 def test_a_value_that_needs_a_pickle_is_refused_with_its_place(root, value):
     with pytest.raises(TypeError, match="model/deep/1"):
         checkpoints.save({"model": {"deep": [0, value]}}, root, "file")
-    assert not root.exists("file")
+    assert not list(root.entries())
 
 
-def test_a_damaged_checkpoint_says_what_to_do(root):
-    checkpoints.save({"weights": torch.ones(10)}, root, "file")
-    whole = root.read("file")
-    for data in (whole[:-1], whole[:20], b""):
-        root.write("file", data)
-        with pytest.raises(ValueError, match=r"file: not a whole checkpoint .* delete it"):
-            checkpoints.load(root, "file")
+@pytest.mark.parametrize("damage", [flip, cut_off, empty])
+def test_a_damaged_checkpoint_says_what_to_do(root, damage):
+    ref = checkpoints.save({"weights": torch.ones(1000)}, root, "file")
+    checkpoints.load(ref, root)
+    damage(root, ref.path)
+    with pytest.raises(DamagedError, match=rf"{ref.path}: damaged: .* expected {ref.sha256}; `tastegraph verify"):
+        checkpoints.load(ref, root)
+    root.delete(ref.path)
     with pytest.raises(FileNotFoundError):
-        checkpoints.load(root, "none")
+        checkpoints.load(ref, root)
+
+
+def test_what_is_no_checkpoint_is_named(root):
+    root.write("file", b"some bytes")
+    with pytest.raises(ValueError, match="file: no checkpoint"):
+        checkpoints.load(ref_of("state", "file", b"some bytes"), root)
 
 
 def test_a_checkpoint_lies_on_s3_as_well(moto, monkeypatch, tmp_path):
     root = moto.root(monkeypatch, tmp_path)
     for step in range(2):
-        checkpoints.save({"step": step, "weights": torch.full((3,), step)}, root, "last")
-        assert same(checkpoints.load(root, "last"), {"step": step, "weights": torch.full((3,), step)})
+        ref = checkpoints.save({"step": step, "weights": torch.full((3,), step)}, root, f"steps/{step}")
+        assert same(checkpoints.load(ref, root), {"step": step, "weights": torch.full((3,), step)})
+    assert [saved.path.split(".")[0] for saved in checkpoints.saved("steps", root)] == ["steps/0", "steps/1"]
+    assert checkpoints.saved("steps", root)[1] == ref
 
 
 def test_the_outermost_keys_are_read_without_the_tensors_and_damage_is_named(tmp_path):

@@ -10,9 +10,10 @@ import pytest
 from storage import parquet
 from storage.parquet import SchemaError
 from storage.refs import Ref
-from storage.roots import Root
+from storage.roots import DamagedError, Root
 from storage.tables.community import FAVORITES
 from storage.tables.schema import SCHEMA_VERSION, VECTOR, Table
+from tests.storage.damage import flip
 
 ROWS = {"user_id": ["b", "a"], "image_id": ["1", "2"], "favorited_at": [1_700_000_000, None]}
 THINGS = Table(
@@ -93,3 +94,12 @@ def test_rewritten_with_fewer_rows_a_table_keeps_columns_types_and_version_of_it
     assert parquet.read(rewritten, root).schema.equals(parquet.read(ref, root).schema)
     assert parquet.read(rewritten, root)["thing_id"].to_pylist() == ["x", "z"]
     assert pq.read_metadata(rewritten.local(root)).metadata[b"tastegraph.schema_version"] == b"0.9"
+
+
+@pytest.mark.parametrize("use", [parquet.read, parquet.scan])
+def test_a_table_with_a_flipped_bit_is_not_read(root, use):
+    ref = parquet.write(FAVORITES, ROWS, root)
+    use(ref, root)
+    flip(root, ref.path)
+    with pytest.raises(DamagedError, match=rf"{ref.path}: damaged"):
+        use(ref, root)

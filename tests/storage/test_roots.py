@@ -334,7 +334,7 @@ def test_a_remote_file_is_fetched_once(remote):
 
 def test_a_damaged_remote_file_is_refused(remote, tmp_path):
     remote.write("a", b"damaged")
-    with pytest.raises(ValueError, match=r"some/prefix/a: sha256 is not"):
+    with pytest.raises(ValueError, match=r"some/prefix/a: damaged: its sha256 is .*, expected "):
         remote.local("a", hashlib.sha256(b"whole").hexdigest())
     assert not [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()]
 

@@ -13,7 +13,7 @@ import pytest
 from storage import parquet, snapshots
 from storage.manifests import Manifest, ManifestError
 from storage.refs import Ref
-from storage.roots import ConflictError, Root
+from storage.roots import ConflictError, DamagedError, Root
 from storage.snapshots import Pointer, PublishedError
 from storage.tables.similar import SIMILAR_IMAGES
 
@@ -240,6 +240,25 @@ def test_a_reader_that_follows_the_pointer_never_sees_half_a_run(root):
 
 def test_nor_does_it_on_s3(remote):
     check_a_reader_while_publishing(remote, 4)
+
+
+@pytest.mark.parametrize("store", ["disk", "s3"])
+def test_checksums_are_those_of_bytes_that_were_read_so_a_damaged_table_is_not_published(
+    root, store, request, monkeypatch, tmp_path
+):
+    if store == "s3":
+        root = request.getfixturevalue("moto").root(monkeypatch, tmp_path / "scratch")
+    publish(root, "1", 1.0)
+    damaged = tables(root, 2.0)["similar_images"][1]
+    damaged.local(root)  # found whole by this process
+    data = root.read(damaged.path)
+    given = tables(root, 2.0)
+    root.write(damaged.path, data[:-9] + b"~" + data[-8:])
+
+    with pytest.raises(DamagedError, match=rf"{damaged.path}: damaged: .* expected {damaged.sha256}"):
+        snapshots.publish(root, Manifest(run_id="2", **FACTS), given, REPORT, current=True)
+    assert whole(root) == "1"
+    assert [run.run_id for run in snapshots.runs(root)] == ["1"]
 
 
 def test_a_damaged_manifest_is_named_with_what_to_do_or_left_out(root):

@@ -3,13 +3,14 @@
 import json
 import os
 import time
+from dataclasses import replace
 
 import pytest
 
 from storage import leases, snapshots
 from storage.leases import BusyError
 from storage.manifests import Manifest
-from storage.refs import Ref
+from storage.refs import Ref, ref_of
 from storage.roots import Root
 from tasks.runtime import runs
 from tasks.runtime.digests import canonical
@@ -28,7 +29,7 @@ class World:
     def file(self, path: str, age_s: float = OLD_S) -> Ref:
         self.root.write(path, path.encode())
         self.age(path, age_s)
-        return Ref("users", path, "0" * 64, 1, len(path))
+        return replace(ref_of("users", path, path.encode()), rows=1)
 
     def record(self, path: str, *refs: Ref, age_s: float = OLD_S) -> str:
         result = json.dumps({"tables": [canonical(ref, "ref") for ref in refs]})
