@@ -326,11 +326,14 @@ def forget(
     forgotten = forget_in(ids, Root(root), from_source=of_source, even_if_unknown=even_if_unknown)
     if as_json:
         print_json({key: getattr(forgotten, key) for key in forgotten.__dataclass_fields__})
-        return
+        raise typer.Exit(FAILED if forgotten.unreached else 0)
     say(f"Forgot {forgotten.users} users and {forgotten.images} images.")
     if forgotten.run_id:
         say(f"Run {forgotten.run_id} is current{', published without them' if forgotten.is_new else ''}.")
     say(f"Deleted {forgotten.files:,} files, {forgotten.bytes:,} bytes; the next run computes again what it needs.")
+    for file in forgotten.unreached:
+        say(f"Still named in {file}: outside the root, where nothing is deleted. Delete the file, and the link to it.")
+    raise typer.Exit(FAILED if forgotten.unreached else 0)
 
 
 @app.command()
@@ -348,7 +351,8 @@ def gc(
     if as_json:
         paths = [entry.path for entry in collected.deleted]
         counts = {"files": len(paths), "bytes": collected.bytes, "dry_run": dry_run}
-        print_json({**counts, "kept_runs": collected.kept_runs, "waiting_for": collected.waiting_for, "deleted": paths})
+        kept = {"kept_runs": collected.kept_runs, "waiting_for": collected.waiting_for}
+        print_json({**counts, **kept, "unreached": collected.unreached, "deleted": paths})
         return
     for folder, (files, size) in collected.by_folder.items():
         say(f"  {files:>8,} files  {size:>16,} bytes  {folder}/")
@@ -357,6 +361,8 @@ def gc(
     say(f"{verb} {num_files:,} files, {collected.bytes:,} bytes; kept {num_runs} published runs.")
     for holder in collected.waiting_for:
         say(f"Only old runs were deleted, because {holder} is running; run this again later.")
+    for link, count in collected.unreached.items():
+        say(f"{count:,} more files lie outside the root, where nothing is deleted: {link}")
 
 
 def main() -> None:

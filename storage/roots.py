@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
@@ -238,7 +238,10 @@ class Root:
         return self.entry(path) is not None
 
     def entries(self, prefix: str = "", recursive: bool = True) -> Iterator[Entry]:
-        """The files below a folder, sorted by path; with `recursive=False` only those directly in it."""
+        """The files below a folder, sorted by path; with `recursive=False` only those directly in it.
+
+        Links to folders are followed, but for those that lead back into the root or to a folder that holds it.
+        """
         if self.is_remote:
             bucket, key = self._bucket_and_key(prefix)
             skip = len(self._bucket_and_key("")[1])
@@ -250,21 +253,40 @@ class Root:
                             path, version = item["Key"][skip:].lstrip("/"), item["ETag"].strip('"')
                             yield Entry(path, item["Size"], version, item["LastModified"].timestamp())
             return
-        top, paths = self._file(prefix), []
-        for folder, subfolders, names in islice(os.walk(top), None if recursive else 1):
-            subfolders[:] = [name for name in subfolders if name != WORK_FOLDER]
+        top, paths, followed = self._file(prefix), [], {self._file(prefix).resolve()}
+        for folder, subfolders, names in islice(os.walk(top, followlinks=True), None if recursive else 1):
+            subfolders[:] = [
+                name for name in subfolders if name != WORK_FOLDER and self._is_entered(Path(folder, name), followed)
+            ]
             paths += [Path(folder, name).relative_to(self.address).as_posix() for name in names]
         for path in sorted(paths):
             if entry := self.entry(path):
                 yield entry
 
     def delete(self, path: str) -> None:
-        """Remove a file; does nothing if it does not exist."""
+        """Remove a file; does nothing if it does not exist.
+
+        Of a link to a file only the link goes. What lies beyond a link out of the root stays: see `link_above`.
+        """
         if self.is_remote:
             with self._store(path) as client:
                 client.delete_object(**self._object(path))
+        elif link := self.link_above(path):
+            _log.warning("%s: not deleted, as %s leads out of the root", self.url(path), link)
         else:
             self._file(path).unlink(missing_ok=True)
+
+    def link_above(self, path: str) -> str | None:
+        """The folder above a path that is a link out of a local root, with its target; None where none is."""
+        if self.is_remote or self._file(path).parent.resolve().is_relative_to(self.address):
+            return None
+        parents = [Path(self.address, parent) for parent in reversed(PurePosixPath(_inside(path)).parents)]
+        link = next(parent for parent in parents if not parent.resolve().is_relative_to(self.address))
+        return f"{link} -> {link.resolve()}"
+
+    def leads_out(self, path: str) -> bool:
+        """Whether the file at a path lies outside a local root, beyond a link to it or to a folder above it."""
+        return not self.is_remote and not self._file(path).resolve().is_relative_to(self.address)
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
@@ -275,24 +297,40 @@ class Root:
             yield Path(name)
 
     def debris(self) -> Iterator[Entry]:
-        """Files in the workspaces of a local root; abandoned if no process works on the root."""
-        folder = Path(self.address) / WORK_FOLDER
-        if not self.is_remote and folder.is_dir():
-            for path in sorted(folder.glob("*/**/*")):
-                if path.is_file():
-                    yield self._entry(path.relative_to(self.address).as_posix())
+        """Files and links in the workspaces of a local root; abandoned if no process works on the root."""
+        top = Path(self.address) / WORK_FOLDER
+        if self.is_remote or top.is_symlink():
+            return
+        for folder, subfolders, names in os.walk(top):
+            subfolders.sort()
+            for path in sorted(Path(folder, name) for name in (*subfolders, *names)):
+                is_file = path.is_file() and path.parent != top  # the lock of `swap` lies at the top
+                if is_file or path.is_symlink():
+                    found = path.lstat()
+                    place = path.relative_to(self.address).as_posix()
+                    yield Entry(place, found.st_size, f"{found.st_size}-{found.st_mtime_ns}", found.st_mtime)
 
     def prune(self, folder: str) -> None:
         """Remove the empty folders below a local folder, then the folder if empty; no other process may write there."""
-        if not self.is_remote:
-            top = self._file(folder)
-            for path in [*sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True), top]:
-                with suppress(OSError):  # not empty, or missing
-                    path.rmdir()
+        if self.is_remote or self.link_above(f"{folder}/any"):
+            return
+        for path, _, _ in os.walk(self._file(folder), topdown=False):
+            with suppress(OSError):  # not empty, or missing
+                Path(path).rmdir()
 
     def url(self, path: str) -> str:
         """The file's full address, for people and for readers such as DuckDB."""
         return f"{self.address}/{_inside(path)}".rstrip("/")
+
+    def _is_entered(self, folder: Path, followed: set[Path]) -> bool:
+        """Whether a listing goes on into a folder: always, but for a link only where it leads to other files."""
+        if not folder.is_symlink():
+            return True
+        target, own = folder.resolve(), Path(self.address)
+        if any(target.is_relative_to(one) or one.is_relative_to(target) for one in (own, *followed)):
+            return False
+        followed.add(target)
+        return True
 
     def _file(self, path: str) -> Path:
         return Path(self.address) / _inside(path)

@@ -28,6 +28,7 @@ class Forgotten:
     is_new: bool  # the current run named them, so it was published again without them
     files: int  # deleted
     bytes: int
+    unreached: list[str]  # files outside the root, beyond links, that name them: they were not deleted
 
 
 def forget(
@@ -57,11 +58,14 @@ def forget(
             _refuse_unknown(named, naming, root)
         tombstones.add(gone, root)
         run_id, is_new = _publish_without(scan, naming.keys(), root)
+        outside = [entry for entry in root.entries() if root.leads_out(entry.path)]
+        left = [entry for entry in outside if entry.path in naming or (naming and _has_rows(entry, root))]
+        unreached = {str(Path(root.url(entry.path)).resolve()) for entry in left}
         deleted = list(_sweep(set(naming), root))
         for place in _beside(root):
             deleted += _sweep({entry.path for entry, found in _scanned(place, scan) if found}, place)
     size = sum(entry.size for entry in deleted)
-    return Forgotten(len(gone["user"]), len(gone["image"]), run_id, is_new, len(deleted), size)
+    return Forgotten(len(gone["user"]), len(gone["image"]), run_id, is_new, len(deleted), size, sorted(unreached))
 
 
 def _refuse_unknown(named: IdsByKind, naming: dict[str, Found], root: Root) -> None:
@@ -118,7 +122,7 @@ def _sweep(named: set[str], root: Root) -> Iterator[Entry]:
     units = {_unit(path) for path in named}
     # A run's manifest goes first: without it the rest of the folder is no run.
     for entry in sorted(root.entries(), key=lambda entry: not entry.path.endswith("/manifest.json")):
-        if _unit(entry.path) in units or (named and _has_rows(entry, root)):
+        if not root.link_above(entry.path) and (_unit(entry.path) in units or (named and _has_rows(entry, root))):
             root.delete(entry.path)
             yield entry
     for entry in list(root.debris()):

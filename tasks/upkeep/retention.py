@@ -2,16 +2,20 @@
 
 What is kept:
 
-- the current run and the last N published ones, with what their manifests refer to;
+- the current run and the last N published ones, with what their manifests refer to; what the pointer names stays also
+  where the manifest is lost, and where the pointer is lost the newest run that the gate let through;
 - all comparisons;
 - what the runs that published one of these used: a run notes its records when it ends (tasks/runtime/runs.py), and a
   record names its files;
 - what was written since an unfinished run began that may go on, as no later run of the same flow has ended.
 
+Nothing outside the root is deleted: what lies beyond a link out of it stays, and is said.
+
 While a flow is at work, only published runs are deleted: it may be about to use any record, hence any file.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -44,6 +48,7 @@ class Collected:
     kept_runs: list[str]
     deleted: list[Entry]
     waiting_for: list[str]  # flows at work, because of which only published runs were looked at
+    unreached: dict[str, int]  # links out of the root, and how many files beyond them would be deleted
 
     @property
     def bytes(self) -> int:
@@ -63,35 +68,40 @@ class Collected:
 def collect(root: Root, keep: int, *, dry_run: bool = False) -> Collected:
     """Delete what nothing needs, with the last `keep` published runs kept. Raises BusyError during another deletion."""
     with leases.exclusive(root, "gc") as holders:
-        kept, notes = _kept_runs(root, keep), runs.notes(root)
-        deleted = list(_old_runs(kept, notes, root, is_idle=not holders))
+        kept, notes, pointer = _kept_runs(root, keep), runs.notes(root), snapshots.current(root)
+        places = {snapshots.folder(manifest.run_id) for manifest in kept}
+        if pointer:
+            places.add(snapshots.folder(pointer.run_id))
+        found = list(_old_runs(places, notes, root, is_idle=not holders))
         if not holders:
-            deleted += _unreachable(kept, notes, root)
+            found += _unreachable(kept, places, notes, root)
+        named = set(pointer.checksums) if pointer else set()
+        found = [entry for entry in found if entry.path not in named]
+        links = {entry.path: root.link_above(entry.path) for entry in found}
+        deleted = [entry for entry in found if not links[entry.path]]
         if not dry_run:
             for entry in deleted:
                 root.delete(entry.path)
             for folder in {_run_folder(entry.path) for entry in deleted} - {""}:
                 root.prune(folder)
-    return Collected([manifest.run_id for manifest in kept], deleted, [str(lease) for lease in holders])
+    unreached = Counter(link for link in links.values() if link)
+    return Collected([manifest.run_id for manifest in kept], deleted, [str(lease) for lease in holders], unreached)
 
 
 def _kept_runs(root: Root, keep: int) -> list[Manifest]:
     """The manifests of the runs to keep."""
-    pointer = snapshots.current(root)
-    return [
-        manifest
-        for place, manifest in enumerate(snapshots.runs(root))
-        if place < keep or (pointer and manifest.run_id == pointer.run_id)
-    ]
+    pointer, published = snapshots.current(root), snapshots.runs(root)
+    current = pointer.run_id if pointer else next((found.run_id for found in published if found.is_current), None)
+    return [manifest for place, manifest in enumerate(published) if place < keep or manifest.run_id == current]
 
 
-def _old_runs(kept: list[Manifest], notes: list[Note], root: Root, *, is_idle: bool) -> Iterator[Entry]:
-    """The files of the other published runs, each one's manifest first: without it the rest is no run.
+def _old_runs(kept: set[str], notes: list[Note], root: Root, *, is_idle: bool) -> Iterator[Entry]:
+    """The files of published runs in other folders, each one's manifest first: without it the rest is no run.
 
     What a killed run left of its publication is deleted too, unless the run may still be completed.
     """
     going_on = {snapshots.folder(note.id) for note in _going_on(notes)}
-    spared = {snapshots.folder(manifest.run_id) for manifest in kept} | going_on
+    spared = kept | going_on
     entries = [entry for entry in root.entries(snapshots.RUNS) if _run_folder(entry.path) not in spared]
     published = {_run_folder(entry.path) for entry in entries if entry.path.endswith("/manifest.json")}
     for entry in sorted(entries, key=lambda entry: not entry.path.endswith("/manifest.json")):
@@ -99,10 +109,9 @@ def _old_runs(kept: list[Manifest], notes: list[Note], root: Root, *, is_idle: b
             yield entry
 
 
-def _unreachable(kept: list[Manifest], notes: list[Note], root: Root) -> Iterator[Entry]:
+def _unreachable(kept: list[Manifest], places: set[str], notes: list[Note], root: Root) -> Iterator[Entry]:
     """Files that nothing kept refers to; notes of runs that are gone; the leases and workspaces of the dead."""
-    published = {snapshots.folder(manifest.run_id) for manifest in kept}
-    published |= {str(PurePosixPath(entry.path).parent) for entry in root.entries("comparisons")}
+    published = places | {str(PurePosixPath(entry.path).parent) for entry in root.entries("comparisons")}
     ended, going_on = [note for note in notes if note.published in published], _going_on(notes)
     entries = [entry for folder in RECOMPUTED for entry in root.entries(folder)]
     needed = _needed(kept, ended, going_on, entries, root)

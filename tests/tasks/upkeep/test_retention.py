@@ -253,3 +253,26 @@ def test_a_bucket_is_cleared_as_a_folder_is(monkeypatch, tmp_path):
 
         assert published(world) == ["night3"]
         assert world.left("shards") == {"shards/pixels/3.arrow"}
+
+
+def test_the_current_export_stays_with_what_it_used_where_its_manifest_is_lost(world):
+    for number in (1, 2, 3):
+        world.publish(number, current=number == 1)
+    before = world.left("exports/runs/run_id=night1")
+    world.root.delete("exports/runs/run_id=night1/manifest.json")
+    collect(world.root, 1)
+
+    assert world.left("exports/runs/run_id=night1") == before - {"exports/runs/run_id=night1/manifest.json"}
+    assert {"cache/decode/1", "shards/pixels/1.arrow"} <= world.left()
+    assert published(world) == ["night3"]
+
+
+def test_where_the_pointer_is_lost_the_newest_run_that_the_gate_let_through_stays(world):
+    for number in (1, 2, 3):
+        world.publish(number, current=number == 1)
+    path = "exports/runs/run_id=night1/manifest.json"
+    world.root.write(path, json.dumps(json.loads(world.root.read(path)) | {"is_current": True}).encode())
+    world.root.delete(snapshots.POINTER)
+    collect(world.root, 1)
+
+    assert published(world) == ["night3", "night1"]
