@@ -11,7 +11,26 @@ from functools import cache
 
 import httpx
 
+from storage.sources.flickr.deadlines import keeps_deadlines
+
 MOST_REDIRECTS = 3
+
+# Beyond what Python calls private: IANA's special purposes (which Python knows better from version to version), and
+# what is public by its number and answers inside a cloud only. Others than 2000::/3 are no addresses of hosts.
+NOT_PUBLIC = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "192.0.0.0/24",  # protocol assignments; Oracle Cloud's metadata lie there
+            "192.88.99.0/24",  # relays to 6to4, which lead to any IPv6 address
+            "168.63.129.16/32",  # Azure's own services: DNS, health, the machine's agent
+            "2001::/23",  # protocol assignments, Teredo among them
+            "2002::/16",  # 6to4: embeds another address
+            "3fff::/20",  # documentation
+        ),
+    )
+)
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 
 
 class PrivateAddressError(httpx.RequestError):
@@ -27,6 +46,7 @@ class PublicOnly(httpx.BaseTransport):
         self.allow_private = allow_private
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         self._inner = httpx.HTTPTransport(verify=certificates(), trust_env=False, limits=limits)
+        keeps_deadlines([self._inner])
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.host
@@ -62,5 +82,7 @@ def public_address(host: str) -> str:
 def is_public(address: str) -> bool:
     """Whether the address is reachable from the internet and does not embed another address."""
     found = ipaddress.ip_address(address.partition("%")[0])
-    embeds_another = isinstance(found, ipaddress.IPv6Address) and (found.sixtofour or found.teredo)
-    return found.is_global and not (found.is_multicast or found.is_reserved or embeds_another)
+    if found.version == 6 and found not in GLOBAL_UNICAST:
+        return False
+    special = found.is_multicast or found.is_reserved or any(found in network for network in NOT_PUBLIC)
+    return found.is_global and not special

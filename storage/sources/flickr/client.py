@@ -19,6 +19,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from storage.sources.flickr.addresses import certificates
 from storage.sources.flickr.budget import Budget
+from storage.sources.flickr.deadlines import deadline, keeps_deadlines
 
 INVALID_KEY = 100
 PASSING = {0, 105, 106}  # "currently unavailable", "write operation failed": retried
@@ -60,7 +61,8 @@ class ApiConfig:
     """How the API is called."""
 
     endpoint: str = "https://api.flickr.com/services/rest/"  # the address of the API
-    timeout_s: float = 30.0  # a request without an answer for so long counts as failed
+    timeout_s: float = 30.0  # a request whose answer is not complete after so long counts as failed
+    max_bytes: int = 16 * 2**20  # a longer answer counts as failed and is not read to its end; a full page has 1 MB
     attempts: int = 6  # tries of a request in all
     backoff_s: float = 2.0  # wait before the second attempt; doubled before each further one, plus up to as much again
     longest_wait_s: float = 3600.0  # a server that requires a longer wait ends the crawl
@@ -70,8 +72,9 @@ class ApiConfig:
     def __post_init__(self) -> None:
         if not re.match("https?://[^/]", self.endpoint):
             raise ValueError(f"api.endpoint = {self.endpoint!r}: it must be an http or https address")
-        if self.attempts < 1 or self.failures < 1:
-            raise ValueError(f"api.attempts = {self.attempts}, api.failures = {self.failures}: each is at least 1")
+        for name in ("attempts", "failures", "max_bytes"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"api.{name} = {value}: it must be at least 1")
 
 
 class Client:
@@ -82,8 +85,12 @@ class Client:
     ) -> None:
         self.config, self.budget, self.requests = config, budget, 0
         self._key, self._failures = key, 0
-        headers = {"User-Agent": "TasteGraph"}
+        headers = {
+            "User-Agent": "TasteGraph",
+            "Accept-Encoding": "gzip",
+        }  # which inflates a chunk a thousandfold at most
         self._http = httpx.Client(verify=certificates(), timeout=config.timeout_s, headers=headers)
+        keeps_deadlines([self._http._transport, *self._http._mounts.values()])  # those of proxies too
         self._retrying = Retrying(
             retry=retry_if_exception_type(PassingError),
             stop=stop_after_attempt(config.attempts),
@@ -118,17 +125,32 @@ class Client:
         self.budget.take()
         self.requests += 1
         form = {"method": method, "format": "json", "nojsoncallback": "1", **arguments}
+        form["api_key"] = self._key.get_secret_value()
         try:
-            response = self._http.post(
-                self.config.endpoint, data={**form, "api_key": self._key.get_secret_value()}, follow_redirects=False
-            )
-        except httpx.TransportError as error:
+            with (
+                deadline(self.config.timeout_s),
+                self._http.stream("POST", self.config.endpoint, data=form) as response,
+            ):
+                content = self._content(method, response)
+        except httpx.TimeoutException as error:
+            raise PassingError(
+                f"{method}: no complete answer within api.timeout_s = {self.config.timeout_s:g}"
+            ) from error
+        except (httpx.TransportError, httpx.DecodingError) as error:
             raise PassingError(f"{type(error).__name__}: {error}") from error
         if response.status_code == 429 or response.status_code >= 500:
             raise PassingError(f"status {response.status_code}", self._required_wait_s(response))
         if response.status_code != 200:
             raise FlickrError(f"{self.config.endpoint}: status {response.status_code}; check api.endpoint")
-        return self._read(method, response.content)
+        return self._read(method, content)
+
+    def _content(self, method: str, response: httpx.Response) -> bytes:
+        content = bytearray()
+        for chunk in response.iter_bytes():
+            content += chunk
+            if len(content) > self.config.max_bytes:
+                raise PassingError(f"{method}: an answer of more than api.max_bytes = {self.config.max_bytes} bytes")
+        return bytes(content)
 
     def _required_wait_s(self, response: httpx.Response) -> float:
         wait_s = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
@@ -147,7 +169,7 @@ class Client:
             if answer["stat"] == "ok":
                 return dict(answer)
             code, message = int(answer["code"]), str(answer.get("message", ""))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise PassingError(f"{method}: {len(content)} bytes that are no complete JSON answer") from error
         message = message.replace(self._key.get_secret_value(), "...")  # in case a server echoes it
         if code == INVALID_KEY:

@@ -20,6 +20,7 @@ from storage.sources.flickr.addresses import MOST_REDIRECTS, PrivateAddressError
 from storage.sources.flickr.answers import SIZE_LABELS
 from storage.sources.flickr.client import FlickrError, PassingError, backoff, retry_after
 from storage.sources.flickr.database import Crawl, Database
+from storage.sources.flickr.deadlines import deadline
 from storage.sources.flickr.photos import IN_REACH
 
 FOLDER = "images"  # below the source directory
@@ -45,7 +46,7 @@ class PictureConfig:
     threads: int = 8  # pictures fetched at once
     per_host: int = 4  # of these at most from one host
     freshness_days: float = 30.0  # a picture is not requested again within; later only if it changed
-    timeout_s: float = 30.0  # for a whole picture
+    timeout_s: float = 30.0  # for a whole picture, from the connection to its last byte, redirects too
     attempts: int = 4  # tries of a picture in all
     backoff_s: float = 1.0  # wait before the second attempt; doubled before each further one, plus up to as much again
     longest_wait_s: float = 600.0  # a host that requires a longer wait is left alone until the next crawl
@@ -198,7 +199,10 @@ class Downloader:
         validators = {"If-None-Match": picture.etag, "If-Modified-Since": picture.last_modified}
         headers = {name: value for name, value in validators.items() if value}
         try:
-            with self._http.stream("GET", picture.url, headers=headers) as response:
+            with (
+                deadline(self.config.timeout_s),
+                self._http.stream("GET", picture.url, headers=headers) as response,
+            ):
                 return self._read(picture, response)
         except PrivateAddressError as error:
             raise QuarantinedError("private address") from error
@@ -208,6 +212,8 @@ class Downloader:
             raise QuarantinedError("too many redirects") from error
         except httpx.RemoteProtocolError as error:
             raise CutShortError(str(error)) from error
+        except httpx.TimeoutException as error:
+            raise PassingError("slower than pictures.timeout_s") from error
         except httpx.HTTPError as error:
             raise PassingError(type(error).__name__) from error
 
@@ -249,12 +255,10 @@ class Downloader:
         return data
 
     def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
-        """The body in chunks, as long as it is neither too large nor too slow."""
-        end, size = time.monotonic() + self.config.timeout_s, 0
-        for chunk in response.iter_bytes():
+        """The body in chunks, as long as it is not too large; as it was sent, so that no encoding can inflate it."""
+        size = 0
+        for chunk in response.iter_raw():
             size += len(chunk)
             if size > self.config.max_bytes:
                 raise QuarantinedError("too many bytes")
-            if time.monotonic() > end:
-                raise PassingError("slower than pictures.timeout_s")
             yield chunk

@@ -1,6 +1,12 @@
 """One call of the API: its answer, or an error that says what it means and never shows the key."""
 
+import gzip
+import json
+import threading
+import time
+from contextlib import closing
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from pydantic import SecretStr
@@ -16,6 +22,7 @@ from storage.sources.flickr.client import (
     PassingError,
     retry_after,
 )
+from tests.storage.sources.flickr.dripping import WHERE, dripping
 from tests.storage.sources.flickr.server import HANG_S, KEY, Faults, Flickr
 
 METHOD = "flickr.contacts.getPublicList"
@@ -77,6 +84,66 @@ def test_an_answer_after_the_timeout_is_requested_again(connect, flickr):
 
     assert "contacts" in connect(timeout_s=1.0).call(METHOD, user_id=flickr.community.first, **PAGE)
     assert flickr.requests() >= 2
+
+
+@pytest.fixture
+def answering(tmp_path, patience):
+    """Makes the client of a server whose only answer is given."""
+    servers, clients = [], []
+
+    def answering(content: bytes, **changes) -> Client:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response_only(200)
+                self.send_header("Content-Encoding", "gzip" if content[:2] == b"\x1f\x8b" else "identity")
+                self.end_headers()
+                self.wfile.write(content)
+
+        servers.append(HTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        config = ApiConfig(endpoint=f"http://127.0.0.1:{servers[-1].server_port}/", attempts=1, **changes)
+        budget = Budget(tmp_path / "budget", BudgetConfig(), sleep=patience)
+        clients.append(Client(SecretStr(KEY), config, budget, patience))
+        return clients[-1]
+
+    yield answering
+    for open_ in clients:
+        open_.close()
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "compressed"])
+def test_an_answer_is_read_up_to_its_limit_and_no_further(answering, pack):
+    answer = json.dumps({"stat": "ok", "filler": "x" * 10**6}).encode()
+
+    assert answering(pack(answer), max_bytes=len(answer)).call(METHOD)["stat"] == "ok"
+    with pytest.raises(PassingError, match=r"getPublicList: an answer of more than api.max_bytes = 1000 bytes"):
+        answering(pack(answer), max_bytes=1000).call(METHOD)
+
+
+@pytest.mark.parametrize(
+    "answer", [b'{"stat":' + b"[" * 100_000, b"\x1f\x8bno gzip", b"[]", b"3", b"", b'{"stat": "fail", "code": []}']
+)
+def test_an_answer_that_is_none_is_a_passing_failure(answering, answer):
+    with pytest.raises(PassingError):
+        answering(answer).call(METHOD)
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_an_answer_that_drips_ends_at_the_time_limit(tmp_path, patience, where):
+    begun = time.monotonic()
+    budget = Budget(tmp_path / "budget", BudgetConfig(), sleep=patience)
+    with (
+        dripping(*WHERE[where]) as address,
+        closing(Client(SecretStr(KEY), ApiConfig(endpoint=address, timeout_s=0.4, attempts=1), budget)) as client,
+        pytest.raises(PassingError, match=r"no complete answer within api.timeout_s = 0.4"),
+    ):
+        client.call(METHOD)
+
+    assert time.monotonic() - begun < 2.0
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])

@@ -1,5 +1,6 @@
 """Pictures: what is kept, what is quarantined, and which addresses are never connected to."""
 
+import gzip
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ from storage.sources.flickr import addresses
 from storage.sources.flickr.addresses import PrivateAddressError, PublicOnly, is_public, public_address
 from storage.sources.flickr.pictures import Downloader, Picture, PictureConfig
 from tests.storage.sources.flickr.community import jpeg
+from tests.storage.sources.flickr.dripping import WHERE, dripping
 
 QUICK = {"allow_private": True, "backoff_s": 0.001, "attempts": 2}
 JPEG = {"Content-Type": "image/jpeg"}
@@ -94,6 +96,33 @@ def test_a_picture_that_did_not_change_is_not_sent_again(flickr, fetch):
     assert flickr.answered["GET /65535/4_red_n.jpg"] == 1
 
 
+@pytest.mark.parametrize("where", WHERE)
+def test_an_answer_that_drips_ends_at_the_time_limit_wherever_it_drips(root, where):
+    begun = time.monotonic()
+    with dripping(*WHERE[where]) as address, closing(Downloader(root, PictureConfig(**QUICK, timeout_s=0.4))) as one:
+        found = one.fetch(Picture(f"{address}/1.jpg"))
+
+    assert (found.outcome, found.reason) == ("failed", "slower than pictures.timeout_s")
+    assert time.monotonic() - begun < 2.0  # two attempts of 0.4 s
+
+
+def test_redirects_share_the_time_limit(root):
+    to_itself = b"HTTP/1.1 302 Found\r\nLocation: /2.jpg\r\nContent-Length: 0\r\n", b"X-Slow: x\r\n"
+    with dripping(*to_itself) as address, closing(Downloader(root, PictureConfig(**QUICK, timeout_s=0.3))) as one:
+        begun = time.monotonic()
+        found = one.fetch(Picture(f"{address}/1.jpg"))
+
+    assert found.outcome == "failed"
+    assert time.monotonic() - begun < 1.5
+
+
+def test_a_compressed_picture_is_not_inflated(fetch):
+    bomb = gzip.compress(BYTES + bytes(10**7))
+    found = fetch("/1.jpg", (200, JPEG | {"Content-Encoding": "gzip"}, bomb))
+
+    assert (found.outcome, found.reason) == ("quarantined", "lying content type")
+
+
 def test_a_host_that_fails_is_tried_again_and_the_old_file_stays(fetch, flickr):
     first = fetch("/1.jpg", (200, JPEG, BYTES))
     failed = fetch("/1.jpg", (503, {}, b""), known=first)
@@ -150,6 +179,17 @@ def test_one_host_sees_only_so_many_requests_at_once(flickr, root):
         "::ffff:127.0.0.1",
         "64:ff9b::7f00:1",
         "2002:7f00:1::",
+        "fec0::1",
+        "fec0:0:0:ffff::1",
+        "192.88.99.1",
+        "168.63.129.16",
+        "192.0.0.192",
+        "64:ff9b:1::a00:1",
+        "2001::1",
+        "3fff::1",
+        "::7f00:1",
+        "::ffff:0:127.0.0.1",
+        "4000::1",
     ],
 )
 def test_addresses_that_are_not_public_are_known(address):
@@ -159,6 +199,7 @@ def test_addresses_that_are_not_public_are_known(address):
 def test_public_addresses_are_public():
     assert is_public("8.8.8.8")
     assert is_public("2001:4860:4860::8888")
+    assert is_public("168.63.129.17")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "2130706433", "0x7f.1"])
