@@ -15,10 +15,10 @@ from storage.roots import Root
 
 T = TypeVar("T")
 
-VERSION = 1  # of leases, notes of runs and tombstones: raise it when an older reader would misread a file
+VERSION = 1  # of every such file; one that does not say is of version 1. Raise it when this code would misread a file
 
 
-class DamagedError(ValueError):
+class DocumentError(ValueError):
     """A small file that is not what it should be; the message names the file and the way out."""
 
 
@@ -34,31 +34,30 @@ def read(root: Root, path: str, kind: type[T], mend: str) -> T | None:
 def parse(data: bytes, kind: type[T], where: str, mend: str) -> T:
     """A file's bytes as a record of the dataclass `kind`, each field of its type; other fields are left out.
 
-    Raises DamagedError, in which `where` names the file and `mend` says what to do.
+    Raises DocumentError, in which `where` names the file and `mend` says what to do.
     """
-    value = parse_object(data, where, mend)
-    if (version := value.get("version", 1)) != VERSION:
-        raise DamagedError(
-            f"{where}: written by another version of tastegraph (the file is of version {version!r}, this code reads "
-            f"{VERSION}); run the newer one, or {mend}"
-        )
-    return checked(value, kind, where, mend)
+    return checked(parse_object(data, where, mend), kind, where, mend)
 
 
 def parse_object(data: bytes, where: str, mend: str) -> dict[str, Any]:
-    """A file's bytes as a JSON object with its fields as they are, for files that are checked otherwise."""
+    """A file's bytes as a JSON object, its fields unchecked. Raises DocumentError, also for one of a later version."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
         what = f"no JSON ({error})" if data else "empty"
-        raise DamagedError(f"{where}: {what}; {mend}") from error
+        raise DocumentError(f"{where}: {what}; {mend}") from error
     if not isinstance(value, dict):
-        raise DamagedError(f"{where}: JSON, but no object; {mend}")
+        raise DocumentError(f"{where}: JSON, but no object; {mend}")
+    if (version := value.get("version", VERSION)) != VERSION:
+        raise DocumentError(
+            f"{where}: of version {version!r}, and this code reads version {VERSION}; use the tastegraph that wrote "
+            f"it, or {mend}"
+        )
     return value
 
 
 def checked(value: Mapping[str, Any], kind: type[T], where: str, mend: str) -> T:
-    """A JSON object as a record of the dataclass `kind`. Raises DamagedError for one whose fields are not of it."""
+    """A JSON object as a record of the dataclass `kind`. Raises DocumentError for one whose fields are not of it."""
     try:
         record: T = _adapter(kind).validate_python(value)
         return record
@@ -66,7 +65,7 @@ def checked(value: Mapping[str, Any], kind: type[T], where: str, mend: str) -> T
         first, count = error.errors(include_url=False, include_input=False)[0], error.error_count()
         place = ".".join(map(str, first["loc"]))
         more = f", and {count - 1} more" if count > 1 else ""
-        raise DamagedError(f"{where}: no {kind.__name__.lower()}, as {place}: {first['msg']}{more}; {mend}") from error
+        raise DocumentError(f"{where}: damaged, as of {place}: {first['msg']}{more}; {mend}") from error
 
 
 def dump(record: Any) -> bytes:

@@ -125,21 +125,33 @@ class IdScan:
     def _in_json(self, file: Path) -> Found:
         try:
             return self.in_value(json.loads(file.read_bytes()))
-        except ValueError:
+        except (ValueError, RecursionError):
             return self._in_bytes(file, self._words)
 
     def _in_manifest(self, file: Path) -> Found:
         """The ids in the ingest report, the only part with words of the source; a user may be called `images`."""
-        ingest = json.loads(file.read_bytes()).get("ingest", {})
-        names = [
-            ingest.get("unknown_files", []),
-            *(table["unknown_columns"] for table in ingest.get("tables", {}).values()),
-        ]
+        try:
+            ingest = json.loads(file.read_bytes()).get("ingest", {})
+            names = [
+                ingest.get("unknown_files", []),
+                *(table["unknown_columns"] for table in ingest.get("tables", {}).values()),
+            ]
+        except (
+            ValueError,
+            RecursionError,
+            AttributeError,
+            KeyError,
+            TypeError,
+        ):  # damaged: any bytes of it may be the id's
+            return self._in_bytes(file, self._words)
         return self.in_value(names)
 
     def _in_report(self, file: Path) -> Found:
         """Ids and tokens cell by cell, as in tables; the rest is running text, as the page that is rendered from it."""
-        cells = _cells_of(json.loads(file.read_bytes()))
+        try:
+            cells = _cells_of(json.loads(file.read_bytes()))
+        except (ValueError, RecursionError):
+            return self._in_bytes(file, self._words)
         found = frozenset((kind, id_) for column, id_ in cells for kind in _kinds_in(column)[0])
         return (found & self.named) | self._in_bytes(file, self._words)
 

@@ -4,13 +4,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from storage import documents
 from storage.refs import Ref
 
 MEND_MANIFEST = "restore the file, or delete the run's folder, and the next night publishes again"
-
-
-class ManifestError(ValueError):
-    """A manifest or a pointer that cannot be read as one."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +34,6 @@ class Outcome:
     passed: bool
     is_warning: bool
     message: str
-
-
-OBJECTS = ("gate_settings", "settings", "inputs", "ingest", "comparable", "incremental", "rows")  # fields of Manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,30 +84,11 @@ class Manifest:
     def from_json(cls, value: Mapping[str, Any], where: str = "manifest") -> "Manifest":
         """The manifest that `to_json` gave, of this version or another.
 
-        Raises ManifestError for what is no manifest; `where` names the file in it.
+        Raises DocumentError for what is no manifest; `where` names the file in it.
         """
         names = {item.name for item in fields(cls)} - {"further"}
         known = {name: value[name] for name in names & value.keys()}
-        try:
-            for name in OBJECTS:
-                if not isinstance(known.get(name, {}), dict):
-                    raise TypeError(f"{name} is no object but {known[name]!r}")
-            return cls(
-                **known
-                | {
-                    "inputs": {name: _as(Ref, ref) for name, ref in known.get("inputs", {}).items()},
-                    "quarantine": _as(Ref, known["quarantine"]) if known.get("quarantine") else None,
-                    "gate": tuple(_as(Outcome, outcome) for outcome in known.get("gate", ())),
-                    "files": tuple(_as(PublishedFile, file) for file in known.get("files", ())),
-                    "further": {name: item for name, item in value.items() if name not in names},
-                }
-            )
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ManifestError(
-                f"{where}: no manifest of a run ({type(error).__name__}: {error}); {MEND_MANIFEST}"
-            ) from error
-
-
-def _as(record: type[Any], value: Mapping[str, Any]) -> Any:
-    """The record from JSON; fields that it does not have, such as the class names of version 0.1.0, are left out."""
-    return record(**{item.name: value[item.name] for item in fields(record)})
+        further = {name: item for name, item in value.items() if name not in names}
+        if not known.get("quarantine"):
+            known.pop("quarantine", None)
+        return documents.checked({**known, "further": further}, cls, where, MEND_MANIFEST)

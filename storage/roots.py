@@ -1,7 +1,7 @@
 """A root: a local folder or an `s3://bucket/prefix`, behind one small interface.
 
 Every file but the pointer is immutable and written atomically: under a temporary name and renamed on a local disk, in
-one put on S3. A kill at any instant leaves either no file or a whole one.
+one put on S3. A kill or a power cut at any instant leaves either no file or a whole one.
 """
 
 import errno
@@ -160,22 +160,21 @@ class Root:
                 self.put(folder / "file", path)
 
     def put(self, file: Path, path: str) -> None:
-        """Move a finished local file to `path`, atomically."""
+        """Move a finished local file to `path`, atomically; after that not even a power cut loses it."""
         if self.is_remote:
             with file.open("rb") as stream, self._store(path) as client:
                 client.upload_fileobj(stream, *self._bucket_and_key(path))
             file.unlink()
             return
         target = self._file(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            file.replace(target)
+            _move(file, target)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
             with self.workspace() as folder:  # the file lies on another disk
                 shutil.copyfile(file, folder / "file")
-                (folder / "file").replace(target)
+                _move(folder / "file", target)
             file.unlink()
 
     def copy(self, source: str, target: str) -> None:
@@ -402,6 +401,27 @@ class Root:
                     f"s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject there"
                 ) from error
             raise
+
+
+def _move(file: Path, target: Path) -> None:
+    """Rename a file so that its name is never on the disk without its bytes, nor lost: file and folders are synced."""
+    made = [folder for folder in target.parents if not folder.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _sync(file)
+    file.replace(target)
+    for folder in (target.parent, *(folder.parent for folder in made)):
+        _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems do not sync folders
+            raise
+    finally:
+        os.close(opened)
 
 
 def scratch_folder() -> Path:

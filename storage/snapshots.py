@@ -13,11 +13,13 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from storage.manifests import MEND_MANIFEST, Manifest, ManifestError, PublishedFile
+from storage import documents
+from storage.documents import DocumentError
+from storage.manifests import MEND_MANIFEST, Manifest, PublishedFile
 from storage.refs import Ref, copy
 from storage.roots import Root
 from storage.tables.schema import SCHEMA_VERSION
@@ -115,18 +117,17 @@ def publish(
 
 
 def current(root: Root) -> Pointer | None:
-    """The pointer to the current run; None where no run was made current yet. Raises ManifestError where damaged."""
-    found = _read(root, POINTER)
-    try:
-        return Pointer(**{field.name: found[field.name] for field in fields(Pointer)}) if found is not None else None
-    except KeyError as error:
-        raise ManifestError(f"{root.url(POINTER)}: no pointer, as it lacks {error}; {MEND_POINTER}") from error
+    """The pointer to the current run; None where no run was made current yet. Raises DocumentError where damaged."""
+    found = documents.read(root, POINTER, Pointer, MEND_POINTER)
+    if found and (unknown := {path for paths in found.paths.values() for path in paths} - found.checksums.keys()):
+        raise DocumentError(f"{root.url(POINTER)}: no checksum of {min(unknown)}; {MEND_POINTER}")
+    return found
 
 
 def manifest(root: Root, run_id: str) -> Manifest:
     """What a published run holds, and how it came about.
 
-    Raises FileNotFoundError where there is no such run, ManifestError where its manifest is damaged.
+    Raises FileNotFoundError where there is no such run, DocumentError where its manifest is damaged.
     """
     if found := _manifest(root, f"{folder(run_id)}/manifest.json"):
         return found
@@ -136,13 +137,13 @@ def manifest(root: Root, run_id: str) -> Manifest:
 def runs(root: Root, *, skip_damaged: bool = False) -> list[Manifest]:
     """The manifests of all published runs, the newest first, current or not.
 
-    Raises ManifestError for a damaged one, or leaves it out.
+    Raises DocumentError for a damaged one, or leaves it out.
     """
     manifests = []
     for path in (entry.path for entry in root.entries(RUNS) if re.fullmatch(f"{RUNS}/[^/]+/manifest.json", entry.path)):
         try:
             found = _manifest(root, path)
-        except ManifestError as error:
+        except DocumentError as error:
             if not skip_damaged:
                 raise
             log.warning("left out: %s", error)
@@ -177,24 +178,15 @@ def _follow(root: Root, pointer: Pointer, expected: str | None) -> None:
 
 
 def _manifest(root: Root, path: str) -> Manifest | None:
-    found = _read(root, path)
-    return None if found is None else Manifest.from_json(found, root.url(path))
-
-
-def _read(root: Root, path: str) -> dict[str, Any] | None:
     try:
-        found = json.loads(root.read(path))
+        data = root.read(path)
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise ManifestError(f"{root.url(path)}: no JSON ({error}); {_mend(path)}") from error
-    if not isinstance(found, dict):
-        raise ManifestError(f"{root.url(path)}: JSON, but no object; {_mend(path)}")
+    where = root.url(path)
+    found = Manifest.from_json(documents.parse_object(data, where, MEND_MANIFEST), where)
+    if PurePosixPath(path).parent.name != f"run_id={found.run_id}":
+        raise DocumentError(f"{where}: the manifest of another run, {found.run_id!r}; {MEND_MANIFEST}")
     return found
-
-
-def _mend(path: str) -> str:
-    return MEND_POINTER if path == POINTER else MEND_MANIFEST
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -7,20 +7,22 @@ secret, though: a reader of the file can test a guessed id, as an ingest tests t
 """
 
 import hashlib
-import json
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
+from storage import documents
 from storage.roots import Root
 
 PATH = "tombstones.json"
 KINDS = ("user", "image")
+MEND = "restore it from a backup; only where nobody was ever forgotten, delete it"
 # Columns that name a user or an image, in tables and sources: a row with a forgotten id in one of them is deleted.
 NAMED_IN = {"user": ("user_id", "contact_id"), "image": ("image_id", "similar_image_id", "positive_id", "negative_id")}
 CLEARED_IN = {"user": ("owner_id",), "image": ()}  # the row belongs to another id: only the cell is emptied
+
 
 IdsByKind = Mapping[str, frozenset[str]]  # kind -> ids
 
@@ -68,23 +70,28 @@ class Tombstones:
         return hashlib.sha256(f"{self.key} {kind} {id_}".encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class _File:
+    """What the file holds."""
+
+    key: str
+    digests: frozenset[str]
+
+
 NOBODY = Tombstones()
 
 
 def read(root: Root) -> Tombstones:
-    """The root's tombstones; `NOBODY` if the root has none."""
-    try:
-        record = json.loads(root.read(PATH))
-    except FileNotFoundError:
-        return NOBODY
-    return Tombstones(record["key"], frozenset(record["digests"]))
+    """The root's tombstones; `NOBODY` if the root has none. Raises DocumentError where some of them may be lost."""
+    found = documents.read(root, PATH, _File, MEND)
+    return Tombstones(found.key, found.digests) if found else NOBODY
 
 
 def add(forgotten: IdsByKind, root: Root) -> None:
     """Write tombstones of users and images. Raises ConflictError if another process does so at the same moment."""
     entry = root.entry(PATH)
     tombstones = read(root).with_(forgotten)
-    data = json.dumps({"key": tombstones.key, "digests": sorted(tombstones.digests)}, indent=1).encode() + b"\n"
+    data = documents.dump({"key": tombstones.key, "digests": sorted(tombstones.digests)})
     root.swap(PATH, data, entry.version if entry else None)
 
 

@@ -10,7 +10,8 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.context import TaskRunContext
 
 from storage import parquet, snapshots
-from storage.manifests import Manifest, ManifestError
+from storage.documents import DocumentError
+from storage.manifests import Manifest
 from storage.roots import Root
 from tasks.night import report, start
 from tasks.night.gate import GateConfig, gate
@@ -108,7 +109,7 @@ def _current(root: Root) -> Manifest | None:
     try:
         pointer = snapshots.current(root)
         return snapshots.manifest(root, pointer.run_id) if pointer else None
-    except (ManifestError, FileNotFoundError) as error:
+    except (DocumentError, FileNotFoundError) as error:
         log.warning("compared with no earlier run, as what is published cannot be read: %s", error)
         return None
 

@@ -9,7 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from models.evaluation.headlines import HEADLINES, headline_of
 from storage import parquet, snapshots
-from storage.manifests import Manifest, ManifestError
+from storage.documents import DocumentError
+from storage.manifests import Manifest
 from storage.roots import Root
 from storage.tables.schema import SCHEMA_VERSION
 from tasks.data.clusters import drift
@@ -135,7 +136,7 @@ def _choose(
         if pointer is None:
             return FromScratch("nothing is published yet")
         manifest = snapshots.manifest(root, pointer.run_id)
-    except (ManifestError, FileNotFoundError) as error:
+    except (DocumentError, FileNotFoundError) as error:
         return FromScratch(f"what is published cannot be read ({error})")
     states = states_of(manifest)
     if isinstance(states, str):

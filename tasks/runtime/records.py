@@ -19,7 +19,7 @@ from prefect.results import ResultStore
 from prefect.serializers import JSONSerializer
 
 from storage import documents, leases
-from storage.documents import DamagedError
+from storage.documents import DocumentError
 from storage.roots import Root
 
 WRITTEN_BY_STAGES = ("tables/", "shards/", "checkpoints/")  # the folders of the files that records name
@@ -60,7 +60,7 @@ class Records(WritableFileSystem):
             record = documents.parse_object(content, root.url(place), MEND)
             result = _result(record, root.url(place))
             _refuse_other_code(record["metadata"], result, root.url(place))
-        except DamagedError as error:
+        except DocumentError as error:
             log.warning("the stage runs again, as its record does not count: %s", error)  # Prefect hides the error
             raise
         if gone := next(missing(result, root), None):
@@ -76,7 +76,7 @@ class Records(WritableFileSystem):
 
 
 def result_of(path: str, root: Root) -> Any:
-    """The result in a record, as JSON types. Raises DamagedError."""
+    """The result in a record, as JSON types. Raises DocumentError."""
     return _result(documents.parse_object(root.read(path), root.url(path), MEND), root.url(path))
 
 
@@ -108,23 +108,23 @@ def missing(value: Any, root: Root) -> Iterator[str]:
 def _result(record: dict[str, Any], where: str) -> Any:
     metadata, result = record.get("metadata"), record.get("result")
     if record.keys() != {"metadata", "result"} or not isinstance(metadata, dict) or not isinstance(result, str):
-        raise DamagedError(f"{where}: no record of a stage, which has metadata and a result; {MEND}")
+        raise DocumentError(f"{where}: no record of a stage, which has metadata and a result; {MEND}")
     try:
         return json.loads(result)
     except (ValueError, RecursionError) as error:
-        raise DamagedError(f"{where}: its result is no JSON ({error}); {MEND}") from error
+        raise DocumentError(f"{where}: its result is no JSON ({error}); {MEND}") from error
 
 
 def _refuse_other_code(metadata: dict[str, Any], result: Any, where: str) -> None:
-    """Raises DamagedError for a record that leads Prefect to other code than its plain JSON and our dataclasses."""
+    """Raises DocumentError for a record that leads Prefect to other code than its plain JSON and our dataclasses."""
     serializer, plain = metadata.get("serializer"), SERIALIZER.model_dump()
     if not isinstance(serializer, dict) or any(serializer.get(name) != plain[name] for name in plain):
-        raise DamagedError(f"{where}: its serializer is not Prefect's plain JSON but {serializer!r}; {MEND}")
+        raise DocumentError(f"{where}: its serializer is not Prefect's plain JSON but {serializer!r}; {MEND}")
     if metadata.get("storage_block_id") is not None:
-        raise DamagedError(f"{where}: names a storage block, and no record of ours does; {MEND}")
+        raise DocumentError(f"{where}: names a storage block, and no record of ours does; {MEND}")
     for name in _classes_in(result):
         if not _is_our_dataclass(name):
-            raise DamagedError(f"{where}: names {name!r}, which is no class of a result; {MEND}")
+            raise DocumentError(f"{where}: names {name!r}, which is no class of a result; {MEND}")
 
 
 def _classes_in(value: Any) -> Iterator[Any]:

@@ -6,14 +6,16 @@
 From these two `tasks/upkeep/retention.py` finds what a published run needs.
 """
 
-import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from storage import snapshots
-from storage.roots import Root
+from storage import documents, snapshots
+from storage.documents import DocumentError
+from storage.roots import Entry, Root
+
+MEND = "delete it: nothing but what that run would reuse is lost"
 
 log = logging.getLogger("tastegraph")
 
@@ -40,13 +42,23 @@ class Note:
     published: str | None = None  # the folder with its output; an earlier run's, where that held the same tables
 
 
+@dataclass(frozen=True)
+class NoteFile:
+    """What a note's file holds."""
+
+    purpose: str
+    finished: bool
+    flow: str = "nightly"  # runs of version 0.1 do not say
+    made: str | None = None
+
+
 def begin(run_id: str | None, purpose: str, root: Root, flow: str = "nightly") -> Run:
     """This run. Without a `run_id` its id is that of an unfinished run of the same purpose, else the time.
 
     Raises ValueError for an id under which nothing could be published.
     """
     is_named = run_id is not None
-    unfinished = [note for note in notes(root) if not note.finished and note.purpose == purpose]
+    unfinished = [note for note in notes(root, skip_damaged=True) if not note.finished and note.purpose == purpose]
     if run_id is None:
         if unfinished:
             log.info("going on with run %s, which did not end", unfinished[-1].id)
@@ -67,27 +79,37 @@ def finish(run: Run, root: Root, published: str | None = None, records: Iterable
 
 def new_id(root: Root) -> str:
     """The time as an id that no run has."""
-    taken = {note.id for note in notes(root)}
+    taken = {_id_of(entry) for entry in _note_entries(root)}
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     return next(name for name in (stamp, *(f"{stamp}-{number}" for number in range(2, 1000))) if name not in taken)
 
 
-def notes(root: Root) -> list[Note]:
-    """The notes of all runs that were begun, by id."""
+def notes(root: Root, *, skip_damaged: bool = False) -> list[Note]:
+    """The notes of all runs that were begun, by id. Raises DocumentError for a damaged one, or leaves it out."""
     found = []
-    entries = (entry for entry in root.entries("runs") if entry.path.endswith(".json"))
-    for entry in sorted(entries, key=lambda entry: entry.path):
-        id_, value = entry.path.rpartition("/")[2].removesuffix(".json"), json.loads(root.read(entry.path))
-        optional = {"flow": value["flow"]} if "flow" in value else {}  # runs of version 0.1 do not say
-        note = Note(id_, value["purpose"], value["finished"], entry.modified_s, published=value.get("made"), **optional)
-        found.append(note)
+    for entry in sorted(_note_entries(root), key=lambda entry: entry.path):
+        try:
+            value = documents.read(root, entry.path, NoteFile, MEND)
+        except DocumentError as error:
+            if not skip_damaged:
+                raise
+            log.warning("left out: %s", error)
+            continue
+        if value:  # another process may delete it while we look
+            id_ = _id_of(entry)
+            found.append(Note(id_, value.purpose, value.finished, entry.modified_s, value.flow, value.made))
     return found
 
 
 def records_of(note: Note, root: Root) -> list[str]:
     """The records that a run used; none of a run that has not ended, or ended before they were noted."""
     path = records_path(note.id)
-    return root.read(path).decode().splitlines() if root.exists(path) else []
+    try:
+        return root.read(path).decode().splitlines()
+    except FileNotFoundError:
+        return []
+    except UnicodeDecodeError as error:
+        raise DocumentError(f"{root.url(path)}: no text ({error}); {MEND}") from error
 
 
 def note_path(run_id: str) -> str:
@@ -101,4 +123,12 @@ def records_path(run_id: str) -> str:
 
 
 def _write(run: Run, state: dict[str, object], root: Root) -> None:
-    root.write(note_path(run.id), json.dumps({"purpose": run.purpose, "flow": run.flow, **state}).encode())
+    root.write(note_path(run.id), documents.dump({"purpose": run.purpose, "flow": run.flow, **state}))
+
+
+def _note_entries(root: Root) -> Iterator[Entry]:
+    return (entry for entry in root.entries("runs") if entry.path.endswith(".json"))
+
+
+def _id_of(entry: Entry) -> str:
+    return entry.path.rpartition("/")[2].removesuffix(".json")

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from storage import leases, snapshots
-from storage.documents import DamagedError
+from storage.documents import DocumentError
 from storage.manifests import Manifest
 from storage.roots import Entry, Root
 from tasks.runtime import runs
@@ -150,7 +150,7 @@ def _files_of(manifests: list[Manifest], records: Iterable[str], root: Root) -> 
     for record in records:
         try:
             yield from (ref["path"] for ref in refs_of(result_of(record, root)))
-        except DamagedError as error:  # it does not count: what it names is computed again
+        except DocumentError as error:  # it does not count: what it names is computed again
             log.warning("left out: %s", error)
 
 

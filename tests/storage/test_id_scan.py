@@ -119,6 +119,16 @@ def test_a_damaged_file_is_named_with_what_to_do(root, path):
         ids_in(LONG, path, root)
 
 
+@pytest.mark.parametrize("path", ["exports/runs/run_id=1/manifest.json", "exports/runs/run_id=1/report/report.json"])
+@pytest.mark.parametrize(
+    "content", [b'{"a": anna@N00-7f3a', b'{"ingest": 3}, "anna@N00-7f3a"', b"[" * 10**5 + b" anna@N00-7f3a"]
+)
+def test_damaged_json_of_a_run_is_searched_as_text(root, path, content):
+    root.write(path, content)
+
+    assert ids_in(LONG, path, root) == {ANNA}
+
+
 def test_a_scan_for_no_id_finds_none(root):
     root.write("page.html", b"anything")
 

@@ -306,6 +306,31 @@ def test_a_file_from_another_disk_is_moved_too(tmp_path):
     assert not file.exists()
 
 
+def test_bytes_are_on_the_disk_before_their_name_and_the_name_before_the_call_returns(tmp_path, monkeypatch):
+    did, sync, replace = [], os.fsync, os.replace
+
+    def noted_sync(opened: int) -> None:
+        did.append(f"sync {Path(f'/proc/self/fd/{opened}').readlink().relative_to(tmp_path)}")
+        sync(opened)
+
+    def noted_replace(source: Path, target: Path) -> None:
+        did.append(f"rename to {Path(target).relative_to(tmp_path)}")
+        replace(source, target)
+
+    root = Root(str(tmp_path))
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    for write in (root.write, lambda path, data: root.swap(path, data, None)):
+        did.clear()
+        write(f"a{len(list(root.entries()))}/b/c", b"1")
+        assert did[0].startswith("sync .tmp/")
+        folder = did[1].removeprefix("rename to ").removesuffix("/b/c")
+        assert did[1:] == [f"rename to {folder}/b/c", f"sync {folder}/b", f"sync {folder}", "sync ."]
+    did.clear()
+    root.copy("a0/b/c", "a0/b/d")
+    assert did[-2:] == ["rename to a0/b/d", "sync a0/b"]
+
+
 def test_a_file_that_vanishes_while_listed_is_left_out(tmp_path):
     (tmp_path / "dangling").symlink_to(tmp_path / "gone")
     (tmp_path / "there").touch()

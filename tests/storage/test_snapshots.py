@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from storage import parquet, snapshots
-from storage.manifests import Manifest, ManifestError
+from storage.documents import DocumentError
+from storage.manifests import Manifest
 from storage.refs import Ref
 from storage.roots import ConflictError, DamagedError, Root
 from storage.snapshots import Pointer, PublishedError
@@ -266,7 +267,7 @@ def test_a_damaged_manifest_is_named_with_what_to_do_or_left_out(root):
     publish(root, "night-2")
     root.write("exports/runs/run_id=night-1/manifest.json", b'{"run_id": "night-1"')
 
-    with pytest.raises(ManifestError, match=r"run_id=night-1/manifest\.json: no JSON .*; restore the file, or delete"):
+    with pytest.raises(DocumentError, match=r"run_id=night-1/manifest\.json: no JSON .*; restore the file, or delete"):
         snapshots.runs(root)
     assert [run.run_id for run in snapshots.runs(root, skip_damaged=True)] == ["night-2"]
 
@@ -276,7 +277,7 @@ def test_a_damaged_pointer_is_named_with_what_to_do_and_a_run_can_be_published_b
     publish(root, "night-1")
     root.write(snapshots.POINTER, content)
 
-    with pytest.raises(ManifestError, match=r"exports/current\.json: .*; restore the file, or delete it"):
+    with pytest.raises(DocumentError, match=r"exports/current\.json: .*; restore the file, or delete it"):
         snapshots.current(root)
     publish(root, "night-2")
     pointer = snapshots.current(root)

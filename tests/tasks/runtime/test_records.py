@@ -13,7 +13,7 @@ from prefect.results import ResultStore
 
 from models.evaluation.protocols import ProtocolConfig
 from storage import refs
-from storage.documents import DamagedError
+from storage.documents import DocumentError
 from storage.roots import Root
 from tasks.data.split import Split
 from tasks.runtime.records import SERIALIZER, Records
@@ -91,7 +91,7 @@ def test_a_record_that_names_code_or_is_damaged_does_not_count(hostile, tmp_path
     store = ResultStore(result_storage=Records(address=str(tmp_path)), serializer=SERIALIZER)
 
     assert not store.exists("stage/key")
-    with pytest.raises(DamagedError, match=r"cache/stage/key: .*; delete it, and the stage runs again"):
+    with pytest.raises(DocumentError, match=r"cache/stage/key: .*; delete it, and the stage runs again"):
         store.read("stage/key")
     assert "cache/stage/key" in caplog.text
     assert not made.exists()
