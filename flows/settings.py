@@ -37,6 +37,7 @@ from tasks.systems.lists import RecommendConfig
 
 log = logging.getLogger("tastegraph")
 
+SHOWN = 200  # characters of a wrong value
 DEFAULT_SYSTEM = "tastegraph"
 # Where a published system's defaults differ from those it is compared with: readers of an export want embeddings.
 PUBLISHED: dict[str, dict[str, Any]] = {"tastegraph": {"dimensions": 512}}
@@ -103,7 +104,8 @@ def _system_of(section: Any) -> Any:
 class SharedConfig:
     """The sections of a nightly run and of a comparison."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")  # of the sections too; else a misspelled setting passes unseen
+    # Of the sections too. Else a misspelled setting passes unseen, and a limit that is nan holds nothing back.
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     demo: DemoConfig = field(default_factory=DemoConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)
@@ -287,8 +289,8 @@ def _given(file: str | None, assignments: list[str] | None) -> tuple[Sections, S
             raise SettingsError(f"--set {assignment!r}: write it section.key=value, for instance training.epochs=3")
         try:
             assigned.setdefault(section, {})[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise SettingsError(f"--set {assignment}: the value cannot be read as YAML") from error
+        except (ValueError, RecursionError, yaml.YAMLError) as error:
+            raise SettingsError(f"--set {assignment[:SHOWN]}: the value cannot be read as YAML") from error
     return _read(Path(path)) if path else {}, assigned
 
 
@@ -345,6 +347,8 @@ def _validate(of: type[C], settings: dict[str, Any]) -> C:
 def _read(file: Path) -> dict[str, dict[str, Any]]:
     try:
         sections = yaml.safe_load(file.read_text()) or {}
+    except RecursionError as error:
+        raise SettingsError(f"{file}: cannot be read as a settings file: its lists go too deep") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise SettingsError(f"{file}: cannot be read as a settings file: {error}") from error
     if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):
@@ -367,7 +371,15 @@ def _explain(of: Any, problem: Any) -> str:
         elsewhere = [flow for flow in WHOSE if flow is not of and place in {item.name for item in fields(flow)}]
         alone = f" here, it is of {WHOSE[elsewhere[0]]} alone" if elsewhere and of in WHOSE else ""
         return f"{place}: there is no such setting{whose}{alone}; there are {', '.join(choices)}"
-    return f"{place}: {problem['msg']} (got {problem['input']!r})"
+    return f"{place}: {problem['msg']} (got {_shown(problem['input'])})"
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "lists within lists"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 WHOSE: dict[type, str] = {NightlyConfig: "the nightly", ComparisonConfig: "compare and tune"}

@@ -14,6 +14,7 @@ import shutil
 import stat
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -309,13 +310,34 @@ class Root:
                     place = path.relative_to(self.address).as_posix()
                     yield Entry(place, found.st_size, f"{found.st_size}-{found.st_mtime_ns}", found.st_mtime)
 
-    def prune(self, folder: str) -> None:
-        """Remove the empty folders below a local folder, then the folder if empty; no other process may write there."""
+    def prune(self, folder: str, idle_s: float = 0.0) -> None:
+        """Remove the empty folders below a local folder, then the folder if empty.
+
+        No other process may write there, unless what it makes is younger than `idle_s` seconds: that stays.
+        """
         if self.is_remote or self.link_above(f"{folder}/any"):
             return
+        before_s, old = time.time() - idle_s, []
         for path, _, _ in os.walk(self._file(folder), topdown=False):
+            with suppress(OSError):  # removed meanwhile
+                if Path(path).stat().st_mtime <= before_s:
+                    old.append(Path(path))
+        for place in old:
             with suppress(OSError):  # not empty, or missing
-                Path(path).rmdir()
+                place.rmdir()
+
+    def others(self) -> dict[str, str]:
+        """What lies directly in the root and is no file: "folder", or for a local root "link to nowhere", "pipe"..."""
+        if self.is_remote:
+            bucket, key = self._bucket_and_key("")
+            which = {"Bucket": bucket, "Prefix": f"{key}/" if key else "", "Delimiter": "/"}
+            with self._store("") as client:
+                pages = client.get_paginator("list_objects_v2").paginate(**which)
+                folders = [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ())]
+            return {folder.removesuffix("/").rpartition("/")[2]: "folder" for folder in folders}
+        top = Path(self.address)
+        paths = sorted(top.iterdir()) if top.is_dir() else []
+        return {path.name: _kind(path) for path in paths if not path.is_file()}
 
     def url(self, path: str) -> str:
         """The file's full address, for people and for readers such as DuckDB."""
@@ -483,6 +505,12 @@ def _split(address: str) -> tuple[str, str]:
     """An address's scheme in lower case (empty for a path) and the rest."""
     scheme, mark, rest = address.partition("://")
     return (scheme.lower(), rest) if mark else ("", address)
+
+
+def _kind(path: Path) -> str:
+    """What a path is that is no file."""
+    kinds = {"folder": path.is_dir, "pipe": path.is_fifo, "socket": path.is_socket, "link to nowhere": path.is_symlink}
+    return next((kind for kind, is_kind in kinds.items() if is_kind()), "device")
 
 
 def _inside(path: str) -> str:

@@ -44,7 +44,7 @@ def load(file: Path, tokens: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         num_dimensions, by_spelling = read(file, wanted)
     except FileNotFoundError:
         raise
-    except (ValueError, EOFError, OSError, zlib.error, pickle.UnpicklingError) as error:
+    except (ValueError, EOFError, OSError, MemoryError, zlib.error, pickle.UnpicklingError) as error:
         raise ValueError(f"{file}: {error}; download the file again, or correct its name's ending") from error
     found = np.zeros(len(tokens), bool)
     vectors = np.zeros((len(tokens), num_dimensions), np.float32)
@@ -159,13 +159,19 @@ def _read_keyed_vectors(file: Path, wanted: set[str]) -> tuple[int, Vectors]:
     try:
         with file.open("rb") as stream:
             saved = getattr(_Unpickler(stream).load(), "__dict__", {})
-    except (AttributeError, ImportError, IndexError, KeyError, TypeError) as error:  # raised by damaged pickles
+    except (OSError, pickle.UnpicklingError):
+        raise
+    except Exception as error:  # a damaged pickle raises anything, SystemError too
         raise ValueError(f"it is no whole pickle ({error})") from error
     rows, vectors = saved.get("key_to_index"), saved.get("vectors")
-    if vectors is None and "vectors" in saved.get("__numpys", ()):
+    if vectors is None and "vectors" in str(saved.get("__numpys")):
         vectors = np.load(file.with_name(f"{file.name}.vectors.npy"), mmap_mode="r", allow_pickle=False)
     if not isinstance(rows, dict) or not isinstance(vectors, np.ndarray) or vectors.ndim != 2:
         raise ValueError("it has no key_to_index with a matrix of vectors, which gensim 4's KeyedVectors have")
-    if max(rows.values(), default=-1) >= len(vectors):
-        raise ValueError(f"its keys go up to row {max(rows.values())}, but it has {len(vectors)} vectors")
-    return vectors.shape[1], {name: np.asarray(vectors[rows[name]], np.float32) for name in wanted if name in rows}
+    if not np.issubdtype(vectors.dtype, np.number) or np.iscomplexobj(vectors):
+        raise ValueError(f"its vectors are {vectors.dtype}, not numbers")
+    places = {name: rows[name] for name in wanted if name in rows}
+    for name, row in places.items():
+        if not isinstance(row, int | np.integer) or not 0 <= row < len(vectors):
+            raise ValueError(f"its key {name!r} names row {row!r}, but it has {len(vectors)} vectors")
+    return vectors.shape[1], {name: np.asarray(vectors[row], np.float32) for name, row in places.items()}

@@ -139,9 +139,20 @@ def _listing(source: Root) -> tuple[dict[str, Entry], list[str]]:
     entries = {entry.path: entry for entry in source.entries(recursive=False)}
     if not entries and (source.is_remote or not Path(source.address).is_dir()):
         raise SourceError(f"{source.address}: no such source directory; check the address and its permissions")
+    others = source.others()
     files: dict[str, Entry] = {}
     for table in (*COMMUNITY, TOMBSTONES):
         suffixes = SUFFIXES[:1] if table is IMAGE_FEATURES else SUFFIXES
+        for name in (table.name + suffix for suffix in suffixes):
+            if name in others:
+                raise SourceError(
+                    f"{source.url(name)}: a {others[name]}, but a table is one file; put the file itself there"
+                )
+            if source.leads_out(name):
+                target = Path(source.address, name).resolve()
+                raise SourceError(
+                    f"{source.url(name)}: a link out of the source directory, to {target}; put the file itself there"
+                )
         found = [entries.pop(table.name + suffix) for suffix in suffixes if table.name + suffix in entries]
         if len(found) > 1:
             raise SourceError(
@@ -150,7 +161,8 @@ def _listing(source: Root) -> tuple[dict[str, Entry], list[str]]:
             )
         if found:
             files[table.name] = found[0]
-    return files, sorted(entries)
+    # A name that is not UTF-8 has halves of surrogate pairs, which no table and no report can hold.
+    return files, sorted(name.encode(errors="surrogateescape").decode(errors="backslashreplace") for name in entries)
 
 
 @contextmanager

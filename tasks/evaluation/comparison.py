@@ -107,6 +107,11 @@ def describe(
     return {**parameters, **counts, **settings}
 
 
+def _validation(tuned: Tuned | None) -> dict[str, float] | None:
+    """The figures of a tuning; None where nothing was tuned, or nothing measured as the source lacks what it needs."""
+    return {"value": tuned.value, "default_value": tuned.default_value} if tuned and not tuned.lacking else None
+
+
 def publish_comparison(
     leaderboard: Leaderboard,
     entries: list[Entry],
@@ -125,7 +130,7 @@ def publish_comparison(
             {
                 "system": entry.system,
                 "settings": entry.settings,
-                "validation": entry.tuned and {"value": entry.tuned.value, "default_value": entry.tuned.default_value},
+                "validation": _validation(entry.tuned),
                 "trials": entry.tuned.num_trials if entry.tuned else 0,
                 "lacking": entry.lacking,
                 "error": entry.error,
@@ -142,7 +147,9 @@ def publish_comparison(
     copy(leaderboard.comparisons, f"{folder}/comparisons.parquet", root)
     for name, figures in leaderboard.users.items():
         copy(figures, f"{folder}/users/{name}.parquet", root)
-    root.write(f"{folder}/comparison.json", json.dumps({**content, "machine": _machine()}, indent=2).encode())
+    root.write(
+        f"{folder}/comparison.json", json.dumps({**content, "machine": _machine()}, indent=2, allow_nan=False).encode()
+    )
     page = comparison.render(
         comparison.Comparison(
             id=id_,

@@ -21,6 +21,10 @@ class GateConfig:
     tolerance: float = 0.1  # how far, relatively, a metric may fall below the last published run's
     below_popularity_stops: bool = False  # else it is a loud warning
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.tolerance < 1:
+            raise ValueError(f"gate.tolerance is {self.tolerance}: it must be at least 0 and less than 1")
+
 
 def gate(
     *,

@@ -23,7 +23,7 @@ from pathlib import PurePosixPath
 from storage import leases, snapshots
 from storage.documents import DocumentError
 from storage.manifests import Manifest
-from storage.roots import Entry, Root
+from storage.roots import WORK_FOLDER, Entry, Root
 from tasks.runtime import runs
 from tasks.runtime.records import refs_of, result_of
 from tasks.runtime.runs import Note
@@ -36,6 +36,7 @@ RECOMPUTED = (
     "studies",
     "tables",
 )  # folders whose files a flow can write again
+STARTING_S = 60.0  # a process that waits for this one to end may just write its lease in a workspace
 CLOCK_S = 2.0  # a store may keep times in whole seconds
 
 log = logging.getLogger("tastegraph")
@@ -84,6 +85,9 @@ def collect(root: Root, keep: int, *, dry_run: bool = False) -> Collected:
                 root.delete(entry.path)
             for folder in {_run_folder(entry.path) for entry in deleted} - {""}:
                 root.prune(folder)
+            if not holders:  # what a killed deletion, or a killed night, left without a file in it
+                root.prune(snapshots.RUNS)
+                root.prune(WORK_FOLDER, STARTING_S)
     unreached = Counter(link for link in links.values() if link)
     return Collected([manifest.run_id for manifest in kept], deleted, [str(lease) for lease in holders], unreached)
 

@@ -33,6 +33,13 @@ from tasks.evaluation.tune import grid_of
         ("model.system=eese", ["model.system", "eese", "ease", "cdl"]),
         ("training=3", ["section.key=value"]),
         ("epochs", ["section.key=value"]),
+        ("gate.tolerance=.nan", ["gate.tolerance", "finite"]),
+        ("gate.tolerance=-0.1", ["gate", "tolerance is -0.1"]),
+        ("ingest.max_quarantined_share=.nan", ["ingest.max_quarantined_share", "finite"]),
+        ("training.learning_rate=.inf", ["training.learning_rate", "finite"]),
+        ("training.epochs=" + "[" * 5000 + "]" * 5000, ["training.epochs", "YAML"]),
+        ("training.epochs=" + "[" * 200 + "]" * 200, ["training.epochs", "..."]),
+        ("training.epochs=2026-99-99", ["training.epochs", "YAML"]),
     ],
 )
 def test_a_wrong_assignment_is_named_with_the_choices(assignment, named):
@@ -68,7 +75,9 @@ def test_an_assignment_overrides_the_file_and_the_file_the_defaults(tmp_path):
     assert config.gate.below_popularity_stops is True
 
 
-@pytest.mark.parametrize("content", ["training: [", "- training", "training: 3", "training:\n"])
+@pytest.mark.parametrize(
+    "content", ["training: [", "- training", "training: 3", "training:\n", "training: " + "[" * 5000 + "]" * 5000]
+)
 def test_a_file_that_holds_no_settings_is_refused(tmp_path, content):
     file = tmp_path / "settings.yaml"
     file.write_text(content)

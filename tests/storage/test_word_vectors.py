@@ -1,6 +1,7 @@
 import gzip
 import pickle
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,43 @@ def saved(file: Path, words: dict[str, list[int]]) -> Path:
     else:
         vectors.save_word2vec_format(str(file), binary=".bin" in file.name)
     return file
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"key_to_index": {"cat": -5}, "vectors": np.ones((1, 2))},
+        {"key_to_index": {"cat": 1}, "vectors": np.ones((1, 2))},
+        {"key_to_index": {"cat": "x"}, "vectors": np.ones((1, 2))},
+        {"key_to_index": {"cat": 0.5}, "vectors": np.ones((1, 2))},
+        {"key_to_index": {"cat": [0]}, "vectors": np.ones((1, 2))},
+        {"key_to_index": {"cat": None, "dog": 0}, "vectors": np.ones((1, 2))},
+        {"key_to_index": {"cat": 0}, "vectors": np.array([["a"]])},
+        {"key_to_index": {"cat": 0}, "vectors": np.array([[1j]])},
+        {"key_to_index": {"cat": 0}, "__numpys": 3},
+        {"key_to_index": [], "vectors": 3},
+    ],
+)
+def test_a_kv_with_odd_attributes_is_refused_by_name(tmp_path, attributes):
+    vectors = KeyedVectors(1)
+    vectors.__dict__ = attributes
+    (tmp_path / "odd.kv").write_bytes(pickle.dumps(vectors))
+    with pytest.raises(ValueError, match=r"odd\.kv: .*download the file again"):
+        word_vectors.load(tmp_path / "odd.kv", ["cat"])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of pickle's own C code
+def test_a_kv_that_is_cut_or_damaged_anywhere_is_refused_or_read(tmp_path):
+    vectors = KeyedVectors(2)
+    vectors.add_vectors(["cat", "dog"], np.ones((2, 2), np.float32))
+    vectors.save(str(tmp_path / "w.kv"))
+    whole = (tmp_path / "w.kv").read_bytes()
+    changed = [whole[:end] for end in range(0, len(whole), 3)]
+    changed += [whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :] for at in range(len(whole))]
+    for number, data in enumerate([*changed, b"(" * 100_000, b"0.", b"h\x05.", b"]" * 10 + b"a" * 20 + b"."]):
+        (tmp_path / f"{number}.kv").write_bytes(data)
+        with suppress(ValueError):
+            word_vectors.load(tmp_path / f"{number}.kv", ["cat"])
 
 
 @pytest.mark.parametrize("name", NAMES)

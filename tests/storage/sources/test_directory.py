@@ -1,4 +1,5 @@
 import json
+import os
 from datetime import UTC, date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -270,6 +271,41 @@ def test_unknown_files_are_listed_once_and_pictures_are_not(tmp_path: Path) -> N
         (tmp_path / name).touch()
     found = community(tmp_path, images="image_id,path\ni1,images/1.jpg\ni2,2.jpg\n")
     assert found.report["unknown_files"] == ["README.md", "image_features.csv", "official_test.parquet", "users.xlsx"]
+
+
+def test_a_name_that_is_not_utf_8_is_listed_with_escapes(tmp_path: Path) -> None:
+    Path(os.fsdecode(bytes(tmp_path) + b"/na\xefve.txt")).touch()
+
+    assert community(tmp_path).report["unknown_files"] == ["na\\xefve.txt"]
+
+
+@pytest.mark.parametrize("name", ["contacts.csv", "favorites.parquet", "image_features.parquet", "tombstones.jsonl"])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link to nowhere", "link out of the source directory"])
+def test_a_table_that_is_no_file_of_the_source_is_refused_by_name(tmp_path: Path, name: str, kind: str) -> None:
+    source, elsewhere = tmp_path / "source", tmp_path / "theirs"
+    source.mkdir()
+    elsewhere.write_text("user_id,contact_id\nu1,secret\n")
+    if kind == "folder":
+        (source / name).mkdir()
+        (source / name / "part-0.parquet").touch()
+    elif kind == "pipe":
+        os.mkfifo(source / name)
+    else:
+        (source / name).symlink_to(tmp_path / "nowhere" if kind == "link to nowhere" else elsewhere)
+    with pytest.raises(SourceError, match=rf"source/{name}: a {kind}.*put the file itself there"):
+        community(source)
+    with pytest.raises(SourceError, match=rf"{name}: a {kind}"):
+        tables_digest(Root(str(source)))
+
+
+def test_a_table_may_be_a_link_to_another_file_of_the_source_and_the_source_a_link(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "2026-01.csv").write_text("user_id,contact_id\nu1,u2\n")
+    (source / "contacts.csv").symlink_to("2026-01.csv")
+    (tmp_path / "linked").symlink_to(source)
+
+    assert rows(community(tmp_path / "linked"), "contacts") == [("u1", "u2")]
 
 
 def test_two_files_for_a_table_are_refused(tmp_path: Path) -> None:

@@ -183,6 +183,22 @@ def test_what_killed_runs_left_goes(world, tmp_path):
     assert ".tmp" in done.by_folder
 
 
+def test_empty_folders_of_a_killed_deletion_go_and_those_of_a_process_that_starts_stay(world, tmp_path):
+    world.publish(1)
+    (tmp_path / "exports/runs/run_id=gone/users").mkdir(parents=True)
+    (tmp_path / ".tmp/tmpdead/deeper").mkdir(parents=True)
+    for path in (tmp_path / ".tmp/tmpdead/deeper", tmp_path / ".tmp/tmpdead"):
+        os.utime(path, (time.time() - 100, time.time() - 100))
+    (tmp_path / ".tmp/tmpstarting").mkdir()
+    collect(world.root, 1, dry_run=True)
+    assert (tmp_path / ".tmp/tmpdead/deeper").exists()
+    collect(world.root, 1)
+
+    assert [path.name for path in (tmp_path / "exports/runs").iterdir()] == ["run_id=night1"]
+    assert not (tmp_path / ".tmp/tmpdead").exists()
+    assert (tmp_path / ".tmp/tmpstarting").exists()
+
+
 LEASE = {"kind": "nightly", "is_alone": False, "since": "now", "machine": "elsewhere", "pid": 1}
 
 
