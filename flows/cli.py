@@ -368,12 +368,12 @@ def gc(
 def main() -> None:
     """Run the command line; an error that a person can correct is one line without a traceback."""
     prepare_terminal()
-    from storage.leases import BusyError
-    from storage.roots import ConflictError, StoreError
+    from storage.leases import BusyError, LostError
+    from storage.roots import ConflictError
 
     try:
         app()
-    except (ValueError, OSError, BusyError, ConflictError, StoreError) as error:
+    except (ValueError, OSError, BusyError, LostError, ConflictError) as error:
         if _wants_traceback():
             raise
         say_error(error)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from prefect.context import FlowRunContext
 
 from flows.settings import SharedConfig
-from storage.roots import DamagedError, Root
+from storage.roots import DamagedError, Root, StoreError
 from tasks.data.demo import open_source
 from tasks.data.ingest import content_of
 from tasks.runtime import ledger, runs
@@ -58,7 +58,10 @@ class OpenRun:
 
     def finish(self, published: str | None = None) -> None:
         """Note that the run has ended, which records it used, and the folder below the root that it published."""
-        runs.finish(self.run, self.root, published, self.ledger.records)
+        try:
+            runs.finish(self.run, self.root, published, self.ledger.records)
+        except StoreError as error:  # what is published stays so: the next run goes on with this one and ends at once
+            log.warning("run %s has ended, and could not note it: %s", self.run.id, error)
 
 
 @contextmanager

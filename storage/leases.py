@@ -5,33 +5,43 @@
 Flows hold shared leases beside each other. A command that deletes files of other runs takes an exclusive lease: it
 writes the lease, then checks whether a flow holds one. A flow writes its lease, then waits until no exclusive one is
 left. Of two processes that start in the same instant at least one sees the other, since both write before they read.
+
+A holder that was not heard of for `LOST_S`, on another machine, may be dead or only cut off. An exclusive holder takes
+its lease: deletes it, then raises the pointer's fence. The one that was cut off cannot write its lease again, and
+cannot publish: it looks for its lease after it has read the pointer's version, which its put of the pointer expects.
 """
 
-import json
 import logging
 import os
 import platform
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from storage.roots import Root, StoreError
+from storage import documents
+from storage.documents import DocumentError
+from storage.roots import ConflictError, Entry, Root, StoreError
 
 FOLDER = "leases"
 BEAT_S = 20.0  # how often a holder rewrites its lease
-LOST_S = 600.0  # a lease that was not rewritten for so long has no holder; clocks must differ by less
+LOST_S = 600.0  # on another machine, a lease not rewritten for so long is lost; clocks must differ by less
 LOOK_S = 1.0  # how often a waiting process checks again
+MEND = "delete it where nothing is at work on the root; after ten minutes it does not count any more"
 
 log = logging.getLogger("tastegraph")
 
 
 class BusyError(RuntimeError):
     """Another process uses the root: deleting files now would break it."""
+
+
+class LostError(RuntimeError):
+    """This process's lease was taken, so it must neither publish nor delete."""
 
 
 @dataclass(frozen=True)
@@ -44,23 +54,99 @@ class Lease:
     machine: str
     pid: int
     beat_s: float  # when it was last written, seconds since 1970
+    started: str = ""  # when the process began, as the kernel counts: another process may get its pid
 
     def is_held(self) -> bool:
         """Whether the holder is alive: by its process on this machine, by the lease's age on another one."""
-        if time.time() - self.beat_s > LOST_S:
-            return False
-        return self.machine != _machine() or _is_running(self.pid)
+        if self.machine == _machine():
+            return _is_running(self.pid, self.started)
+        return time.time() - self.beat_s <= LOST_S
 
     def __str__(self) -> str:
         return f"{self.kind} (process {self.pid} on {self.machine.partition(' ')[0]}, since {self.since})"
 
 
+class _Own:
+    """A lease that this process holds."""
+
+    def __init__(self, root: Root, kind: str, *, is_alone: bool) -> None:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        self.root, self.path = root, f"{FOLDER}/{kind}-{uuid.uuid4().hex}.json"
+        self.lease = Lease(kind, is_alone, since, _machine(), os.getpid(), 0.0, _started(os.getpid()))
+        self.num_users = 1  # blocks of this process that share it
+        self._version: str | None = None
+        self._ended, self._lock = threading.Event(), threading.Lock()
+        self._thread = threading.Thread(target=self._beat, name=f"lease of {kind}", daemon=True)
+
+    def begin(self) -> None:
+        self.write()
+        self._thread.start()
+
+    def end(self) -> None:
+        """Delete the lease. A store that does not let it expire by itself: what was done under it stays done."""
+        self._ended.set()
+        self._thread.join()
+        try:
+            self.root.delete(self.path)
+        except StoreError as error:
+            log.warning("the lease stays until it expires in %.0f minutes: %s", LOST_S / 60, error)
+
+    def write(self) -> None:
+        """Write the lease, or rewrite it. Raises LostError where it was taken."""
+        with self._lock:
+            self.lease = replace(self.lease, beat_s=time.time())
+            try:
+                self.root.swap(self.path, documents.dump(self.lease), self._version)
+            except ConflictError:
+                # Nobody else writes it: it is gone, or an earlier put arrived although it seemed to fail.
+                self._version = self._found()
+                self.root.swap(self.path, documents.dump(self.lease), self._version)
+            self._version = self._found()
+
+    def _found(self) -> str:
+        entry = self.root.entry(self.path)
+        if entry is None:
+            raise self._lost()
+        return entry.version
+
+    def check(self) -> None:
+        """Raises LostError where the lease was taken."""
+        if not self.root.exists(self.path):
+            raise self._lost()
+
+    def keep(self) -> None:
+        """Rewrite the lease if that is overdue, as after a pause of the machine. Raises LostError."""
+        if time.time() - self.lease.beat_s > LOST_S / 2:
+            self.write()
+
+    def _lost(self) -> LostError:
+        return LostError(
+            f"{self.root.url(self.path)}: the lease of this {self.lease.kind} was taken, as it was not rewritten for "
+            f"{LOST_S / 60:.0f} minutes: this machine or its way to the store stood still; nothing is published or "
+            f"deleted any more: start it again, and it resumes"
+        )
+
+    def _beat(self) -> None:
+        while not self._ended.wait(BEAT_S):
+            try:
+                self.write()
+            except LostError as error:
+                log.error("%s", error)
+                return
+            except Exception as error:  # the store cannot be reached; the next beat may reach it
+                log.warning("the lease could not be rewritten, which is tried again: %s", error)
+
+
+_own: list[_Own] = []  # what this process holds
+_own_lock = threading.Lock()
+
+
 @contextmanager
 def shared(root: Root, kind: str) -> Iterator[None]:
-    """Use the root beside other flows; waits until no exclusive lease is left."""
-    with _held(root, kind, is_alone=False) as path:
+    """Use the root beside other flows; waits until no exclusive lease is left. Within itself it is one lease."""
+    with _held(root, kind, is_alone=False) as own:
         announced = ""
-        while holders := [lease for lease in held_by_others(root, path) if lease.is_alone]:
+        while holders := [lease for lease in held_by_others(root, own.path) if lease.is_alone]:
             if announced != str(holders[0]):
                 announced = str(holders[0])
                 log.info("waiting for %s to end", announced)
@@ -69,16 +155,36 @@ def shared(root: Root, kind: str) -> Iterator[None]:
 
 
 @contextmanager
-def exclusive(root: Root, kind: str) -> Iterator[list[Lease]]:
+def exclusive(root: Root, kind: str, fence: Callable[[Root], None]) -> Iterator[list[Lease]]:
     """Use the root alone: no flow starts meanwhile. Yields the leases of the processes that already use it.
 
-    Raises BusyError if another process holds an exclusive lease.
+    Takes the lost leases of other machines, and then calls `fence`, which keeps their holders from publishing. Raises
+    BusyError if another process holds an exclusive lease.
     """
-    with _held(root, kind, is_alone=True) as path:
-        holders = held_by_others(root, path)
+    with _held(root, kind, is_alone=True) as own:
+        found = [(path, lease) for path, lease in all_of(root) if path != own.path]
+        holders = [lease for _, lease in found if lease.is_held()]
         if exclusive_holders := [lease for lease in holders if lease.is_alone]:
             raise BusyError(f"{root.address}: {exclusive_holders[0]} is running; try again when it has ended")
+        lost = [(path, lease) for path, lease in found if not lease.is_held() and lease.machine != _machine()]
+        for path, lease in lost:
+            log.warning("taken, as it was not rewritten for %.0f minutes: the lease of %s", LOST_S / 60, lease)
+            root.delete(path)
+        if lost:
+            fence(root)
         yield holders
+
+
+def check(root: Root) -> None:
+    """Raises LostError where a lease that this process holds on the root was taken."""
+    for own in _own_on(root):
+        own.check()
+
+
+def keep(root: Root) -> None:
+    """As `check`, for before each of many deletions: it asks the store only after a pause."""
+    for own in _own_on(root):
+        own.keep()
 
 
 def held_by_others(root: Root, own_path: str = "") -> list[Lease]:
@@ -87,42 +193,49 @@ def held_by_others(root: Root, own_path: str = "") -> list[Lease]:
 
 
 def all_of(root: Root) -> list[tuple[str, Lease]]:
-    """Every lease with its path, also those of dead processes."""
+    """Every lease with its path, also those of dead processes. A damaged one counts as exclusive until it is old."""
     found = []
     for entry in root.entries(FOLDER):
         try:
-            found.append((entry.path, Lease(**json.loads(root.read(entry.path)))))
-        except FileNotFoundError:
-            continue  # released just now
+            lease = documents.read(root, entry.path, Lease, MEND)
+        except DocumentError as error:
+            log.warning("%s", error)
+            lease = _damaged(entry)
+        if lease:  # else released just now
+            found.append((entry.path, lease))
     return found
 
 
+def _damaged(entry: Entry) -> Lease:
+    name = PurePosixPath(entry.path).name
+    since = datetime.fromtimestamp(entry.modified_s, UTC).isoformat(timespec="seconds")
+    return Lease(f"the damaged lease {name}", True, since, "unknown", 0, entry.modified_s)
+
+
 @contextmanager
-def _held(root: Root, kind: str, *, is_alone: bool) -> Iterator[str]:
-    path, since = f"{FOLDER}/{kind}-{uuid.uuid4().hex}.json", datetime.now(UTC).isoformat(timespec="seconds")
-    ended = threading.Event()
-
-    def write() -> None:
-        lease = Lease(kind, is_alone, since, _machine(), os.getpid(), time.time())
-        root.write(path, json.dumps(asdict(lease)).encode())
-
-    def beat() -> None:
-        while not ended.wait(BEAT_S):
-            try:
-                write()
-            except OSError as error:  # the store cannot be reached; the next beat may reach it
-                log.warning("%s: the lease could not be rewritten: %s", path, error)
-
-    write()
-    thread = threading.Thread(target=beat, name=f"lease of {kind}", daemon=True)
-    thread.start()
+def _held(root: Root, kind: str, *, is_alone: bool) -> Iterator[_Own]:
+    with _own_lock:
+        own = next((own for own in _own_on(root) if own.lease.kind == kind and not is_alone), None)
+        if own:
+            own.num_users += 1
+    if own is None:
+        own = _Own(root, kind, is_alone=is_alone)
+        own.begin()
+        _own.append(own)
     try:
-        yield path
+        yield own
     finally:
-        ended.set()
-        thread.join()
-        with suppress(StoreError):  # no permission to delete: the lease expires after LOST_S
-            root.delete(path)
+        with _own_lock:
+            own.num_users -= 1
+            is_last = own.num_users == 0
+            if is_last:
+                _own.remove(own)
+        if is_last:
+            own.end()
+
+
+def _own_on(root: Root) -> list[_Own]:
+    return [own for own in _own if own.root == root]
 
 
 def _machine() -> str:
@@ -132,11 +245,19 @@ def _machine() -> str:
     return " ".join([*marks, str(container.readlink()) if container.is_symlink() else ""])
 
 
-def _is_running(pid: int) -> bool:
+def _is_running(pid: int, started: str) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # the process of another user
         return True
-    return True
+    return not started or started == _started(pid)
+
+
+def _started(pid: int) -> str:
+    """When a process began, in the kernel's ticks; empty for one that ended, or where there is no /proc."""
+    with suppress(OSError):
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if state in ("Z", "X") else fields[18]
+    return ""

@@ -15,7 +15,7 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -25,18 +25,28 @@ from typing import Any
 from urllib.parse import unquote
 
 import boto3
+from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import (
+    BotoCoreError,
     ClientError,
     HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
     ProfileNotFound,
+    ReadTimeoutError,
+    ResponseStreamingError,
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 WORK_FOLDER = ".tmp"  # below a local root: unfinished files, and the lock of `swap`
+
+ATTEMPTS = 5  # how often S3 is asked before an error counts, with growing pauses
+CONNECT_S, READ_S = 10.0, 60.0  # how long S3 may take to accept a connection, and to send the next bytes
+OVERLOADED = ("SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded")
 
 _log = logging.getLogger("tastegraph")
 _digests: dict[tuple[int, int, int, int], str] = {}  # sha256 of local files: by device, inode, size, time of change
@@ -63,7 +73,15 @@ class DamagedError(ValueError):
 
 
 class StoreError(OSError):
-    """The store cannot be used at all: no such bucket, no credentials, no permission, no connection."""
+    """The store cannot be used: no such bucket, no credentials, no permission, a request that it does not know."""
+
+
+class UnavailableError(StoreError):
+    """The store does not answer, or with errors of its own, however often it was asked: later it may."""
+
+
+class _CutOffError(ConnectionError):
+    """A body that broke off: the client itself asks again only until a body begins."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +127,14 @@ class Root:
         if not self.is_remote:
             return self._file(path).read_bytes()
         with self._store(path) as client:
-            body: bytes = client.get_object(**self._object(path))["Body"].read()
-            return body
+            parts: list[bytes] = []
+
+            def begin() -> Callable[[bytes], object]:
+                parts.clear()
+                return parts.append
+
+            _read_body(client, self._object(path), begin)
+            return b"".join(parts)
 
     def local(self, path: str, sha256: str | None = None) -> Path:
         """A local file with the bytes of an *immutable* file, for mapping or scanning; from S3 it is fetched once.
@@ -145,11 +169,15 @@ class Root:
         """The sha256 of a file's bytes, all of which are read now. Raises FileNotFoundError."""
         if not self.is_remote:
             return _digest(self._file(path))
-        digest = hashlib.sha256()
+        digests = []
+
+        def begin() -> Callable[[bytes], object]:
+            digests.append(hashlib.sha256())
+            return digests[-1].update
+
         with self._store(path) as client:
-            for chunk in client.get_object(**self._object(path))["Body"].iter_chunks(2**20):
-                digest.update(chunk)
-        return digest.hexdigest()
+            _read_body(client, self._object(path), begin)
+        return digests[-1].hexdigest()
 
     def write(self, path: str, data: bytes) -> None:
         """Write a file atomically; an existing file is replaced."""
@@ -404,8 +432,13 @@ class Root:
                 f"{self.url(path)}: {error}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
                 f"or give the machine a role"
             ) from error
-        except (HTTPClientError, BotoConnectionError) as error:
-            raise StoreError(f"{self.url(path)}: {error}; check AWS_ENDPOINT_URL, and that the store is up") from error
+        except (HTTPClientError, BotoConnectionError, Boto3Error, ConnectionError, TimeoutError) as error:
+            raise UnavailableError(
+                f"{self.url(path)}: {_one_line(error)}; check the network, AWS_ENDPOINT_URL and that the store is up, "
+                f"then start again: a run resumes"
+            ) from error
+        except BotoCoreError as error:
+            raise StoreError(f"{self.url(path)}: {_one_line(error)}; check the settings of AWS") from error
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code in ("NoSuchKey", "NotFound", "404"):
@@ -417,12 +450,22 @@ class Root:
                 raise StoreError(
                     f"{self.address}: there is no bucket {bucket!r}; create it or correct the address"
                 ) from error
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (401, 403):
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            if code in ("RequestTimeTooSkewed", "RequestExpired"):
+                raise StoreError(f"{self.url(path)}: {error}; set this machine's clock") from error
+            if status in (401, 403):
                 raise StoreError(
                     f"{self.url(path)}: {error}; the credentials must be valid and allow "
                     f"s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject there"
                 ) from error
-            raise
+            if status in (408, 429) or (status >= 500 and status != 501) or code in OVERLOADED:
+                raise UnavailableError(
+                    f"{self.url(path)}: {error}, asked {ATTEMPTS} times; the store is down or overloaded: start again "
+                    f"later, and a run resumes"
+                ) from error
+            raise StoreError(
+                f"{self.url(path)}: {error}; the store refuses this request: check AWS_ENDPOINT_URL and the region"
+            ) from error
 
 
 def _move(file: Path, target: Path) -> None:
@@ -452,11 +495,38 @@ def scratch_folder() -> Path:
     return Path(os.environ.get("TASTEGRAPH_SCRATCH") or default)
 
 
+def _read_body(client: Any, where: dict[str, str], begin: Callable[[], Callable[[bytes], object]]) -> None:
+    """Hand a file's bytes to a fresh `begin()`, part by part; a body that breaks off is asked for again."""
+
+    def once() -> None:
+        take = begin()
+        body = client.get_object(**where)["Body"]
+        try:
+            for part in body.iter_chunks(2**20):
+                take(part)
+        except (IncompleteReadError, ResponseStreamingError, ReadTimeoutError) as error:
+            raise _CutOffError(_one_line(error)) from error
+
+    again = Retrying(
+        retry=retry_if_exception_type(_CutOffError),
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_random_exponential(max=20),
+        reraise=True,
+    )
+    again(once)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 @lru_cache(maxsize=1)
 def _s3() -> Any:
     """The S3 client, configured as AWS tools are: environment, profile, instance role, AWS_ENDPOINT_URL."""
     config = Config(
-        retries={"mode": "standard", "max_attempts": 5},
+        retries={"mode": "standard", "max_attempts": ATTEMPTS},
+        connect_timeout=CONNECT_S,
+        read_timeout=READ_S,
         # Checksums only where S3 itself needs them: many stores refuse those that the client adds by default, and
         # with rclone a failed read ends in an AttributeError inside botocore instead of a retry. The sha256 in a Ref
         # covers every file that matters.
@@ -489,8 +559,9 @@ def _refuses(root: Root, path: str, condition: dict[str, str]) -> bool:
         root._put_object(path, b"2", **condition)
     except ConflictError:
         return True
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (400, 501):
+    except StoreError as error:
+        cause = error.__cause__
+        if not isinstance(cause, ClientError) or cause.response["ResponseMetadata"]["HTTPStatusCode"] not in (400, 501):
             raise
     return False  # written despite the condition, or the condition is not supported
 

@@ -13,15 +13,16 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from storage import documents
+from storage import documents, leases
 from storage.documents import DocumentError
 from storage.manifests import MEND_MANIFEST, Manifest, PublishedFile
 from storage.refs import Ref, copy
-from storage.roots import Root
+from storage.roots import ConflictError, Root
 from storage.tables.schema import SCHEMA_VERSION
 
 POINTER = "exports/current.json"
@@ -46,6 +47,7 @@ class Pointer:
     rows: dict[str, int]  # each table's
     checksums: dict[str, str]  # each file's sha256
     metrics: Any
+    fence: int = 0  # raised where the lease of a process is taken, so that it cannot move the pointer any more
 
     @classmethod
     def of(cls, manifest: Manifest) -> "Pointer":
@@ -76,10 +78,12 @@ def publish(
     Raises:
         PublishedError: the run id is taken by a run with other tables.
         ConflictError: somebody else published this run, or made another one current, since the call began.
+        LostError: this process's lease on the root was taken meanwhile; the pointer was not moved.
         DamagedError: a file of `tables` holds other bytes than its digest names; nothing was published.
         ValueError: a run id that cannot be part of a path, or a manifest that JSON cannot hold.
     """
-    pointer = root.entry(POINTER)
+    before = root.entry(POINTER)
+    fence = _fence(root)
     place = folder(manifest.run_id)
     sources = {
         f"{place}/{name}/part-{part:05d}.parquet": (name, ref)
@@ -112,7 +116,11 @@ def publish(
             root.write(path, content)
         root.swap(f"{place}/manifest.json", data, None)
     if current:
-        _follow(root, Pointer.of(published or complete), pointer.version if pointer else None)
+        # In this order: who takes this process's lease changes the pointer's version after that.
+        leases.check(root)
+        _follow(root, replace(Pointer.of(published or complete), fence=fence), before.version if before else None)
+        if before is None:
+            _withdraw_if_lost(root)
     return published or complete
 
 
@@ -169,6 +177,34 @@ def folder(run_id: str) -> str:
 
 def _page_file(path: str, content: bytes) -> PublishedFile:
     return PublishedFile(None, path, 0, len(content), hashlib.sha256(content).hexdigest())
+
+
+def raise_fence(root: Root) -> None:
+    """Change the pointer's version and nothing that it points to: whoever has read it must read it again."""
+    while entry := root.entry(POINTER):
+        try:
+            found = documents.parse_object(root.read(POINTER), root.url(POINTER), MEND_POINTER)
+            root.swap(POINTER, _json(found | {"fence": _fence(root) + 1}), entry.version)
+        except (ConflictError, FileNotFoundError):  # somebody published just now
+            continue
+        return
+
+
+def _fence(root: Root) -> int:
+    """The pointer's fence; 0 where there is no pointer, or none that can be read."""
+    with suppress(FileNotFoundError, DocumentError):
+        value = documents.parse_object(root.read(POINTER), root.url(POINTER), MEND_POINTER).get("fence", 0)
+        return value if isinstance(value, int) else 0
+    return 0
+
+
+def _withdraw_if_lost(root: Root) -> None:
+    """Take back a root's first pointer, which no version can protect, where the lease was taken just before it."""
+    try:
+        leases.check(root)
+    except leases.LostError:
+        root.delete(POINTER)
+        raise
 
 
 def _follow(root: Root, pointer: Pointer, expected: str | None) -> None:

@@ -10,7 +10,6 @@ from functools import wraps
 from inspect import signature
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
-from botocore.exceptions import BotoCoreError, ClientError
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
@@ -18,7 +17,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.futures import as_completed, wait
 from prefect.utilities.annotations import quote
 
-from storage.roots import DamagedError
+from storage.roots import DamagedError, UnavailableError
 from tasks.runtime import ledger
 from tasks.runtime.code_version import code_version
 from tasks.runtime.digests import canonical, digest
@@ -148,7 +147,7 @@ def _is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) ->
     """Whether trying again may help: the network or the store failed, not the data or the code."""
     try:
         state.result()
-    except (BotoCoreError, ClientError, ConnectionError, TimeoutError):
+    except (UnavailableError, ConnectionError, TimeoutError):
         return True
     except Exception:
         return False

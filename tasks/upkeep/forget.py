@@ -47,7 +47,7 @@ def forget(
     """
     gone = {kind: named.get(kind, frozenset()) | (from_source or {}).get(kind, frozenset()) for kind in KINDS}
     scan = IdScan(gone)
-    with leases.exclusive(root, "forget") as holders:
+    with leases.exclusive(root, "forget", snapshots.raise_fence) as holders:
         if holders:
             raise leases.BusyError(
                 f"{root.address}: {holders[0]} is at work here and would bring back what is forgotten now; nothing was "

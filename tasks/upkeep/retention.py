@@ -68,7 +68,7 @@ class Collected:
 
 def collect(root: Root, keep: int, *, dry_run: bool = False) -> Collected:
     """Delete what nothing needs, with the last `keep` published runs kept. Raises BusyError during another deletion."""
-    with leases.exclusive(root, "gc") as holders:
+    with leases.exclusive(root, "gc", snapshots.raise_fence) as holders:
         kept, notes, pointer = _kept_runs(root, keep), runs.notes(root), snapshots.current(root)
         places = {snapshots.folder(manifest.run_id) for manifest in kept}
         if pointer:
@@ -82,6 +82,7 @@ def collect(root: Root, keep: int, *, dry_run: bool = False) -> Collected:
         deleted = [entry for entry in found if not links[entry.path]]
         if not dry_run:
             for entry in deleted:
+                leases.keep(root)
                 root.delete(entry.path)
             for folder in {_run_folder(entry.path) for entry in deleted} - {""}:
                 root.prune(folder)

@@ -23,7 +23,7 @@ from storage import roots
 ACCESS_KEY, SECRET_KEY = "tastegraph", "not-a-secret"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Server:
     """A running server; it makes buckets for tests."""
 

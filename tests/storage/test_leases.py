@@ -1,16 +1,43 @@
 """Shared and exclusive leases on a root."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
-from storage import leases
-from storage.leases import BusyError
-from storage.roots import Root
+from storage import documents, leases, snapshots
+from storage.leases import BusyError, LostError
+from storage.manifests import Manifest
+from storage.roots import ConflictError, Root
+
+
+def nobody_to_fence(_root: Root) -> None:
+    raise AssertionError("no lease was lost")
+
+
+def lose(root: Root) -> None:
+    """The shared lease becomes one of a machine that was not heard of for long."""
+    ((path, lease),) = leases.all_of(root)
+    lost = replace(lease, machine="elsewhere", beat_s=time.time() - leases.LOST_S - 1)
+    root.write(path, documents.dump(lost))
+
+
+@pytest.fixture(params=["local", "moto"])
+def any_root(request, monkeypatch, tmp_path) -> Root:
+    if request.param == "local":
+        return Root(str(tmp_path / "root"))
+    return request.getfixturevalue("moto").root(monkeypatch, tmp_path / "scratch")
+
+
+def publish(root: Root, run_id: str) -> None:
+    manifest = Manifest(run_id=run_id, generated_at="2026-11-28T02:00:00+00:00", metrics=[])
+    snapshots.publish(root, manifest, {}, {"index.html": run_id.encode()}, current=True)
 
 
 @pytest.fixture
@@ -25,15 +52,19 @@ def test_a_lease_is_held_within_its_block_and_deleted_afterwards(root):
 
 
 def test_flows_share_a_root_and_an_exclusive_lease_lists_them(root):
-    with leases.shared(root, "nightly"), leases.shared(root, "compare"), leases.exclusive(root, "gc") as holders:
+    with (
+        leases.shared(root, "nightly"),
+        leases.shared(root, "compare"),
+        leases.exclusive(root, "gc", nobody_to_fence) as holders,
+    ):
         assert {lease.kind for lease in holders} == {"nightly", "compare"}
 
 
 def test_a_second_exclusive_lease_is_refused(root):
     with (
-        leases.exclusive(root, "gc"),
+        leases.exclusive(root, "gc", nobody_to_fence),
         pytest.raises(BusyError, match=r"gc .* is running"),
-        leases.exclusive(root, "forget"),
+        leases.exclusive(root, "forget", nobody_to_fence),
     ):
         pass
     assert leases.all_of(root) == []
@@ -47,7 +78,7 @@ def test_a_flow_waits_for_the_end_of_an_exclusive_lease(root, monkeypatch):
         with leases.shared(root, "nightly"):
             order.append("flow")
 
-    with leases.exclusive(root, "gc"):
+    with leases.exclusive(root, "gc", nobody_to_fence):
         thread = threading.Thread(target=flow)
         thread.start()
         while len(leases.all_of(root)) < 2:
@@ -80,6 +111,90 @@ def test_the_lease_of_a_killed_process_is_not_held(root):
     assert leases.held_by_others(root) == []
 
 
+def test_a_stopped_process_of_this_machine_holds_its_lease_however_long(root):
+    with subprocess.Popen(["sleep", "60"]) as process:
+        process.send_signal(signal.SIGSTOP)
+        lease = leases.Lease(
+            "nightly", False, "today", leases._machine(), process.pid, 0.0, leases._started(process.pid)
+        )
+        root.write("leases/stopped.json", documents.dump(lease))
+        assert leases.held_by_others(root) == [lease]
+        process.kill()
+        while leases._started(process.pid):  # killed, and not yet waited for
+            time.sleep(0.01)
+        assert leases.held_by_others(root) == []
+
+
+def test_another_process_that_got_the_pid_does_not_hold_the_lease(root):
+    lease = leases.Lease("nightly", False, "today", leases._machine(), os.getpid(), time.time(), "12")
+    root.write("leases/old.json", documents.dump(lease))
+
+    assert leases.held_by_others(root) == []
+
+
+def test_a_flow_within_itself_shares_its_lease(root):
+    with leases.shared(root, "nightly"):
+        with leases.shared(root, "nightly"):
+            assert len(leases.all_of(root)) == 1
+        assert len(leases.all_of(root)) == 1
+    assert leases.all_of(root) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"version": 2}'])
+def test_a_damaged_lease_is_named_and_counts_until_it_is_old(root, content, caplog):
+    root.write("leases/gc-1.json", content)
+    with pytest.raises(BusyError, match=r"the damaged lease gc-1\.json"), leases.exclusive(root, "gc", nobody_to_fence):
+        pass
+    assert "leases/gc-1.json: " in caplog.text
+    assert "delete it where nothing is at work" in caplog.text
+
+    os.utime(root.local("leases/gc-1.json"), (0, 0))
+    assert leases.held_by_others(root) == []
+
+
+def test_a_holder_whose_lease_was_taken_neither_publishes_nor_deletes_nor_takes_it_back(any_root, monkeypatch):
+    publish(any_root, "night-1")
+    with leases.shared(any_root, "nightly"):
+        lose(any_root)
+        with leases.exclusive(any_root, "gc", snapshots.raise_fence) as holders:
+            assert holders == []
+        with pytest.raises(LostError, match="start it again, and it resumes"):
+            publish(any_root, "night-2")
+        monkeypatch.setattr(leases, "LOST_S", -1.0)  # a beat is due
+        with pytest.raises(LostError):
+            leases.keep(any_root)
+        assert leases.all_of(any_root) == []
+    pointer = snapshots.current(any_root)
+    assert pointer is not None
+    assert (pointer.run_id, pointer.fence) == ("night-1", 1)
+    publish(any_root, "night-2")
+    pointer = snapshots.current(any_root)
+    assert pointer is not None
+    assert (pointer.run_id, pointer.fence) == ("night-2", 1)
+
+
+@pytest.mark.parametrize("nights", [0, 1])
+def test_nor_does_one_whose_lease_is_taken_after_it_looked(any_root, nights, monkeypatch):
+    """The lease is taken between the look at it and the put of the pointer: the worst instant."""
+    if nights:
+        publish(any_root, "night-1")
+    check, before = leases.check, snapshots.current(any_root)
+
+    def then_taken(root: Root) -> None:
+        check(root)
+        monkeypatch.setattr(leases, "check", check)
+        lose(root)
+        with leases.exclusive(root, "gc", snapshots.raise_fence):
+            pass
+
+    with leases.shared(any_root, "nightly"):
+        monkeypatch.setattr(leases, "check", then_taken)
+        with pytest.raises((ConflictError, LostError)):
+            publish(any_root, "night-2")
+    after = snapshots.current(any_root)
+    assert (after and after.run_id) == (before and before.run_id)
+
+
 def test_the_lease_of_another_machine_counts_until_it_is_old(root):
     lease = {"kind": "nightly", "is_alone": False, "since": "today", "machine": "elsewhere", "pid": 1}
     root.write("leases/fresh.json", json.dumps({**lease, "beat_s": time.time() - 60}).encode())
@@ -90,6 +205,6 @@ def test_the_lease_of_another_machine_counts_until_it_is_old(root):
 
 def test_leases_work_in_a_bucket(moto, monkeypatch, tmp_path):
     root = moto.root(monkeypatch, tmp_path / "scratch")
-    with leases.shared(root, "nightly"), leases.exclusive(root, "gc") as holders:
+    with leases.shared(root, "nightly"), leases.exclusive(root, "gc", nobody_to_fence) as holders:
         assert len(holders) == 1
     assert list(root.entries("leases")) == []

@@ -228,7 +228,7 @@ def test_a_published_run_that_is_being_published_again_is_left_alone(world):
 
 
 def test_two_deletions_at_once_are_refused(world):
-    with leases.exclusive(world.root, "forget"), pytest.raises(BusyError, match="forget"):
+    with leases.exclusive(world.root, "forget", snapshots.raise_fence), pytest.raises(BusyError, match="forget"):
         collect(world.root, 1)
 
 

@@ -1,0 +1,131 @@
+"""A proxy before an S3 server, on which requests go wrong as they do in real networks."""
+
+import http.client
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from tests.storage.servers import Server
+
+Fault = Literal["503", "500", "400", "reset", "silence", "cut", "lost answer"]
+Plan = Callable[[str, str], Fault | None]  # method and path of a request -> what goes wrong with it
+ERROR = b'<?xml version="1.0"?><Error><Code>%s</Code><Message>as planned</Message></Error>'
+ERRORS = {"503": b"SlowDown", "500": b"InternalError", "400": b"InvalidRequest"}
+
+
+@dataclass
+class FaultyServer(Server):
+    """A server behind the proxy. Requests go wrong as `plan` says, which a test may change at any time.
+
+    503, 500, 400: the server is not asked. reset: the connection breaks. silence: no answer for `silent_s`. cut: half
+    of the answer's body. lost answer: the server does what it was asked, and the connection breaks.
+    """
+
+    plan: Plan = lambda _method, _path: None
+    silent_s: float = 3.0
+    seen: list[tuple[str, str, Fault | None]] = field(default_factory=list)
+
+    def count(self, method: str, part: str = "") -> int:
+        """How many requests had this method, and this text in their path."""
+        return sum(method == seen and part in path for seen, path, _ in self.seen)
+
+
+def first(times: int, fault: Fault, method: str = "", part: str = "") -> Plan:
+    """The first requests of a method and with a text in their path go wrong."""
+    left = iter(range(times))
+    turn = threading.Lock()
+
+    def plan(seen: str, path: str) -> Fault | None:
+        with turn:
+            return fault if method in ("", seen) and part in path and next(left, None) is not None else None
+
+    return plan
+
+
+def always(fault: Fault, method: str = "", part: str = "") -> Plan:
+    """All requests of a method and with a text in their path go wrong."""
+    return first(10**9, fault, method, part)
+
+
+@contextmanager
+def faulty(server: Server) -> Iterator[FaultyServer]:
+    """The server behind a proxy on a port of its own."""
+    upstream = urlsplit(server.endpoint)
+    proxied = FaultyServer("")
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_any(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            fault = proxied.plan(self.command, self.path)
+            proxied.seen.append((self.command, self.path, fault))
+            if fault == "silence":
+                time.sleep(proxied.silent_s)
+            if fault in ("reset", "silence"):
+                return self.reset()
+            if fault in ERRORS:
+                return self.answer(int(fault), {}, ERROR % ERRORS[fault])
+            connection = http.client.HTTPConnection(str(upstream.hostname), upstream.port, timeout=30)
+            connection.request(self.command, self.path, body, dict(self.headers))
+            response = connection.getresponse()
+            content = response.read()
+            connection.close()
+            if fault == "lost answer":
+                return self.reset()
+            headers = {name: value for name, value in response.headers.items() if name.lower() not in HOP_BY_HOP}
+            length = response.headers.get("Content-Length") if self.command == "HEAD" else None
+            headers["Content-Length"] = length or str(len(content))
+            self.answer(response.status, headers, content[: len(content) // 2] if fault == "cut" else content)
+            if fault == "cut":
+                self.reset()
+            return None
+
+        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = handle_any
+
+        def answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+            self.send_response_only(status)
+            for name, value in ({"Content-Length": str(len(content))} | headers).items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def reset(self) -> None:
+            self.close_connection = True
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+
+        def log_message(self, *_args: Any) -> None:
+            """Requests are in `seen`."""
+
+        def handle(self) -> None:
+            with_suppressed(super().handle)
+
+        def finish(self) -> None:
+            with_suppressed(super().finish)
+
+    def with_suppressed(action: Callable[[], None]) -> None:
+        with suppress(OSError, ValueError):  # the connection that a fault, or a client that gave up, has closed
+            action()
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd.daemon_threads = True
+    proxied.endpoint = f"http://127.0.0.1:{httpd.server_port}"
+    thread = threading.Thread(target=httpd.serve_forever)
+    thread.start()
+    try:
+        yield proxied
+    finally:
+        httpd.shutdown()
+        thread.join()
+        httpd.server_close()
+
+
+HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}

@@ -1,0 +1,124 @@
+"""What a root on S3 does when requests go wrong: tried again, or one line that names what to do."""
+
+import re
+import time
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from storage import leases, roots
+from storage.roots import Root, StoreError, UnavailableError
+from tests.storage.faulty import FaultyServer, always, faulty, first
+
+
+@pytest.fixture(scope="module")
+def proxy(moto) -> Iterator[FaultyServer]:
+    with faulty(moto) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def bucket(proxy, tmp_path_factory) -> Iterator[Root]:
+    """A root whose client gives up soon: it tries twice."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(roots, "ATTEMPTS", 2)
+        patch.setattr(roots, "READ_S", 0.5)
+        root = proxy.root(patch, tmp_path_factory.mktemp("scratch"))
+        root.honours_conditions()
+        yield root
+    roots._s3.cache_clear()
+
+
+@pytest.fixture
+def server(proxy) -> FaultyServer:
+    proxy.plan = lambda _method, _path: None
+    return proxy
+
+
+@pytest.fixture
+def root(server, bucket) -> Root:
+    """A root with one file."""
+    for entry in list(bucket.entries()):
+        bucket.delete(entry.path)
+    bucket.write("a", uuid.uuid4().hex.encode() * 30)  # never fetched before
+    server.seen.clear()
+    return bucket
+
+
+def put(root: Root, path: str) -> None:
+    with root.workspace() as folder:
+        (folder / "file").write_bytes(b"4")
+        root.put(folder / "file", path)
+
+
+CALLS = {
+    "read": lambda root: root.read("a"),
+    "local": lambda root: root.local("a"),
+    "digest": lambda root: root.digest("a"),
+    "entry": lambda root: root.entry("a"),
+    "entries": lambda root: list(root.entries()),
+    "write": lambda root: root.write("b", b"2"),
+    "copy": lambda root: root.copy("a", "b"),
+    "put": lambda root: put(root, "d"),
+    "swap": lambda root: root.swap(f"c/{uuid.uuid4().hex}", b"3", None),
+    "delete": lambda root: root.delete("a"),
+}
+
+
+@pytest.mark.parametrize("fault", ["503", "500", "reset", "silence"])
+def test_a_request_that_goes_wrong_is_sent_again(fault, server, root):
+    for name, call in CALLS.items():
+        server.plan = first(1, fault)
+        call(root)
+        assert server.plan("any", "") is None, f"{name}: it sent no request that could go wrong"
+
+
+@pytest.mark.parametrize("call", ["read", "local", "digest"])
+def test_a_body_that_breaks_off_is_asked_for_again(call, server, root):
+    server.plan = first(1, "cut", "GET")
+    assert CALLS[call](root)
+    assert server.count("GET", "/a") == 2
+
+
+@pytest.mark.parametrize(("fault", "advice"), [("503", "start again later"), ("400", "check AWS_ENDPOINT_URL")])
+def test_an_error_that_stays_is_one_line_that_names_the_file_and_what_to_do(fault, advice, server, root):
+    server.plan = always(fault)
+    for name in ("read", "entries", "put", "swap", "delete"):
+        with pytest.raises(StoreError) as caught:
+            CALLS[name](root)
+        assert re.fullmatch(f"s3://.*{advice}.*", str(caught.value)), name
+        assert isinstance(caught.value, UnavailableError) == (fault == "503")
+
+
+@pytest.mark.parametrize(
+    ("fault", "call"), [("reset", "write"), ("silence", "entry"), ("cut", "read"), ("cut", "local")]
+)
+def test_so_is_a_network_that_stays_broken(fault, call, server, root):
+    server.plan = always(fault)
+    with pytest.raises(UnavailableError, match=r"^s3://.*; check the network, .* start again"):
+        CALLS[call](root)
+
+
+def test_a_swap_whose_answer_is_lost_has_won(server, root):
+    server.plan = first(1, "lost answer", "PUT")
+    root.swap("c", b"3", None)
+    assert root.read("c") == b"3"
+
+
+def test_a_lease_outlives_a_burst_of_errors(server, root, monkeypatch):
+    monkeypatch.setattr(leases, "BEAT_S", 0.05)
+    with leases.shared(root, "nightly"):
+        (before,) = leases.held_by_others(root)
+        server.plan = first(4, "503", "PUT", "leases/")
+        while server.count("PUT", "leases/") < 7:
+            time.sleep(0.05)
+        (after,) = leases.held_by_others(root)
+        assert after.beat_s > before.beat_s
+        leases.check(root)
+
+
+def test_a_lease_that_cannot_be_deleted_does_not_undo_what_was_done(server, root, caplog):
+    with leases.shared(root, "nightly"):
+        server.plan = always("503", "DELETE")
+    assert "the lease stays until it expires in 10 minutes" in caplog.text
