@@ -102,6 +102,12 @@ def compare(
 def tuning_tables(table: dict[str, Ref], splits: ComparisonSplit, root: Root) -> dict[str, Ref]:
     """What may be learned from to choose settings: nothing of the validation part or of the test."""
     tuning, final = splits.tuning, splits.final
+    for part, what in ((tuning.training, "to learn from"), (tuning.heldout, "to validate on")):
+        if not part.rows:
+            raise ValueError(
+                f"no favorite is left {what}, so no setting can be chosen; "
+                f"give another --validation, or a --budget of 0"
+            )
     return known_tables(table, tuning.training, [tuning.heldout, final.heldout], root, time_of=tuning.time_of)
 
 

@@ -187,7 +187,7 @@ def print_list(root: str, name: str, key: str, wanted: str, found: str, k: int, 
     if not pointer.rows[name]:
         raise ValueError(f"run {pointer.run_id} exports no {name}: its system has none")
     rows = (
-        pl.scan_parquet(snapshots.dataset(output, pointer, name))
+        pl.scan_parquet(snapshots.dataset(output, pointer, name), glob=False)
         .filter((pl.col(key) == wanted) & (pl.col("rank") <= k))
         .sort("rank")
         .collect()

@@ -128,4 +128,4 @@ def read(ref: Ref, root: Root, columns: Sequence[str] | None = None) -> pa.Table
 
 def scan(ref: Ref, root: Root) -> pl.LazyFrame:
     """The rows of a table, lazily."""
-    return pl.scan_parquet(ref.local(root))
+    return pl.scan_parquet(ref.local(root), glob=False)

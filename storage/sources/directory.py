@@ -14,14 +14,15 @@ from polars.exceptions import PanicException, PolarsError
 
 from storage.roots import Entry, Root
 from storage.sources import reading, redacted, rules
+from storage.sources.reading import SUFFIXES, TableLimits
 from storage.sources.redacted import RedactedRows
 from storage.tables.community import COMMUNITY, FAVORITES, GROUPS, IMAGE_FEATURES, IMAGES, QUARANTINE, TOMBSTONES, USERS
 from storage.tables.schema import Table
 from storage.tombstones import NOBODY, IdsByKind, Tombstones
 
-SUFFIXES = (".parquet", ".csv", ".jsonl")
 REQUIRED = (IMAGES, FAVORITES)
 REFERRED = (USERS, IMAGES, GROUPS)  # read first: rows of other tables refer to these
+UNREADABLE = "unreadable row"
 SHOWN_NAMES = 12  # at most so many file names in an error
 NAMING_USERS = {
     "favorites": ("user_id",),
@@ -37,8 +38,8 @@ class SourceError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class IngestConfig:
-    """How many bad rows an ingest tolerates."""
+class IngestConfig(TableLimits):
+    """How many bad rows an ingest tolerates, and the largest tables."""
 
     max_quarantined_share: float = 0.2  # of all input rows; above it the run stops, as the source is probably wrong
 
@@ -61,6 +62,7 @@ class _Ingested:
     read: int
     unknown_columns: list[str]
     redacted: RedactedRows
+    not_utf8: int = 0  # rows that are unreadable because they are not UTF-8
 
 
 def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -> Community:
@@ -81,12 +83,12 @@ def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -
         )
     ingested: dict[str, _Ingested] = {}
     if TOMBSTONES.name in files:
-        ingested[TOMBSTONES.name] = _ingest_table(source, files[TOMBSTONES.name], TOMBSTONES, {}, forgotten)
+        ingested[TOMBSTONES.name] = _ingest_table(source, files[TOMBSTONES.name], TOMBSTONES, {}, forgotten, config)
         forgotten = forgotten.with_(redacted.ids_in(ingested[TOMBSTONES.name].kept))
     ids: dict[str, pl.Series] = {}
     for table in sorted(COMMUNITY, key=lambda table: table not in REFERRED):
         if table.name in files:
-            ingested[table.name] = _ingest_table(source, files[table.name], table, ids, forgotten)
+            ingested[table.name] = _ingest_table(source, files[table.name], table, ids, forgotten, config)
             if table in REFERRED:
                 ids[table.name] = ingested[table.name].kept[table.key[0]]
     tables = {name: result.kept for name, result in ingested.items()}
@@ -107,7 +109,7 @@ def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -
         "has_user_tags": "user_tags" in files,
         "unknown_files": [name for name in unknown_files if name not in pictures],
     }
-    _check_enough_is_left(tables, report, config)
+    _check_enough_is_left(tables, report, config, ingested)
     tables = {table.name: tables[table.name] for table in COMMUNITY if table.name in tables}  # in the contract's order
     return Community(tables, quarantine, report)
 
@@ -131,7 +133,7 @@ def tombstones_of(source: Root) -> IdsByKind:
     entry = table_files(source).get(TOMBSTONES.name)
     if entry is None:
         raise SourceError(f"{source.address}: no table {TOMBSTONES.name}; name the ids to forget, or add the table")
-    return redacted.ids_in(_ingest_table(source, entry, TOMBSTONES, {}, NOBODY).kept)
+    return redacted.ids_in(_ingest_table(source, entry, TOMBSTONES, {}, NOBODY, TableLimits()).kept)
 
 
 def _listing(source: Root) -> tuple[dict[str, Entry], list[str]]:
@@ -176,32 +178,53 @@ def _fetched(source: Root, entry: Entry) -> Iterator[Path]:
         raise SourceError(f"{source.url(entry.path)}: the file changed while it was read; run again")
 
 
+def read_table(file: Path, table: Table, limits: TableLimits) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The valid rows of a file as those of a source's table, each key once, and the quarantined ones; no id is checked.
+
+    Raises SourceError if the file is missing, cannot be read, or lacks a column.
+    """
+    if not file.is_file():
+        raise SourceError(f"{file}: no such file")
+    ingested = _ingest_file(file, str(file), table, {}, NOBODY, limits)
+    return ingested.kept, ingested.quarantined
+
+
 def _ingest_table(
-    source: Root, entry: Entry, table: Table, ids: Mapping[str, pl.Series], forgotten: Tombstones
+    source: Root,
+    entry: Entry,
+    table: Table,
+    ids: Mapping[str, pl.Series],
+    forgotten: Tombstones,
+    limits: TableLimits,
+) -> _Ingested:
+    with _fetched(source, entry) as file:
+        return _ingest_file(file, source.url(entry.path), table, ids, forgotten, limits)
+
+
+def _ingest_file(
+    file: Path, url: str, table: Table, ids: Mapping[str, pl.Series], forgotten: Tombstones, limits: TableLimits
 ) -> _Ingested:
     columns = table.schema.names
     needed = [name for name in columns if name in table.key or name == "feature"]
-    with _fetched(source, entry) as file:
-        try:
-            found = reading.read(file, columns)
-            if missing := [name for name in needed if name not in found.columns]:
-                raise SourceError(
-                    f"{source.url(entry.path)}: no column {', '.join(missing)} (found {', '.join(found.columns)}); "
-                    f"{table.name} needs {', '.join(needed)}"
-                )
-            kept_out = redacted.redact(found.rows, table, forgotten)
-            checked, broken = rules.check(kept_out.rows, table, ids)
-        except SourceError:
-            raise
-        except (ValueError, OSError, pa.ArrowException, PolarsError, PanicException) as error:
+    try:
+        found = reading.read(file, columns, limits)
+        if missing := [name for name in needed if name not in found.columns]:
             raise SourceError(
-                f"{source.url(entry.path)}: cannot be read as {entry.path.rpartition('.')[2]}: {error}; write it again"
-            ) from error
+                f"{url}: no column {', '.join(missing)} (found {', '.join(found.columns)}); "
+                f"{table.name} needs {', '.join(needed)}"
+            )
+        kept_out = redacted.redact(found.rows, table, forgotten)
+        checked, broken = rules.check(kept_out.rows, table, ids, limits.max_text_bytes)
+    except SourceError:
+        raise
+    except (ValueError, OSError, pa.ArrowException, PolarsError, PanicException) as error:
+        form = reading.suffix_of(file.name)[1:]
+        raise SourceError(f"{url}: cannot be read as {form}: {error}; write it again") from error
     kept, contradicting = rules.merge(checked, table)
     # An unreadable line may name a forgotten id: if there are tombstones, it is counted and not shown.
     is_shown = not forgotten.digests and table is not TOMBSTONES
     unreadable = pl.DataFrame(
-        [(row, "unreadable row", line if is_shown else None) for row, line in found.broken],
+        [(row, UNREADABLE, line if is_shown else None) for row, line in found.broken],
         {"row": pl.Int64, "reason": pl.String, "value": pl.String},
         orient="row",
     )
@@ -211,6 +234,7 @@ def _ingest_table(
         len(checked) + len(broken) + len(unreadable) + kept_out.forgotten,
         [name for name in found.columns if name not in columns],
         kept_out,
+        found.not_utf8,
     )
 
 
@@ -265,9 +289,15 @@ def _account(entry: Entry | None, ingested: _Ingested | None, rows: pl.DataFrame
     }
 
 
-def _check_enough_is_left(tables: Mapping[str, pl.DataFrame], report: Mapping[str, Any], config: IngestConfig) -> None:
+def _check_enough_is_left(
+    tables: Mapping[str, pl.DataFrame],
+    report: Mapping[str, Any],
+    config: IngestConfig,
+    ingested: Mapping[str, _Ingested],
+) -> None:
     reasons = "; ".join(
         f"{name}: {count} of {account['read']} rows {reason}"
+        + (_encoding(ingested[name].not_utf8) if reason == UNREADABLE else "")
         for name, account in report["tables"].items()
         for reason, count in account["quarantined"].items()
     )
@@ -282,3 +312,8 @@ def _check_enough_is_left(tables: Mapping[str, pl.DataFrame], report: Mapping[st
             f"more than the share of {config.max_quarantined_share} that is allowed ({reasons}); "
             f"correct the source, or raise max_quarantined_share"
         )
+
+
+def _encoding(rows: int) -> str:
+    """What to add to a count of unreadable rows of which so many are not UTF-8."""
+    return f" ({rows} not UTF-8, but Latin-1, Windows-1252 or another encoding: save the file as UTF-8)" if rows else ""

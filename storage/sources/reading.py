@@ -1,14 +1,19 @@
 """Read a table file: Parquet, CSV or JSON lines, with the rows that cannot be parsed listed separately.
 
+Text is UTF-8, also compressed by gzip or zstd; what a file is instead is said. Nothing is read that would not fit.
+
 A fast reader reads valid files. If it fails, or if the result looks as if a quote was never closed, a careful reader
 reads the file again record by record, so that a broken row loses no other row.
 """
 
 import csv
 import json
+import re
+import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
@@ -23,8 +28,32 @@ CHUNK_BYTES = 1 << 24
 CHUNK_ROWS = 1 << 16
 RECORD_LINES = 1000  # a quoted value of more lines counts as a quote that was never closed
 SHOWN_CHARACTERS = 200  # of a bad value
+SUFFIXES = (".parquet", ".csv", ".jsonl", ".csv.gz", ".csv.zst", ".jsonl.gz", ".jsonl.zst")
+WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8}  # bytes of a value of Parquet
+BEGINNINGS = {  # of files that are no text, and what they are
+    b"\x1f\x8b": "gzip; end its name in .gz, or unpack it",
+    b"\x28\xb5\x2f\xfd": "zstd; end its name in .zst, or unpack it",
+    b"PK\x03\x04": "a zip archive or an Excel workbook; export the sheet as CSV UTF-8",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook; export the sheet as CSV UTF-8",
+    b"PAR1": "Parquet; end its name in .parquet",
+    b"\xff\xfe\0\0": "text in UTF-32; save it as UTF-8",
+    b"\0\0\xfe\xff": "text in UTF-32; save it as UTF-8",
+    b"\xff\xfe": "text in UTF-16, as Excel's Unicode text; save it as UTF-8",
+    b"\xfe\xff": "text in UTF-16; save it as UTF-8",
+    b"BZh": "bzip2; unpack it",
+    b"\xfd7zXZ\0": "xz; unpack it",
+}
 
 Record: TypeAlias = tuple[Sequence[str | None] | None, str]  # the cells, or None if broken, and the line
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableLimits:
+    """The largest tables that are read."""
+
+    max_rows: int = 200_000_000  # of one table; a larger one is refused, Parquet before it is read
+    max_bytes: int = 16 * 2**30  # of one table, unpacked; a larger one is refused, also where the file is small
+    max_text_bytes: int = 4096  # of an id, tag, name, path or url in UTF-8; a row with a longer one is quarantined
 
 
 @dataclass(frozen=True)
@@ -34,28 +63,114 @@ class Reading:
     rows: pl.LazyFrame
     columns: list[str]  # every column of the file, known or not
     broken: list[tuple[int, str]]  # row number and text of each row that cannot be parsed
+    not_utf8: int = 0  # so many of these hold bytes that are not UTF-8
 
 
-def read(file: Path, known: Sequence[str]) -> Reading:
-    """The rows of NAME.parquet, NAME.csv (all text) or NAME.jsonl.
+def suffix_of(name: str) -> str:
+    """How the name of a table's file ends, as one of SUFFIXES. Raises ValueError for any other."""
+    found = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
+    if found is None:
+        raise ValueError(f"{name}: rows are read from {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    return found
 
-    Raises ValueError, OSError, ArrowException or PolarsError if no row of the file can be read.
+
+def read(file: Path, known: Sequence[str], limits: TableLimits) -> Reading:
+    """The rows of NAME.parquet, NAME.csv (all text) or NAME.jsonl, the last two also with .gz or .zst.
+
+    Raises ValueError, OSError, ArrowException or PolarsError if no row of the file can be read, or too many could.
     """
-    return {".parquet": _read_parquet, ".csv": _read_csv, ".jsonl": _read_jsonl}[file.suffix](file, known)
+    suffix = suffix_of(file.name)
+    if suffix == ".parquet":
+        found = _read_parquet(file, known, limits)
+    else:
+        with _unpacked(file, suffix, limits) as text:
+            _refuse_no_text(text)
+            found = (_read_csv if suffix.startswith(".csv") else _read_jsonl)(text, known)
+    rows = found.rows.select(pl.len()).collect().item() + len(found.broken)
+    if rows > limits.max_rows:
+        raise ValueError(_too_many(rows, limits))
+    return found
 
 
-def _read_parquet(file: Path, known: Sequence[str]) -> Reading:
+@contextmanager
+def _unpacked(file: Path, suffix: str, limits: TableLimits) -> Iterator[Path]:
+    """The file, or its content unpacked in a temporary one."""
+    compression = {"gz": "gzip", "zst": "zstd"}.get(suffix.rpartition(".")[2])
+    if compression is None:
+        yield file
+        return
+    with tempfile.TemporaryDirectory() as folder, pa.input_stream(str(file), compression=compression) as stream:
+        unpacked, size = Path(folder, "text"), 0
+        with unpacked.open("wb") as target:
+            while chunk := stream.read(CHUNK_BYTES):
+                size += target.write(chunk)
+                if size > limits.max_bytes:
+                    raise ValueError(f"unpacked it has more than ingest.max_bytes = {limits.max_bytes:,} bytes")
+        yield unpacked
+
+
+def _refuse_no_text(file: Path) -> None:
+    """Raises ValueError, saying what the file is, unless it begins like a table in text."""
+    with file.open("rb") as stream:
+        begin = stream.read(4096)
+    for magic, what in BEGINNINGS.items():
+        if begin.startswith(magic):
+            raise ValueError(f"it is not UTF-8 but {what}")
+    if begin.count(b"\0") > len(begin) // 4:
+        raise ValueError("it is not UTF-8: it has many zero bytes, as text in UTF-16; save it as UTF-8")
+    if begin.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise ValueError("it is a page of HTML or XML, not a table; a download may have ended in an error page")
+
+
+def _read_parquet(file: Path, known: Sequence[str], limits: TableLimits) -> Reading:
     # By Arrow: polars 2.1 aborts the process on some damaged pages, whose lengths it trusts.
     with pq.ParquetFile(file, memory_map=True, page_checksum_verification=True) as parquet:
         columns = parquet.schema_arrow.names
-        table = parquet.read([name for name in known if name in columns])
+        wanted = [name for name in known if name in columns]
+        _refuse_too_large(file, parquet.metadata, wanted, limits)
+        table = parquet.read(wanted)
     table.validate(full=True)
     return Reading(_numbered(_frame(table)), columns, [])
 
 
+def _refuse_too_large(file: Path, content: pq.FileMetaData, wanted: Sequence[str], limits: TableLimits) -> None:
+    """Raises ValueError if these columns have too many rows, or may fill the memory: equal values take no space."""
+    if content.num_rows > limits.max_rows:
+        raise ValueError(_too_many(content.num_rows, limits))
+    size, columns = 0, [content.schema.column(place) for place in range(content.num_columns)]
+    texts = [one.path for one in columns if one.path in wanted and one.physical_type == "BYTE_ARRAY"]
+    with pq.ParquetFile(file, memory_map=True, read_dictionary=texts) as parquet:
+        for group in range(content.num_row_groups):
+            for place in range(content.num_columns):
+                column = content.row_group(group).column(place)
+                if (name := column.path_in_schema.partition(".")[0]) not in wanted:
+                    continue
+                # Pages that name a value of the dictionary for each row hold little and unpack to much.
+                width = WIDTHS.get(column.physical_type) or (_longest(parquet, group, name) if name in texts else 16)
+                size += column.total_uncompressed_size + column.num_values * width
+    if size > limits.max_bytes:
+        raise ValueError(
+            f"its {content.num_rows:,} rows may take {size:,} bytes in memory, and ingest.max_bytes is "
+            f"{limits.max_bytes:,}; raise it if the file is right and the memory is there"
+        )
+
+
+def _longest(parquet: pq.ParquetFile, group: int, name: str) -> int:
+    """The bytes of the longest value in a column's dictionary, which its first row brings along; 0 without one."""
+    batch = next(parquet.iter_batches(1, row_groups=[group], columns=[name], use_threads=False), None)
+    column = batch.column(0) if batch is not None else None
+    if not isinstance(column, pa.DictionaryArray) or not len(column.dictionary):
+        return 0
+    return int(pc.max(pc.binary_length(column.dictionary)).as_py() or 0)
+
+
+def _too_many(rows: int, limits: TableLimits) -> str:
+    return f"it has {rows:,} rows, and ingest.max_rows is {limits.max_rows:,}; raise it if the file is right"
+
+
 def _read_csv(file: Path, known: Sequence[str]) -> Reading:
     records = _csv_records(file)
-    columns = [name or "" for name in next(records, (None, ""))[0] or ()]
+    columns = [_name(name or "") for name in next(records, (None, ""))[0] or ()]
     if not columns:
         raise ValueError("there is no header line; the first line names the columns")
     if twice := sorted({name for name in columns if columns.count(name) > 1}):
@@ -69,13 +184,12 @@ def _read_csv(file: Path, known: Sequence[str]) -> Reading:
         ([values[place] for place in places] if values and len(values) == len(columns) else None, line)
         for values, line in records
     )
-    rows, broken = _assemble(cells, wanted)
-    return Reading(rows, columns, broken)
+    return Reading(*_assemble(cells, wanted, columns))
 
 
 def _read_jsonl(file: Path, known: Sequence[str]) -> Reading:
     try:
-        scan = pl.scan_ndjson(file, infer_schema_length=None)
+        scan = pl.scan_ndjson(_as_pattern(file), infer_schema_length=None)
         schema = scan.collect_schema()
         wanted = [name for name in known if name in schema]
         # Other types (float, list, bool) mean mixed cells that polars would cast to one type; see below.
@@ -88,9 +202,19 @@ def _read_jsonl(file: Path, known: Sequence[str]) -> Reading:
     except pl.exceptions.PolarsError:
         pass  # a broken line; the careful reader finds it
     columns: dict[str, None] = {}
-    rows, broken = _assemble(_json_records(file, known, columns), known)
-    found = list(columns) or list(known)  # a file without rows counts as having every column
-    return Reading(rows.select("row", *(name for name in known if name in found)), found, broken)
+    found = Reading(*_assemble(_json_records(file, known, columns), known, list(known)))
+    names = [_name(name) for name in columns] or list(known)  # a file without rows counts as having every column
+    return replace(found, rows=found.rows.select("row", *(name for name in known if name in names)), columns=names)
+
+
+def _name(text: str) -> str:
+    """A column's name; bytes in it that are not UTF-8, and were decoded to surrogates, as escapes."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def _as_pattern(file: Path) -> str:
+    """A pattern that fits this file alone, for readers that take every path for a pattern."""
+    return re.sub(r"([\[*?])", r"[\1]", str(file))
 
 
 def _frame(table: pa.Table) -> pl.LazyFrame:
@@ -121,7 +245,7 @@ def _fast_csv(file: Path, columns: list[str], wanted: list[str]) -> pa.Table | N
                 if pc.any(pc.match_substring(column, line_end)).as_py():
                     return None
             batches.append(batch.select(wanted))
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, UnicodeDecodeError):  # the latter for a header that is not UTF-8
         return None
     return pa.Table.from_batches(batches, pa.schema([(name, pa.string()) for name in wanted]))
 
@@ -186,13 +310,17 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _assemble(records: Iterable[Record], columns: Sequence[str]) -> tuple[pl.LazyFrame, list[tuple[int, str]]]:
-    """The records as numbered rows of text, and the broken ones."""
+def _assemble(
+    records: Iterable[Record], columns: Sequence[str], found: list[str]
+) -> tuple[pl.LazyFrame, list[str], list[tuple[int, str]], int]:
+    """The records as numbered rows of text, the columns found, the broken records, and how many are not UTF-8."""
+    not_utf8 = 0
     schema = {"row": pl.UInt32, **dict.fromkeys(columns, pl.String)}
     frames, broken = [pl.DataFrame(schema=schema)], []
     chunk: list[tuple[int | str | None, ...]] = []
     for row, (values, line) in enumerate(records):
         if values is None or not _is_text(values):
+            not_utf8 += not _is_text([line])
             broken.append((row, line.rstrip("\r\n")[:SHOWN_CHARACTERS].encode(errors="replace").decode()))
             continue
         chunk.append((row, *values))
@@ -200,7 +328,7 @@ def _assemble(records: Iterable[Record], columns: Sequence[str]) -> tuple[pl.Laz
             frames.append(pl.DataFrame(chunk, schema, orient="row"))
             chunk = []
     frames.append(pl.DataFrame(chunk, schema, orient="row"))
-    return pl.concat(frames).lazy(), broken
+    return pl.concat(frames).lazy(), found, broken, not_utf8
 
 
 def _is_text(values: Sequence[str | None]) -> bool:

@@ -52,7 +52,9 @@ def frame_schema(table: Table) -> dict[str, pl.DataType]:
     return {field.name: TYPES[field.type] for field in table.schema}
 
 
-def check(rows: pl.LazyFrame, table: Table, ids: Mapping[str, pl.Series]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def check(
+    rows: pl.LazyFrame, table: Table, ids: Mapping[str, pl.Series], max_text_bytes: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The valid rows (typed, with `row`), and the bad ones (row, reason, value).
 
     `ids` are the ids that exist, by table; a reference to a table that is missing is not checked. A row that breaks
@@ -60,7 +62,7 @@ def check(rows: pl.LazyFrame, table: Table, ids: Mapping[str, pl.Series]) -> tup
     """
     types, schema = rows.collect_schema(), frame_schema(table)
     times = [name for name, type_ in schema.items() if type_ == pl.Datetime]
-    rules = list(_rules(table, ids))
+    rules = list(_rules(table, ids, max_text_bytes))
     # Each step uses columns of the previous one: an expression that is used twice may be computed twice.
     checked = (
         rows.select("row", **{f"cell_{name}": cell_of(name, types.get(name), name in times) for name in schema})
@@ -187,7 +189,7 @@ def _first(rules: Sequence[Rule], choices: Sequence[pl.Expr]) -> pl.Expr:
     return pl.coalesce(pl.when(rule.broken).then(choice) for rule, choice in zip(rules, choices, strict=True))
 
 
-def _rules(table: Table, ids: Mapping[str, pl.Series]) -> Iterator[Rule]:
+def _rules(table: Table, ids: Mapping[str, pl.Series], max_text_bytes: int) -> Iterator[Rule]:
     """The table's rules, over its typed columns and, for unreadable values, its cells."""
     nothing = pl.lit(None, pl.String)
     for name, type_ in frame_schema(table).items():
@@ -195,6 +197,9 @@ def _rules(table: Table, ids: Mapping[str, pl.Series]) -> Iterator[Rule]:
         unreadable = column.is_null() & cell.is_not_null()
         if name in table.key:
             yield Rule("missing tag" if name == "tag" else "missing id", column.is_null(), nothing)
+        if type_ == pl.String:
+            yield Rule("text too long", column.str.len_bytes() > max_text_bytes, column)
+        if name in table.key:
             if name == "kind":
                 yield Rule("unknown kind", ~column.is_in(sorted(NAMED_IN)), column)
         elif type_ == pl.Datetime:

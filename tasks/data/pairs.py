@@ -1,45 +1,45 @@
 """Pairs of a user and an image from a file."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
-from polars.exceptions import PolarsError
 
 from storage import parquet, tombstones
 from storage.refs import Ref
 from storage.roots import Root
 from storage.sources import directory
+from storage.sources.directory import SourceError
+from storage.sources.reading import TableLimits
 from storage.tables.community import TOMBSTONES, USERS
 from storage.tables.splits import CONCEALED
 
 log = logging.getLogger("tastegraph")
 
 
-def read_pairs(file: Path) -> pl.DataFrame:
-    """The distinct user_id, image_id pairs of a Parquet, CSV or JSON-lines file, as strings."""
-    readers = {
-        ".parquet": pl.read_parquet,
-        ".csv": lambda path: pl.read_csv(path, infer_schema=False),
-        ".jsonl": pl.read_ndjson,
-    }
-    if file.suffix not in readers:
-        raise ValueError(f"{file}: held-out favorites are read from .parquet, .csv or .jsonl")
-    try:
-        rows = readers[file.suffix](file)
-    except PolarsError as error:
-        raise ValueError(f"{file}: cannot be read as {file.suffix[1:]}: {error}; write it again") from error
-    if missing := {"user_id", "image_id"} - set(rows.columns):
-        raise ValueError(f"{file}: no column {', '.join(sorted(missing))} (got {', '.join(rows.columns)})")
-    return rows.select(pl.col("user_id", "image_id").cast(pl.String)).drop_nulls().unique(maintain_order=True)
+def read_pairs(file: Path) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The distinct user_id, image_id pairs of a file, as the ingest reads favorites, and the rows left out, by reason.
+
+    Raises SourceError if the file cannot be read as Parquet, CSV or JSON lines, or no row of it is left.
+    """
+    pairs, quarantined = directory.read_table(file, CONCEALED, TableLimits())
+    left_out = dict(sorted(Counter(quarantined["reason"]).items()))
+    if left_out:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
+        log.warning("%-18s rows of %s that are left out: %s", "take-pairs", file, reasons)
+    if pairs.is_empty():
+        raise SourceError(f"{file}: no pair of a user and an image is in it; write a row for each held-out favorite")
+    return pairs, left_out
 
 
 def take_pairs(file: str | None, root: Root) -> Ref | None:
     """Held-out favorites from the user's file, as a table, without forgotten users and images; None without a file."""
     if not file:
         return None
-    return parquet.write(CONCEALED, tombstones.read(root).without(read_pairs(Path(file))), root)
+    pairs, _ = read_pairs(Path(file))
+    return parquet.write(CONCEALED, tombstones.read(root).without(pairs), root)
 
 
 def with_tested_users(table: dict[str, Ref], files: Sequence[Ref | None], source: Root, root: Root) -> dict[str, Ref]:

@@ -19,17 +19,25 @@ from tasks.systems.scoring import best_images, read_scorer, usable_images
 def score_file(file: Path, root: Root) -> dict[str, Any]:
     """Full-ranking figures of the current export on held-out favorites, and what was left out.
 
-    Lists leave out every favorite that the run ingested, except those held out. Raises ValueError without an export.
+    Lists leave out every favorite that the run ingested, except those held out. Raises ValueError without an export,
+    and where the file names no user of it.
     """
     pointer = snapshots.current(root)
     if pointer is None:
         raise ValueError(f"{root.address}: nothing is published below this root; run `tastegraph nightly` first")
     manifest = snapshots.manifest(root, pointer.run_id)
-    heldout = read_pairs(file)
+    heldout, broken = read_pairs(file)
     favorites = parquet.read(manifest.inputs["favorites"], root)
     scorer = read_scorer(model_of(manifest), root)
     ids = scorer.images
     tested = np.intersect1d(heldout["user_id"].unique().to_numpy(), scorer.users)
+    if not len(tested):
+        some = ", ".join(map(repr, heldout["user_id"].unique().sort().head(3)))
+        ours = ", ".join(map(repr, scorer.users[:3].tolist()))
+        raise ValueError(
+            f"{file}: none of its users is in run {pointer.run_id} (it names {some}; the run has {ours}); "
+            f"give held-out favorites of the community that the run was made from"
+        )
     arrow = heldout.to_arrow()
     heldout_NI = matrices.incidence(arrow["user_id"], arrow["image_id"], tested, ids)
     # Test images that the community does not have stay in the denominator: columns that no list can reach.
@@ -61,5 +69,6 @@ def score_file(file: Path, root: Root) -> dict[str, Any]:
             f"{num_unknown_users} users of the file are not in the export and are not counted",
             f"{len(unknown)} rows name an image the community does not have, and {unusable} one the model has no input "
             f"for: they count as misses",
+            *(f"{count} rows of the file cannot be used: {reason}" for reason, count in broken.items()),
         ],
     }

@@ -71,7 +71,8 @@ def draw_split(
         table: the community, as ingested.
         test, validation: held-out pairs for the protocol `full`; None: a share of each user's favorites at random.
     Raises:
-        ValueError: nobody has enough favorites to be tested, or a split by time of favorites without times.
+        ValueError: nobody has enough favorites to be tested, no favorite is left to learn from, or a
+            split by time of favorites without times.
     """
     rows = parquet.read(table["favorites"], root)
     users, images = (
@@ -84,6 +85,8 @@ def draw_split(
         _Favorites(rows, users, images, favorites_UI, test_rows, validation_rows, config, evaluation)
     )
     parts, images = division.parts, division.images
+    if not parts.test.nnz and test:
+        raise ValueError("no row of the file of held-out favorites names a user of the community: give another file")
     if not parts.test.nnz:
         raise ValueError(
             f"protocol {protocol}: nobody has enough favorites to be tested; "
@@ -94,6 +97,11 @@ def draw_split(
         "draw-split", parts.training.nnz, parts.validation.nnz, parts.test.nnz,
     )  # fmt: skip
     without_test, test_part = _divide(rows, parts.test, users, images)
+    if not len(without_test):
+        raise ValueError(
+            f"protocol {protocol}: the test holds out all {len(rows)} favorites of the community, so none is left to "
+            f"learn from; give a test of fewer"
+        )
     training, validation_part = _divide(without_test, parts.validation, users, images)
     metric, k = DECIDING_METRICS.get(protocol, DECIDING_METRIC)
     if protocol == "full" and test is None:

@@ -177,7 +177,7 @@ def to_json(report: Report) -> bytes:
         "people": people,
         "pictures": [_plain(picture) for picture in shown.values()],
     }
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(value, ensure_ascii=False).encode()
 
 
 def from_json(data: bytes) -> Report:

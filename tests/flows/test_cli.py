@@ -140,6 +140,16 @@ def test_held_out_favorites_are_scored(home, tmp_path):
     assert (figures["users"], figures["rows"]) == (2, 3)
 
 
+def test_held_out_favorites_of_nobody_that_the_run_knows_are_refused(home, tmp_path):
+    test = tmp_path / "test[1].csv"
+    test.write_text("user_id,image_id\n1.0,image03\n2.0,image40\n")
+    refused = home.run("evaluate", "--root", home.root, "--test", test)
+
+    assert refused.returncode == 1
+    assert f"{test}: none of its users is in run" in only_line(refused.stderr)
+    assert "it names '1.0', '2.0'; the run has 'user00'" in refused.stderr
+
+
 def test_a_good_source_is_valid_and_its_rows_are_counted(home, source):
     shown, report = home.run("validate", "--source", source), answer("validate", "--source", source)
 

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import polars as pl
 
 from storage.sources.directory import NAMING_USERS
 
-READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
+READERS: dict[str, Callable[[BinaryIO], pl.DataFrame]] = {  # of open files, as they take a path for a pattern
     ".csv": pl.read_csv,
     ".jsonl": pl.read_ndjson,
     ".parquet": pl.read_parquet,
@@ -41,7 +42,7 @@ class Growth:
 
     def __init__(self, whole: Path, config: GrowthConfig):
         self.whole, self.config = whole, config
-        self.tables = {file: READERS[file.suffix](file) for file in sorted(whole.iterdir()) if file.suffix in READERS}
+        self.tables = {file: _rows_of(file) for file in sorted(whole.iterdir()) if file.suffix in READERS}
         by_name = {file.stem: table for file, table in self.tables.items()}
         rng = np.random.default_rng(config.seed)
         self.images = self._stays(by_name["images"], config.new_images, config.left_images, rng, newest_last=True)
@@ -118,3 +119,8 @@ def _write(table: pl.DataFrame, file: Path) -> None:
     else:
         table.write_parquet(temporary)
     temporary.replace(file)
+
+
+def _rows_of(file: Path) -> pl.DataFrame:
+    with file.open("rb") as stream:
+        return READERS[file.suffix](stream)

@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 from datetime import UTC, date, datetime
@@ -271,6 +272,48 @@ def test_unknown_files_are_listed_once_and_pictures_are_not(tmp_path: Path) -> N
         (tmp_path / name).touch()
     found = community(tmp_path, images="image_id,path\ni1,images/1.jpg\ni2,2.jpg\n")
     assert found.report["unknown_files"] == ["README.md", "image_features.csv", "official_test.parquet", "users.xlsx"]
+
+
+def test_a_text_that_is_too_long_goes_to_quarantine_and_is_cut(tmp_path: Path) -> None:
+    tags = "image_id,tag\ni1,cat\ni2," + "é" * 3000 + "\n" + "i" * 5000 + ",dog\n"
+    found = community(tmp_path, image_tags=tags, images="image_id,title\ni1,t\ni2," + "t" * 4097 + "\n")
+
+    assert rows(found, "image_tags") == [("i1", "cat")]
+    assert [(table, row, reason, len(value)) for table, row, reason, value in quarantine(found)] == [
+        ("favorites", 1, "dangling reference", 2),
+        ("image_tags", 1, "text too long", 200),
+        ("image_tags", 2, "text too long", 200),
+        ("images", 1, "text too long", 200),
+    ]
+    shorter = IngestConfig(max_quarantined_share=1.0, max_text_bytes=2)
+    found = community(tmp_path, shorter, image_tags="image_id,tag\ni1,cat\ni1,ox\n")
+    assert rows(found, "image_tags") == [("i1", "ox")]
+
+
+def test_a_table_larger_than_the_limits_is_refused_with_the_settings_name(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"images\.csv: .* it has 3 rows, and ingest\.max_rows is 2"):
+        community(tmp_path, IngestConfig(max_rows=2))
+
+
+def test_compressed_tables_are_tables(tmp_path: Path) -> None:
+    plain = community(tmp_path)
+    (tmp_path / "favorites.csv").unlink()
+    (tmp_path / "favorites.csv.gz").write_bytes(gzip.compress(FAVORITES_CSV.encode()))
+    found = ingest(Root(str(tmp_path)), LENIENT)
+
+    assert found.tables["favorites"].equals(plain.tables["favorites"])
+    assert found.report["tables"]["favorites"]["file"] == "favorites.csv.gz"
+
+
+def test_a_source_in_another_encoding_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "image_tags.csv").write_bytes("image_id,tag\ni1,猫\ni2,犬\n".encode("shift-jis"))
+    with pytest.raises(SourceError, match=r"image_tags: 2 of 2 rows unreadable row \(2 not UTF-8.*: save the file as"):
+        community(tmp_path, IngestConfig())
+    (tmp_path / "image_tags.csv").write_bytes("image_id,tag\ni1,cat\n".encode("utf-16"))
+    with pytest.raises(
+        SourceError, match=r"image_tags\.csv: cannot be read as csv: it is not UTF-8 but text in UTF-16"
+    ):
+        community(tmp_path)
 
 
 def test_a_name_that_is_not_utf_8_is_listed_with_escapes(tmp_path: Path) -> None:

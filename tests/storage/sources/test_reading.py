@@ -1,16 +1,21 @@
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from storage.sources import reading
+from storage.sources.reading import TableLimits
 
 COLUMNS = ("user_id", "image_id")
+LIMITS = TableLimits()
+PACKED = {".gz": "gzip", ".zst": "zstd"}
 
 
 def read(file: Path, content: str | bytes) -> tuple[list[tuple[int, str, str]], list[tuple[int, str]]]:
     """The rows read from the file, and the broken ones."""
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    found = reading.read(file, COLUMNS)
+    found = reading.read(file, COLUMNS, LIMITS)
     return found.rows.select("row", *COLUMNS).collect().rows(), found.broken
 
 
@@ -65,3 +70,139 @@ def test_a_csv_file_without_a_header_or_with_a_column_twice_is_refused(tmp_path:
         read(tmp_path / "t.csv", "")
     with pytest.raises(ValueError, match="names user_id twice"):
         read(tmp_path / "t.csv", "user_id,image_id,user_id\n")
+
+
+@pytest.mark.parametrize("packed", PACKED)
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", 'user_id,image_id\nu1,i1\n"u\n2",i2\n'),
+        ("t.jsonl", '{"user_id": "u1", "image_id": "i1"}\n{"user_id": "u\\n2", "image_id": "i2"}\n'),
+    ],
+)
+def test_text_may_be_compressed(tmp_path: Path, packed: str, name: str, content: str) -> None:
+    plain = read(tmp_path / name, content)
+
+    assert plain == ([(0, "u1", "i1"), (1, "u\n2", "i2")], [])
+    assert read(tmp_path / f"{name}{packed}", compressed(content.encode(), packed)) == plain
+
+
+@pytest.mark.parametrize("packed", PACKED)
+def test_text_that_unpacks_to_more_than_the_limit_is_refused_before_it_is_all_unpacked(tmp_path, packed) -> None:
+    bomb = compressed(b"user_id,image_id\n" + b"u,i\n" * 10**6, packed)
+    (tmp_path / f"t.csv{packed}").write_bytes(bomb)
+
+    assert len(bomb) < 40_000
+    with pytest.raises(ValueError, match=r"unpacked it has more than ingest.max_bytes = 1,000 bytes"):
+        reading.read(tmp_path / f"t.csv{packed}", COLUMNS, TableLimits(max_bytes=1000))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("user_id,image_id\nu,i\n".encode("utf-16"), "it is not UTF-8 but text in UTF-16"),
+        ("user_id,image_id\nu,i\n".encode("utf-16-be"), "it is not UTF-8: .* UTF-16; save it as UTF-8"),
+        ("user_id,image_id\nu,i\n".encode("utf-32"), "it is not UTF-8 but text in UTF-32"),
+        (b"\x1f\x8b\x08\0\0\0\0\0", "it is not UTF-8 but gzip; end its name in .gz"),
+        (b"\x28\xb5\x2f\xfd\x04", "it is not UTF-8 but zstd"),
+        (b"PK\x03\x04rest", "it is not UTF-8 but a zip archive or an Excel workbook"),
+        (b"\xd0\xcf\x11\xe0\xa1", "it is not UTF-8 but an Excel workbook"),
+        (b"PAR1....", "it is not UTF-8 but Parquet"),
+        (b"\n<!DOCTYPE html><html>", "it is a page of HTML or XML"),
+    ],
+)
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
+def test_a_file_that_is_something_else_is_called_what_it_is(
+    tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        read(tmp_path / name, content)
+
+
+def test_a_header_in_another_encoding_costs_no_row_where_its_column_is_not_needed(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("user_id,Größe,image_id\nu,3,i\n".encode("latin-1"))
+    found = reading.read(tmp_path / "t.csv", COLUMNS, LIMITS)
+
+    assert found.columns == ["user_id", r"Gr\xf6\xdfe", "image_id"]
+    assert found.rows.select(COLUMNS).collect().rows() == [("u", "i")]
+
+
+def test_names_of_json_columns_in_another_encoding_are_shown_with_escapes(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_bytes('{"user_id": "u", "Größe": 3, "image_id": "i"}\n'.encode("latin-1"))
+    found = reading.read(tmp_path / "t.jsonl", COLUMNS, LIMITS)
+
+    assert found.columns == ["user_id", r"Gr\xf6\xdfe", "image_id"]
+    assert found.not_utf8 == 0 or found.broken
+
+
+def test_rows_in_another_encoding_are_counted_as_such(tmp_path: Path) -> None:
+    content = "user_id,image_id\ncafé,i1\nu2,i2\nu3,i3,x\n".encode("latin-1")
+    (tmp_path / "t.csv").write_bytes(content)
+    found = reading.read(tmp_path / "t.csv", COLUMNS, LIMITS)
+
+    assert (found.not_utf8, [row for row, _ in found.broken]) == (1, [0, 2])
+
+
+@pytest.mark.parametrize("name", ["t[1].csv", "t*.jsonl", "t?.parquet", "a b {c}[!x].jsonl", "[t].csv.gz"])
+def test_a_path_is_no_pattern(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "folder [2]" / name
+    file.parent.mkdir()
+    content = {
+        ".csv": b"user_id,image_id\nu,i\n",
+        ".jsonl": b'{"user_id": "u", "image_id": "i"}\n',
+        ".csv.gz": compressed(b"user_id,image_id\nu,i\n", ".gz"),
+    }
+    if name.endswith(".parquet"):
+        pq.write_table(pa.table({"user_id": ["u"], "image_id": ["i"]}), file)
+    else:
+        file.write_bytes(content[reading.suffix_of(name)])
+
+    found = reading.read(file, COLUMNS, LIMITS)
+    assert found.rows.select(COLUMNS).collect().rows() == [("u", "i")]
+
+
+def test_parquet_of_more_rows_than_the_limit_is_refused_unread(tmp_path: Path, monkeypatch) -> None:
+    bomb(tmp_path / "t.parquet", pa.array(["u"] * 10**5), copies=100)  # 10 million rows
+    monkeypatch.setattr(pq.ParquetFile, "read", lambda *_: pytest.fail("the file was read"))
+
+    assert (tmp_path / "t.parquet").stat().st_size < 100_000
+    with pytest.raises(ValueError, match=r"it has 10,000,000 rows, and ingest.max_rows is 9,999,999"):
+        reading.read(tmp_path / "t.parquet", COLUMNS, TableLimits(max_rows=9_999_999))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array(["x" * 10**5] * 100),
+        pa.array([b"x" * 10**5] * 100),
+        pa.array([[1.0] * 1000] * 1000),
+        pa.array([1.5] * 10**6),
+    ],
+    ids=["text", "bytes", "lists", "numbers"],
+)
+def test_parquet_that_would_fill_the_memory_is_refused_unread(tmp_path: Path, monkeypatch, values: pa.Array) -> None:
+    bomb(tmp_path / "t.parquet", values, copies=3)
+    monkeypatch.setattr(pq.ParquetFile, "read", lambda *_: pytest.fail("the file was read"))
+    with pytest.raises(ValueError, match=r"rows may take [0-9,]+ bytes in memory, and ingest.max_bytes is 20,000,000"):
+        reading.read(tmp_path / "t.parquet", COLUMNS, TableLimits(max_bytes=20_000_000))
+
+
+def test_rows_of_text_count_too(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("user_id,image_id\n" + "u,i\n" * 11)
+    with pytest.raises(ValueError, match=r"it has 11 rows, and ingest.max_rows is 10"):
+        reading.read(tmp_path / "t.csv", COLUMNS, TableLimits(max_rows=10))
+
+
+def compressed(content: bytes, packed: str) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, PACKED[packed]) as stream:
+        stream.write(content)
+    return sink.getvalue().to_pybytes()
+
+
+def bomb(file: Path, values: pa.Array, copies: int) -> None:
+    """A small file of many equal rows."""
+    table = pa.table({"user_id": values})
+    with pq.ParquetWriter(file, table.schema, compression="zstd") as writer:
+        for _ in range(copies):
+            writer.write_table(table)

@@ -10,7 +10,7 @@ from storage.tables.community import CONTACTS, FAVORITES, IMAGES, QUARANTINE, US
 def check(table, ids=None, **columns) -> tuple[pl.DataFrame, list[tuple[object, ...]]]:
     """The valid rows, and the bad ones as (row, reason, value)."""
     rows = pl.LazyFrame(columns).with_row_index("row")
-    valid, bad = rules.check(rows, table, {name: pl.Series(values) for name, values in (ids or {}).items()})
+    valid, bad = rules.check(rows, table, {name: pl.Series(values) for name, values in (ids or {}).items()}, 4096)
     return valid, bad.rows()
 
 

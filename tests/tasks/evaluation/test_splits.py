@@ -83,8 +83,24 @@ def test_the_deciding_metric_depends_on_the_protocol(table, root):
 
 def test_a_test_file_without_a_known_user_is_refused(table, root):
     test = parquet.write(CONCEALED, {"user_id": ["nobody"], "image_id": ["image00"]}, root)
-    with pytest.raises(ValueError, match="protocol full: nobody has enough favorites to be tested"):
+    with pytest.raises(ValueError, match="no row of the file of held-out favorites names a user of the community"):
         split_of(table, root, "full", test)
+
+
+def test_a_test_that_leaves_no_favorite_to_learn_from_is_refused(table, root):
+    rows = parquet.read(table["favorites"], root, ["user_id", "image_id"])
+    everything = parquet.write(CONCEALED, pl.DataFrame(rows), root)
+    with pytest.raises(ValueError, match=r"the test holds out all \d+ favorites .* none is left to learn from"):
+        split_of(table, root, "full", everything)
+
+
+def test_favorites_of_the_test_file_are_not_learned_from(table, root):
+    rows = pl.DataFrame(parquet.read(table["favorites"], root, ["user_id", "image_id"]))
+    first = rows.unique("user_id", keep="first", maintain_order=True)
+    split = split_of(table, root, "full", parquet.write(CONCEALED, first, root)).final
+
+    assert pairs(split.heldout, root) == set(first.rows())
+    assert pairs(split.training, root) == set(rows.rows()) - set(first.rows())
 
 
 def test_forgotten_users_leave_a_test_file(root, tmp_path):
