@@ -3,9 +3,11 @@
 import io
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -35,6 +37,10 @@ UPRIGHT: Final = {  # EXIF orientation -> the operation that turns the image upr
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+ALPHA_LAST: Final = ("RGBA", "RGBa", "LA", "La")  # Pillow's modes whose last channel is alpha
+# In a scan's data FF is followed by 00, or by D0 to D7; anywhere it may be repeated (ITU T.81, B.1.1).
+JPEG_MARKER: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 MISSING: Final = "missing"  # the version of a file that does not exist
 S3_THREADS: Final = 10  # an S3 read waits more than it computes; ten connections is what boto3's pool holds
 
@@ -46,6 +52,7 @@ Reason: TypeAlias = Literal[
     "empty file",
     "not an image",
     "too many pixels",
+    "too many scans",
     "truncated",
     "damaged",
 ]
@@ -57,6 +64,7 @@ class ImageLimits:
 
     max_pixels: int = 100_000_000  # a larger image is refused by its header; one thread may need 12 bytes a pixel
     max_bytes: int = 64 * 2**20  # a larger file is refused unread
+    max_scans: int = 100  # of a JPEG, each of which passes over all pixels; a progressive one of a camera has ten
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +77,7 @@ class ImageConfig(ImageLimits):
     @property
     def limits(self) -> ImageLimits:
         """The limits alone."""
-        return ImageLimits(max_pixels=self.max_pixels, max_bytes=self.max_bytes)
+        return ImageLimits(max_pixels=self.max_pixels, max_bytes=self.max_bytes, max_scans=self.max_scans)
 
     @property
     def view(self) -> "View":
@@ -104,8 +112,8 @@ class ImageError(ValueError):
 def decode(data: bytes, view: View, limits: ImageLimits) -> np.ndarray:
     """Upright RGB pixels, uint8 (S, S, 3), of an image file's bytes; of an animation, the first frame.
 
-    Transparent images are composed over white, 16-bit values are scaled to 8. Raises ImageError; the size is checked
-    before decoding.
+    Transparent images are composed over white, unless their alpha channel is 0 everywhere: then it is unused. 16-bit
+    values are scaled to 8. Raises ImageError; the size, and the scans of a JPEG, are checked before decoding.
     """
     if not data:
         raise ImageError("empty file")
@@ -114,6 +122,8 @@ def decode(data: bytes, view: View, limits: ImageLimits) -> np.ndarray:
         width, height = image.size
         if width * height > limits.max_pixels:
             raise ImageError("too many pixels", f"{width} x {height}, max_pixels is {limits.max_pixels}")
+        if isinstance(image, JpegImageFile) and any(islice(_scans(data), limits.max_scans, None)):
+            raise ImageError("too many scans", f"max_scans is {limits.max_scans}")
         return np.array(_square(image, view))
     except ImageError:
         raise
@@ -247,6 +257,17 @@ def _open(data: bytes) -> ImageFile:
     raise ImageError("not an image")
 
 
+def _scans(data: bytes) -> Iterator[int]:
+    """Where each scan of a JPEG begins; without those of pictures in its metadata, and of films that follow it."""
+    place = 2
+    while (found := JPEG_MARKER.search(data, place)) and (marker := found[0][1]) != END_OF_IMAGE:
+        place = found.end()
+        if marker != 0x01:  # the only other marker without a length
+            place += max(2, int.from_bytes(data[place : place + 2], "big"))
+        if marker == START_OF_SCAN:
+            yield found.start()
+
+
 def _square(image: ImageFile, view: View) -> Image.Image:
     # A JPEG is decoded at 1/2, 1/4 or 1/8 where that still leaves size_px of what is shown. BICUBIC costs 11 % more
     # than BOX on posters and is much closer to a full decode with LANCZOS (36 dB against 27). What is shown is resized
@@ -270,10 +291,19 @@ def _square(image: ImageFile, view: View) -> Image.Image:
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     """The image as RGB, as RGBA if parts are transparent, or as F if a channel has more than eight bits."""
+    if image.mode.startswith("I;16") and isinstance(transparent := image.info.get("transparency"), int):
+        values = np.asarray(image.convert("I"))
+        gray = Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGBA")
+        gray.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+        return gray
     if image.mode.startswith("I"):
         return image.convert("I").convert("F")
     if image.mode == "F":
         return image
+    if image.mode in ALPHA_LAST and image.getchannel(len(image.getbands()) - 1).getextrema() == (0, 0):
+        # Programs that know no alpha leave it 0; over white the whole picture would be white.
+        colors = image.split()[:-1]
+        return Image.merge("RGB", colors if len(colors) == 3 else colors * 3)
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 

@@ -2,6 +2,7 @@ import io
 import os
 import resource
 import struct
+import time
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -145,9 +146,49 @@ def test_a_palette_with_alpha_bytes_is_composed_over_white():
     assert_all(decode(encoded(image, transparency=bytes([128, 255])), CONFIG), (127, 127, 127))
 
 
+@pytest.mark.parametrize("format_", ["PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_an_alpha_channel_that_is_0_everywhere_is_unused(mode, format_):
+    if (mode, format_) == ("LA", "WEBP"):
+        pytest.skip("WebP has no gray")
+    image = Image.new("RGBA", (32, 32), (*RED, 255) if mode == "RGBA" else (90, 90, 90, 255)).convert(mode)
+    image.putalpha(0)
+    exact = {"lossless": True, "exact": True} if format_ == "WEBP" else {}
+
+    assert_all(decode(encoded(image, format_, **exact)), RED if mode == "RGBA" else (90, 90, 90))
+    image.putpixel((0, 0), (*image.getpixel((0, 0))[:-1], 1))  # used somewhere
+    assert_all(decode(encoded(image, format_, **exact)), WHITE)
+
+
+def test_an_unused_alpha_channel_of_a_bitmap_is_ignored():
+    pixels = bytes([0, 0, 255, 0]) * 64  # blue, green, red, alpha
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, 8, 8, 1, 32, 3, len(pixels), 2835, 2835, 0, 0) + masks + bytes(52)
+    start = 14 + len(header)
+    bitmap = b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + header + pixels
+
+    assert_all(decode(bitmap), RED)
+
+
+@pytest.mark.parametrize("transparent", [0, 1, 40_000, 65_535])
+def test_deep_gray_with_a_transparent_value_is_composed_over_white(transparent):
+    values = np.full((32, 32), 20_000, np.uint16)
+    values[:, :16] = transparent
+    data = encoded(Image.fromarray(values))
+    place = data.index(b"IDAT") - 4
+    with_value = data[:place] + png_chunk(b"tRNS", struct.pack(">H", transparent)) + data[place:]
+    pixels = decode(with_value)
+
+    assert np.all(pixels[:, :3] >= 250)
+    assert np.abs(pixels[:, 5:].astype(int) - round(20_000 / 257)).max() <= 3
+    assert np.abs(decode(data)[:, :3].astype(int) - round(transparent / 257)).max() <= 3  # without tRNS it is a gray
+    near = data[:place] + png_chunk(b"tRNS", struct.pack(">H", transparent ^ 1)) + data[place:]
+    assert np.abs(decode(near)[:, :3].astype(int) - round(transparent / 257)).max() <= 3  # all 16 bits count
+
+
 def test_gray_and_colour_with_alpha_are_composed_over_white():
     assert_all(decode(encoded(Image.new("LA", (16, 16), (0, 128))), CONFIG), (127, 127, 127))
-    assert_all(decode(encoded(Image.new("RGBA", (16, 16), (*RED, 0))), CONFIG), WHITE)
+    assert_all(decode(encoded(Image.new("RGBA", (16, 16), (*RED, 1))), CONFIG), WHITE)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +255,28 @@ def test_a_decompression_bomb_is_refused_by_its_header():
     assert len(bomb(50_000, 50_000)) < 100
     assert reason(bomb(50_000, 50_000)) == "too many pixels"
     assert reason(bomb(10_001, 10_000)) == "too many pixels"  # where Pillow itself would only warn
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_by_their_number():
+    whole = encoded(noise(256, 256), "JPEG", progressive=True)
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    many = whole[:-2] + last * 5000 + whole[-2:]
+    begun = time.monotonic()
+
+    assert reason(many) == "too many scans"
+    assert time.monotonic() - begun < 1.0
+    scans = whole.count(b"\xff\xda")
+    assert reason(whole, ImageConfig(size_px=8, max_scans=scans - 1)) == "too many scans"
+    assert decode(whole, ImageConfig(size_px=8, max_scans=scans)).shape == (8, 8, 3)
+    assert ImageConfig(max_scans=3).limits.max_scans == 3
+
+
+def test_scans_of_a_preview_and_of_a_film_behind_the_picture_do_not_count():
+    whole = encoded(noise(64, 64), "JPEG", progressive=True)
+    preview = b"\xff\xe1" + struct.pack(">H", 2002) + b"\xff\xda" * 1000
+    motion_photo = whole[:2] + preview + whole[2:] + b"\xff\xda\0\0" * 1000
+
+    assert np.array_equal(decode(motion_photo), decode(whole))
 
 
 def test_the_largest_allowed_image_is_decoded_and_one_more_row_is_not():
