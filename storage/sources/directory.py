@@ -14,7 +14,7 @@ from polars.exceptions import PanicException, PolarsError
 
 from storage.roots import Entry, Root
 from storage.sources import reading, redacted, rules
-from storage.sources.reading import SUFFIXES, TableLimits
+from storage.sources.reading import SUFFIXES, TableLimits, UnfitFileError
 from storage.sources.redacted import RedactedRows
 from storage.tables.community import COMMUNITY, FAVORITES, GROUPS, IMAGE_FEATURES, IMAGES, QUARANTINE, TOMBSTONES, USERS
 from storage.tables.schema import Table
@@ -217,6 +217,8 @@ def _ingest_file(
         checked, broken = rules.check(kept_out.rows, table, ids, limits.max_text_bytes)
     except SourceError:
         raise
+    except UnfitFileError as error:
+        raise SourceError(f"{url}: cannot be read as {reading.suffix_of(file.name)[1:]}: {error}") from error
     except (ValueError, OSError, pa.ArrowException, PolarsError, PanicException) as error:
         form = reading.suffix_of(file.name)[1:]
         raise SourceError(f"{url}: cannot be read as {form}: {error}; write it again") from error

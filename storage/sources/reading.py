@@ -47,6 +47,10 @@ BEGINNINGS = {  # of files that are no text, and what they are
 Record: TypeAlias = tuple[Sequence[str | None] | None, str]  # the cells, or None if broken, and the line
 
 
+class UnfitFileError(ValueError):
+    """A file that is no table of ours, or too large; the message says what to do."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TableLimits:
     """The largest tables that are read."""
@@ -88,7 +92,7 @@ def read(file: Path, known: Sequence[str], limits: TableLimits) -> Reading:
             found = (_read_csv if suffix.startswith(".csv") else _read_jsonl)(text, known)
     rows = found.rows.select(pl.len()).collect().item() + len(found.broken)
     if rows > limits.max_rows:
-        raise ValueError(_too_many(rows, limits))
+        raise UnfitFileError(_too_many(rows, limits))
     return found
 
 
@@ -105,7 +109,7 @@ def _unpacked(file: Path, suffix: str, limits: TableLimits) -> Iterator[Path]:
             while chunk := stream.read(CHUNK_BYTES):
                 size += target.write(chunk)
                 if size > limits.max_bytes:
-                    raise ValueError(f"unpacked it has more than ingest.max_bytes = {limits.max_bytes:,} bytes")
+                    raise UnfitFileError(f"unpacked it has more than ingest.max_bytes = {limits.max_bytes:,} bytes")
         yield unpacked
 
 
@@ -115,11 +119,11 @@ def _refuse_no_text(file: Path) -> None:
         begin = stream.read(4096)
     for magic, what in BEGINNINGS.items():
         if begin.startswith(magic):
-            raise ValueError(f"it is not UTF-8 but {what}")
+            raise UnfitFileError(f"it is not UTF-8 but {what}")
     if begin.count(b"\0") > len(begin) // 4:
-        raise ValueError("it is not UTF-8: it has many zero bytes, as text in UTF-16; save it as UTF-8")
+        raise UnfitFileError("it is not UTF-8: it has many zero bytes, as text in UTF-16; save it as UTF-8")
     if begin.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise ValueError("it is a page of HTML or XML, not a table; a download may have ended in an error page")
+        raise UnfitFileError("it is a page of HTML or XML, not a table; a download may have ended in an error page")
 
 
 def _read_parquet(file: Path, known: Sequence[str], limits: TableLimits) -> Reading:
@@ -136,7 +140,7 @@ def _read_parquet(file: Path, known: Sequence[str], limits: TableLimits) -> Read
 def _refuse_too_large(file: Path, content: pq.FileMetaData, wanted: Sequence[str], limits: TableLimits) -> None:
     """Raises ValueError if these columns have too many rows, or may fill the memory: equal values take no space."""
     if content.num_rows > limits.max_rows:
-        raise ValueError(_too_many(content.num_rows, limits))
+        raise UnfitFileError(_too_many(content.num_rows, limits))
     size, columns = 0, [content.schema.column(place) for place in range(content.num_columns)]
     texts = [one.path for one in columns if one.path in wanted and one.physical_type == "BYTE_ARRAY"]
     with pq.ParquetFile(file, memory_map=True, read_dictionary=texts) as parquet:
@@ -149,7 +153,7 @@ def _refuse_too_large(file: Path, content: pq.FileMetaData, wanted: Sequence[str
                 width = WIDTHS.get(column.physical_type) or (_longest(parquet, group, name) if name in texts else 16)
                 size += column.total_uncompressed_size + column.num_values * width
     if size > limits.max_bytes:
-        raise ValueError(
+        raise UnfitFileError(
             f"its {content.num_rows:,} rows may take {size:,} bytes in memory, and ingest.max_bytes is "
             f"{limits.max_bytes:,}; raise it if the file is right and the memory is there"
         )
@@ -172,9 +176,9 @@ def _read_csv(file: Path, known: Sequence[str]) -> Reading:
     records = _csv_records(file)
     columns = [_name(name or "") for name in next(records, (None, ""))[0] or ()]
     if not columns:
-        raise ValueError("there is no header line; the first line names the columns")
+        raise UnfitFileError("there is no header line; the first line names the columns")
     if twice := sorted({name for name in columns if columns.count(name) > 1}):
-        raise ValueError(f"the header names {', '.join(twice)} twice; name every column once")
+        raise UnfitFileError(f"the header names {', '.join(twice)} twice; name every column once")
     wanted = [name for name in known if name in columns]
     table = _fast_csv(file, columns, wanted)
     if table is not None:

@@ -331,6 +331,33 @@ def test_bytes_are_on_the_disk_before_their_name_and_the_name_before_the_call_re
     assert did[-2:] == ["rename to a0/b/d", "sync a0/b"]
 
 
+def test_what_lies_in_a_root_and_is_no_file_is_listed_with_what_it_is(root):
+    root.write("images.csv", b"image_id")
+    root.write("favorites.parquet/part-0.parquet", b"rows")
+    assert root.others().items() >= {"favorites.parquet": "folder"}.items()
+    assert not {"images.csv", "part-0.parquet"} & root.others().keys()
+    if not root.is_remote:
+        os.mkfifo(root.url("pipe"))
+        Path(root.url("link")).symlink_to("nowhere")
+        assert root.others() | {".tmp": "folder"} == {
+            ".tmp": "folder",
+            "favorites.parquet": "folder",
+            "link": "link to nowhere",
+            "pipe": "pipe",
+        }
+
+
+def test_empty_folders_are_pruned_once_they_are_old(tmp_path):
+    root = Root(str(tmp_path))
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/full").mkdir()
+    (tmp_path / "a/full/file").touch()
+    root.prune("a", idle_s=60)
+    assert (tmp_path / "a/b").exists()
+    root.prune("a")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["full"]
+
+
 def test_a_file_that_vanishes_while_listed_is_left_out(tmp_path):
     (tmp_path / "dangling").symlink_to(tmp_path / "gone")
     (tmp_path / "there").touch()
