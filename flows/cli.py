@@ -337,6 +337,32 @@ def forget(
 
 
 @app.command()
+def verify(
+    root: RootOption,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare all that is published or cached with its sha256; exit 1 where something is damaged or lost."""
+    from storage.roots import Root
+    from tasks.upkeep.verify import verify as verify_in
+
+    found = verify_in(Root(root), repair=repair)
+    if as_json:
+        faults = [vars(fault) for fault in found.faults]
+        counts = {"files": found.files, "bytes": found.bytes, "lost": found.lost}
+        print_json({**counts, "is_whole": found.is_whole, "faults": faults})
+    else:
+        for fault in found.faults:
+            say(str(fault))
+        if found.lost:
+            say(f"{found.lost:,} cached files are gone; the next run that needs one computes it again.")
+        wrong = sum(not fault.is_mended for fault in found.faults)
+        end = "all whole" if found.is_whole else f"{wrong:,} files are wrong"
+        say(f"Compared {found.files:,} files, {found.bytes:,} bytes: {end}.")
+    raise typer.Exit(0 if found.is_whole else FAILED)
+
+
+@app.command()
 def gc(
     root: RootOption,
     keep: Annotated[int, typer.Option(min=1, help="How many published runs stay, beside the current one.")],

@@ -7,7 +7,9 @@ from typing import Any
 from storage import documents
 from storage.refs import Ref
 
-MEND_MANIFEST = "restore the file, or delete the run's folder, and the next night publishes again"
+MEND_MANIFEST = (
+    "`tastegraph verify --repair` writes that of the current run again; the folder of any other run may be deleted"
+)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from storage import documents, leases
 from storage.documents import DocumentError
 from storage.manifests import MEND_MANIFEST, Manifest, PublishedFile
@@ -27,7 +29,7 @@ from storage.tables.schema import SCHEMA_VERSION
 
 POINTER = "exports/current.json"
 RUNS = "exports/runs"
-MEND_POINTER = "restore the file, or delete it, and the next night that passes the gate writes it again"
+MEND_POINTER = "`tastegraph verify --repair` writes it again, and so does the next night that passes the gate"
 
 log = logging.getLogger("tastegraph")
 
@@ -96,7 +98,7 @@ def publish(
         manifest,
         schema_version=manifest.schema_version or SCHEMA_VERSION,
         rows={name: sum(ref.rows for ref in refs) for name, refs in sorted(tables.items())},
-        files=(*files, *(_page_file(path, content) for path, content in pages.items())),
+        files=(*files, *(page_file(path, content) for path, content in pages.items())),
     )
     data = _json(complete.to_json())  # before anything is written, as it may refuse
 
@@ -130,6 +132,53 @@ def current(root: Root) -> Pointer | None:
     if found and (unknown := {path for paths in found.paths.values() for path in paths} - found.checksums.keys()):
         raise DocumentError(f"{root.url(POINTER)}: no checksum of {min(unknown)}; {MEND_POINTER}")
     return found
+
+
+def restore_pointer(root: Root, to: Manifest) -> Pointer:
+    """Write a lost or damaged pointer again."""
+    entry, pointer = root.entry(POINTER), replace(Pointer.of(to), fence=_fence(root))
+    root.swap(POINTER, _json(asdict(pointer)), entry.version if entry else None)
+    return pointer
+
+
+def restore_manifest(root: Root, system: str, model: str) -> Manifest:
+    """Write the current run's lost or damaged manifest again, from the pointer and the files of the run.
+
+    It lacks what no file says: settings, inputs, the gate's outcomes, what the next night may build on.
+
+    Args:
+        system, model: what learned the run.
+    Raises:
+        ValueError: no pointer, or one of its files is lost or damaged.
+    """
+    pointer = current(root)
+    if pointer is None:
+        raise DocumentError(f"{root.url(POINTER)}: lost too, so no manifest can be written again")
+    files = []
+    for table, paths in pointer.paths.items():
+        for path in paths:
+            entry, sha256 = root.entry(path), pointer.checksums[path]
+            if entry is None:
+                raise DocumentError(f"{root.url(path)}: lost, like the manifest of its run, so it cannot be put back")
+            num_rows = pq.read_metadata(root.local(path, sha256)).num_rows
+            files.append(PublishedFile(table, path, num_rows, entry.size, sha256))
+    place = folder(pointer.run_id)
+    pages = list(root.entries(f"{place}/report"))
+    files += [PublishedFile(None, page.path, 0, page.size, root.digest(page.path)) for page in pages]
+    rebuilt = Manifest(
+        run_id=pointer.run_id,
+        generated_at=pointer.generated_at,
+        metrics=pointer.metrics,
+        system=system,
+        model=model,
+        is_current=True,
+        schema_version=pointer.schema_version,
+        rows=pointer.rows,
+        files=tuple(files),
+        further={"rebuilt": f"from {POINTER}, as the manifest was lost"},
+    )
+    root.write(f"{place}/manifest.json", _json(rebuilt.to_json()))
+    return rebuilt
 
 
 def manifest(root: Root, run_id: str) -> Manifest:
@@ -175,7 +224,8 @@ def folder(run_id: str) -> str:
     return f"{RUNS}/run_id={run_id}"
 
 
-def _page_file(path: str, content: bytes) -> PublishedFile:
+def page_file(path: str, content: bytes) -> PublishedFile:
+    """A page of a report with these bytes, as a manifest names it."""
     return PublishedFile(None, path, 0, len(content), hashlib.sha256(content).hexdigest())
 
 

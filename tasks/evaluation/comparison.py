@@ -139,7 +139,11 @@ def publish_comparison(
         ],
         "split": canonical(split, "split"),
         "tags": asdict(tags) if tags else None,
-        "files": {"results": leaderboard.results.sha256, "comparisons": leaderboard.comparisons.sha256},
+        "files": {
+            "results": leaderboard.results.sha256,
+            "comparisons": leaderboard.comparisons.sha256,
+            **{f"users/{name}": figures.sha256 for name, figures in leaderboard.users.items()},
+        },
     }
     id_ = f"{parameters['protocol']}-{digest(content)[:12]}"
     folder = f"comparisons/{id_}"

@@ -26,6 +26,11 @@ def score_file(file: Path, root: Root) -> dict[str, Any]:
     if pointer is None:
         raise ValueError(f"{root.address}: nothing is published below this root; run `tastegraph nightly` first")
     manifest = snapshots.manifest(root, pointer.run_id)
+    if "favorites" not in manifest.inputs:
+        raise ValueError(
+            f"{root.address}: the manifest of run {pointer.run_id} was lost and does not say any more what the run was "
+            f"computed from; evaluate after the next night"
+        )
     heldout, broken = read_pairs(file)
     favorites = parquet.read(manifest.inputs["favorites"], root)
     scorer = read_scorer(model_of(manifest), root)

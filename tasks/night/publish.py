@@ -12,8 +12,8 @@ from prefect.context import TaskRunContext
 from storage import parquet, snapshots
 from storage.documents import DocumentError
 from storage.manifests import Manifest
-from storage.roots import Root
-from tasks.night import report, start
+from storage.roots import DamagedError, Root
+from tasks.night import mending, report, start
 from tasks.night.gate import GateConfig, gate
 from tasks.night.records import Night
 from tasks.pages.night import files_of
@@ -43,7 +43,12 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
     """Publish the night's snapshot, and make it current if the gate lets it. Nothing is done twice."""
     content = digest([night.exports, night.metrics, night.community, settings])
     current = _current(root)
+    exports = [ref for part in night.exports.values() for ref in part]
+    is_whole = current is None or all(fault.is_mended for fault in mending.mend(current, root, exports))
     same = _same(content, config, night, current, root)
+    if same and same == current and not is_whole:
+        log.warning("run %s holds these very tables but not all its files, so they are published again", same.run_id)
+        same = None
     if same:
         log.info("nothing to do: run %s holds these very tables", same.run_id)
         ledger.mark_reused()
@@ -105,11 +110,10 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
 
 
 def _current(root: Root) -> Manifest | None:
-    """The manifest of the current run; None where there is none, or none that can be read."""
+    """The manifest of the current run; None where there is none, or none that can be read or written again."""
     try:
-        pointer = snapshots.current(root)
-        return snapshots.manifest(root, pointer.run_id) if pointer else None
-    except (DocumentError, FileNotFoundError) as error:
+        return mending.current_manifest(root)
+    except (DocumentError, DamagedError, FileNotFoundError) as error:
         log.warning("compared with no earlier run, as what is published cannot be read: %s", error)
         return None
 

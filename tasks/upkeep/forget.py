@@ -13,6 +13,7 @@ from storage.id_scan import Found, IdScan
 from storage.manifests import Manifest
 from storage.roots import WORK_FOLDER, Entry, Root, scratch_folder
 from storage.tombstones import KINDS, IdsByKind
+from tasks.night import mending
 from tasks.upkeep import redact
 
 LEFT_ON_THE_MACHINE = ("fetched", "prefect", "studies")  # below the scratch folder, where the root is remote
@@ -82,12 +83,11 @@ def _refuse_unknown(named: IdsByKind, naming: dict[str, Found], root: Root) -> N
 
 def _publish_without(scan: IdScan, naming: AbstractSet[str], root: Root) -> tuple[str | None, bool]:
     """The id of the run that is current afterwards, and whether it is a new one: the last one named a forgotten id."""
-    pointer = snapshots.current(root)
-    if pointer is None:
+    manifest = mending.current_manifest(root)
+    if manifest is None:
         return None, False
-    manifest = snapshots.manifest(root, pointer.run_id)
     if naming.isdisjoint(_files_of(manifest)):
-        return pointer.run_id, False
+        return manifest.run_id, False
     return redact.republish(manifest, scan, root), True
 
 

@@ -14,7 +14,7 @@ from tests.flows.processes import BIN, answer, environment, started, tastegraph,
 
 COMMANDS = (
     *("nightly", "validate", "import", "evaluate", "compare", "tune"),
-    *("recommend", "similar", "show", "forget", "gc"),
+    *("recommend", "similar", "show", "forget", "verify", "gc"),
 )
 
 

@@ -26,5 +26,5 @@ def _changed(change: Callable[[bytes], bytes]) -> Callable[[Root, str], None]:
 
 
 flip = _changed(lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :])
-cut_off = _changed(lambda data: data[:-1])
+cut_off = _changed(lambda data: data[: len(data) // 2])
 empty = _changed(lambda data: b"")

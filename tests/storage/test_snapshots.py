@@ -267,7 +267,7 @@ def test_a_damaged_manifest_is_named_with_what_to_do_or_left_out(root):
     publish(root, "night-2")
     root.write("exports/runs/run_id=night-1/manifest.json", b'{"run_id": "night-1"')
 
-    with pytest.raises(DocumentError, match=r"run_id=night-1/manifest\.json: no JSON .*; restore the file, or delete"):
+    with pytest.raises(DocumentError, match=r"run_id=night-1/manifest\.json: no JSON .*`tastegraph verify --repair`"):
         snapshots.runs(root)
     assert [run.run_id for run in snapshots.runs(root, skip_damaged=True)] == ["night-2"]
 
@@ -277,7 +277,7 @@ def test_a_damaged_pointer_is_named_with_what_to_do_and_a_run_can_be_published_b
     publish(root, "night-1")
     root.write(snapshots.POINTER, content)
 
-    with pytest.raises(DocumentError, match=r"exports/current\.json: .*; restore the file, or delete it"):
+    with pytest.raises(DocumentError, match=r"exports/current\.json: .*; `tastegraph verify --repair` writes"):
         snapshots.current(root)
     publish(root, "night-2")
     pointer = snapshots.current(root)
