@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 CHUNK_BYTES = 1 << 24
 CHUNK_ROWS = 1 << 16
 RECORD_LINES = 1000  # a quoted value of more lines counts as a quote that was never closed
+VIEW_BYTES = 16  # of a text's place in polars' memory, beside the text
 SHOWN_CHARACTERS = 200  # of a bad value
 SUFFIXES = (".parquet", ".csv", ".jsonl", ".csv.gz", ".csv.zst", ".jsonl.gz", ".jsonl.zst")
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8}  # bytes of a value of Parquet
@@ -55,7 +56,7 @@ class UnfitFileError(ValueError):
 class TableLimits:
     """The largest tables that are read."""
 
-    max_rows: int = 200_000_000  # of one table; a larger one is refused, Parquet before it is read
+    max_rows: int = 100_000_000  # of one table; a larger one is refused, Parquet before it is read
     max_bytes: int = 16 * 2**30  # of one table, unpacked; a larger one is refused, also where the file is small
     max_text_bytes: int = 4096  # of an id, tag, name, path or url in UTF-8; a row with a longer one is quarantined
 
@@ -150,8 +151,12 @@ def _refuse_too_large(file: Path, content: pq.FileMetaData, wanted: Sequence[str
                 if (name := column.path_in_schema.partition(".")[0]) not in wanted:
                     continue
                 # Pages that name a value of the dictionary for each row hold little and unpack to much.
-                width = WIDTHS.get(column.physical_type) or (_longest(parquet, group, name) if name in texts else 16)
-                size += column.total_uncompressed_size + column.num_values * width
+                size += column.total_uncompressed_size + column.num_values * WIDTHS.get(
+                    column.physical_type, VIEW_BYTES
+                )
+                if name in texts:
+                    most = column.num_values * _longest(parquet, group, name)
+                    size += most if most <= limits.max_bytes // 16 else _text_bytes(parquet, group, name)
     if size > limits.max_bytes:
         raise UnfitFileError(
             f"its {content.num_rows:,} rows may take {size:,} bytes in memory, and ingest.max_bytes is "
@@ -166,6 +171,16 @@ def _longest(parquet: pq.ParquetFile, group: int, name: str) -> int:
     if not isinstance(column, pa.DictionaryArray) or not len(column.dictionary):
         return 0
     return int(pc.max(pc.binary_length(column.dictionary)).as_py() or 0)
+
+
+def _text_bytes(parquet: pq.ParquetFile, group: int, name: str) -> int:
+    """The bytes of a column's values, counted without unpacking them; slower than reading them where few are equal."""
+    total = 0
+    for batch in parquet.iter_batches(CHUNK_ROWS, row_groups=[group], columns=[name], use_threads=False):
+        column = batch.column(0)
+        lengths = pc.binary_length(column.dictionary).cast(pa.int64())
+        total += pc.sum(lengths.take(column.indices)).as_py() or 0
+    return total
 
 
 def _too_many(rows: int, limits: TableLimits) -> str:

@@ -187,6 +187,14 @@ def test_parquet_that_would_fill_the_memory_is_refused_unread(tmp_path: Path, mo
         reading.read(tmp_path / "t.parquet", COLUMNS, TableLimits(max_bytes=20_000_000))
 
 
+def test_one_long_text_among_many_rows_does_not_make_a_table_too_large(tmp_path: Path) -> None:
+    users = ["u"] * 1000 + [None, "x" * 10**5]
+    pq.write_table(pa.table({"user_id": users, "image_id": ["i"] * len(users)}), tmp_path / "t.parquet")
+    found = reading.read(tmp_path / "t.parquet", COLUMNS, TableLimits(max_bytes=1_000_000))
+
+    assert found.rows.select("user_id").collect()["user_id"].to_list() == users
+
+
 def test_rows_of_text_count_too(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("user_id,image_id\n" + "u,i\n" * 11)
     with pytest.raises(ValueError, match=r"it has 11 rows, and ingest.max_rows is 10"):
