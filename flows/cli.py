@@ -408,6 +408,7 @@ def main() -> None:
 
 def prepare_prefect(root: str) -> None:
     """Prefect's settings and signals for a run from the command line; variables that are already set stay."""
+    from flows.startup import check_home, check_server
     from storage.roots import Root, scratch_folder
 
     home = scratch_folder() if Root(root).is_remote else Path(Root(root).address)
@@ -425,7 +426,8 @@ def prepare_prefect(root: str) -> None:
         "PREFECT_LOGGING_LEVEL": "WARNING" if _wants_traceback() else "CRITICAL",
     }.items():
         os.environ.setdefault(name, value)
-    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # Prefect's server makes no parents
+    check_home(Path(os.environ["PREFECT_HOME"]))
+    check_server()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
 

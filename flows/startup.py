@@ -1,0 +1,54 @@
+"""What a command checks before it starts Prefect: room and rights below its home, and a server that answers."""
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+
+ROOM = 64 * 2**20  # bytes: Prefect's new database takes 2 MB, its log of writes some more
+PATIENCE_S = 10.0  # how long a server that does not answer is asked again
+
+
+class StartupError(OSError):
+    """A run cannot begin: the message says what is in its way, and what to do."""
+
+
+def check_home(home: Path, room: int = ROOM) -> None:
+    """Make the folder of Prefect's database. Raises StartupError where it cannot be written, or the disk is full."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)  # Prefect's server makes no parents
+        with tempfile.TemporaryFile(dir=home) as probe:
+            probe.write(b"1")
+        free = shutil.disk_usage(home).free
+    except OSError as error:
+        raise StartupError(
+            f"{home}: {error.strerror}, so nothing was begun; give the user who runs this the right to write there, or "
+            f"set PREFECT_HOME to another folder"
+        ) from error
+    if free < room:
+        raise StartupError(
+            f"{home}: {free / 2**20:,.0f} MiB are free on this disk and {room / 2**20:,.0f} are needed to begin; make "
+            f"room (`tastegraph gc`), or set PREFECT_HOME to a folder on another disk"
+        )
+
+
+def check_server(patience_s: float = PATIENCE_S) -> None:
+    """Raises StartupError where PREFECT_API_URL names a server that does not answer."""
+    url = os.environ.get("PREFECT_API_URL")
+    end = time.monotonic() + patience_s
+    while url:
+        try:
+            if httpx.get(f"{url.rstrip('/')}/health", timeout=patience_s).status_code < 500:
+                return
+            error = "it answers with an error of its own"
+        except (httpx.HTTPError, httpx.InvalidURL) as failed:
+            error = str(failed) or type(failed).__name__
+        if time.monotonic() >= end:
+            raise StartupError(
+                f"PREFECT_API_URL={url}: no Prefect server answers there ({error}); start it, correct the address, or "
+                f"unset the variable, and a server is started for the run alone"
+            )
+        time.sleep(0.5)
