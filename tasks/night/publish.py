@@ -46,7 +46,9 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
     exports = [ref for part in night.exports.values() for ref in part]
     is_whole = current is None or all(fault.is_mended for fault in mending.mend(current, root, exports))
     same = _same(content, config, night, current, root)
-    if same and same == current and not is_whole:
+    if same and same != current:
+        is_whole = all(fault.is_mended for fault in mending.mend(same, root, exports))
+    if same and not is_whole:
         log.warning("run %s holds these very tables but not all its files, so they are published again", same.run_id)
         same = None
     if same:

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 SETTINGS = {
     **world.SETTINGS,
     "training": {"epochs": 30, "checkpoint_steps": 2},
-    "gate": {"tolerance": 1.0},  # how well a night of CDL does beside one of EASE, with so few users, is chance
+    "gate": {"tolerance": 0.99},  # how well a night of CDL does beside one of EASE, with so few users, is chance
 }
 QUICK = {**world.SETTINGS, "model": {"system": "ease"}}
 
@@ -90,7 +90,7 @@ def test_what_a_night_made_is_cleared_around_it_while_it_runs_after_it_was_kille
     assert killed["waiting_for"] == []
     assert ".tmp/tmphalf/half.arrow" in killed["deleted"]
     assert leases.all_of(Root(str(root))) == []
-    assert "step-000000004.safetensors" in reached
+    assert any(name.startswith("step-000000004.") for name in reached)
 
     again_log = tmp_path / "again.log"
     with started(command, env, again_log) as night:

@@ -22,7 +22,7 @@ KILL_WHEN = {
     "in ingest": "tables/users/*.parquet",
     "between two shards of pictures": "shards/pixels/*.arrow",
     "after word2vec": "tables/token_vectors/*.parquet",
-    "in the middle of training": "checkpoints/*/step-000000004.safetensors",
+    "in the middle of training": "checkpoints/*/step-000000004.*.safetensors",
     "while embedding": "tables/image_embeddings/*.parquet",
     "while recommending": "tables/recommendations/*.parquet",
     "while publishing": "exports/runs/*/image_embeddings/*.parquet",
