@@ -4,6 +4,8 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -62,16 +64,16 @@ def nightly(
     as_json: JsonOption = False,
 ) -> None:
     """Ingest, train, recommend, and publish: the whole night."""
-    prepare_prefect(root)
-    from flows.nightly import nightly as flow  # Prefect reads its settings when it is first imported
-    from flows.settings import load
+    with at_work(root, "nightly"):
+        from flows.nightly import nightly as flow  # Prefect reads its settings when it is first imported
+        from flows.settings import load
 
-    published = flow(source=source, root=root, config=load(config, set_), run_id=run_id)
-    if as_json:
-        print_json({key: getattr(published, key) for key in published.__dataclass_fields__})
-    else:
-        print_published(published, root)
-    raise typer.Exit(0 if published.is_current else NOT_CURRENT)
+        published = flow(source=source, root=root, config=load(config, set_), run_id=run_id)
+        if as_json:
+            print_json({key: getattr(published, key) for key in published.__dataclass_fields__})
+        else:
+            print_published(published, root)
+        raise typer.Exit(0 if published.is_current else NOT_CURRENT)
 
 
 @app.command()
@@ -163,25 +165,25 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Fit and measure systems on one split; exit 1 where one of them fails."""
-    prepare_prefect(root)
-    from flows.compare import compare as flow
-    from flows.compare import systems_named
-    from flows.settings import load_comparison
-    from storage.roots import Root
+    with at_work(root, "compare"):
+        from flows.compare import compare as flow
+        from flows.compare import systems_named
+        from flows.settings import load_comparison
+        from storage.roots import Root
 
-    compared = flow(
-        source=source,
-        root=root,
-        systems=systems,
-        protocol=protocol,
-        test=test,
-        validation=validation,
-        seeds=seeds,
-        budget=budget,
-        config=load_comparison(config, set_, systems_named(systems), protocol),
-    )
-    print_comparison(compared, Root(root), as_json)
-    raise typer.Exit(FAILED if compared.failed else 0)
+        compared = flow(
+            source=source,
+            root=root,
+            systems=systems,
+            protocol=protocol,
+            test=test,
+            validation=validation,
+            seeds=seeds,
+            budget=budget,
+            config=load_comparison(config, set_, systems_named(systems), protocol),
+        )
+        print_comparison(compared, Root(root), as_json)
+        raise typer.Exit(FAILED if compared.failed else 0)
 
 
 @app.command()
@@ -198,24 +200,24 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Choose a system's settings on validation, never on the test."""
-    prepare_prefect(root)
-    from flows.compare import systems_named
-    from flows.settings import load_comparison
-    from flows.tune import tune as flow
-    from storage.roots import Root
+    with at_work(root, "tune"):
+        from flows.compare import systems_named
+        from flows.settings import load_comparison
+        from flows.tune import tune as flow
+        from storage.roots import Root
 
-    tuned = flow(
-        source=source,
-        root=root,
-        system=system,
-        protocol=protocol,
-        test=test,
-        validation=validation,
-        budget=budget,
-        config=load_comparison(config, set_, systems_named(system), protocol),
-    )
-    print_tuned(tuned, Root(root), as_json)
-    raise typer.Exit(FAILED if tuned.lacking else 0)
+        tuned = flow(
+            source=source,
+            root=root,
+            system=system,
+            protocol=protocol,
+            test=test,
+            validation=validation,
+            budget=budget,
+            config=load_comparison(config, set_, systems_named(system), protocol),
+        )
+        print_tuned(tuned, Root(root), as_json)
+        raise typer.Exit(FAILED if tuned.lacking else 0)
 
 
 @crawl_app.command("flickr")
@@ -404,6 +406,17 @@ def main() -> None:
             raise
         say_error(error)
         sys.exit(USAGE if isinstance(error, SettingsError) else FAILED)
+
+
+@contextmanager
+def at_work(root: str, kind: str) -> Iterator[None]:
+    """Prepared for Prefect, with the flow's lease on the root taken before Prefect starts."""
+    from storage import leases
+    from storage.roots import Root
+
+    prepare_prefect(root)
+    with leases.shared(Root(root), kind):
+        yield
 
 
 def prepare_prefect(root: str) -> None:

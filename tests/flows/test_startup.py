@@ -5,7 +5,9 @@ import re
 import pytest
 
 from flows.startup import StartupError, check_home, check_server
-from tests.flows.processes import environment, free_port, tastegraph
+from storage import leases, snapshots
+from storage.roots import Root
+from tests.flows.processes import BIN, environment, free_port, started, tastegraph, wait_until
 
 
 def test_a_home_that_cannot_be_made_is_named_with_the_way_out(tmp_path):
@@ -33,3 +35,15 @@ def test_a_night_without_its_server_ends_in_one_line(tmp_path):
 
     assert night.returncode == 1
     assert re.fullmatch(r"tastegraph: PREFECT_API_URL=.*: no Prefect server answers there .*\n", night.stderr)
+
+
+def test_a_night_takes_its_lease_before_prefect_starts(tmp_path):
+    root, log, home = Root(str(tmp_path / "root")), tmp_path / "log", tmp_path / "prefect"
+    command = [str(BIN / "tastegraph"), "nightly", "--root", root.address]
+    with (
+        leases.exclusive(root, "gc", snapshots.raise_fence),
+        started(command, environment(home), log) as night,
+    ):
+        wait_until(lambda: "waiting for gc" in log.read_text(), "the lease", night, log)
+        assert {lease.kind for lease in leases.held_by_others(root)} == {"gc", "nightly"}
+        assert list(home.iterdir()) == []
