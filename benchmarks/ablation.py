@@ -9,30 +9,27 @@ value of a paired test over users, the same metric on cold images among themselv
     signal:NAME         all tags, titles, contacts, groups, times, features or owners of the set
     cold_item_scale     no learned scale of cold images' scores: 1
     cold_user_weights   no weights for cold users: those of users with favorites
-    factor_models=1     one factorisation of a kind, in place of several whose scores are added
+    effort=NAME         less or more effort
     dimensions=N        the best inner product of so many dimensions, in place of the exact ensemble
 
 `--parts` names some of them. Stages that `nightly` and `compare` have run below the root are not run again.
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from comparisons.heldout import add_arguments, heldout_of
 
-from flows import cli
 from models.community import Community
 from models.ensemble.weights import EnsembleWeights
 from models.evaluation import metrics
-from models.evaluation.splits import Protocol
-from models.systems.tastegraph import TasteGraph, TasteGraphConfig
+from models.systems.tastegraph import EFFORTS, TasteGraph, TasteGraphConfig
 
 if TYPE_CHECKING:  # they import Prefect, which reads its settings then: `main` makes those ready first
     from tasks.evaluation.measure import HeldOut
@@ -54,46 +51,8 @@ LeaveOut = Callable[[], tuple[float, Measured]]  # returns the seconds to fit, a
 def main() -> None:
     """Print a line for each part."""
     options = _options()
-    if "TASTEGRAPH_DATA" not in os.environ:
-        sys.exit("TASTEGRAPH_DATA is not set; set it to the folder of the sets")
-    cli.prepare_prefect(options.root)
     print(f"{options.set}, {options.protocol}: favorites held out for validation, seed {options.seed}")
-    _ablate(_heldout(options), options.parts, options.seed)
-
-
-def _heldout(options: argparse.Namespace) -> "HeldOut":
-    """The community without validation and test, and the favorites held out for validation."""
-    from prefect import flow
-
-    from flows.compare import prepare, prepare_images, tuning_tables
-    from flows.learn import signals_of
-    from flows.nightly import THREADS
-    from flows.settings import ComparisonConfig
-    from storage.roots import Root
-    from tasks.data.community import read_community
-    from tasks.data.ingest import content_of, ingest
-    from tasks.data.pairs import take_pairs
-    from tasks.evaluation.measure import read_heldout
-    from tasks.evaluation.splits import draw_split
-    from tasks.runtime.records import records_below
-
-    source_root, root = Root(str(Path(os.environ["TASTEGRAPH_DATA"]) / options.set)), Root(options.root)
-    config = ComparisonConfig()
-
-    @flow(name="ablation", task_runner=THREADS, persist_result=False)
-    def read() -> "HeldOut":
-        with records_below(root):
-            table = ingest(source_root, content_of(source_root, root), config.ingest, root).tables
-            files = [name and source_root.url(f"{name}.parquet") for name in (options.test, options.validation)]
-            pairs = [take_pairs(file, root) for file in files]
-            splits = draw_split(table, options.protocol, *pairs, config.splits, config.evaluation, root)
-            tuning = splits.tuning
-            images = prepare_images(source_root, table, ["tastegraph"], config, root)
-            tables = prepare(images, tuning_tables(table, splits, root), tuning.training, ["tastegraph"], config, root)
-            indexed = read_community(tables.restricted(signals_of(["tastegraph"])), root)
-            return read_heldout(indexed, tuning, root)
-
-    return read()
+    _ablate(heldout_of(options), options.parts, options.seed)
 
 
 def _ablate(heldout: "HeldOut", parts: list[str], seed: int) -> None:
@@ -149,7 +108,8 @@ def _parts(whole: TasteGraph, heldout: "HeldOut", seed: int) -> Iterator[tuple[s
     yield "cold_item_scale", partial(weighted, unscaled)
     if len(whole.weights) > 1:
         yield "cold_user_weights", partial(weighted, whole.weights[:1] * 2)
-    yield "factor_models=1", partial(refitted, replace(whole.config, factor_models=1))
+    for effort in sorted(EFFORTS.keys() - {whole.config.effort}):
+        yield f"effort={effort}", partial(refitted, replace(whole.config, effort=effort))
     for size in DIMENSIONS:
         yield f"dimensions={size}", partial(refitted, replace(whole.config, dimensions=size))
 
@@ -182,11 +142,7 @@ def _of_cold(measured: Measured) -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Leave out each part of tastegraph in turn, on validation.")
-    parser.add_argument("set", help="a folder of TASTEGRAPH_DATA")
-    parser.add_argument("protocol", choices=get_args(Protocol))
-    parser.add_argument("--root", required=True, help="the folder of all outputs")
-    parser.add_argument("--test", help="the set's table of held-out favorites for the protocol full: official_test")
-    parser.add_argument("--validation", help="the set's table to validate on: official_val")
+    add_arguments(parser)
     parser.add_argument("--parts", nargs="+", default=[], help="parts to leave out (default all)")
     parser.add_argument("--seed", type=int, default=0, help="of the system (default 0)")
     return parser.parse_args()

@@ -34,20 +34,29 @@ from tasks.runtime.code_version import code_version
 from tasks.systems.embed import embed_system
 from tasks.systems.fit import fit_system
 from tasks.systems.fold_in import SideInformation, fold_in, learn_fold_in
+from tasks.systems.model import Fitted
 
 
 def learn(
-    table: dict[str, Ref], training: Ref, pictures: Pictures, start: ModelStart, config: NightlyConfig, root: Root
+    table: dict[str, Ref],
+    training: Ref,
+    pictures: Pictures,
+    start: ModelStart,
+    config: NightlyConfig,
+    root: Root,
+    measured: Learned | None = None,
 ) -> Learned:
     """The system of the settings, fitted on these favorites and no others; or the kept one, over the current community.
 
     Args:
         table: the community, as ingested.
         training: the favorites to learn from.
+        measured: what the same settings have learned from fewer favorites: what it found out need not be found again.
     """
     tastes = describe_tastes(table, training, start, config, root)
-    learn_system = learn_cdl if config.model.system == "cdl" else learn_any
-    return learn_system(table, training, pictures, tastes, start, config, root)
+    if config.model.system == "cdl":
+        return learn_cdl(table, training, pictures, tastes, start, config, root)
+    return learn_any(table, training, pictures, tastes, start, config, root, measured.fitted if measured else None)
 
 
 def learn_cdl(
@@ -107,6 +116,7 @@ def learn_any(
     start: ModelStart,
     config: NightlyConfig,
     root: Root,
+    measured: Fitted | None,
 ) -> Learned:
     """A system of `models.systems`: one stage fits it, on the community's tables and the signals that it uses."""
     name = config.model.system
@@ -125,14 +135,14 @@ def learn_any(
             favorites=training,
             root=root,
         )
-        return replace(base, tastes=tastes, model=model, features=features)
+        return replace(base, tastes=tastes, model=model, features=features, fitted=None)
     clustered = Clustered(tastes.profiles, tastes.clusters)
     tables = CommunityTables(table, training, pictures.pixels, shards, clustered).restricted(signals)
     settings = settings_of(name, config) if name in FAMILY else config.model.own
-    fitted = fit_system(name, version, settings, config.training.seed, tables, root)
+    fitted = fit_system(name, version, settings, config.training.seed, tables, root, measured)
     model = embed_system(fitted, table["users"], table["images"], root)
     image_inputs = [kind for kind, shards in (("pixels", tables.pixels), ("features", tables.features)) if shards]
-    return Learned(tastes, model, " and ".join(image_inputs) or None, None, features)
+    return Learned(tastes, model, " and ".join(image_inputs) or None, None, features, fitted)
 
 
 def signals_of(names: list[str]) -> set[str]:

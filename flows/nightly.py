@@ -81,7 +81,7 @@ def run_stages(opened: OpenRun, config: NightlyConfig) -> Published:
     metrics = evaluate(split, table["favorites"], tested.model, out)
     final = tested
     if config.model.refit:
-        final = learn(table, table["favorites"], pictures, start.model("published"), config, out)
+        final = learn(table, table["favorites"], pictures, start.model("published"), config, out, tested)
 
     # The lists, and the snapshot.
     request = request_lists(final.model, table["favorites"], final.tastes.profiles, config.recommend)

@@ -6,7 +6,7 @@ U users, I images, N users to score, d dimensions.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -86,6 +86,13 @@ class System(ABC, Generic[ConfigT]):
     @abstractmethod
     def fit(self, community: Community) -> None:
         """Learn from a community. The same community, settings and seed give the same scores on one machine."""
+
+    def refit(self, community: Community, measured: Self) -> None:
+        """Learn from a community that has more favorites than the one that `measured`, of equal settings, learned from.
+
+        Here from nothing; a system may keep what it has found by holding favorites out.
+        """
+        self.fit(community)
 
     @abstractmethod
     def score(self, users_N: np.ndarray) -> np.ndarray:

@@ -8,16 +8,22 @@ some images, to learn weights for warm and for cold images, several times where 
 favorites of some users, to learn weights for cold users; then, those with a weight above 0, on all favorites.
 """
 
+import logging
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from scipy.sparse import issparse
+from threadpoolctl import threadpool_limits
 
 from models.community import Community
+from models.devices import choose_device
 from models.ensemble.experts.base import Expert, Matrix
-from models.ensemble.experts.factors import Factors
+from models.ensemble.experts.factors import CodedFactors, Factors
 from models.ensemble.experts.graph import Contacts, Groups, Neighbors, Owners, Popular, Tags
 from models.ensemble.experts.linear import Attributes, Content, Ridge, Sequence
 from models.ensemble.experts.towers import Towers
@@ -36,25 +42,56 @@ from models.sparse import has_entries
 from models.systems.base import System, Vectors, pack_sparse, unpack_sparse, vectors_of
 from models.systems.collaborative_dl import CollaborativeDL, CollaborativeDLConfig
 
+log = logging.getLogger("tastegraph")
+
 COLD_USER_ONLY = ("attributes", "popular")  # experts for cold users alone
 FOR_COLD_USERS = (*COLD_USER_ONLY, "tags", "contacts", "groups", "owners")  # experts that need no favorite of the user
+MAX_WORKERS = 4  # experts that are fitted side by side, as each needs memory of its own
 SCALE_SAMPLE = 2048  # images on which the spread of an expert's scores for a user is measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """What a level of effort spends: experts to leave out, and how long the iterative ones go on."""
+
+    leave_out: tuple[str, ...] = ()
+    exact_rows: int = 3000  # rows up to which the ridge experts are solved exactly
+    factor_rounds: int = 8
+    tower_steps: int = 100
+    weighings: int = 3  # hold-outs to learn weights on, at most
+
+
+EFFORTS = {
+    "low": Effort(
+        leave_out=(
+            *("towers", "deep_coded_factors", "confident_coded_factors"),
+            *("shrunk_social_factors", "confident_social_factors"),
+        ),
+        weighings=1,
+    ),
+    "normal": Effort(leave_out=("deep_coded_factors",)),
+    "high": Effort(exact_rows=12_000, factor_rounds=12, tower_steps=300),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TasteGraphConfig(WeightsConfig):
     """Settings of the experts; the first ones say how their weights are learned."""
 
+    effort: Literal["low", "normal", "high"] = "normal"  # seconds against quality: docs/performance.md has both
     leave_out: tuple[str, ...] = ()  # experts to leave out, for ablations; docs/systems.md names them
     ridge_strength: float = 150.0  # λ of the ridge experts, in units of the mean squared entry
-    factor_dimensions: int = 128  # of one factorisation
-    factor_strength: float = 10.0  # λ of the factorisations
-    factor_models: int = 8  # factorisations whose scores are added
-    shrunk_strength: float = 50.0  # λ of the shrunk factorisations, which keep only the strongest dimensions
-    coded_dimensions: int = 100  # of the factors that are pulled to a code of an image's features, tags and title
+    factor_dimensions: int = 128  # of a factorisation
+    factor_strength: float = 50.0  # λ of the factorisations, whose α is 10; 8 times as much where it is 100
+    coded_dimensions: int = 100  # of the deep coded factors, whose code an autoencoder makes
     tower_dimensions: int = 64  # of the two towers
-    tower_steps: int = 300  # of the towers' training
+    tower_steps: int = 0  # of the towers' training; 0: as the effort says
     dimensions: int = 0  # 0: the exact ensemble; else its best approximation by an inner product of so many dimensions
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.effort not in EFFORTS:
+            raise ValueError(f"effort is {self.effort!r}; choose {', '.join(EFFORTS)}")
 
 
 class TasteGraph(System[TasteGraphConfig]):
@@ -63,21 +100,32 @@ class TasteGraph(System[TasteGraphConfig]):
     name = "tastegraph"
     source = "ours; docs/systems.md says what each part is taken from"
     wants = ("features",)
-    grid = {"weighed_on": ("lists", "mixtures"), "factor_strength": (5.0, 10.0)}
+    grid = {"weighed_on": ("lists", "mixtures"), "factor_strength": (25.0, 50.0)}
     Config = TasteGraphConfig
 
     def fit(self, community: Community) -> None:
-        unfitted = self._unfitted(self.config.factor_models)
-        self.is_cold_I = community.popularity_I == 0
+        is_cold_U = ~has_entries(community.favorites_UI)
         learned = [self._learn_weights(community)]
-        self.is_cold_U = ~has_entries(community.favorites_UI)
-        if self.is_cold_U.all():
-            self.is_cold_U[:] = False  # no user has a favorite to learn weights for cold users on
-        if self.is_cold_U.any():
+        if is_cold_U.any() and not is_cold_U.all():  # else no user has a favorite to learn weights for cold users on
             learned.append(self._learn_cold_user_weights(community))
+        self._fit_weighted(community, learned)
+
+    def refit(self, community: Community, measured: "TasteGraph") -> None:
+        """Learn from more favorites, with the weights that `measured` learned: only experts with weight are fitted."""
+        self._fit_weighted(community, measured.learned)
+
+    def _fit_weighted(self, community: Community, learned: "list[_NamedWeights]") -> None:
+        """Fit the experts that have weight on all favorites."""
+        self.learned = learned
+        self.is_cold_I = community.popularity_I == 0
+        self.is_cold_U = ~has_entries(community.favorites_UI)
+        if len(learned) == 1:
+            self.is_cold_U[:] = False  # there are no weights of their own for cold users
         used = {name for named in learned for name, (warm, cold) in named.weights.items() if warm > 0 or cold > 0}
-        self.names = [name for name in unfitted if name in used]
-        self.experts = list(_fit_all({name: unfitted[name] for name in self.names}, community, self.seed).values())
+        fitted = _fit_all(
+            {name: maker for name, maker in self._unfitted().items() if name in used}, community, self.seed
+        )
+        self.names, self.experts = list(fitted), list(fitted.values())
         self.weights = [named.in_order(self.names) for named in learned]
         if self.config.dimensions:
             self.experts = [_compress(self, community.num_users, self.config.dimensions)]
@@ -87,8 +135,8 @@ class TasteGraph(System[TasteGraphConfig]):
     def _learn_weights(self, community: Community) -> "_NamedWeights":
         """Weights for users with favorites, learned on all hold-outs together."""
         config, pools, names = self.config, [], []
-        unfitted = {name: expert for name, expert in self._unfitted(1).items() if name not in COLD_USER_ONLY}
-        for number in range(num_holdouts(community, config)):
+        unfitted = {name: expert for name, expert in self._unfitted().items() if name not in COLD_USER_ONLY}
+        for number in range(min(num_holdouts(community, config), EFFORTS[config.effort].weighings)):
             seed = self.seed * config.weighings + number
             training, heldout_UI, is_cold_I = hold_out_favorites(community, config, seed)
             fitted = _fit_all(unfitted, training, self.seed)
@@ -103,35 +151,35 @@ class TasteGraph(System[TasteGraphConfig]):
 
     def _learn_cold_user_weights(self, community: Community) -> "_NamedWeights":
         """Weights for users without favorites, learned on users all of whose favorites are held out."""
-        unfitted = {name: expert for name, expert in self._unfitted(1).items() if name in FOR_COLD_USERS}
+        unfitted = {name: expert for name, expert in self._unfitted().items() if name in FOR_COLD_USERS}
         training, heldout_UI, is_cold_I = hold_out_users(community, self.config, self.seed)
         fitted = _fit_all(unfitted, training, self.seed)
         pools = build_pools(list(fitted.values()), training, heldout_UI, is_cold_I, self.config, self.seed)
         return _NamedWeights.named(list(fitted), learn_weights([pools], has_content(community), self.config))
 
-    def _unfitted(self, factor_models: int) -> dict[str, Any]:
+    def _unfitted(self) -> dict[str, Any]:
         """The experts that are not left out, by name, with their settings; each has a method `fit`."""
-        config = self.config
-        factors = Factors(dimensions=config.factor_dimensions, strength=config.factor_strength, models=factor_models)
-        shrunk = replace(factors, strength=config.shrunk_strength, models=1)  # hardly depends on the seed
-        confident = replace(shrunk, confidence=100.0, strength=400.0, activity=0.25)
-        ridge = Ridge(strength=config.ridge_strength)
+        config, effort = self.config, EFFORTS[self.config.effort]
+        shrunk = Factors(
+            dimensions=config.factor_dimensions, strength=config.factor_strength, rounds=effort.factor_rounds
+        )
+        confident = replace(shrunk, confidence=100.0, strength=8 * config.factor_strength, activity=0.25)
+        ridge = Ridge(strength=config.ridge_strength, exact_rows=effort.exact_rows)
         experts = {
             "neighbors": Neighbors(),
             "niche_neighbors": Neighbors(popular=0.5),
             "ridge": replace(ridge, tags=0.0),
             "tagged_ridge": ridge,
-            "factors": factors,
-            "social_factors": replace(factors, contacts=0.3),
-            "tagged_factors": replace(factors, tags=1.0),
             "shrunk_factors": shrunk,
             "shrunk_social_factors": replace(shrunk, contacts=0.3),
             "shrunk_tagged_factors": replace(shrunk, tags=1.0),
             "confident_factors": confident,
             "confident_social_factors": replace(confident, contacts=0.3),
             "confident_tagged_factors": replace(confident, tags=1.0),
-            "coded_factors": CodedFactors(config.coded_dimensions),
-            "towers": Towers(dimensions=config.tower_dimensions, steps=config.tower_steps),
+            "coded_factors": CodedFactors(factors=shrunk),
+            "confident_coded_factors": CodedFactors(factors=confident),
+            "deep_coded_factors": DeepCodedFactors(config.coded_dimensions),
+            "towers": Towers(dimensions=config.tower_dimensions, steps=config.tower_steps or effort.tower_steps),
             "sequence": Sequence(),
             "short_sequence": Sequence(window=10, decay=5.0),
             "content": Content(),
@@ -142,7 +190,7 @@ class TasteGraph(System[TasteGraphConfig]):
             "attributes": Attributes(),
             "popular": Popular(),
         }
-        return {name: expert for name, expert in experts.items() if name not in config.leave_out}
+        return {name: expert for name, expert in experts.items() if name not in (*config.leave_out, *effort.leave_out)}
 
     def score(self, users_N: np.ndarray) -> np.ndarray:
         scores_NI = np.zeros((len(users_N), len(self.is_cold_I)), np.float32)
@@ -188,10 +236,15 @@ class TasteGraph(System[TasteGraphConfig]):
 
     def state(self) -> dict[str, np.ndarray]:
         state = {
-            "names": np.frombuffer("\n".join(self.names).encode(), np.uint8),
+            "names": _pack_names(self.names),
             "warm": np.stack([weights.warm_E for weights in self.weights]),
             "cold": np.stack([weights.cold_E for weights in self.weights]),
             "newness": np.array([weights.cold_item_scale for weights in self.weights]),
+            **{
+                f"learned.{number}.{key}": part
+                for number, named in enumerate(self.learned)
+                for key, part in named.state().items()
+            },
             "is_cold": self.is_cold_I,
             "is_new": self.is_cold_U,
         }
@@ -203,10 +256,11 @@ class TasteGraph(System[TasteGraphConfig]):
         return state
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        self.names = state["names"].tobytes().decode().split("\n") if state["names"].size else []
+        self.names = _unpack_names(state["names"])
         parts = (state["warm"], state["cold"], state["newness"].tolist())
         self.weights = [EnsembleWeights(*of_users) for of_users in zip(*parts, strict=True)]
         self.is_cold_I, self.is_cold_U = state["is_cold"], state["is_new"]
+        self.learned = [_NamedWeights.restored(state, f"learned.{number}") for number in range(len(self.weights))]
         self.experts = [_restore_expert(name, state) for name in self.names]
 
 
@@ -223,6 +277,18 @@ class _NamedWeights:
         pairs = zip(weights.warm_E.tolist(), weights.cold_E.tolist(), strict=True)
         return cls(dict(zip(names, pairs, strict=True)), weights.cold_item_scale)
 
+    def state(self) -> dict[str, np.ndarray]:
+        """As arrays, by name."""
+        names, weights_E2 = list(self.weights), np.array(list(self.weights.values()), np.float64).reshape(-1, 2)
+        return {"names": _pack_names(names), "weights": weights_E2, "scale": np.array([self.cold_item_scale])}
+
+    @classmethod
+    def restored(cls, state: dict[str, np.ndarray], prefix: str) -> "_NamedWeights":
+        """The weights from their arrays in a state."""
+        names, weights_E2 = _unpack_names(state[f"{prefix}.names"]), state[f"{prefix}.weights"]
+        pairs = ((warm, cold) for warm, cold in weights_E2.tolist())
+        return cls(dict(zip(names, pairs, strict=True)), float(state[f"{prefix}.scale"][0]))
+
     def in_order(self, names: list[str]) -> EnsembleWeights:
         """The weights of these experts; 0 for one that has none."""
         weights_E2 = np.array([self.weights.get(name, (0.0, 0.0)) for name in names]).reshape(-1, 2)
@@ -230,8 +296,8 @@ class _NamedWeights:
 
 
 @dataclass(frozen=True)
-class CodedFactors:
-    """Collaborative deep learning as an expert: an image's factors lie near a code of its features, tags and title."""
+class DeepCodedFactors:
+    """Collaborative deep learning as an expert: as `coded_factors`, with a code that an autoencoder makes."""
 
     dimensions: int
 
@@ -246,13 +312,34 @@ class CodedFactors:
 
 
 def _fit_all(unfitted: dict[str, Any], community: Community, seed: int) -> dict[str, Expert]:
-    """The experts that the community's signals allow, each user's scores scaled to a common spread."""
-    experts = {}
-    for name, maker in unfitted.items():
-        expert = maker.fit(community, seed)
-        if expert is not None:
-            experts[name] = _scaled(expert, community, seed)
-    return experts
+    """The experts that the community's signals allow, each user's scores scaled to a common spread.
+
+    On a CPU side by side, each on one thread, in which their many small operations take little more time than on all.
+    """
+
+    def fit(maker: Any) -> Expert | None:
+        expert: Expert | None = maker.fit(community, seed)
+        return expert and _scaled(expert, community, seed)
+
+    def noted(item: tuple[str, Any]) -> Expert | None:
+        start = time.perf_counter()
+        expert = fit(item[1])
+        if expert:
+            log.info("%-18s %s in %.1f s", "fit-ensemble", item[0], time.perf_counter() - start)
+        return expert
+
+    workers = min(torch.get_num_threads(), MAX_WORKERS, len(unfitted))
+    if workers > 1 and choose_device("auto").type == "cpu":
+        # Last in the list are the slow ones: they begin, and the others fill what is left.
+        items = list(unfitted.items())[::-1]
+        with (
+            threadpool_limits(1),
+            ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        ):
+            found = dict(zip([name for name, _ in items], pool.map(noted, items), strict=True))
+    else:
+        found = dict(zip(unfitted, map(noted, unfitted.items()), strict=True))
+    return {name: expert for name in unfitted if (expert := found[name])}
 
 
 def _scaled(expert: Expert, community: Community, seed: int) -> Expert:
@@ -286,6 +373,14 @@ def _restore_expert(name: str, state: dict[str, np.ndarray], number: int = 0) ->
     has_more = any(key.startswith(f"{name}.{number + 1}.") for key in state)
     addend = _restore_expert(name, state, number + 1) if has_more else None
     return Expert(_unpack(users, state), _unpack(images, state), addend)
+
+
+def _pack_names(names: list[str]) -> np.ndarray:
+    return np.frombuffer("\n".join(names).encode(), np.uint8)
+
+
+def _unpack_names(packed: np.ndarray) -> list[str]:
+    return packed.tobytes().decode().split("\n") if packed.size else []
 
 
 def _pack(name: str, matrix: Matrix) -> dict[str, np.ndarray]:

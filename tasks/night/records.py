@@ -15,7 +15,7 @@ from tasks.data.tag_leak import TagAccount
 from tasks.data.tastes import Clusters, Profiles, Vectors
 from tasks.runtime.runs import Run
 from tasks.systems.lists import Lists
-from tasks.systems.model import Model
+from tasks.systems.model import Fitted, Model
 
 How = Literal["full", "warm", "keep"]  # learn from scratch; train on; keep the model
 STATE_VERSION = 2  # of NightState: raised when it changes, so that a night learns from scratch beside an older one
@@ -50,6 +50,7 @@ class Learned:
     image_input: str | None  # pixels, features, tags, ...; None: the system uses no content of images
     cdl: CDLChain | None  # None: another system
     features: Features | None = None  # of the pictures, where the system uses them
+    fitted: Fitted | None = None  # the system's state, from which a refit goes on; None: CDL, or folded in
 
 
 @dataclass(frozen=True)

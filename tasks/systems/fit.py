@@ -13,14 +13,23 @@ from storage.roots import Root
 from tasks.data.community import CommunityTables, IndexedCommunity, read_community
 from tasks.runtime.caching import stage
 from tasks.systems.model import Fitted
-from tasks.systems.restore import make_system
+from tasks.systems.restore import make_system, restore
 
 
 @stage
 def fit_system(
-    name: str, version: str, settings: dict[str, Any], seed: int, tables: CommunityTables, root: Root
+    name: str,
+    version: str,
+    settings: dict[str, Any],
+    seed: int,
+    tables: CommunityTables,
+    root: Root,
+    measured: Fitted | None = None,
 ) -> Fitted:
     """The fitted system's state. `version` stands for the system's code in the cache key, as nothing here imports it.
+
+    Args:
+        measured: the same system, fitted without the favorites that it was measured on; None: nothing is known of it.
 
     Raises ValueError where the community lacks a signal that the system needs.
     """
@@ -29,7 +38,11 @@ def fit_system(
         raise ValueError(
             f"{name} needs {', '.join(lacking)}, which the source does not have; choose another model.system"
         )
-    system, _ = fit(name, settings, seed, indexed)
+    if measured:
+        system = make_system(name, settings, seed)
+        system.refit(indexed.community, restore(measured, root))
+    else:
+        system, _ = fit(name, settings, seed, indexed)
     state = {key: torch.from_numpy(np.require(value, None, ["C", "W"])) for key, value in system.state().items()}
     return Fitted(name, version, settings, checkpoints.store({FITTED_STATE: state}, name, root))
 

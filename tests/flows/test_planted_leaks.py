@@ -41,7 +41,7 @@ CHANCE = K / (HELDOUT * NUM_USERS)  # of a held-out image among the first twenty
 LIMIT = CHANCE + 4 * (CHANCE * (1 - CHANCE) / (HELDOUT * NUM_USERS)) ** 0.5  # four standard errors above
 SECOND, LATER = 1_000_000_000, 1_100_000_000
 CONFIG = settings.validate_comparison({**world.SETTINGS, "clusters": {"num_clusters": 6}})
-SMALL_ENSEMBLE = {"tower_steps": 20, "factor_models": 1, "factor_dimensions": 16, "coded_dimensions": 16}
+SMALL_ENSEMBLE = {"tower_steps": 20, "factor_dimensions": 16, "coded_dimensions": 16}
 Rows = list[tuple[Any, ...]]
 
 

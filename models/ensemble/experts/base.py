@@ -10,7 +10,6 @@ import numpy as np
 from scipy.sparse import diags_array, issparse
 
 Matrix = Any  # np.ndarray or csr_array: both multiply by @, and scipy has no types to say so
-MAX_ROWS = 12_000  # of a dense symmetric matrix that is solved: 1.1 GiB in float64
 MAX_FLOATS = 4 * 10**8  # of one dense matrix: 1.5 GiB in float32
 
 

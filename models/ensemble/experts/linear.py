@@ -13,10 +13,11 @@ from sklearn.preprocessing import normalize
 from sklearn.utils.extmath import randomized_svd
 
 from models.community import Community
-from models.ensemble.experts.base import MAX_FLOATS, MAX_ROWS, Expert
+from models.ensemble.experts.base import MAX_FLOATS, Expert
 from models.ensemble.low_rank import singular_vectors
 from models.sparse import commonest_columns, degree_normalised, has_entries, place_in_row, row_of_entry, with_energy
 
+MAX_WORDS = 12_000  # tags and title words that are rows, the commonest
 MAX_LEVERAGE = 0.95  # of an approximation: beyond, a small error of the leverage would be a large one of the score
 MIN_SHARE_OF_OTHERS = 1e-6  # least share of a prediction that is taken to come from other images
 
@@ -27,37 +28,36 @@ class Ridge:
 
     Rows are users and, where `tags` is above 0, tags and title words, as if each had favored the images that carry it:
     an image is then predicted from its tags and title as well as from its favorites. Rows and columns are normalised by
-    degree. Solved through the rows' Gram matrix, with only as many tags as fit into MAX_ROWS. A community with too many
-    users for that gets an approximation (`_approximate`), of which nothing dense is larger than its vectors.
+    degree. Solved through the rows' Gram matrix where there are at most `exact_rows` rows; else in the leading singular
+    vectors and to first order in the rest (`_approximate`), of which nothing dense is larger than the vectors.
     """
 
     strength: float = 150.0  # λ, in units of the mean squared entry
     normalise: float = 0.25  # exponent of the degrees
     tags: float = 1.0  # the squared entries of the tags' rows, as a share of those of the favorites
     recency: float = 10.0  # favorites after which an older one's weight has halved, in the query; where there are times
-    rank: int = 256  # singular vectors of the approximation
+    exact_rows: int = 3000  # at most so many rows are solved exactly: the time grows with their square
+    rank: int = 512  # singular vectors of the approximation
 
     def fit(self, community: Community, seed: int) -> Expert | None:
         """The expert; None where no user has a favorite, or it is to use tags and the community has none."""
         favorites_UI = community.favorites_UI
         if not favorites_UI.nnz:
             return None
-        is_large = community.num_users > MAX_ROWS or community.num_users * community.num_images > MAX_FLOATS
         users_UI = degree_normalised(favorites_UI, self.normalise, self.normalise)
         energy = float((users_UI.data.astype(np.float64) ** 2).sum())
         rows_RI = users_UI
         if self.tags:
-            max_rows = min(MAX_ROWS, MAX_FLOATS // community.num_images)
-            max_words = MAX_ROWS if is_large else max_rows - community.num_users
             words_IT = csr_array(hstack([community.image_tags_IT, community.words_IW], format="csr"))
-            words_TI = csr_array(words_IT[:, commonest_columns(words_IT, max_words, min_entries=2)].T)
+            words_TI = csr_array(words_IT[:, commonest_columns(words_IT, MAX_WORDS, min_entries=2)].T)
             if not words_TI.nnz:
                 return None
             words_TI = with_energy(degree_normalised(words_TI, self.normalise, self.normalise), self.tags * energy)
             rows_RI = csr_array(vstack([users_UI, words_TI], format="csr"))
         strength = self.strength * energy / favorites_UI.nnz
         queries_UI = degree_normalised(_weighted_by_recency(community, self.recency), self.normalise, self.normalise)
-        if is_large:
+        num_rows = rows_RI.shape[0]
+        if num_rows > self.exact_rows or num_rows * max(community.num_images, num_rows) > MAX_FLOATS:
             return _approximate(rows_RI, queries_UI, strength, self.rank, seed)
         images_RI, leverage_I = _solve(rows_RI, strength)
         queries_UR = np.asarray((queries_UI @ rows_RI.T).toarray(), np.float32)
@@ -117,7 +117,7 @@ class Content:
 
     def fit(self, community: Community, seed: int) -> Expert | None:
         """The expert; None where images have no content, or no user has a favorite."""
-        content_If = self._content(community)
+        content_If = self.matrix(community)
         if content_If is None or not community.favorites_UI.nnz:
             return None
         warm = np.flatnonzero(community.popularity_I)
@@ -129,7 +129,8 @@ class Content:
         tastes_fU = linalg.cho_solve(factor, likes_fU, overwrite_b=True)
         return Expert(np.ascontiguousarray(tastes_fU.T), csr_array(content_If.T))
 
-    def _content(self, community: Community) -> csr_array | None:
+    def matrix(self, community: Community) -> csr_array | None:
+        """float32 (I, f): each image's content, the kinds of columns weighed against each other; None without any."""
         num_images = community.num_images
         parts = []
         for words in (community.image_tags_IT, community.words_IW, community.owned_IU):

@@ -34,7 +34,8 @@ class Towers:
 
     dimensions: int = 64
     layers: int = 2  # of propagation
-    steps: int = 300  # of the optimizer
+    steps: int = 300  # of the optimizer, or as many as `min_epochs` take
+    min_epochs: int = 6  # times that a favorite is drawn, at least; fewer cost 2 % of NDCG on gowalla-scale
     batch_pairs: int = 16_384  # favorites in a step, fewer in a small community
     negatives: int = 512  # of a step, shared by its favorites
     popular_share: float = 0.5  # of the negatives that are sampled from favorites, hence hard; rises from 0 to this
@@ -63,12 +64,13 @@ def train(community: Community, config: Towers, seed: int) -> Iterator["TwoTower
     towers = TwoTowers(community, config, random)
     pairs = _Pairs(community, config, random)
     optimizer = torch.optim.Adam(towers.parameters(), config.learning_rate, betas=(0.9, 0.99), fused=True)
+    steps = max(config.steps, -(-config.min_epochs * len(pairs.users_n) // pairs.size))
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 0.05 + 0.95 * (1 + np.cos(np.pi * step / config.steps)) / 2
+        optimizer, lambda step: 0.05 + 0.95 * (1 + np.cos(np.pi * step / steps)) / 2
     )
-    for step in range(config.steps):
+    for step in range(steps):
         users_B, positives_B = pairs.draw()
-        negatives_M, log_q_M = pairs.draw_negatives(config.popular_share * step / config.steps)
+        negatives_M, log_q_M = pairs.draw_negatives(config.popular_share * step / steps)
         users_Vd, images_Vd = towers.vectors()
         loss = softmax_loss(
             functional.embedding(users_B, users_Vd),

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from models.community import Community
 from models.ensemble.experts import factors, linear
 from models.ensemble.experts.base import Expert
-from models.ensemble.experts.factors import Factors
+from models.ensemble.experts.factors import CodedFactors, Factors
 from models.ensemble.experts.graph import Contacts, Groups, Neighbors, Owners, Tags
 from models.ensemble.experts.linear import Attributes, Content, Ridge, Sequence
 from tests.models.systems.contract import NUM_IMAGES, NUM_USERS, two_tastes
@@ -58,7 +58,7 @@ def test_ridge_with_few_singular_vectors_is_nearer_to_the_exact_one_than_a_linea
     community, everybody = two_tastes(), np.arange(NUM_USERS)
     exact = Ridge(tags=0.0).fit(community, 0)
     monkeypatch.setattr(linear, "MAX_FLOATS", 1)
-    approximate = Ridge(tags=0.0, rank=4).fit(community, 0)
+    approximate = Ridge(tags=0.0, exact_rows=4, rank=4).fit(community, 0)
     filtered = Neighbors(shared=0.25, popular=0.25).fit(community, 0)
     assert exact is not None
     assert approximate is not None
@@ -101,6 +101,29 @@ def test_blocks_of_rows_change_nothing(favorites_UI: csr_array, monkeypatch: pyt
     monkeypatch.setattr(factors, "BLOCK_ENTRIES", 7)
     for one, other in zip(whole, factors.factorise(favorites_UI, config, seed=0), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_coded_factors_place_a_cold_image_where_images_with_its_content_are() -> None:
+    community = two_tastes()
+    kept = community.favorites_UI.toarray()
+    kept[:, [7, 40]] = 0  # red 7 and blue 40
+    cold = replace(community, favorites_UI=csr_array(kept), favorited_at_UI=None)
+    of_favorites = Factors(dimensions=4, strength=5.0)
+    expert = CodedFactors(factors=of_favorites).fit(cold, 0)
+    assert expert is not None
+    red, blue = expert.scores(np.array([0, NUM_USERS - 1]))
+    assert red[7] > red[40]
+    assert blue[40] > blue[7]
+
+
+def test_factors_whose_code_is_held_at_zero_are_plain_factors() -> None:
+    community, of_favorites = two_tastes(), Factors(dimensions=4, strength=5.0)
+    plain = of_favorites.fit(community, 0)
+    coded = CodedFactors(factors=of_favorites, ridge=1e12).fit(community, 0)
+    assert plain is not None
+    assert coded is not None
+    everybody = np.arange(NUM_USERS)
+    np.testing.assert_allclose(coded.scores(everybody), plain.scores(everybody), rtol=1e-4, atol=1e-5)
 
 
 def test_a_sequence_predicts_what_followed_in_other_users_histories() -> None:
@@ -149,7 +172,11 @@ def test_attributes_are_a_ridge_regression_over_users_with_favorites() -> None:
         np.testing.assert_allclose(scores_UI[user], kept[is_alike_U].mean(axis=0), atol=1e-2)
 
 
-@pytest.mark.parametrize("expert", [Ridge(), Sequence(), Content(), Attributes(), Factors(contacts=0.3)], ids=repr)
+@pytest.mark.parametrize(
+    "expert",
+    [Ridge(), Sequence(), Content(), Attributes(), Factors(contacts=0.3), CodedFactors(factors=Factors())],
+    ids=repr,
+)
 def test_an_expert_that_learns_from_favorites_needs_one(expert: Ridge) -> None:
     favorites_UI = csr_array((NUM_USERS, NUM_IMAGES), dtype=np.float32)
     times_UI = csr_array((NUM_USERS, NUM_IMAGES), dtype=np.float64)
@@ -169,6 +196,7 @@ def test_an_expert_that_learns_from_favorites_needs_one(expert: Ridge) -> None:
         Ridge(),
         Factors(contacts=0.3),
         Factors(tags=1.0),
+        CodedFactors(factors=Factors()),
     ],
     ids=repr,
 )

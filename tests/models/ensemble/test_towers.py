@@ -82,7 +82,7 @@ def test_the_same_seed_trains_the_same_towers_and_only_a_learned_temperature_mov
     config = replace(SMALL, learns_temperature=learns)
     one, other = (list(train(two_tastes(), config, 3))[-1] for _ in range(2))
     assert torch.equal(one.ids_Vd, other.ids_Vd)
-    assert (one.scale.item() != pytest.approx(10, abs=1e-3)) == learns
+    assert (one.scale.item() != pytest.approx(1 / config.temperature, abs=1e-3)) == learns
 
 
 def test_favorites_alone_are_enough() -> None:
@@ -113,3 +113,12 @@ def test_vectors_are_the_mean_of_ids_propagated_over_the_favorites_and_signals_a
     expected_Vd = (ego_Vd + edges @ ego_Vd + edges @ edges @ ego_Vd) / 3
     vectors_Vd = torch.cat(towers.vectors()).detach().numpy()
     np.testing.assert_allclose(vectors_Vd, expected_Vd, rtol=1e-4, atol=1e-5)
+
+
+def test_a_large_community_trains_until_each_favorite_was_drawn_six_times() -> None:
+    def num_steps(**settings: int) -> int:
+        return len(list(train(two_tastes(), replace(SMALL, steps=2, batch_pairs=100, **settings), 0)))
+
+    num_favorites = two_tastes().favorites_UI.nnz
+    assert num_steps(min_epochs=0) == 2
+    assert num_steps(min_epochs=6) == -(-6 * num_favorites // 100)

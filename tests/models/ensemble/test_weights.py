@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 
 from models.community import Community
 from models.ensemble import weights
+from models.ensemble.experts.base import Expert
 from models.ensemble.weights import WeightsConfig
 from models.evaluation import metrics
 from models.tag_assignments import TagAssignments
@@ -44,16 +45,25 @@ def test_cold_users_lose_all_favorites_and_nobody_else_any_but_of_cold_images(co
     np.testing.assert_array_equal(training.favorites_UI[~is_cold_U].toarray(), expected)
 
 
-def test_few_users_mean_several_hold_outs_but_the_latest_favorites_are_held_out_once(community: Community) -> None:
+def test_few_favorites_mean_several_hold_outs_but_the_latest_are_held_out_once(community: Community) -> None:
     timeless = replace(community, favorited_at_UI=None)
+    num_heldout = round(0.1 * community.favorites_UI.nnz)
 
     def num_holdouts(of: Community, **settings: object) -> int:
         return weights.num_holdouts(of, WeightsConfig(**settings))
 
     assert num_holdouts(community) == 1
     assert num_holdouts(community, weighed_on="mixtures") == num_holdouts(timeless) == 3
-    assert num_holdouts(timeless, weighing_users=2 * NUM_USERS + 1) == 2
-    assert num_holdouts(timeless, weighing_users=1) == 1
+    assert num_holdouts(timeless, weighing_favorites=2 * num_heldout + 1) == 2
+    assert num_holdouts(timeless, weighing_favorites=1) == 1
+
+
+def test_users_with_few_favorites_lose_one_by_chance_so_that_a_tenth_of_all_is_held_out() -> None:
+    favorites_UI = csr_array(np.ones((2000, 3), np.float32))  # three favorites each
+    heldout_UI = weights.hold_out_favorites(Community(favorites_UI), WeightsConfig(), 0)[1]
+    counts_U = np.diff(heldout_UI.indptr)
+    assert counts_U.max() == 1
+    assert 0.27 < counts_U.mean() < 0.33
 
 
 def test_pools_are_concatenated_and_places_that_one_lacks_stay_unfilled() -> None:
@@ -74,6 +84,48 @@ def test_weights_are_searched_on_the_metric_that_is_reported() -> None:
     heldout = csr_array(is_heldout_NP.astype(np.float32))
     expected = np.nanmean(metrics.ndcg(metrics.find_hits(ranked, heldout), 20))
     assert weights.ndcg(scores_NP, is_heldout_NP, is_heldout_NP.sum(1), 20) == pytest.approx(expected)
+
+
+def test_a_held_out_image_ranks_behind_others_of_the_same_score() -> None:
+    def ndcg(*scores: float) -> float:
+        return weights.ndcg(np.array([scores], np.float32), np.array([[True, False, False]]), np.ones(1, np.int64), 3)
+
+    assert ndcg(1, 1, 0) == ndcg(1, 2, 0) < ndcg(2, 1, 0) == 1
+    assert ndcg(0, 0, 0) == ndcg(0, 1, 2) == 0.5
+
+
+def test_long_rankings_are_judged_in_parts_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    scores_NP, is_heldout_NP = rng.normal(size=(9, 30)).astype(np.float32), rng.random((9, 30)) < 0.3
+    whole = weights.ndcg(scores_NP, is_heldout_NP, is_heldout_NP.sum(1), 20)
+    monkeypatch.setattr(weights, "BLOCK_FLOATS", 61)
+    assert weights.ndcg(scores_NP, is_heldout_NP, is_heldout_NP.sum(1), 20) == whole
+
+
+def test_a_pool_has_each_experts_best_images_once_whatever_the_blocks(
+    community: Community, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, rng = WeightsConfig(depth=5), np.random.default_rng(0)
+    experts = [
+        Expert(rng.normal(size=(NUM_USERS, 3)).astype(np.float32), rng.normal(size=(3, 60)).astype(np.float32))
+        for _ in range(2)
+    ]
+    training, heldout_UI, is_cold_I = weights.hold_out_favorites(community, config, 0)
+    pools = weights.build_pools(experts, training, heldout_UI, is_cold_I, config, 0)
+    monkeypatch.setattr(weights, "BLOCK_FLOATS", 1)
+    by_user = weights.build_pools(experts, training, heldout_UI, is_cold_I, config, 0)
+
+    warm = np.flatnonzero(training.popularity_I)
+    for row, user in enumerate(np.flatnonzero(np.diff(heldout_UI.indptr))):
+        unseen = np.setdiff1d(warm, training.favorites_UI[[user]].indices)
+        scores = [expert.scores(np.array([user]))[0, unseen] for expert in experts]
+        best = np.unique(np.concatenate([np.argsort(-of_expert)[:5] for of_expert in scores]))
+        for pool in (pools.warm, by_user.warm):
+            is_filled_P = np.isfinite(pool.floor_NP[row])
+            for expert, of_expert in enumerate(scores):
+                found = pool.scores_ENP[expert, row, is_filled_P]
+                np.testing.assert_allclose(np.sort(found), np.sort(of_expert[best]), rtol=1e-5)
+            assert pool.is_heldout_NP[row].sum() == np.isin(heldout_UI[[user]].indices, unseen[best]).sum()
 
 
 def test_a_mixture_has_the_held_out_favorites_and_images_sampled_uniformly_and_by_popularity() -> None:

@@ -12,7 +12,7 @@ from models.systems.tastegraph import TasteGraph, TasteGraphConfig
 from tests.models.systems.contract import NUM_USERS, SystemContract, two_tastes
 
 COLD_USERS = np.array([5, 20])  # red and blue
-SMALL = {"factor_dimensions": 8, "factor_models": 2, "tower_dimensions": 8, "tower_steps": 40}
+SMALL = {"factor_dimensions": 8, "tower_dimensions": 8, "tower_steps": 40}
 
 
 class TestTasteGraph(SystemContract):
@@ -40,6 +40,36 @@ def test_an_expert_left_out_gets_no_weight(community: Community) -> None:
     names = fitted(community).names
     assert names
     assert names[0] not in fitted(community, leave_out=(names[0],)).names
+
+
+def test_low_effort_fits_fewer_experts_and_an_unknown_effort_is_refused(community: Community) -> None:
+    def experts(effort: str) -> set[str]:
+        return set(TasteGraph(TasteGraphConfig(effort=effort))._unfitted())
+
+    assert experts("low") < experts("normal") < experts("high")
+    assert "towers" not in fitted(community, effort="low").names
+    with pytest.raises(ValueError, match="effort is 'best'; choose low, normal, high"):
+        TasteGraphConfig(effort="best")
+
+
+@pytest.mark.parametrize("dimensions", [0, 16])
+def test_a_refit_keeps_the_weights_and_learns_from_all_favorites(
+    with_cold_users: Community, community: Community, dimensions: int
+) -> None:
+    measured = TasteGraph(TasteGraphConfig(**SMALL, dimensions=dimensions))
+    restored = TasteGraph(measured.config)
+    measured.fit(with_cold_users)
+    restored.restore(measured.state())
+    assert restored.learned == measured.learned
+
+    refitted, again = TasteGraph(measured.config), TasteGraph(measured.config)
+    refitted.refit(community, restored)
+    assert refitted.learned == measured.learned
+    # On what it was measured on, the refit is the fit; elsewhere it knows the other favorites.
+    again.refit(with_cold_users, restored)
+    everybody = np.arange(NUM_USERS)
+    np.testing.assert_allclose(again.score(everybody), measured.score(everybody), rtol=1e-3, atol=1e-3)
+    assert not np.allclose(refitted.score(COLD_USERS), measured.score(COLD_USERS), atol=1e-2)
 
 
 def test_compression_to_as_many_dimensions_as_the_ensemble_has_loses_nothing(community: Community) -> None:
@@ -105,7 +135,7 @@ def test_products_with_the_scores_are_those_of_the_scores(with_cold_users: Commu
 
 
 def test_there_is_no_expert_of_codes_where_images_have_no_content(community: Community) -> None:
-    coded = tastegraph.CodedFactors(dimensions=4)
+    coded = tastegraph.DeepCodedFactors(dimensions=4)
     expert = coded.fit(community, seed=0)
     assert expert is not None
     assert expert.images_RI.shape == (4, community.num_images)
@@ -114,7 +144,7 @@ def test_there_is_no_expert_of_codes_where_images_have_no_content(community: Com
 
 def test_a_community_of_favorites_alone_is_enough(community: Community) -> None:
     system = fitted(Community(community.favorites_UI))
-    factorisations = {"factors", "shrunk_factors", "confident_factors"}
+    factorisations = {"shrunk_factors", "confident_factors"}
     assert set(system.names) <= {"neighbors", "niche_neighbors", "ridge", "towers", *factorisations}
 
 
