@@ -47,6 +47,7 @@ log = logging.getLogger("tastegraph")
 COLD_USER_ONLY = ("attributes", "popular")  # experts for cold users alone
 FOR_COLD_USERS = (*COLD_USER_ONLY, "tags", "contacts", "groups", "owners")  # experts that need no favorite of the user
 MAX_WORKERS = 4  # experts that are fitted side by side, as each needs memory of its own
+LONG_SECONDS = 5.0  # of an expert whose fit is worth a line
 SCALE_SAMPLE = 2048  # images on which the spread of an expert's scores for a user is measured
 
 
@@ -147,7 +148,9 @@ class TasteGraph(System[TasteGraphConfig]):
             pool if of_pool == common else pool.for_experts([of_pool.index(name) for name in common])
             for pool, of_pool in zip(pools, names, strict=True)
         ]
-        return _NamedWeights.named(common, learn_weights(aligned, has_content(community), config))
+        learned = _NamedWeights.named(common, learn_weights(aligned, has_content(community), config))
+        log.info("%-18s weights on %d hold-outs: %s", "fit-ensemble", len(pools), learned)
+        return learned
 
     def _learn_cold_user_weights(self, community: Community) -> "_NamedWeights":
         """Weights for users without favorites, learned on users all of whose favorites are held out."""
@@ -277,6 +280,11 @@ class _NamedWeights:
         pairs = zip(weights.warm_E.tolist(), weights.cold_E.tolist(), strict=True)
         return cls(dict(zip(names, pairs, strict=True)), weights.cold_item_scale)
 
+    def __str__(self) -> str:
+        """The experts with weight on images with favorites, the largest first."""
+        warm = sorted(((pair[0], name) for name, pair in self.weights.items() if pair[0] > 0), reverse=True)
+        return ", ".join(f"{name} {weight:g}" for weight, name in warm)
+
     def state(self) -> dict[str, np.ndarray]:
         """As arrays, by name."""
         names, weights_E2 = list(self.weights), np.array(list(self.weights.values()), np.float64).reshape(-1, 2)
@@ -324,8 +332,9 @@ def _fit_all(unfitted: dict[str, Any], community: Community, seed: int) -> dict[
     def noted(item: tuple[str, Any]) -> Expert | None:
         start = time.perf_counter()
         expert = fit(item[1])
-        if expert:
-            log.info("%-18s %s in %.1f s", "fit-ensemble", item[0], time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        if seconds >= LONG_SECONDS:
+            log.info("%-18s %s in %.0f s", "fit-ensemble", item[0], seconds)
         return expert
 
     workers = min(torch.get_num_threads(), MAX_WORKERS, len(unfitted))

@@ -19,7 +19,7 @@ FILES: dict[str, Callable[[Root], Any]] = {
     "runs/night-1.json": runs.notes,
     "tombstones.json": tombstones.read,
 }
-WAYS_OUT = ("restore", "delete")
+WAYS_OUT = ("delete", "tastegraph verify --repair")
 
 
 @dataclass(frozen=True)

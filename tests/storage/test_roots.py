@@ -423,5 +423,5 @@ def test_wrong_credentials_are_no_missing_file(rclone, monkeypatch, tmp_path):
 
 def test_a_store_that_is_down_is_no_missing_file(monkeypatch, tmp_path):
     use("http://127.0.0.1:1", monkeypatch, tmp_path)
-    with pytest.raises(StoreError, match="check AWS_ENDPOINT_URL"):
+    with pytest.raises(StoreError, match="check the network, AWS_ENDPOINT_URL"):
         Root("s3://bucket").entry("a")
