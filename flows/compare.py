@@ -12,7 +12,7 @@ from prefect import flow
 
 from flows.learn import describe_tastes, make_features, signals_of
 from flows.nightly import THREADS
-from flows.opening import open_run
+from flows.opening import OpenRun, open_run
 from flows.settings import ComparisonConfig, SharedConfig, changed_settings, refuse_ignored, settings_of
 from models.evaluation.splits import Protocol
 from models.systems import SYSTEMS
@@ -67,10 +67,7 @@ def compare(
 
         def run_stages() -> Compared:
             source_root, out = opened.source, opened.root
-            table = ingest(source_root, opened.content, config.ingest, out).tables
-            files = take_pairs(test, out), take_pairs(validation, out)
-            table = with_tested_users(table, files, source_root, out)
-            splits = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
+            table, splits = ingest_and_split(opened, protocol, test, validation, config)
             known = final_tables(table, splits, out)
             tags = account_of_tags(table, known, splits.final.heldout, out)
             images = prepare_images(source_root, table, names, config, out)
@@ -97,6 +94,16 @@ def compare(
         compared = opened.rebuilding(run_stages)
         opened.finish(f"comparisons/{compared.id}")
     return compared
+
+
+def ingest_and_split(
+    opened: OpenRun, protocol: Protocol, test: str | None, validation: str | None, config: ComparisonConfig
+) -> tuple[dict[str, Ref], ComparisonSplit]:
+    """The community's tables, with the users of the files of held-out favorites, and its split."""
+    table = ingest(opened.source, opened.content, config.ingest, opened.root).tables
+    files = take_pairs(test, opened.root), take_pairs(validation, opened.root)
+    table = with_tested_users(table, files, opened.source, opened.root)
+    return table, draw_split(table, protocol, *files, config.splits, config.evaluation, opened.root)
 
 
 def tuning_tables(table: dict[str, Ref], splits: ComparisonSplit, root: Root) -> dict[str, Ref]:

@@ -4,17 +4,14 @@ from dataclasses import replace
 
 from prefect import flow
 
-from flows.compare import prepare, prepare_images, systems_named, tuning_tables
+from flows.compare import ingest_and_split, prepare, prepare_images, systems_named, tuning_tables
 from flows.learn import signals_of
 from flows.nightly import THREADS
 from flows.opening import open_run
 from flows.settings import ComparisonConfig, refuse_ignored, settings_of
 from models.evaluation.splits import Protocol
 from models.systems import SYSTEMS
-from tasks.data.ingest import ingest
-from tasks.data.pairs import take_pairs, with_tested_users
 from tasks.data.tag_leak import account_of_tags
-from tasks.evaluation.splits import draw_split
 from tasks.evaluation.tune import Tuned, tune_system
 from tasks.runtime.code_version import code_version
 
@@ -38,10 +35,7 @@ def tune(
 
         def run_stages() -> Tuned:
             source_root, out = opened.source, opened.root
-            table = ingest(source_root, opened.content, config.ingest, out).tables
-            files = take_pairs(test, out), take_pairs(validation, out)
-            table = with_tested_users(table, files, source_root, out)
-            splits = draw_split(table, protocol, *files, config.splits, config.evaluation, out)
+            table, splits = ingest_and_split(opened, protocol, test, validation, config)
             split = splits.tuning
             known = tuning_tables(table, splits, out)
             tags = account_of_tags(table, known, split.heldout, out)
