@@ -325,29 +325,24 @@ def _fit_all(unfitted: dict[str, Any], community: Community, seed: int) -> dict[
     On a CPU side by side, each on one thread, in which their many small operations take little more time than on all.
     """
 
-    def fit(maker: Any) -> Expert | None:
+    def fit(item: tuple[str, Any]) -> tuple[str, Expert | None]:
+        (name, maker), start = item, time.perf_counter()
         expert: Expert | None = maker.fit(community, seed)
-        return expert and _scaled(expert, community, seed)
-
-    def noted(item: tuple[str, Any]) -> Expert | None:
-        start = time.perf_counter()
-        expert = fit(item[1])
-        seconds = time.perf_counter() - start
-        if seconds >= LONG_SECONDS:
-            log.info("%-18s %s in %.0f s", "fit-ensemble", item[0], seconds)
-        return expert
+        scaled = expert and _scaled(expert, community, seed)
+        if (seconds := time.perf_counter() - start) >= LONG_SECONDS:
+            log.info("%-18s %s in %.0f s", "fit-ensemble", name, seconds)
+        return name, scaled
 
     workers = min(torch.get_num_threads(), MAX_WORKERS, len(unfitted))
     if workers > 1 and choose_device("auto").type == "cpu":
-        # Last in the list are the slow ones: they begin, and the others fill what is left.
-        items = list(unfitted.items())[::-1]
         with (
             threadpool_limits(1),
             ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
         ):
-            found = dict(zip([name for name, _ in items], pool.map(noted, items), strict=True))
+            # Last in the list are the slow ones: they begin, and the others fill what is left.
+            found = dict(pool.map(fit, reversed(unfitted.items())))
     else:
-        found = dict(zip(unfitted, map(noted, unfitted.items()), strict=True))
+        found = dict(map(fit, unfitted.items()))
     return {name: expert for name in unfitted if (expert := found[name])}
 
 
