@@ -13,6 +13,7 @@ from models.cdl.triplets import TrainingUsersConfig
 from storage import checkpoints
 from storage.roots import Root
 from tasks.cdl.train import train_cdl
+from tasks.cdl.trained import Trained
 from tests.storage.damage import flip
 
 NETWORK, CONFIG = CDLConfig(), TrainingConfig(epochs=6, checkpoint_steps=2)
@@ -22,8 +23,9 @@ def weights(chain, trained) -> dict[str, torch.Tensor]:
     return checkpoints.load(trained.checkpoint, chain.root)["model"]
 
 
-def test_a_killed_training_ends_in_the_weights_of_an_unbroken_one(chain, monkeypatch, tmp_path_factory):
-    tables, run = chain.training_tables(), training.train
+def killed_and_unbroken(chain, tables, monkeypatch, tmp_path_factory) -> Trained:
+    """Kill a training below the chain's root at its third state; an unbroken one, below a copy of the root."""
+    run = training.train
     other_root = Root(str(shutil.copytree(chain.root.address, tmp_path_factory.mktemp("other") / "root")))
     unbroken = train_cdl.fn(tables, NETWORK, CONFIG, None, other_root)
 
@@ -36,6 +38,12 @@ def test_a_killed_training_ends_in_the_weights_of_an_unbroken_one(chain, monkeyp
     monkeypatch.setattr(training, "train", killed)
     with pytest.raises(KeyboardInterrupt):
         train_cdl.fn(tables, NETWORK, CONFIG, None, chain.root)
+    return unbroken
+
+
+def test_a_killed_training_ends_in_the_weights_of_an_unbroken_one(chain, monkeypatch, tmp_path_factory):
+    tables, run = chain.training_tables(), training.train
+    unbroken = killed_and_unbroken(chain, tables, monkeypatch, tmp_path_factory)
     first_steps = []
     monkeypatch.setattr(training, "train", lambda *args: first_steps.append(args[3]["step"]) or run(*args))
     resumed = train_cdl.fn(tables, NETWORK, CONFIG, None, chain.root)
@@ -48,18 +56,7 @@ def test_a_killed_training_ends_in_the_weights_of_an_unbroken_one(chain, monkeyp
 
 def test_a_training_whose_last_state_is_damaged_goes_on_from_the_one_before(chain, monkeypatch, tmp_path_factory):
     tables, run = chain.training_tables(), training.train
-    other_root = Root(str(shutil.copytree(chain.root.address, tmp_path_factory.mktemp("other") / "root")))
-    unbroken = train_cdl.fn(tables, NETWORK, CONFIG, None, other_root)
-
-    def killed(*args):
-        for number, reached in enumerate(run(*args)):
-            if number == 2:
-                raise KeyboardInterrupt
-            yield reached
-
-    monkeypatch.setattr(training, "train", killed)
-    with pytest.raises(KeyboardInterrupt):
-        train_cdl.fn(tables, NETWORK, CONFIG, None, chain.root)
+    unbroken = killed_and_unbroken(chain, tables, monkeypatch, tmp_path_factory)
     flip(chain.root, max(entry.path for entry in chain.root.entries("checkpoints") if "step-" in entry.path))
     first_steps = []
     monkeypatch.setattr(training, "train", lambda *args: first_steps.append(args[3]["step"]) or run(*args))
