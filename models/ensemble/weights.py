@@ -18,7 +18,7 @@ from models.tag_assignments import TagCounts, last_known, withhold
 MIN_GAIN = 0.001  # relative; less is noise, and every expert costs time
 BLOCK_FLOATS = 1 << 24  # scores in memory at a time while pools are built and rankings are judged: 64 MiB
 MIN_COLD_ITEMS = 20  # images that lose all favorites even in a small community, but never more than a fifth of all
-MIN_FAVORITES = 2  # of a user of whom some are held out
+MIN_FAVORITES = 2  # a user with fewer keeps all in a hold-out
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.5)  # tried for each expert; the first one starts with 1
 COLD_ITEM_SCALES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # tried
 
