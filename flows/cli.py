@@ -146,7 +146,7 @@ def evaluate(
         for row in figures["metrics"]
     )
     say_table(("metric", "value", "95 % interval"), rows)
-    for line in figures["left_out"]:
+    for line in filter(None, (figures["learned_from"], *figures["left_out"])):
         say(line)
 
 

@@ -51,7 +51,8 @@ def score_file(file: Path, root: Root) -> dict[str, Any]:
     arrow = unknown.to_arrow()
     unknown_NJ = matrices.incidence(arrow["user_id"], arrow["image_id"], tested, unknown_images)
     seen_NI = matrices.incidence(favorites["user_id"], favorites["image_id"], tested, ids)
-    seen_NI = csr_array(seen_NI - seen_NI.multiply(heldout_NI))
+    known_NI = csr_array(seen_NI.multiply(heldout_NI))  # held-out favorites that the run ingested
+    seen_NI = csr_array(seen_NI - known_NI)
     seen_NI.eliminate_zeros()
     users_N = scorer.rows_of(tested)
     ranked = best_images(scorer, users_N, {"all": np.arange(len(ids))}, max(FULL_KS), seen_NI)["all"].rows
@@ -65,11 +66,19 @@ def score_file(file: Path, root: Root) -> dict[str, Any]:
             )
     num_unknown_users = heldout["user_id"].n_unique() - len(tested)
     unusable = int((heldout_NI.sum(axis=0) * ~usable_images(scorer, users_N, len(ids))).sum())
+    learned = ""
+    if known_NI.nnz:
+        learned = (
+            f"{known_NI.nnz} rows of the file are favorites that run {pointer.run_id} ingested; it learned from "
+            f"{manifest.learned_from or 'favorites'}, so these figures may be too high: evaluate on favorites that are "
+            f"newer than the run"
+        )
     return {
         "run_id": pointer.run_id,
         "users": len(tested),
         "rows": len(heldout),
         "metrics": figures,
+        "learned_from": learned,
         "left_out": [
             f"{num_unknown_users} users of the file are not in the export and are not counted",
             f"{len(unknown)} rows name an image the community does not have, and {unusable} one the model has no input "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import polars as pl
 import pytest
 
 from tests import world
@@ -138,6 +139,15 @@ def test_held_out_favorites_are_scored(home, tmp_path):
         (metric, k) for metric in ("recall", "ndcg", "hit_rate") for k in (10, 20)
     }
     assert (figures["users"], figures["rows"]) == (2, 3)
+
+
+def test_held_out_favorites_that_the_run_ingested_are_counted(home, source, tmp_path):
+    test = tmp_path / "test.csv"
+    pl.read_csv(source / "favorites.csv").select("user_id", "image_id").head(5).write_csv(test)
+    shown = home.run("evaluate", "--root", home.root, "--test", test)
+
+    assert "5 rows of the file are favorites that run" in shown.stdout
+    assert "learned from all favorites" in shown.stdout
 
 
 def test_held_out_favorites_of_nobody_that_the_run_knows_are_refused(home, tmp_path):

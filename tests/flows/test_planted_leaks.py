@@ -1,9 +1,10 @@
 """Held-out favorites that one signal betrays are found no more often than by chance.
 
 Each user has favorites to learn from, and four images that are held out with all their favorites. In one way at a time
-these images alone are marked as the user's: by a tag, title, feature or owner that no image to learn from has, or by a
-tag that the user takes up only later. What marks an image is no secret, but whose it is
-only held-out favorites say. Each test first lets some of that through, and sees the system find the rest.
+these images alone are marked as the user's: by a tag, title, feature or owner that no image to learn from has, by a
+tag that the user takes up only later, or by a contact or a fellow of a group who has them as favorites, held out too.
+What marks an image is no secret, but whose it is only held-out favorites say. Each test first lets some of that
+through, and sees the system find the rest.
 """
 
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ NUM_USERS, LEARNED, HELDOUT = 24, 8, 4  # images of each user
 SPARE = NUM_USERS  # images without favorites
 USERS = [f"user{row:02d}" for row in range(NUM_USERS)]
 FRIENDS = [f"friend{row:02d}" for row in range(NUM_USERS)]  # each has the held-out favorites of a user and no others
+IS_FRIEND = pl.col("user_id").is_in(FRIENDS)
 K = 20
 CHANCE = K / (HELDOUT * NUM_USERS)  # of a held-out image among the first twenty of those without favorites
 LIMIT = CHANCE + 4 * (CHANCE * (1 - CHANCE) / (HELDOUT * NUM_USERS)) ** 0.5  # four standard errors above
@@ -82,6 +84,12 @@ def planted(way: str) -> Planted:
                 source.add("tag_assignments", (FRIENDS[row - 5], image, f"by {user}", SECOND))
         if way == "time":
             source.add("tag_assignments", (user, names[-row], f"by {user}", LATER))
+        if way in ("contact", "group"):  # the friend shares what is learned from as well
+            source.add("favorites", *((FRIENDS[row], image, SECOND) for image in own[:LEARNED]))
+            source.add("contacts", *[(user, FRIENDS[row])] * (way == "contact"))
+        if way == "group":
+            source.add("groups", (f"of {user}",))
+            source.add("memberships", *((member, f"of {user}") for member in (user, FRIENDS[row])))
     given = source.tables.get("tag_assignments", [])
     source.add("image_tags", *sorted({(image, tag) for _, image, tag, _ in given}))
     source.add("user_tags", *sorted({(user, tag) for user, _, tag, _ in given}))
@@ -96,6 +104,9 @@ COLUMNS = {
     "image_features": ["image_id", "feature"],
     "image_tags": ["image_id", "tag"],
     "user_tags": ["user_id", "tag"],
+    "contacts": ["user_id", "contact_id"],
+    "groups": ["group_id"],
+    "memberships": ["user_id", "group_id"],
     "tag_assignments": ["user_id", "image_id", "tag", "tagged_at"],
 }
 
@@ -123,7 +134,7 @@ class Trial:
     @property
     def heldout(self) -> Ref:
         """The users' held-out favorites, without those of their friends."""
-        rows = pl.DataFrame(parquet.read(self.split.heldout, self.root)).filter(pl.col("user_id").is_in(USERS))
+        rows = pl.DataFrame(parquet.read(self.split.heldout, self.root)).filter(~IS_FRIEND)
         return parquet.write(CONCEALED, rows, self.root)
 
     def honest(self, system: str) -> float:
@@ -135,10 +146,17 @@ class Trial:
 
     def leaking_favorites(self, system: str) -> float:
         """With two of the four of each user let through; on the other two."""
+        is_first = pl.int_range(pl.len()).over("user_id") < HELDOUT // 2
+        return self._leaking(system, ~IS_FRIEND & is_first)
+
+    def leaking_friends(self, system: str) -> float:
+        """With the favorites of the friends let through."""
+        return self._leaking(system, IS_FRIEND)
+
+    def _leaking(self, system: str, is_through: pl.Expr) -> float:
+        """With these held-out favorites let through; on the users' others."""
         heldout = pl.DataFrame(parquet.read(self.split.heldout, self.root)).sort("user_id", "image_id")
-        is_friends = pl.col("user_id").is_in(FRIENDS)
-        is_first = ~is_friends & (pl.int_range(pl.len()).over("user_id") < HELDOUT // 2)
-        through, rest = heldout.filter(is_first), heldout.filter(~is_first & ~is_friends)
+        through, rest = heldout.filter(is_through), heldout.filter(~is_through & ~IS_FRIEND)
         through = through.with_columns(favorited_at=pl.lit(None, pl.Datetime("ms", "UTC")))
         training = pl.concat([pl.DataFrame(parquet.read(self.split.training, self.root)), through])
         return self.recall(
@@ -186,4 +204,11 @@ def test_tags_betray_nothing(trial: Trial, system: str) -> None:
 )
 def test_what_is_learned_from_links_no_user_with_what_marks_held_out_images(trial: Trial, system: str) -> None:
     assert trial.leaking_favorites(system) > 0.8
+    assert trial.honest(system) < LIMIT
+
+
+@pytest.mark.parametrize("system", ["tastegraph"])
+@pytest.mark.parametrize("way", ["contact", "group"])
+def test_held_out_favorites_of_contacts_and_fellows_reach_no_system(trial: Trial, system: str) -> None:
+    assert trial.leaking_friends(system) > 0.8
     assert trial.honest(system) < LIMIT
