@@ -4,23 +4,40 @@ from prefect import unmapped
 
 from storage.refs import Ref
 from storage.roots import Root
+from storage.tables.community import BLOCKED_IMAGES, BLOCKED_OWNERS, IMAGE_TAGS, IMAGES, USER_BLOCKS, USER_MUTES
 from tasks.data.tastes import Profiles
 from tasks.runtime.caching import unsearched
 from tasks.runtime.code_version import code_versions
 from tasks.systems.appearance import describe_looks
-from tasks.systems.lists import ListRequest, Lists, RecommendConfig
+from tasks.systems.lists import ListRequest, Lists, Policy, PolicyConfig, RecommendConfig
 from tasks.systems.model import Model
 from tasks.systems.recommend import recommend
 from tasks.systems.similar import find_similar
 
 
-def request_lists(model: Model, favorites: Ref, profiles: Profiles, config: RecommendConfig) -> ListRequest:
+def policy_of(table: dict[str, Ref], config: PolicyConfig) -> Policy:
+    """The rules of the lists, with the tables of the community that they read."""
+    mutes = table[USER_MUTES.name]
+    return Policy(
+        config,
+        images=table[IMAGES.name],
+        image_tags=table[IMAGE_TAGS.name] if config.muted_tags or mutes.rows else None,
+        blocked_images=table[BLOCKED_IMAGES.name],
+        blocked_owners=table[BLOCKED_OWNERS.name],
+        user_blocks=table[USER_BLOCKS.name],
+        user_mutes=mutes,
+    )
+
+
+def request_lists(
+    model: Model, favorites: Ref, profiles: Profiles, config: RecommendConfig, policy: Policy
+) -> ListRequest:
     """What the lists depend on under these settings."""
     filters_by_interest = config.candidates == "interests" or (config.candidates == "auto" and model.system == "cdl")
     # Without tags nobody has a tag of interest, so all images are candidates.
     is_filtered = filters_by_interest and profiles.of == "tags"
-    filter_ = (profiles.interests, profiles.image_labels) if is_filtered else (None, None)
-    return ListRequest(model, favorites, *filter_)
+    interests, labels = (profiles.interests, profiles.image_labels) if is_filtered else (None, None)
+    return ListRequest(model, favorites, interests, labels, policy)
 
 
 def make_lists(
@@ -30,13 +47,18 @@ def make_lists(
 
     Args:
         appearance: the dimensions that describe an image's appearance, of a kept model; None: they are computed.
-        last: the previous run's lists from the same model; they are updated where code and settings are the same.
+        last: the previous run's lists from the same model; they are updated where code, settings and rules are the
+            same, whatever the tables say that the rules read.
     """
     code = code_versions(stage.fn.__module__ for stage in (recommend, find_similar))
-    last = last if last and (last.config, last.code) == (config, code) else None
+    last = last if last and (last.config, last.code) == (config, code) and _same_rules(last.request, request) else None
     if not request.model.fitted:
         appearance = appearance or describe_looks(request.model, root)
     blocks = list(range(-(-request.model.users.rows // config.block_users)))
     recommendations = recommend.map(blocks, *map(unmapped, (request, config, root, unsearched(last))))
-    similar = find_similar(request.model, appearance, config, root, unsearched(last))
+    similar = find_similar(request.model, appearance, config, request.policy, root, unsearched(last))
     return Lists(request, config, appearance, recommendations, similar, code)
+
+
+def _same_rules(one: ListRequest, other: ListRequest) -> bool:
+    return one.policy is not None and other.policy is not None and one.policy.config == other.policy.config

@@ -12,7 +12,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.learn import learn
 from flows.lineage import lineage
-from flows.lists import make_lists, request_lists
+from flows.lists import make_lists, policy_of, request_lists
 from flows.opening import OpenRun, open_run
 from flows.settings import NightlyConfig
 from models.evaluation.splits import TimeOf
@@ -25,6 +25,7 @@ from tasks.data.quarantine import quarantine_pictures
 from tasks.data.tag_leak import account_of_tags
 from tasks.data.tag_withholding import known_tables
 from tasks.evaluation.evaluate import evaluate
+from tasks.evaluation.policy_price import price_policy
 from tasks.night.publish import Published, publish
 from tasks.night.records import InputFingerprint, Night, reusable_lists, split_of
 from tasks.night.start import choose
@@ -79,12 +80,14 @@ def run_stages(opened: OpenRun, config: NightlyConfig) -> Published:
     tags = account_of_tags(table, known, split.concealed, out)
     tested = learn(known, split.training, pictures, start.model("tested"), config, out)
     metrics = evaluate(split, table["favorites"], tested.model, out)
+    policy = policy_of(table, config.policy)
+    prices = price_policy(split, tested.model, policy, out)
     final = tested
     if config.model.refit:
         final = learn(table, table["favorites"], pictures, start.model("published"), config, out, tested)
 
     # The lists, and the snapshot.
-    request = request_lists(final.model, table["favorites"], final.tastes.profiles, config.recommend)
+    request = request_lists(final.model, table["favorites"], final.tastes.profiles, config.recommend, policy)
     lists = make_lists(request, config.recommend, out, *reusable_lists(start))
     night = Night(
         run=run,
@@ -99,6 +102,7 @@ def run_stages(opened: OpenRun, config: NightlyConfig) -> Published:
         tags=tags,
         tested=tested,
         metrics=metrics,
+        prices=prices,
         final=final,
         lists=lists,
         work=dict(opened.ledger.work),

@@ -33,7 +33,7 @@ from tasks.data.vectors import PretrainedConfig
 from tasks.data.word2vec import Word2VecConfig
 from tasks.night.gate import GateConfig
 from tasks.night.start import IncrementalConfig
-from tasks.systems.lists import RecommendConfig
+from tasks.systems.lists import PolicyConfig, RecommendConfig
 
 log = logging.getLogger("tastegraph")
 
@@ -133,6 +133,7 @@ class NightlyConfig(SharedConfig):
     concealment: ConcealmentConfig = field(default_factory=ConcealmentConfig)
     model: Annotated[ModelConfig, _OneOf(MODELS)] = field(default_factory=MODELS[DEFAULT_SYSTEM])
     recommend: RecommendConfig = field(default_factory=RecommendConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     incremental: IncrementalConfig = field(default_factory=IncrementalConfig)
 

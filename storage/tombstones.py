@@ -20,7 +20,10 @@ PATH = "tombstones.json"
 KINDS = ("user", "image")
 MEND = "restore it from a backup; only where nobody was ever forgotten, delete it"
 # Columns that name a user or an image, in tables and sources: a row with a forgotten id in one of them is deleted.
-NAMED_IN = {"user": ("user_id", "contact_id"), "image": ("image_id", "similar_image_id", "positive_id", "negative_id")}
+NAMED_IN = {
+    "user": ("user_id", "contact_id", "blocked_id"),
+    "image": ("image_id", "similar_image_id", "positive_id", "negative_id"),
+}
 CLEARED_IN = {"user": ("owner_id",), "image": ()}  # the row belongs to another id: only the cell is emptied
 
 

@@ -65,6 +65,19 @@ def best(
     return lists
 
 
+def best_of(
+    users_Ud: np.ndarray,
+    images_Id: np.ndarray,
+    seen_UI: csr_array,
+    candidates: Candidates | None,
+    users: np.ndarray,
+    k: int,
+) -> TopK:
+    """The `best` of some users, given by their rows."""
+    some = _restrict(candidates, users)
+    return best(users_Ud[users], images_Id, k, seen_UI=seen_UI[users], candidates=some)
+
+
 def update(
     users_Ud: np.ndarray,
     images_Id: np.ndarray,
@@ -92,9 +105,7 @@ def update(
     recomputed, kept = np.flatnonzero(is_recomputed_U), np.flatnonzero(~is_recomputed_U)
     changed = np.flatnonzero(is_changed_I)
     if recomputed.size:
-        some = _restrict(candidates, recomputed)
-        ranked = best(users_Ud[recomputed], images_Id, depth, seen_UI=seen_UI[recomputed], candidates=some)
-        _write(lists, recomputed, ranked)
+        _write(lists, recomputed, best_of(users_Ud, images_Id, seen_UI, candidates, recomputed, depth))
     if kept.size and changed.size:
         # A list of fewer than k images had all there were: any changed image belongs in it.
         least_N = np.where(lists.rows[kept] >= 0, lists.scores[kept], np.inf).min(axis=1)

@@ -27,6 +27,10 @@ class Candidates(NamedTuple):
     interests: csr_array  # (U, T)
     image_tags: csr_array  # (I, T)
 
+    def of(self, users: np.ndarray) -> "Candidates":
+        """The filter for some of the users."""
+        return Candidates(self.interests[users], self.image_tags)
+
 
 class TopK(NamedTuple):
     """Lists of images, best first; row -1 and score -inf where a user has fewer than k images left."""

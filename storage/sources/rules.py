@@ -26,6 +26,9 @@ REFERENCES = {
     "contacts": {"user_id": "users", "contact_id": "users"},
     "memberships": {"user_id": "users", "group_id": "groups"},
     "image_features": {"image_id": "images"},
+    "blocked_images": {"image_id": "images"},
+    "user_blocks": {"user_id": "users"},  # whom they block need not be a user, as an image's owner need not
+    "user_mutes": {"user_id": "users"},
 }
 FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # years 1 to 9999
 MOST_USES = 2**53  # integers up to this are exact in a float column

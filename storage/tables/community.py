@@ -76,6 +76,32 @@ IMAGE_FEATURES = table(
     IMAGE_ID,
     column("feature", VECTOR, "the feature; one length for the whole table"),
 )
+BLOCKED_IMAGES = table(
+    "blocked_images",
+    ("image_id",),
+    "An image that is recommended to no user, and is in no list of similar images.",
+    IMAGE_ID,
+)
+BLOCKED_OWNERS = table(
+    "blocked_owners",
+    ("user_id",),
+    "An owner none of whose images is recommended to any user, nor in a list of similar images.",
+    column("user_id", pa.string(), "the owner, an `owner_id` of `images`"),
+)
+USER_BLOCKS = table(
+    "user_blocks",
+    ("user_id", "blocked_id"),
+    "A user blocks an owner, whose images are not recommended to them.",
+    USER_ID,
+    column("blocked_id", pa.string(), "the owner, an `owner_id` of `images`"),
+)
+USER_MUTES = table(
+    "user_mutes",
+    ("user_id", "tag"),
+    "A user mutes a tag: images that carry it are not recommended to them.",
+    USER_ID,
+    TAG,
+)
 QUARANTINE = table(
     "quarantine",
     ("table", "row", "reason", "value"),
@@ -103,4 +129,8 @@ COMMUNITY = (
     GROUPS,
     MEMBERSHIPS,
     IMAGE_FEATURES,
+    BLOCKED_IMAGES,
+    BLOCKED_OWNERS,
+    USER_BLOCKS,
+    USER_MUTES,
 )

@@ -11,7 +11,12 @@ from storage.manifests import Manifest, Outcome
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.exports import EXPORTS
+from storage.tables.recommendations import RECOMMENDATIONS
+from storage.tables.similar import SIMILAR_IMAGES
 from tasks.data.tag_leak import TagAccount
+from tasks.evaluation.policy_price import Price
+from tasks.night.policy_checks import check_policy
+from tasks.systems.lists import Policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +41,8 @@ def gate(
     comparable: dict[str, Any],
     config: GateConfig,
     tags: TagAccount | None,
+    policy: Policy | None,
+    prices: list[Price],
     root: Root,
 ) -> list[Outcome]:
     """The outcomes of all checks.
@@ -46,8 +53,13 @@ def gate(
         table: the community, as ingested.
         last: the current run, of whatever system; its metrics are compared where its `comparable` is equal.
         tags: what they tell of the concealed favorites.
+        prices: of the policy's rules.
     """
     outcomes = _check_tables(exports, table["favorites"], table["images"], root)
+    lists, similar = (
+        pl.concat([parquet.scan(ref, root) for ref in exports[of.name]]) for of in (RECOMMENDATIONS, SIMILAR_IMAGES)
+    )
+    outcomes += check_policy(policy, lists, similar, prices, root)
     if not any(row["slice"] == "all" for row in metrics):
         outcomes.append(
             Outcome("tested", False, True, "no user has enough favorites to be tested, so nothing is known")

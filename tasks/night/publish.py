@@ -13,6 +13,7 @@ from storage import parquet, snapshots
 from storage.documents import DocumentError
 from storage.manifests import Manifest
 from storage.roots import DamagedError, Root
+from tasks.evaluation.policy_price import metrics_of
 from tasks.night import mending, report, start
 from tasks.night.gate import GateConfig, gate
 from tasks.night.records import Night
@@ -55,7 +56,7 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
         log.info("nothing to do: run %s holds these very tables", same.run_id)
         ledger.mark_reused()
         return _published(same, root, is_new=False)
-    metrics = parquet.read(night.metrics, root).to_pylist()
+    metrics = [*parquet.read(night.metrics, root).to_pylist(), *metrics_of(night.prices, night.tested.model.system)]
     split = night.split
     thresholds = plain(split.thresholds, "thresholds")
     comparable = {"source": night.source.address, "thresholds": thresholds, "concealed": split.order}
@@ -71,6 +72,8 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
         comparable=comparable,
         config=config,
         tags=night.tags,
+        policy=night.lists.request.policy,
+        prices=night.prices,
         root=root,
     )
     generated_at = datetime.now(UTC).isoformat(timespec="seconds")

@@ -13,6 +13,7 @@ from tasks.data.pictures import Features, Packed, Shard
 from tasks.data.split import Split
 from tasks.data.tag_leak import TagAccount
 from tasks.data.tastes import Clusters, Profiles, Vectors
+from tasks.evaluation.policy_price import Price
 from tasks.runtime.runs import Run
 from tasks.systems.lists import Lists
 from tasks.systems.model import Fitted, Model
@@ -198,6 +199,7 @@ class Night:
     tags: TagAccount | None  # what tags tell of the concealed favorites; None: images have none
     tested: Learned  # from the favorites that were not concealed
     metrics: Ref
+    prices: list[Price]  # of the policy's rules, measured on the tested model
     final: Learned  # what is published: the same, or another one that learned from all favorites
     lists: Lists
     work: dict[str, int]  # units of work really done, by what they are

@@ -21,6 +21,7 @@ PROTOCOLS = {
     "paper": "Paper’s protocol, others drawn uniformly",
     "paper_matched": "Paper’s protocol, others matched in popularity",
     "full": "Full ranking",
+    "policy": "Full ranking under the policy’s rules",
     "time": "Full ranking of what came later",
     "cold": "Images held out entirely, ranked among themselves",
     "cold_users": "Full ranking for users held out entirely",

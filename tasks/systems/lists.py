@@ -1,4 +1,4 @@
-"""Records of lists: what they depend on, their settings, and their files."""
+"""Records of lists: what they depend on, the policy and the settings, and their files."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -24,6 +24,43 @@ class RecommendConfig:
             raise ValueError(f"recommend.candidates is {self.candidates!r}; choose auto, interests or all")
 
 
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig:
+    """What may not be recommended, whatever its score. What the source blocks or mutes never is."""
+
+    own_uploads: bool = False  # users may be recommended what they uploaded themselves
+    muted_tags: tuple[str, ...] = ()  # images with one of these tags are recommended to no user
+    max_of_owner: int = 0  # images of one owner in a list; 0: any number
+    diversity: float = 0.0  # 0 to 1: how much an image's likeness to those above it counts against its score
+    pool: int = 100  # a user's best images, of which max_of_owner and diversity choose; more where they leave too few
+
+    def __post_init__(self) -> None:
+        if self.max_of_owner < 0:
+            raise ValueError(f"policy.max_of_owner is {self.max_of_owner}: it must be at least 0, which sets no limit")
+        if not 0 <= self.diversity < 1:
+            raise ValueError(f"policy.diversity is {self.diversity}: it must be at least 0 and less than 1")
+        if self.pool < 1:
+            raise ValueError(f"policy.pool is {self.pool}: it must be at least 1")
+
+    @property
+    def chooses(self) -> bool:
+        """Whether a list is more than the best images of those that may be recommended."""
+        return bool(self.max_of_owner or self.diversity)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The rules of a night's lists, and the community's tables that they read."""
+
+    config: PolicyConfig
+    images: Ref  # with their owners
+    image_tags: Ref | None  # None: no rule reads them
+    blocked_images: Ref
+    blocked_owners: Ref
+    user_blocks: Ref
+    user_mutes: Ref
+
+
 @dataclass(frozen=True)
 class ListRequest:
     """The model, and everything else that lists depend on."""
@@ -32,11 +69,15 @@ class ListRequest:
     favorites: Ref  # never recommended
     interests: Ref | None  # the users' tags of interest, one of which a candidate has; None: all images are candidates
     image_labels: Ref | None  # the images' tags, with `interests`
+    policy: Policy | None = None  # None: of an earlier version, which had none
 
 
 @dataclass(frozen=True)
 class ListBlock:
-    """RECOMMENDATIONS of one block of users: the exported places, and the reserve behind them."""
+    """RECOMMENDATIONS of one block of users: the exported places, and the reserve behind them.
+
+    Where the policy chooses, the reserve is all places of the lists that it chose from.
+    """
 
     exported: Ref
     reserve: Ref

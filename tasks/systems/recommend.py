@@ -4,13 +4,14 @@ N users of a block, I images, d dimensions, K rows of the previous run.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_array
 
-from models.retrieval.incremental_topk import Before
+from models.retrieval.incremental_topk import Before, best_of
 from models.retrieval.ranking import Candidates, TopK
 from models.sparse import changed_rows
 from storage import matrices, parquet
@@ -22,37 +23,68 @@ from tasks.runtime.caching import stage
 from tasks.systems.listing import differ, listing, read_lists, update
 from tasks.systems.lists import ListBlock, ListRequest, Lists, RecommendConfig
 from tasks.systems.model import read_embeddings
-from tasks.systems.scoring import best_images, read_scorer
+from tasks.systems.policy import Rules, read_rules
+from tasks.systems.scoring import Scorer, best_images, read_scorer
 
 
 @stage
 def recommend(block: int, request: ListRequest, config: RecommendConfig, root: Root, last: Lists | None) -> ListBlock:
-    """The lists of one block of users: the candidates with the best scores, without the users' favorites."""
+    """The lists of one block of users: the candidates with the best scores that the policy lets in, without favorites.
+
+    Where the policy chooses of longer lists, those are what is kept and updated.
+    """
     scorer, k = read_scorer(request.model, root), config.num_recommendations
     tags = _tags(root, request, *([last.request] if last else []))
-    images, first = scorer.images, block * config.block_users
-    chosen = np.arange(first, min(first + config.block_users, len(scorer.users)))
-    users = scorer.users[chosen]
+    first = block * config.block_users
+    block_users = np.arange(first, min(first + config.block_users, len(scorer.users)))
+    users = scorer.users[block_users]
     vectors = scorer.vectors
+    rules = read_rules(request.policy, users, scorer.images, root)
+    depth = max(k, rules.config.pool) if rules.config.chooses else k
     if vectors is None:
+        images, images_Id = scorer.images, None
         seen_NI, candidates = _filters(request, users, images, tags, root)
-        lists = best_images(scorer, chosen, {"all": np.arange(len(images))}, k, seen_NI, candidates)["all"]
+        ranked = partial(_scored, scorer, block_users, np.flatnonzero(rules.allowed), rules, seen_NI, candidates)
+        lists = ranked(np.arange(len(users)), depth)
         is_recomputed_N = np.ones(len(users), bool)
     else:
-        images, images_Id = images[vectors.usable_I], vectors.images_Id[vectors.usable_I]
-        filters = _filters(request, users, images, tags, root)
-        now = _Inputs(users, images, vectors.users_Ud[chosen], images_Id, tags, *filters)
-        before = _before(now, last, k + config.reserve, root) if last else None
+        is_listed_I = vectors.usable_I & rules.allowed
+        images, images_Id, rules = scorer.images[is_listed_I], vectors.images_Id[is_listed_I], rules.of(is_listed_I)
+        seen_NI, candidates = _filters(request, users, images, tags, root)
+        unlisted_NI = rules.unlisted(seen_NI)
+        now = _Inputs(users, images, vectors.users_Ud[block_users], images_Id, tags, unlisted_NI, candidates)
+        kept = depth + config.reserve
+        before = _before(now, last, kept, root) if last else None
         lists, is_recomputed_N, is_entered_N = update(
-            now.users_Nd, images_Id, (k, k + config.reserve), before, now.seen_NI, now.candidates
+            now.users_Nd, images_Id, (depth, kept), before, unlisted_NI, candidates
         )
         ledger.count("users reached by new images", int(is_entered_N.sum()))
+        ranked = partial(best_of, now.users_Nd, images_Id, unlisted_NI, candidates)
     ledger.count("users recommended", int(is_recomputed_N.sum()))
-    exported, reserve = (
-        parquet.write(RECOMMENDATIONS, _columns(users, images, lists, places, request.model.label), root)
-        for places in (slice(0, k), slice(k, None))
+    chosen, reserve = lists, slice(k, None)
+    if rules.config.chooses:
+        certain = TopK(lists.rows[:, :depth], lists.scores[:, :depth])
+        chosen, reserve = rules.choose(certain, k, ranked, images_Id, request.model.system), slice(0, None)
+    label = request.model.label
+    return ListBlock(
+        parquet.write(RECOMMENDATIONS, _columns(users, images, chosen, slice(0, k), label), root),
+        parquet.write(RECOMMENDATIONS, _columns(users, images, lists, reserve, label), root),
     )
-    return ListBlock(exported, reserve)
+
+
+def _scored(
+    scorer: Scorer,
+    block_users: np.ndarray,
+    allowed: np.ndarray,
+    rules: Rules,
+    seen_NI: csr_array,
+    candidates: Candidates | None,
+    rows: np.ndarray,
+    depth: int,
+) -> TopK:
+    """The best images of some users of a block by a system without vectors."""
+    unlisted, some = rules.unlisted(seen_NI)[rows], candidates and candidates.of(rows)
+    return best_images(scorer, block_users[rows], {"all": allowed}, depth, unlisted, some)["all"]
 
 
 def _columns(users: Ids, images: Ids, lists: TopK, places: slice, label: str) -> dict[str, Any]:
@@ -70,24 +102,30 @@ class _Inputs:
     users_Nd: np.ndarray
     images_Id: np.ndarray
     tags: Ids
-    seen_NI: csr_array
+    unlisted_NI: csr_array  # favorites, and what the policy hides
     candidates: Candidates | None
 
 
 def _before(now: _Inputs, last: Lists, depth: int, root: Root) -> Before:
-    """The previous lists of these users, and which users and images have changed: their vector, favorites or tags."""
+    """The previous lists of these users, and which users and images have changed.
+
+    Of users: their vector, favorites, interests, or what the policy hides from them. Of images: their vector or tags,
+    or that they were blocked for everybody.
+    """
     users, (images_before, images_Kd) = now.users, read_embeddings(last.request.model.embeddings.images, root)
     users_before, users_Kd = read_embeddings([last.request.model.embeddings.users], root)
     row = matrices.rows_of(pa.array(users, pa.string()), users_before)
     is_stale_N = differ(now.users_Nd, users_Kd, row)
     image_row = matrices.rows_of(pa.array(now.images, pa.string()), images_before)
-    is_changed_I = differ(now.images_Id, images_Kd, image_row)
+    rules = read_rules(last.request.policy, users, now.images, root)
+    is_changed_I = differ(now.images_Id, images_Kd, image_row) | ~rules.allowed
     seen_NI, candidates = _filters(last.request, users, now.images, now.tags, root)
-    is_stale_N |= changed_rows(now.seen_NI, seen_NI)
+    is_stale_N |= changed_rows(now.unlisted_NI, rules.unlisted(seen_NI))
     if now.candidates and candidates:
         is_stale_N |= changed_rows(now.candidates.interests, candidates.interests)
         is_changed_I |= changed_rows(now.candidates.image_tags, candidates.image_tags)
-    refs = [ref for block in last.recommendations for ref in (block.exported, block.reserve)]
+    parts = ("reserve",) if rules.config.chooses else ("exported", "reserve")
+    refs = [getattr(block, part) for block in last.recommendations for part in parts]
     lists = read_lists(refs, ("user_id", "image_id"), users, now.images, depth, root)
     return Before(lists, is_stale_N, is_changed_I)
 

@@ -9,9 +9,10 @@ import pytest
 from flows import learn, lists
 from storage.refs import Ref
 from storage.roots import Root
+from storage.tables.community import COMMUNITY
 from tasks.cdl.embed import PreviousEmbeddings, embedding_code
 from tasks.cdl.trained import Trained
-from tasks.systems.lists import ListBlock, RecommendConfig
+from tasks.systems.lists import ListBlock, PolicyConfig, RecommendConfig
 from tasks.systems.model import Embeddings, Fitted, Model
 
 
@@ -56,8 +57,13 @@ def test_lists_are_brought_up_to_date_only_where_the_same_code_and_settings_made
     monkeypatch.setattr(type(lists.find_similar), "__call__", lambda _, *args: given.append(args[-1]) or ref("similar"))
     monkeypatch.setattr(lists, "unsearched", lambda value: value)
     model = replace(MODEL, fitted=Fitted("ease", "1", {}, ref("state")))
-    request = lists.request_lists(model, ref("favorites"), SimpleNamespace(of="tags"), RecommendConfig())
+    policy = lists.policy_of({table.name: ref(table.name) for table in COMMUNITY}, PolicyConfig())
+    profiles = SimpleNamespace(of="tags")
+    request = lists.request_lists(model, ref("favorites"), profiles, RecommendConfig(), policy)
     first = lists.make_lists(request, RecommendConfig(), Root("data"), None, None)
     lists.make_lists(request, RecommendConfig(), Root("data"), None, replace(first, **change))
 
-    assert [last is not None for last in given] == [False, not change]
+    other = replace(request, policy=replace(policy, config=PolicyConfig(own_uploads=True)))
+    lists.make_lists(other, RecommendConfig(), Root("data"), None, first)
+
+    assert [last is not None for last in given] == [False, not change, False]

@@ -164,6 +164,28 @@ def test_an_images_owner_need_not_be_a_user(tmp_path: Path) -> None:
     assert found.tables["images"]["owner_id"].to_list() == ["stranger", None]
 
 
+def test_what_is_blocked_and_muted_is_read_and_an_owner_need_not_be_a_user(tmp_path: Path) -> None:
+    found = community(
+        tmp_path,
+        users="user_id\nu1\nu2\n",
+        blocked_images="image_id\ni2\ni9\n",
+        blocked_owners="user_id\nstranger\n\n",
+        user_blocks="user_id,blocked_id\nu1,stranger\nu1,stranger\nu9,u1\nu2,\n",
+        user_mutes="user_id,tag\nu1, sea \nu9,sea\nu2,\n",
+    )
+    assert rows(found, "blocked_images") == [("i2",)]
+    assert rows(found, "blocked_owners") == [("stranger",)]
+    assert rows(found, "user_blocks") == [("u1", "stranger")]
+    assert rows(found, "user_mutes") == [("u1", "sea")]
+    assert [(table, reason) for table, _, reason, _ in quarantine(found)] == [
+        ("blocked_images", "dangling reference"),
+        ("user_blocks", "dangling reference"),
+        ("user_blocks", "missing id"),
+        ("user_mutes", "dangling reference"),
+        ("user_mutes", "missing tag"),
+    ]
+
+
 def test_users_and_groups_are_derived_from_the_other_tables(tmp_path: Path) -> None:
     found = community(
         tmp_path,

@@ -3,19 +3,31 @@
 import numpy as np
 import pytest
 
+from flows.lists import policy_of
 from models.tag_assignments import TagLeak
 from storage import matrices, parquet
 from storage.manifests import Manifest
 from storage.roots import Root
-from storage.tables.community import FAVORITES, IMAGES
+from storage.tables.community import (
+    BLOCKED_IMAGES,
+    BLOCKED_OWNERS,
+    FAVORITES,
+    IMAGE_TAGS,
+    IMAGES,
+    USER_BLOCKS,
+    USER_MUTES,
+)
 from storage.tables.embeddings import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
 from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.similar import SIMILAR_IMAGES
 from tasks.data.tag_leak import TagAccount
 from tasks.night.gate import GateConfig, gate
+from tasks.systems.lists import PolicyConfig
 
+POLICY_TABLES = (BLOCKED_IMAGES, BLOCKED_OWNERS, USER_BLOCKS, USER_MUTES)
 FAVORITE_ROWS = {"user_id": ["u1", "u2"], "image_id": ["i1", "i1"], "favorited_at": [None, None]}
 LISTS = {"user_id": ["u1", "u1", "u2"], "rank": [1, 2, 1], "image_id": ["i2", "i3", "i2"], "score": [2.0, 1.0, 2.0]}
+IMAGE_ROWS = {"image_id": ["i1", "i2", "i3"], "owner_id": ["u3", "u3", None]}
 SOURCE = {"source": "here"}
 
 
@@ -41,9 +53,23 @@ def published(system: str, metrics: list[dict], comparable: dict) -> Manifest:
     return Manifest(run_id="before", generated_at=at, system=system, comparable=comparable, metrics=metrics)
 
 
-def failed(root: Root, metrics: list[dict], *, last=None, config=None, tags=None, **changed) -> dict[str, bool]:
-    """The checks that failed by name, and whether each only warns; `changed` are columns of the lists."""
-    images = {"image_id": ["i1", "i2", "i3"]} | {name: [None] * 3 for name in IMAGES.schema.names[1:]}
+def failed(
+    root: Root,
+    metrics: list[dict],
+    *,
+    last=None,
+    config=None,
+    tags=None,
+    rules=None,
+    prices=None,
+    tables=None,
+    **changed,
+) -> dict[str, bool]:
+    """The checks that failed by name, and whether each only warns; `changed` are columns of the lists.
+
+    `tables` are columns of the policy's tables.
+    """
+    images = {name: [None] * 3 for name in IMAGES.schema.names} | IMAGE_ROWS
     lists = {**LISTS, **changed}
     vectors = matrices.lists_of(np.ones((2, 4), np.float32))
     exports = {
@@ -62,7 +88,11 @@ def failed(root: Root, metrics: list[dict], *, last=None, config=None, tags=None
     community = {
         "favorites": parquet.write(FAVORITES, FAVORITE_ROWS, root),
         "images": parquet.write(IMAGES, images, root),
+        "image_tags": parquet.write(IMAGE_TAGS, {"image_id": ["i3"], "tag": ["ruby"]}, root),
     }
+    for of in POLICY_TABLES:
+        empty = {name: [] for name in of.schema.names}
+        community[of.name] = parquet.write(of, (tables or {}).get(of.name, empty), root)
     outcomes = gate(
         system="ease",
         metrics=metrics,
@@ -72,6 +102,8 @@ def failed(root: Root, metrics: list[dict], *, last=None, config=None, tags=None
         comparable=SOURCE,
         config=config or GateConfig(),
         tags=tags,
+        policy=policy_of(community, rules or PolicyConfig()),
+        prices=prices or [],
         root=root,
     )
     return {outcome.name: outcome.is_warning for outcome in outcomes if not outcome.passed}
@@ -142,3 +174,33 @@ def test_a_table_that_breaks_a_promise_stops(root, changed, named):
     broken = failed(root, figures(0.5), **changed)
 
     assert any(named in name and not is_warning for name, is_warning in broken.items())
+
+
+@pytest.mark.parametrize(
+    ("rule", "broken"),
+    [
+        ("own uploads", {"user_id": ["u3", "u3", "u2"]}),
+        ("blocked images", {"tables": {"blocked_images": {"image_id": ["i3"]}}}),
+        ("blocked owners", {"tables": {"blocked_owners": {"user_id": ["u3"]}}}),
+        ("user blocks", {"tables": {"user_blocks": {"user_id": ["u2"], "blocked_id": ["u3"]}}}),
+        ("user mutes", {"tables": {"user_mutes": {"user_id": ["u1"], "tag": ["ruby"]}}}),
+        ("muted tags", {"rules": PolicyConfig(muted_tags=("ruby",))}),
+        ("images of one owner", {"rules": PolicyConfig(max_of_owner=1), "image_id": ["i1", "i2", "i2"]}),
+    ],
+)
+def test_a_list_that_breaks_a_rule_of_the_policy_stops(root, rule, broken):
+    assert failed(root, figures(0.5), **broken).get(f"policy: {rule}") is False
+
+
+def test_a_blocked_image_may_not_be_a_similar_one_either(root):
+    lists = {"user_id": ["u1"], "rank": [1], "image_id": ["i3"], "score": [1.0]}
+    tables = {"blocked_images": {"image_id": ["i2"]}}
+
+    assert failed(root, figures(0.5), tables=tables, **lists) == {"policy: blocked images": False}
+
+
+def test_a_rule_that_rules_nothing_out_passes(root):
+    tables = {"user_blocks": {"user_id": ["u3"], "blocked_id": ["u3"]}, "blocked_owners": {"user_id": ["u4"]}}
+    rules = PolicyConfig(muted_tags=("unheard",), max_of_owner=2)
+
+    assert failed(root, figures(0.5), tables=tables, rules=rules) == {}

@@ -41,7 +41,7 @@ def model_of(users_Ud: np.ndarray, images_Id: np.ndarray, table: dict[str, Ref],
 def all_lists(request: ListRequest, root: Root, appearance: Ref | None = None, last: Lists | None = None) -> Lists:
     appearance = appearance or describe_looks.fn(request.model, root)
     blocks = [recommend.fn(block, request, CONFIG, root, last) for block in range(2)]
-    similar = find_similar.fn(request.model, appearance, CONFIG, root, last)
+    similar = find_similar.fn(request.model, appearance, CONFIG, request.policy, root, last)
     return Lists(request, CONFIG, appearance, blocks, similar)
 
 
@@ -113,7 +113,7 @@ def test_similar_images_are_near_in_what_users_disagree_on(table, root):
     users_Ud = np.column_stack([np.random.default_rng(0).normal(size=(24, 2)), np.ones(24)])
     model = model_of(users_Ud, images_Id, table, root)
     similar = pl.DataFrame(
-        parquet.read(find_similar.fn(model, describe_looks.fn(model, root), CONFIG, root, None), root)
+        parquet.read(find_similar.fn(model, describe_looks.fn(model, root), CONFIG, None, root, None), root)
     )
 
     centred_If = images_Id[:, :2] - images_Id[:, :2].mean(axis=0)  # the third entry is the same for all users
@@ -125,4 +125,4 @@ def test_similar_images_are_near_in_what_users_disagree_on(table, root):
 
 
 def test_a_model_without_embeddings_has_no_similar_images(table, root, model):
-    assert find_similar.fn(model, None, CONFIG, root, None).rows == 0
+    assert find_similar.fn(model, None, CONFIG, None, root, None).rows == 0
