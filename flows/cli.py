@@ -1,17 +1,19 @@
 """The command line. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 finished but not made current."""
 
+import logging
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Literal
 
 import typer
 
+from flows import stopping
 from flows.errors import SettingsError
 from flows.output import (
     figure,
@@ -64,7 +66,7 @@ def nightly(
     as_json: JsonOption = False,
 ) -> None:
     """Ingest, train, recommend, and publish: the whole night."""
-    with at_work(root, "nightly"):
+    with at_work_on(root, "nightly"):
         from flows.nightly import nightly as flow  # Prefect reads its settings when it is first imported
         from flows.settings import load
 
@@ -116,7 +118,7 @@ def import_(
 
     if name not in IMPORTERS:
         raise typer.BadParameter(f"there is no importer {name!r}, but there are {', '.join(sorted(IMPORTERS))}")
-    _clean_up_when_stopped()
+    stopping.unwind_on_signals("stopped; nothing was written")
     report = import_source(name, path, source, ImportConfig(threshold=threshold, images=images), overwrite)
     if as_json:
         print_json(report)
@@ -165,7 +167,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Fit and measure systems on one split; exit 1 where one of them fails."""
-    with at_work(root, "compare"):
+    with at_work_on(root, "compare"):
         from flows.compare import compare as flow
         from flows.compare import systems_named
         from flows.settings import load_comparison
@@ -200,7 +202,7 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Choose a system's settings on validation, never on the test."""
-    with at_work(root, "tune"):
+    with at_work_on(root, "tune"):
         from flows.compare import systems_named
         from flows.settings import load_comparison
         from flows.tune import tune as flow
@@ -234,25 +236,27 @@ def crawl_flickr(
     as_json: JsonOption = False,
 ) -> None:
     """Crawl Flickr from seeds; the key comes from FLICKR_API_KEY or the Prefect Secret flickr-api-key."""
-    prepare_prefect(str(out_ / ".crawl"))
-    from flows.crawl import crawl as flow
-    from flows.settings import load_as
-    from storage.sources.flickr.crawl import FlickrConfig
+    from storage.sources.flickr.crawl import FOLDER, FlickrConfig, locked
 
-    crawled = flow(
-        out=str(out_),
-        users=user,
-        groups=group,
-        seed_file=str(seed_file) if seed_file else None,
-        max_users=max_users,
-        depth=depth,
-        resume=resume,
-        config=load_as(FlickrConfig, config, set_),
-    )
-    if as_json:
-        print_json({key: getattr(crawled, key) for key in crawled.__dataclass_fields__})
-    else:
-        print_crawled(crawled)
+    folder = out_.expanduser().resolve()
+    with at_work("crawl", folder, folder / FOLDER / "prefect", locked(folder), again="with --resume"):
+        from flows.crawl import crawl as flow
+        from flows.settings import load_as
+
+        crawled = flow(
+            out=str(out_),
+            users=user,
+            groups=group,
+            seed_file=str(seed_file) if seed_file else None,
+            max_users=max_users,
+            depth=depth,
+            resume=resume,
+            config=load_as(FlickrConfig, config, set_),
+        )
+        if as_json:
+            print_json({key: getattr(crawled, key) for key in crawled.__dataclass_fields__})
+        else:
+            print_crawled(crawled)
 
 
 @app.command()
@@ -395,43 +399,76 @@ def gc(
 
 def main() -> None:
     """Run the command line; an error that a person can correct is one line without a traceback."""
-    prepare_terminal()
+    with stopping.leaving_at_once():
+        stopping.end_on_signals()
+        prepare_terminal()
+        try:
+            app()
+        except BaseException as error:
+            stopping.wait_if_stopped()
+            if _wants_traceback() or not _is_for_a_person(error):
+                raise
+            say_error(error)
+            sys.exit(USAGE if isinstance(error, SettingsError) else FAILED)
+
+
+def _is_for_a_person(error: BaseException) -> bool:
     from storage.leases import BusyError, LostError
     from storage.roots import ConflictError
 
-    try:
-        app()
-    except (ValueError, OSError, BusyError, LostError, ConflictError) as error:
-        if _wants_traceback():
-            raise
-        say_error(error)
-        sys.exit(USAGE if isinstance(error, SettingsError) else FAILED)
+    return isinstance(error, ValueError | OSError | BusyError | LostError | ConflictError)
 
 
 @contextmanager
-def at_work(root: str, kind: str) -> Iterator[None]:
-    """Prepared for Prefect, with the flow's lease on the root taken before Prefect starts."""
+def at_work_on(root: str, kind: str) -> Iterator[None]:
+    """Inside a command that runs the flow `kind` on a root."""
     from storage import leases
-    from storage.roots import Root
+    from storage.roots import Root, scratch_folder
 
-    prepare_prefect(root)
-    with leases.shared(Root(root), kind):
+    stopping.before_the_end(lambda _number: leases.release())
+    output = Root(root)
+    home = scratch_folder() if output.is_remote else Path(output.address)
+    with at_work(kind, root, home / "prefect", leases.shared(output, kind)):
         yield
 
 
-def prepare_prefect(root: str) -> None:
-    """Prefect's settings and signals for a run from the command line; variables that are already set stay."""
-    from flows.startup import check_home, check_server
-    from storage.roots import Root, scratch_folder
+@contextmanager
+def at_work(
+    kind: str, where: object, home: Path, lease: AbstractContextManager[None], again: str = "the same way"
+) -> Iterator[None]:
+    """Inside a command that runs the flow `kind`: its lease is taken, then Prefect runs, and then the flow is loaded.
 
-    home = scratch_folder() if Root(root).is_remote else Path(Root(root).address)
+    Args:
+        where: what the flow works on, for the first line of its log.
+        home: where Prefect's files lie, unless PREFECT_HOME says so.
+        again: how the command is started again when it was stopped.
+    """
+    from flows.local_server import prefect_serves
+    from flows.startup import check_home, prefect_error
+
+    stopping.say_when_stopped(f"stopped; start it again {again}, and it resumes from here")
+    prepare_prefect(home)
+    check_home(Path(os.environ["PREFECT_HOME"]))
+    logging.getLogger("tastegraph").info("%-18s starts on %s", kind, where)
+    with lease:
+        with prefect_serves():
+            import_module(f"flows.{kind}")
+        try:
+            yield
+        except Exception as error:
+            if (line := prefect_error(error)) is None or _wants_traceback():
+                raise
+            raise line from error
+
+
+def prepare_prefect(home: Path) -> None:
+    """Prefect's settings for a run from the command line; variables that are already set stay."""
     if "PREFECT_HOME" not in os.environ:  # ours lies below a root, whose files are data: none may configure Prefect
         package = Path(str(find_spec("prefect").origin)).parent  # type: ignore[union-attr]  # installed
         os.environ.setdefault("PREFECT_LOGGING_SETTINGS_PATH", f"{package}/logging/logging.yml")
         os.environ.setdefault("PREFECT_PROFILES_PATH", f"{package}/settings/profiles.toml")
     for name, value in {
-        "PREFECT_HOME": str(home / "prefect"),
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # a cold home migrates its database first
+        "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait slow a shared machine down severalfold
@@ -439,27 +476,6 @@ def prepare_prefect(root: str) -> None:
         "PREFECT_LOGGING_LEVEL": "WARNING" if _wants_traceback() else "CRITICAL",
     }.items():
         os.environ.setdefault(name, value)
-    check_home(Path(os.environ["PREFECT_HOME"]))
-    check_server()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
-
-
-def _stop(number: int, _frame: Any) -> NoReturn:
-    """Exit in the ordinary way on a signal, so that Prefect's server ends too."""
-    say_error("stopped; start it again the same way (a crawl with --resume), and it resumes from here")
-    sys.exit(128 + number)
-
-
-def _clean_up_when_stopped() -> None:
-    """On a signal, exit in the ordinary way, so that a command removes what it has begun to write."""
-
-    def stop(number: int, _frame: Any) -> NoReturn:
-        say_error("stopped; nothing was written")
-        sys.exit(128 + number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
 
 
 def _wants_traceback() -> bool:

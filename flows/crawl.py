@@ -6,7 +6,9 @@ Each of the three stages resumes where it was interrupted: a database below `out
 from pathlib import Path
 
 from prefect import flow
+from prefect.context import FlowRunContext
 
+from flows.stopping import tell_prefect
 from storage.sources.flickr.crawl import FlickrConfig, begin, locked
 from storage.sources.flickr.walk import CrawlRequest, seeds_in
 from tasks.data.crawl import CrawlResult, api_key, fetch_pictures, read_lists, write_source
@@ -36,6 +38,10 @@ def crawl(
         depth: how many steps from the seeds; 0 is the seeds alone.
         resume: continue an unfinished crawl, if there is one; its seeds need not be given again.
     """
+    context = FlowRunContext.get()
+    assert context
+    assert context.flow_run
+    tell_prefect(context.flow_run.id)
     config, folder = config or FlickrConfig(), Path(out).expanduser().resolve()
     more_users, more_groups = seeds_in(Path(seed_file)) if seed_file else ([], [])
     users, groups = [*(users or []), *more_users], [*(groups or []), *more_groups]

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from prefect.context import FlowRunContext
 
 from flows.settings import SharedConfig
+from flows.stopping import tell_prefect
 from storage.roots import DamagedError, Root, StoreError
 from tasks.data.demo import open_source
 from tasks.data.ingest import content_of
@@ -78,6 +79,7 @@ def open_run(
     assert context
     assert context.flow
     assert context.flow_run
+    tell_prefect(context.flow_run.id)
     with records_below(output):
         source_root = open_source(source, config.demo, output)
         content = content_of(source_root, output)

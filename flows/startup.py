@@ -35,11 +35,10 @@ def check_home(home: Path, room: int = ROOM) -> None:
         )
 
 
-def check_server(patience_s: float = PATIENCE_S) -> None:
-    """Raises StartupError where PREFECT_API_URL names a server that does not answer."""
-    url = os.environ.get("PREFECT_API_URL")
+def check_server(url: str, patience_s: float = PATIENCE_S) -> None:
+    """Raises StartupError where no Prefect server answers at PREFECT_API_URL."""
     end = time.monotonic() + patience_s
-    while url:
+    while True:
         try:
             if httpx.get(f"{url.rstrip('/')}/health", timeout=patience_s).status_code < 500:
                 return
@@ -52,3 +51,16 @@ def check_server(patience_s: float = PATIENCE_S) -> None:
                 f"unset the variable, and a server is started for the run alone"
             )
         time.sleep(0.5)
+
+
+def prefect_error(error: Exception) -> StartupError | None:
+    """An error of Prefect or of its server as one line; None for any other error."""
+    from prefect.exceptions import PrefectException
+
+    if not isinstance(error, PrefectException | httpx.HTTPError):
+        return None
+    what = (str(error) or type(error).__name__).splitlines()[0]
+    return StartupError(
+        f"Prefect's server at {os.environ['PREFECT_API_URL']} failed this run ({what}); see that it runs, has room and "
+        f"is not locked, and start the command again: it resumes"
+    )

@@ -187,6 +187,12 @@ def keep(root: Root) -> None:
         own.keep()
 
 
+def release() -> None:
+    """Give back all leases of this process, which ends now and may be in the middle of its work."""
+    for own in _own:
+        own.end()
+
+
 def held_by_others(root: Root, own_path: str = "") -> list[Lease]:
     """The leases of living processes, except the one at `own_path`."""
     return [lease for path, lease in all_of(root) if path != own_path and lease.is_held()]

@@ -38,6 +38,12 @@ def tastegraph(*arguments: object, env: Mapping[str, str]) -> subprocess.Complet
     return subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=300)
 
 
+def without_start(log: str) -> str:
+    """The log of a command but for its first line, which says that it starts."""
+    first, _, rest = log.partition("\n")
+    return rest if " starts on " in first else log
+
+
 def answer(*arguments: object) -> Any:
     """What a command answers with --json, in this process: it has imported already what takes a command its seconds.
 

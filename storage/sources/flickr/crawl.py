@@ -42,16 +42,26 @@ class RequestCounts:
     pictures: int = 0  # addresses
 
 
+_locked: set[Path] = set()  # folders that this process has locked
+
+
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Lock the folder for one crawl; a kernel lock, released if its process dies."""
+    """Lock the folder for one crawl; a kernel lock, released if its process dies. Within itself it is one lock."""
+    if out in _locked:
+        yield
+        return
     (out / FOLDER).mkdir(parents=True, exist_ok=True)
     with (out / FOLDER / "lock").open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(f"{out}: another crawl is running here; wait for it, or give another folder") from error
-        yield
+        _locked.add(out)
+        try:
+            yield
+        finally:
+            _locked.remove(out)
 
 
 @contextmanager

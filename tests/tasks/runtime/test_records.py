@@ -105,14 +105,13 @@ def test_no_file_below_a_root_configures_prefect(tmp_path):
     (home / "logging.yml").write_text(f"version: 1\n{handler}\n")
     (home / "profiles.toml").write_text('active = "evil"\n[profiles.evil]\nPREFECT_API_URL = "http://evil/api"\n')
     code = (
-        "import sys; from flows.cli import prepare_prefect; prepare_prefect(sys.argv[1])\n"
+        "import sys; from pathlib import Path\n"
+        "from flows.cli import prepare_prefect; prepare_prefect(Path(sys.argv[1]))\n"
         "from prefect.logging.configuration import setup_logging; setup_logging()\n"
         "from prefect.settings import PREFECT_API_URL; print(PREFECT_API_URL.value())"
     )
     env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    ran = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "root")], env=env, capture_output=True, text=True, check=True
-    )
+    ran = subprocess.run([sys.executable, "-c", code, str(home)], env=env, capture_output=True, text=True, check=True)
 
     assert not made.exists()
     assert ran.stdout == "None\n"
