@@ -16,15 +16,17 @@ import typer
 from flows import stopping
 from flows.errors import SettingsError
 from flows.output import (
-    figure,
-    nothing_published,
     print_comparison,
     print_crawled,
+    print_difference,
+    print_history,
     print_import,
     print_ingest,
     print_json,
     print_list,
+    print_moved,
     print_published,
+    print_runs,
     print_tuned,
 )
 from flows.terminal import prepare_terminal, say, say_error, say_table
@@ -52,6 +54,10 @@ TestOption = Annotated[
 ]
 ValidationOption = Annotated[
     str | None, typer.Option(help="Favorites to choose settings on, with --test; by default a random share.")
+]
+WhyOption = Annotated[str, typer.Option(help="The reason, for the history; name no user and no image in it.")]
+QuickOption = Annotated[
+    bool, typer.Option("--quick", help="Look at the files' sizes alone, instead of reading and comparing every byte.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 
@@ -282,31 +288,69 @@ def similar(
 
 
 @app.command()
-def show(root: RootOption, as_json: JsonOption = False) -> None:
+def show(
+    root: RootOption,
+    history: Annotated[
+        bool, typer.Option("--history", help="Instead: which run became current when, by whom, and why.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """The current and earlier runs: when, from what, metrics, gate, sizes."""
-    from models.evaluation.headlines import HEADLINES
-    from storage import snapshots
     from storage.roots import Root
 
+    show_ = print_history if history else print_runs
+    show_(root, Root(root), as_json)
+
+
+@app.command()
+def diff(
+    root: RootOption,
+    first: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, as `tastegraph show` lists it.")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="The run to compare it with.")],
+    k: Annotated[int, typer.Option("-k", min=0, help="How many users and images are named.")] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """How the lists of two runs differ: whose changed, by how many images, and what entered and left most."""
+    from storage import snapshots
+    from storage.roots import Root
+    from tasks.upkeep.difference import difference
+
     output = Root(root)
-    runs, current = snapshots.runs(output), snapshots.current(output)
-    if as_json:
-        print_json({"current": current.run_id if current else None, "runs": [run.to_json() for run in runs]})
-        return
-    if not runs:
-        raise nothing_published(root)
-    for run in runs:
-        is_current = current is not None and run.run_id == current.run_id
-        failed = [outcome.name for outcome in run.gate if not outcome.passed and not outcome.is_warning]
-        size = sum(file.bytes for file in run.files) / 2**20
-        rows = ", ".join(f"{count:,} {name}" for name, count in run.rows.items())
-        figures = ", ".join(figure(run, protocol, metric) for protocol, metric in HEADLINES)
-        say(f"{run.run_id}{' (current)' if is_current else ''}  {run.generated_at}", "bold")
-        say(f"  source   {run.source}")
-        say(f"  system   {run.system}")
-        say(f"  metrics  {figures}")
-        say(f"  gate     {'passed' if not failed else 'failed: ' + '; '.join(failed)}")
-        say(f"  rows     {rows} ({size:.1f} MiB)")
+    runs = (snapshots.manifest(output, first), snapshots.manifest(output, second))
+    print_difference(runs, difference(*runs, output, k), as_json)
+
+
+@app.command()
+def rollback(
+    root: RootOption,
+    to: Annotated[str | None, typer.Option(help="A run's id; by default the last one that may be current.")] = None,
+    why: WhyOption = "",
+    quick: QuickOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an earlier run current, at once and without writing a table; a night does not undo it by itself."""
+    from storage.roots import Root
+    from tasks.upkeep.rollback import roll_back
+
+    print_moved(roll_back(Root(root), to, why, read_all=not quick), root, as_json)
+
+
+@app.command()
+def publish(
+    root: RootOption,
+    run: Annotated[str, typer.Option(help="The run's id, as `tastegraph show` lists it.")],
+    force: Annotated[bool, typer.Option("--force", help="Also a run that the gate held; needs --why.")] = False,
+    why: WhyOption = "",
+    quick: QuickOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a published run current, earlier or later than the current one."""
+    if force and not why.strip():
+        raise typer.BadParameter("--force needs --why: the history says why the gate was overruled")
+    from storage.roots import Root
+    from tasks.upkeep.rollback import publish_run
+
+    print_moved(publish_run(Root(root), run, why, force=force, read_all=not quick), root, as_json)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import json
 import math
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from flows.terminal import say, say_table
 
 if TYPE_CHECKING:
     from storage.manifests import Manifest
+    from storage.roots import Root
 
 
 def print_published(published: Any, root: str) -> None:
@@ -200,6 +202,94 @@ def print_list(root: str, name: str, key: str, wanted: str, found: str, k: int, 
     say(f"{name} of {wanted}, run {pointer.run_id}")  # a table's title would be cut into lines
     shown = ((row["rank"], row[found], f"{row['score']:.4f}") for row in rows.iter_rows(named=True))
     say_table(("rank", found, "score"), shown)
+
+
+def print_runs(root: str, output: "Root", as_json: bool) -> None:
+    """The published runs, newest first."""
+    from models.evaluation.headlines import HEADLINES
+    from storage import history, snapshots
+
+    runs, current = snapshots.runs(output), snapshots.current(output)
+    if as_json:
+        print_json({"current": current.run_id if current else None, "runs": [run.to_json() for run in runs]})
+        return
+    if not runs:
+        raise nothing_published(root)
+    withdrawn = history.withdrawn(snapshots.changes(output))
+    for run in runs:
+        is_current = current is not None and run.run_id == current.run_id
+        failed = [outcome.name for outcome in run.gate if not outcome.passed and not outcome.is_warning]
+        size = sum(file.bytes for file in run.files) / 2**20
+        rows = ", ".join(f"{count:,} {name}" for name, count in run.rows.items())
+        figures = ", ".join(figure(run, protocol, metric) for protocol, metric in HEADLINES)
+        mark = " (current)" if is_current else " (rolled back)" if run.run_id in withdrawn else ""
+        say(f"{run.run_id}{mark}  {run.generated_at}", "bold")
+        say(f"  source   {run.source}")
+        say(f"  system   {run.system}")
+        say(f"  metrics  {figures}")
+        say(f"  gate     {'passed' if not failed else 'failed: ' + '; '.join(failed)}")
+        say(f"  rows     {rows} ({size:.1f} MiB)")
+
+
+def print_history(root: str, output: "Root", as_json: bool) -> None:
+    """Which run became current when, newest first."""
+    from storage import snapshots
+
+    changes = snapshots.changes(output)[::-1]
+    if as_json:
+        print_json([asdict(change) for change in changes])
+        return
+    if not changes:
+        if current := snapshots.current_id(output):
+            say(f"Run {current} is current; nothing is noted of how it became so.")
+            return
+        raise nothing_published(root)
+    for change in changes:
+        instead, why = change.previous and f" in place of {change.previous}", change.why and f": {change.why}"
+        say(f"{change.at}  {change.action:<8}  {change.run_id}{instead or ''}, by {change.by}{why}")
+
+
+def print_moved(moved: Any, root: str, as_json: bool) -> None:
+    """What `rollback` and `publish` did."""
+    if as_json:
+        print_json(asdict(moved))
+        return
+    if not moved.is_moved:
+        say(f"Nothing to do: run {moved.run_id} is current.")
+        return
+    instead = f", in place of {moved.previous}" if moved.previous else ""
+    say(f"Run {moved.run_id} is current{instead} ({moved.seconds:.2f} s).", "bold")
+    if moved.withdrawn:
+        say(f"  No night makes the tables of {', '.join(moved.withdrawn)} current again, only `tastegraph publish`.")
+    say(f"  pointer     {root.rstrip('/')}/exports/current.json")
+
+
+def print_difference(runs: "tuple[Manifest, Manifest]", differences: Sequence[Any], as_json: bool) -> None:
+    """The figures of two runs, and how their lists differ."""
+    from models.evaluation.headlines import HEADLINES
+
+    if as_json:
+        print_json({"runs": [run.run_id for run in runs], "lists": {item.table: asdict(item) for item in differences}})
+        return
+    for run in runs:
+        say(f"{run.run_id}  {', '.join(figure(run, protocol, metric) for protocol, metric in HEADLINES)}")
+    for item in differences:
+        share = f" ({item.changed / item.in_both:.0%})" if item.in_both else ""
+        owner = item.owner.removesuffix("_id")
+        say()
+        say(f"{item.table}: {item.changed:,} of {item.in_both:,} lists{share} have other images", "bold")
+        say(f"  {item.reordered:,} have the same images in another order")
+        say(f"  {item.only_in[0]:,} are in {runs[0].run_id} alone, {item.only_in[1]:,} in {runs[1].run_id} alone")
+        say(f"  new images per list: {item.entered_mean:.2f} on average, {item.entered_most} at most")
+        say(f"  new images per changed list: {item.entered_median:g} in the median")
+        for title, first, rows in (
+            (f"{owner}s whose lists changed most", f"{owner}_id", item.most_changed),
+            ("images that entered most lists", "image_id", item.entered),
+            ("images that left most lists", "image_id", item.left),
+        ):
+            if rows:
+                say(f"  {title}")
+                say_table((first, "entered", "left"), ((row.id, row.entered, row.left) for row in rows))
 
 
 def nothing_published(root: str) -> ValueError:

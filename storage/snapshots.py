@@ -1,6 +1,7 @@
 """Published runs: one immutable snapshot per run, and a small pointer, written last, that says which is current.
 
     exports/current.json                                      the pointer
+    exports/history/000001.json                               a change of the pointer (storage/history.py)
     exports/runs/run_id=<run_id>/<table>/part-00000.parquet
     exports/runs/run_id=<run_id>/report/index.html            the page; beside it what it was rendered from
     exports/runs/run_id=<run_id>/manifest.json                written when all else of the run is in its place
@@ -12,7 +13,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -20,11 +21,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from storage import documents, leases
+from storage import documents, history, leases
 from storage.documents import DocumentError
+from storage.history import Change
 from storage.manifests import MEND_MANIFEST, Manifest, PublishedFile
 from storage.refs import Ref, copy
-from storage.roots import ConflictError, Root
+from storage.roots import ConflictError, Entry, Root
 from storage.tables.schema import SCHEMA_VERSION
 
 POINTER = "exports/current.json"
@@ -50,6 +52,7 @@ class Pointer:
     checksums: dict[str, str]  # each file's sha256
     metrics: Any
     fence: int = 0  # raised where the lease of a process is taken, so that it cannot move the pointer any more
+    change: Change | None = None  # how it came to point there; runs of version 0.2 did not say
 
     @classmethod
     def of(cls, manifest: Manifest) -> "Pointer":
@@ -66,7 +69,15 @@ class Pointer:
 
 
 def publish(
-    root: Root, manifest: Manifest, tables: Mapping[str, Sequence[Ref]], report: Mapping[str, bytes], *, current: bool
+    root: Root,
+    manifest: Manifest,
+    tables: Mapping[str, Sequence[Ref]],
+    report: Mapping[str, bytes],
+    *,
+    current: bool,
+    action: str = "night",
+    why: str = "",
+    after: str | None = None,
 ) -> Manifest:
     """Publish a run and return its manifest; with `current`, make it the one that readers follow.
 
@@ -77,15 +88,19 @@ def publish(
         manifest: all of it but rows and files, which are set here; also the schema version where it has none.
         tables: each table's files, in the order in which they are read.
         report: the files of `report/` by name, `index.html` among them.
+        action, why: for the history.
+        after: the run that must be current still; None: whichever.
     Raises:
         PublishedError: the run id is taken by a run with other tables.
-        ConflictError: somebody else published this run, or made another one current, since the call began.
+        ConflictError: somebody else published this run, or made another one current, since the call began; or `after`
+            is not current.
         LostError: this process's lease on the root was taken meanwhile; the pointer was not moved.
         DamagedError: a file of `tables` holds other bytes than its digest names; nothing was published.
         ValueError: a run id that cannot be part of a path, or a manifest that JSON cannot hold.
     """
-    before = root.entry(POINTER)
-    fence = _fence(root)
+    before = _seen(root)
+    if current:
+        _refuse_other(before, after, root)
     place = folder(manifest.run_id)
     sources = {
         f"{place}/{name}/part-{part:05d}.parquet": (name, ref)
@@ -118,26 +133,84 @@ def publish(
             root.write(path, content)
         root.swap(f"{place}/manifest.json", data, None)
     if current:
-        # In this order: who takes this process's lease changes the pointer's version after that.
-        leases.check(root)
-        _follow(root, replace(Pointer.of(published or complete), fence=fence), before.version if before else None)
-        if before is None:
-            _withdraw_if_lost(root)
+        _follow(root, Pointer.of(published or complete), before, action, why)
     return published or complete
+
+
+def make_current(
+    root: Root, manifest: Manifest, action: str, why: str, *, after: str | None, withdrawn: Sequence[str] = ()
+) -> Pointer:
+    """Make a published run current, whose files the caller has looked at, and return the pointer.
+
+    Args:
+        action, why, withdrawn: for the history.
+        after: the run that must be current still; None: whichever.
+    Raises:
+        ConflictError: another run is current than `after`, or becomes so meanwhile.
+        LostError: as `publish`.
+    """
+    before = _seen(root)
+    _refuse_other(before, after, root)
+    return _follow(root, Pointer.of(manifest), before, action, why, withdrawn)
 
 
 def current(root: Root) -> Pointer | None:
     """The pointer to the current run; None where no run was made current yet. Raises DocumentError where damaged."""
-    found = documents.read(root, POINTER, Pointer, MEND_POINTER)
-    if found and (unknown := {path for paths in found.paths.values() for path in paths} - found.checksums.keys()):
-        raise DocumentError(f"{root.url(POINTER)}: no checksum of {min(unknown)}; {MEND_POINTER}")
+    try:
+        data = root.read(POINTER)
+    except FileNotFoundError:
+        return None
+    return _pointer(documents.parse_object(data, root.url(POINTER), MEND_POINTER), root)
+
+
+def current_id(root: Root) -> str | None:
+    """The current run's id; None where there is no pointer, or none that can be read."""
+    return _seen(root).run_id
+
+
+def changes(root: Root, at_most: int | None = None) -> list[Change]:
+    """The changes of the pointer, the oldest first; damaged files are named in the log and left out.
+
+    Args:
+        at_most: only so many of the latest.
+    """
+    pointer = _seen(root).pointer
+    found, damaged = history.read(root, pointer.change if pointer else None, at_most)
+    for error in damaged:
+        log.warning("left out: %s", error)
     return found
 
 
+def withhold(root: Root, is_named: Callable[[str], bool]) -> None:
+    """Blot out, in the history and the pointer, what a person wrote, where it names somebody who is to be forgotten."""
+    history.withhold(root, is_named)
+    seen = _seen(root)
+    if seen.entry and seen.pointer and seen.pointer.change:
+        left = replace(seen.pointer, change=history.without(seen.pointer.change, is_named))
+        if left != seen.pointer:
+            root.swap(POINTER, _json(asdict(left)), seen.entry.version)
+
+
+def last_current(root: Root, published: Sequence[Manifest]) -> Manifest | None:
+    """The run to point to where the pointer is lost: the last that the history names, else the newest that passed.
+
+    Args:
+        published: all runs, the newest first.
+    """
+    by_id = {manifest.run_id: manifest for manifest in published}
+    named = [change.run_id for change in reversed(changes(root)) if change.run_id in by_id]
+    passed = (manifest for manifest in published if manifest.is_current)
+    return by_id[named[0]] if named else next(passed, None)
+
+
 def restore_pointer(root: Root, to: Manifest) -> Pointer:
-    """Write a lost or damaged pointer again."""
-    entry, pointer = root.entry(POINTER), replace(Pointer.of(to), fence=_fence(root))
-    root.swap(POINTER, _json(asdict(pointer)), entry.version if entry else None)
+    """Write a lost or damaged pointer again, as it was where the history ends with this run."""
+    seen, (files, _) = _seen(root), history.read(root, None)
+    if not files or files[-1].run_id != to.run_id:
+        return _follow(root, Pointer.of(to), seen, "repair", "the pointer was lost or damaged")
+    leases.check(root)
+    pointer = replace(Pointer.of(to), fence=seen.fence, change=files[-1])
+    root.swap(POINTER, _json(asdict(pointer)), seen.entry.version if seen.entry else None)
     return pointer
 
 
@@ -234,18 +307,53 @@ def raise_fence(root: Root) -> None:
     while entry := root.entry(POINTER):
         try:
             found = documents.parse_object(root.read(POINTER), root.url(POINTER), MEND_POINTER)
-            root.swap(POINTER, _json(found | {"fence": _fence(root) + 1}), entry.version)
+            root.swap(POINTER, _json(found | {"fence": _fence_of(found) + 1}), entry.version)
         except (ConflictError, FileNotFoundError):  # somebody published just now
             continue
         return
 
 
-def _fence(root: Root) -> int:
-    """The pointer's fence; 0 where there is no pointer, or none that can be read."""
+@dataclass(frozen=True)
+class _Seen:
+    """The pointer as it was when it was looked at."""
+
+    entry: Entry | None  # its version is what a put of the next one expects
+    fence: int  # 0 where there is no pointer, or none that can be read
+    pointer: Pointer | None  # None, too, where it cannot be read
+
+    @property
+    def run_id(self) -> str | None:
+        return self.pointer.run_id if self.pointer else None
+
+
+def _seen(root: Root) -> _Seen:
+    entry, fence, pointer = root.entry(POINTER), 0, None  # the version first: what is read is that one, or newer
     with suppress(FileNotFoundError, DocumentError):
-        value = documents.parse_object(root.read(POINTER), root.url(POINTER), MEND_POINTER).get("fence", 0)
-        return value if isinstance(value, int) else 0
-    return 0
+        found = documents.parse_object(root.read(POINTER), root.url(POINTER), MEND_POINTER)
+        fence = _fence_of(found)
+        pointer = _pointer(found, root)
+    return _Seen(entry, fence, pointer)
+
+
+def _refuse_other(seen: _Seen, after: str | None, root: Root) -> None:
+    if after and seen.run_id != after:
+        raise ConflictError(
+            f"{root.url(POINTER)}: run {after} was current when this began, and now {seen.run_id or 'none'} is, so the "
+            f"pointer was left as it is; run again"
+        )
+
+
+def _pointer(found: Mapping[str, Any], root: Root) -> Pointer:
+    where = root.url(POINTER)
+    pointer = documents.checked(found, Pointer, where, MEND_POINTER)
+    if unknown := {path for paths in pointer.paths.values() for path in paths} - pointer.checksums.keys():
+        raise DocumentError(f"{where}: no checksum of {min(unknown)}; {MEND_POINTER}")
+    return pointer
+
+
+def _fence_of(found: Mapping[str, Any]) -> int:
+    value = found.get("fence", 0)
+    return value if isinstance(value, int) else 0
 
 
 def _withdraw_if_lost(root: Root) -> None:
@@ -257,10 +365,30 @@ def _withdraw_if_lost(root: Root) -> None:
         raise
 
 
-def _follow(root: Root, pointer: Pointer, expected: str | None) -> None:
-    data = _json(asdict(pointer))
-    if expected is None or root.read(POINTER) != data:
-        root.swap(POINTER, data, expected)
+def _follow(root: Root, pointer: Pointer, seen: _Seen, action: str, why: str, withdrawn: Sequence[str] = ()) -> Pointer:
+    """Move the pointer, if it is still the one that was seen, and note that in the history; returns what it is now.
+
+    Where it points there already, it stays as it is. What was noted last is noted before anything moves: whoever moved
+    the pointer may have been killed before that.
+    """
+    leases.check(root)  # before the put: who takes this process's lease changes the pointer's version after that
+    last = seen.pointer.change if seen.pointer else None
+    if last:
+        history.write(root, last)
+    if seen.pointer and seen.pointer == replace(pointer, fence=seen.pointer.fence, change=last):
+        if root.entry(POINTER) != seen.entry:
+            raise ConflictError(f"{root.url(POINTER)}: another process wrote it just now; run again")
+        return seen.pointer
+    change = history.new_change(root, last, action, pointer.run_id, previous=seen.run_id, why=why, withdrawn=withdrawn)
+    moved = replace(pointer, fence=seen.fence, change=change)
+    root.swap(POINTER, _json(asdict(moved)), seen.entry.version if seen.entry else None)
+    if seen.entry is None:
+        _withdraw_if_lost(root)
+    try:
+        history.write(root, change)
+    except OSError as error:  # the pointer has moved, which nothing may call a failure any more
+        log.warning("the next change of the pointer notes this one, as its file could not be written: %s", error)
+    return moved
 
 
 def _manifest(root: Root, path: str) -> Manifest | None:

@@ -1,6 +1,8 @@
 """The end of the night: the gate, the report, the snapshot, and last of all the pointer."""
 
 import logging
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -9,19 +11,22 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.context import TaskRunContext
 
-from storage import parquet, snapshots
+from storage import history, parquet, snapshots
 from storage.documents import DocumentError
-from storage.manifests import Manifest
+from storage.manifests import Manifest, Outcome
+from storage.refs import Ref
 from storage.roots import DamagedError, Root
 from tasks.evaluation.policy_price import metrics_of
 from tasks.night import mending, report, start
 from tasks.night.gate import GateConfig, gate
-from tasks.night.records import Night
+from tasks.night.records import FromScratch, Night
 from tasks.pages.night import files_of
 from tasks.runtime import ledger
 from tasks.runtime.caching import uncached_stage
 from tasks.runtime.digests import digest, plain
 from tasks.runtime.ledger import Line
+
+HISTORY_READ = 50  # how many of the pointer's last changes a night looks at, for rollbacks
 
 log = logging.getLogger("tastegraph")
 
@@ -43,6 +48,7 @@ class Published:
 def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: list[Line], root: Root) -> Published:
     """Publish the night's snapshot, and make it current if the gate lets it. Nothing is done twice."""
     content = digest([night.exports, night.metrics, night.community, settings])
+    judged_beside = snapshots.current_id(root)
     current = _current(root)
     exports = [ref for part in night.exports.values() for ref in part]
     is_whole = current is None or all(fault.is_mended for fault in mending.mend(current, root, exports))
@@ -55,7 +61,7 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
     if same:
         log.info("nothing to do: run %s holds these very tables", same.run_id)
         ledger.mark_reused()
-        return _published(same, root, is_new=False)
+        return _published(same, same.gate, root, is_new=False)
     metrics = [*parquet.read(night.metrics, root).to_pylist(), *metrics_of(night.prices, night.tested.model.system)]
     split = night.split
     thresholds = plain(split.thresholds, "thresholds")
@@ -63,7 +69,9 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
     if night.tags and night.tags.num_assignments:  # figures fall where a source begins to say who tagged what
         comparable["tags"] = "withheld"
     system, tables = night.tested.model.system, night.community.tables
-    outcomes = gate(
+    learned_from = None if isinstance(night.start, FromScratch) else night.start.base.run_id
+    outcomes = undone_rollbacks(night.exports, learned_from, root)
+    outcomes += gate(
         system=system,
         metrics=metrics,
         exports=night.exports,
@@ -103,8 +111,9 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
         incremental=start.account_of(night),
         memory=start.saved_state(night),
     )
-    written = snapshots.publish(root, manifest, night.exports, files_of(shown), current=not stopped)
-    published = _published(written, root, is_new=True)
+    files = files_of(shown)
+    written = snapshots.publish(root, manifest, night.exports, files, current=not stopped, after=judged_beside)
+    published = _published(written, outcomes, root, is_new=True)
     if TaskRunContext.get():
         _show(published, metrics, root)
     for warning in published.warnings:
@@ -129,7 +138,8 @@ def _same(content: str, config: GateConfig, night: Night, current: Manifest | No
     Being published does not last: when another run has become current since, this one is published again.
     """
     gate_settings = plain(config, "gate")
-    for manifest in snapshots.runs(root, skip_damaged=True):
+    # The current one first: a run that was held may hold the same tables.
+    for manifest in [*([current] if current else []), *snapshots.runs(root, skip_damaged=True)]:
         equal = manifest.night == content and manifest.gate_settings == gate_settings
         stands = not manifest.is_current or (current is not None and manifest.run_id == current.run_id)
         if equal and stands and (not night.run.is_named or manifest.run_id == night.run.id):
@@ -137,14 +147,36 @@ def _same(content: str, config: GateConfig, night: Night, current: Manifest | No
     return None
 
 
-def _published(manifest: Manifest, root: Root, *, is_new: bool) -> Published:
-    failed = [outcome for outcome in manifest.gate if not outcome.passed]
+def undone_rollbacks(exports: dict[str, list[Ref]], learned_from: str | None, root: Root) -> list[Outcome]:
+    """The outcomes that stop a night which would undo a rollback by itself; none for any other night.
+
+    Args:
+        exports: the night's tables.
+        learned_from: the run whose model the night kept or trained on from.
+    """
+    outcomes, tables = [], {(name, ref.sha256) for name, refs in exports.items() for ref in refs}
+    for run_id, change in history.withdrawn(snapshots.changes(root, HISTORY_READ)).items():
+        about = f"run {run_id}, which {change.by} rolled back at {change.at}{f' ({change.why})' if change.why else ''}"
+        if run_id == learned_from:
+            message = f"the model goes on from that of {about}; run again, and it starts from the run that is current"
+            outcomes.append(Outcome("no model that was rolled back", False, False, message))
+        with suppress(FileNotFoundError, DocumentError):
+            if tables == {(file.table, file.sha256) for file in snapshots.manifest(root, run_id).table_files()}:
+                message = f"they are those of {about}; `tastegraph publish --run {run_id}` makes it current again"
+                outcomes.append(Outcome("no tables that were rolled back", False, False, message))
+    return outcomes
+
+
+def _published(manifest: Manifest, outcomes: Iterable[Outcome], root: Root, *, is_new: bool) -> Published:
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+    is_current = snapshots.current_id(root) == manifest.run_id  # by the gate, or by hand
+    stopped = [] if is_current else [outcome for outcome in failed if not outcome.is_warning]
     return Published(
         run_id=manifest.run_id,
-        is_current=manifest.is_current,
+        is_current=is_current,
         is_new=is_new,
-        reasons=[f"{outcome.name}: {outcome.message}" for outcome in failed if not outcome.is_warning],
-        warnings=[f"{outcome.name}: {outcome.message}" for outcome in failed if outcome.is_warning],
+        reasons=[f"{outcome.name}: {outcome.message}" for outcome in stopped],
+        warnings=[f"{outcome.name}: {outcome.message}" for outcome in failed if outcome not in stopped],
         folder=root.url(f"exports/runs/run_id={manifest.run_id}"),
         rows=manifest.rows,
     )

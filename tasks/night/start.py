@@ -189,7 +189,8 @@ def _against(
     if config.full_every and last.num_kept + 1 >= config.full_every:
         yield f"it is {last.num_kept + 1} nights since the last that learned from nothing"
     newest = snapshots.runs(root, skip_damaged=True)[0]
-    if not newest.is_current and newest.incremental.get("how", "full") != "full":
+    was_held = not newest.is_current and newest.run_id != manifest.run_id  # else a person made it current even so
+    if was_held and newest.incremental.get("how", "full") != "full":
         yield f"the gate stopped run {newest.run_id}, which did not learn from nothing"
     yield from _fallen(config.quality_drift, last, root)
 

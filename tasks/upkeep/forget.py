@@ -58,6 +58,7 @@ def forget(
         if not even_if_unknown:
             _refuse_unknown(named, naming, root)
         tombstones.add(gone, root)
+        snapshots.withhold(root, lambda text: bool(scan.in_text(text)))
         run_id, is_new = _publish_without(scan, naming.keys(), root)
         outside = [entry for entry in root.entries() if root.leads_out(entry.path)]
         left = [entry for entry in outside if entry.path in naming or (naming and _has_rows(entry, root))]

@@ -56,7 +56,7 @@ def republish(manifest: Manifest, scan: IdScan, root: Root) -> str:
         withdrawn={"from": manifest.run_id, **{f"{kind}s": len(ids) for kind, ids in scan.ids.items()}},
     )
     report = _report_without(place, redacted, scan, root)
-    snapshots.publish(root, redacted, exports, report, current=True)
+    snapshots.publish(root, redacted, exports, report, current=True, action="forget", after=manifest.run_id)
     records = {record for note in runs.notes(root) if note.published == place for record in runs.records_of(note, root)}
     runs.finish(run, root, snapshots.folder(run.id), records)
     return run.id

@@ -96,7 +96,8 @@ def collect(root: Root, keep: int, *, dry_run: bool = False) -> Collected:
 def _kept_runs(root: Root, keep: int) -> list[Manifest]:
     """The manifests of the runs to keep."""
     pointer, published = snapshots.current(root), snapshots.runs(root)
-    current = pointer.run_id if pointer else next((found.run_id for found in published if found.is_current), None)
+    last = None if pointer else snapshots.last_current(root, published)
+    current = pointer.run_id if pointer else last and last.run_id
     return [manifest for place, manifest in enumerate(published) if place < keep or manifest.run_id == current]
 
 

@@ -121,16 +121,16 @@ def _drop(path: str, root: Root, *, repair: bool) -> Fault:
 
 def _pointer(root: Root, *, repair: bool) -> Iterator[Fault]:
     """Faults of the pointer and of the current run's manifest, of which each can be written again from the other."""
-    newest = next((found for found in _manifests(root) if found.is_current), None)
+    last = snapshots.last_current(root, _manifests(root))
     try:
         pointer = snapshots.current(root)
-        problem = "lost" if pointer is None and newest else None
+        problem = "lost" if pointer is None and last else None
     except DocumentError as error:
         pointer, problem = None, str(error)
-    if problem and newest:
-        outcome = f"points to run {newest.run_id}, the newest that the gate let through"
+    if problem and last:
+        outcome = f"points to run {last.run_id}, the last that was current"
         if repair:
-            snapshots.restore_pointer(root, newest)
+            snapshots.restore_pointer(root, last)
         yield Fault(POINTER, problem, f"{'it ' if repair else 'with `--repair` it '}{outcome}", is_mended=repair)
     elif problem:
         yield Fault(POINTER, problem, "no run is left that it could point to; the next night publishes one")
@@ -142,7 +142,7 @@ def _manifest_of(pointer: Pointer, root: Root, *, repair: bool) -> Iterator[Faul
     path = f"{snapshots.folder(pointer.run_id)}/manifest.json"
     try:
         manifest = snapshots.manifest(root, pointer.run_id)
-        if replace(Pointer.of(manifest), fence=pointer.fence) == pointer:
+        if replace(Pointer.of(manifest), fence=pointer.fence, change=pointer.change) == pointer:
             return
         problem = "says other things than the pointer"
         if not any(mending.problem_of(file, root) for file in manifest.table_files()):

@@ -15,7 +15,7 @@ from tests.flows.processes import BIN, answer, environment, started, tastegraph,
 
 COMMANDS = (
     *("nightly", "validate", "import", "evaluate", "compare", "tune"),
-    *("recommend", "similar", "show", "forget", "verify", "gc"),
+    *("recommend", "similar", "show", "diff", "rollback", "publish", "forget", "verify", "gc"),
 )
 
 

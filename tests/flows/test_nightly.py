@@ -15,6 +15,7 @@ from storage import snapshots
 from storage.roots import Root
 from tasks.evaluation.score_file import score_file
 from tasks.runtime import ledger
+from tasks.upkeep.rollback import publish_run, roll_back
 from tests import world
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -228,6 +229,22 @@ def test_a_night_below_the_last_one_is_kept_but_not_made_current(first_night, so
     assert worse.reasons
     assert snapshots.current(place).run_id == first_night[1].run_id
     assert snapshots.manifest(place, "worse").is_current is False
+
+
+def test_a_night_does_not_undo_a_rollback_but_a_person_does(first_night, source, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(first_night[0], root)
+    place, shorter = Root(str(root)), {"recommend": {"num_recommendations": 3}}
+    run(source, root, shorter, run_id="shorter")
+    assert roll_back(place, why="too short").previous == "shorter"
+    again, _ = run(source, root, shorter)
+
+    assert not again.is_current
+    assert any("they are those of run shorter, which" in reason for reason in again.reasons)
+    assert snapshots.current(place).run_id == first_night[1].run_id
+    publish_run(place, "shorter")
+    at_last, _ = run(source, root, shorter)
+    assert (at_last.run_id, at_last.is_current, at_last.is_new) == ("shorter", True, False)
 
 
 def test_a_source_of_images_and_favorites_alone_is_enough(source, tmp_path):
