@@ -8,16 +8,20 @@ reads the file again record by record, so that a broken row loses no other row.
 
 import csv
 import json
+import mmap
 import re
 import tempfile
+from codecs import BOM_UTF8
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +32,7 @@ CHUNK_BYTES = 1 << 24
 CHUNK_ROWS = 1 << 16
 RECORD_LINES = 1000  # a quoted value of more lines counts as a quote that was never closed
 VIEW_BYTES = 16  # of a text's place in polars' memory, beside the text
+MOST_DIGITS = 400  # of a number that is spelled out; 1e999999999 would fill the memory
 SHOWN_CHARACTERS = 200  # of a bad value
 SUFFIXES = (".parquet", ".csv", ".jsonl", ".csv.gz", ".csv.zst", ".jsonl.gz", ".jsonl.zst")
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8}  # bytes of a value of Parquet
@@ -45,7 +50,14 @@ BEGINNINGS = {  # of files that are no text, and what they are
     b"\xfd7zXZ\0": "xz; unpack it",
 }
 
+ROUNDED = r"^-?\d{16}"  # and so, a number that JSON writes with a point or exponent and more digits than a float has
+LEVELED = r"^[\[{]|^-?\d+(\.\d+([eE][-+]?\d+)?|[eE][-+]?\d+)$|^-?\d{38,}$|\x00"
+
 Record: TypeAlias = tuple[Sequence[str | None] | None, str]  # the cells, or None if broken, and the line
+
+
+FRAMES = np.zeros(256, bool)  # what may stand before a quote that opens a cell, and after one that closes it
+FRAMES[list(b',"\r\n')] = True
 
 
 class UnfitFileError(ValueError):
@@ -128,14 +140,58 @@ def _refuse_no_text(file: Path) -> None:
 
 
 def _read_parquet(file: Path, known: Sequence[str], limits: TableLimits) -> Reading:
-    # By Arrow: polars 2.1 aborts the process on some damaged pages, whose lengths it trusts.
-    with pq.ParquetFile(file, memory_map=True, page_checksum_verification=True) as parquet:
+    # By Arrow: polars 2.1 aborts the process on some damaged pages, whose lengths it trusts. Times of the type INT96
+    # in microseconds: nanoseconds wrap around before 1677 and after 2262, without a word.
+    how = {"memory_map": True, "page_checksum_verification": True, "coerce_int96_timestamp_unit": "us"}
+    with pq.ParquetFile(file, **how) as parquet:
         columns = parquet.schema_arrow.names
         wanted = [name for name in known if name in columns]
         _refuse_too_large(file, parquet.metadata, wanted, limits)
         table = parquet.read(wanted)
-    table.validate(full=True)
+    table.validate()
+    for place, name in enumerate(wanted):
+        table = table.set_column(place, name, _readable(table.column(name), name))
     return Reading(_numbered(_frame(table)), columns, [])
+
+
+def _readable(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """A Parquet column as polars takes it, without a change of any value. Raises UnfitFileError where there is none."""
+    type_ = column.type
+    if isinstance(type_, pa.UuidType):
+        hexed = pl.Series(values=column.cast(pa.binary(16)), dtype=pl.Binary).bin.encode("hex")
+        parts = [hexed.str.slice(start, length) for start, length in ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))]
+        return pa.chunked_array([pl.select(pl.concat_str(parts, separator="-")).to_series().to_arrow()])
+    if pa.types.is_decimal256(type_):  # polars knows 38 digits
+        text = pc.replace_substring_regex(column.cast(pa.string()), r"(\.\d*?)0+$", r"\1")
+        return pc.replace_substring_regex(text, r"\.$", "")
+    if pa.types.is_duration(type_):
+        return pc.binary_join_element_wise(column.cast(pa.int64()).cast(pa.string()), type_.unit, " ")
+    is_text = pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_)
+    is_bytes = pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_binary_view(type_)
+    if pa.types.is_fixed_size_binary(type_):
+        raise UnfitFileError(f"column {name} holds {type_.byte_width} bytes a row, not text; write it as text")
+    try:
+        column.validate(full=True)
+        if is_bytes:  # as Impala and old versions of Spark write text
+            return column.cast(pa.large_string())
+    except pa.ArrowException as error:
+        if not (is_text or is_bytes):
+            raise
+        row = _first_not_utf8(column)
+        raise UnfitFileError(
+            f"column {name} is not UTF-8 in row {row}, where it holds {column[row].cast(pa.binary()).as_py()[:40]!r}; "
+            f"write it as text in UTF-8"
+        ) from error
+    return column
+
+
+def _first_not_utf8(column: pa.ChunkedArray) -> int:
+    for row, value in enumerate(column.cast(pa.binary())):
+        try:
+            (value.as_py() or b"").decode()
+        except UnicodeDecodeError:
+            return row
+    raise AssertionError("every value is UTF-8")
 
 
 def _refuse_too_large(file: Path, content: pq.FileMetaData, wanted: Sequence[str], limits: TableLimits) -> None:
@@ -214,9 +270,12 @@ def _read_jsonl(file: Path, known: Sequence[str]) -> Reading:
         # Other types (float, list, bool) mean mixed cells that polars would cast to one type; see below.
         if wanted and all(schema[name] in (pl.Int64, pl.String, pl.Null) for name in wanted):
             frame = scan.select(wanted).collect()
-            # polars turns a list, a decimal or half a surrogate pair among strings into text of this form
-            odd = frame.select(pl.any_horizontal(False, pl.col(pl.String).str.contains(r"^[\[{]|\.0+$|\x00").any()))
-            if not odd.item():
+            # polars turns a list, a number or half a surrogate pair among strings into text of this form
+            odd, long = (
+                frame.select(pl.any_horizontal(False, pl.col(pl.String).str.contains(pattern).any())).item()
+                for pattern in (LEVELED, ROUNDED)
+            )
+            if not odd and not (long and _has_fraction(file)):
                 return Reading(_numbered(frame.lazy()), schema.names(), [])
     except pl.exceptions.PolarsError:
         pass  # a broken line; the careful reader finds it
@@ -224,6 +283,12 @@ def _read_jsonl(file: Path, known: Sequence[str]) -> Reading:
     found = Reading(*_assemble(_json_records(file, known, columns), known, list(known)))
     names = [_name(name) for name in columns] or list(known)  # a file without rows counts as having every column
     return replace(found, rows=found.rows.select("row", *(name for name in known if name in names)), columns=names)
+
+
+def _has_fraction(file: Path) -> bool:
+    """Whether a number in a JSON file may be written with a point or an exponent."""
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return re.search(rb":\s*-?\d+[.eE]", content) is not None
 
 
 def _name(text: str) -> str:
@@ -247,8 +312,8 @@ def _numbered(rows: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _fast_csv(file: Path, columns: list[str], wanted: list[str]) -> pa.Table | None:
-    """The wanted columns as text; None if a row is ragged or not UTF-8, or if a value spans several lines."""
-    if _has_open_quote(file):
+    """The wanted columns as text; None if a row is ragged, not UTF-8, oddly quoted, or of several lines."""
+    if _is_oddly_quoted(file):
         return None
     batches = []
     try:
@@ -258,20 +323,45 @@ def _fast_csv(file: Path, columns: list[str], wanted: list[str]) -> pa.Table | N
             pacsv.ParseOptions(newlines_in_values=True),
             pacsv.ConvertOptions(column_types={name: pa.string() for name in columns}),
         )
-        for batch in reader:
-            # A line end in a value may also mean a quote that was never closed, in any column.
-            for column, line_end in ((column, end) for column in batch.columns for end in "\n\r"):
-                if pc.any(pc.match_substring(column, line_end)).as_py():
-                    return None
-            batches.append(batch.select(wanted))
+        batches = [batch.select(wanted) for batch in reader]
     except (pa.ArrowInvalid, UnicodeDecodeError):  # the latter for a header that is not UTF-8
         return None
     return pa.Table.from_batches(batches, pa.schema([(name, pa.string()) for name in wanted]))
 
 
-def _has_open_quote(file: Path) -> bool:
+def _is_oddly_quoted(file: Path) -> bool:
+    r"""Whether Arrow, which forgives much, could read the quotes otherwise than RFC 4180 means them.
+
+    So it is with a quote within a cell that is not doubled, such as \", with one that is never closed, and with a line
+    end between quotes, which may be a quote that was closed too late.
+    """
+    before, num_quotes, is_open_end = ord("\n"), 0, False
     with file.open("rb") as stream:
-        return sum(chunk.count(b'"') for chunk in iter(lambda: stream.read(CHUNK_BYTES), b"")) % 2 == 1
+        if stream.read(len(BOM_UTF8)) != BOM_UTF8:
+            stream.seek(0)
+        while chunk := stream.read(CHUNK_BYTES):
+            if not num_quotes and b'"' not in chunk:
+                before = chunk[-1]
+                continue
+            content = np.frombuffer(chunk, np.uint8)
+            is_quote = content == ord('"')
+            places = np.flatnonzero(is_quote)
+            is_opening = (np.arange(len(places)) + num_quotes) % 2 == 0
+            previous = np.concatenate([np.array([before], np.uint8), content])[places[is_opening]]
+            if not FRAMES[previous].all():
+                return True
+            closing = places[~is_opening]
+            following = closing + 1
+            if is_open_end and not FRAMES[content[0]]:  # the last chunk ended in a closing quote
+                return True
+            if not FRAMES[content[following[following < len(content)]]].all():
+                return True
+            is_open_end = bool(len(closing)) and int(closing[-1]) == len(content) - 1
+            line_ends = np.flatnonzero((content == ord("\n")) | (content == ord("\r")))
+            if ((np.searchsorted(places, line_ends) + num_quotes) % 2).any():
+                return True
+            before, num_quotes = chunk[-1], num_quotes + len(places)
+    return num_quotes % 2 == 1
 
 
 def _csv_records(file: Path) -> Iterator[Record]:
@@ -300,7 +390,7 @@ def _json_records(file: Path, known: Sequence[str], columns: dict[str, None]) ->
             if not line.strip():
                 continue
             try:
-                record = json.loads(line, parse_int=str, parse_float=_decimal, parse_constant=_refuse)
+                record = json.loads(line, parse_int=_integer, parse_float=_decimal, parse_constant=_refuse)
                 columns.update(dict.fromkeys(record))
                 yield [_cell(record.get(name)) for name in known], line
             except (
@@ -320,9 +410,17 @@ def _cell(value: Any) -> str | None:
     raise ValueError(f"a cell holds {type(value).__name__}, not text or a number")
 
 
+def _integer(text: str) -> str:
+    return "0" if text == "-0" else text
+
+
 def _decimal(text: str) -> str:
-    number = float(text)
-    return str(int(number)) if number.is_integer() else text
+    """The number with all its digits, one spelling for each value: 1e3 is 1000, 1.50 is 1.5."""
+    number = Decimal(text)
+    if abs(number.adjusted()) > MOST_DIGITS:
+        return text
+    spelled = format(number, "f")
+    return _integer(spelled.rstrip("0").rstrip(".") if "." in spelled else spelled)
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -34,11 +34,16 @@ FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # years 1 to 9999
 MOST_USES = 2**53  # integers up to this are exact in a float column
 AS_WRITTEN = ("id", "name", "title", "path")  # keep surrounding white space, as ids do
 
-ISO_8601 = (
-    r"(?i)^(?P<date>\d{4}-\d\d-\d\d)"
-    r"(?:[t ](?P<minute>\d\d:\d\d)(?::(?P<second>\d\d)(?:[.,]\d+)?)?"  # fractions of a second are dropped
-    r"\s?(?:z|(?P<zone_hours>[+-]\d\d):?(?P<zone_minutes>\d\d)?)?)?$"
+ISO_8601 = (  # extended and basic: 2024-02-29T12:30:00Z, 20240229T123000Z
+    r"(?i)^(?P<date>\d{4}-\d\d-\d\d|\d{8})"
+    r"(?:[t ](?P<minute>\d\d:?\d\d)(?::?(?P<second>\d\d)(?:[.,]\d+)?)?"  # fractions of a second are dropped
+    r"\s?(?:z|utc|(?P<zone_hours>[+-]\d\d):?(?P<zone_minutes>\d\d)?)?)?$"
 )
+DAYS = (1900_01_01, 2100_12_31)  # a number between is a day written as YYYYMMDD, and no second of August 1970
+# Numbers that may be a year, a month or a minute (YYYY, YYYYMM, YYYYMMDDhhmm): neither that nor seconds for certain.
+YEARS, MONTHS, MINUTES = (1900, 2100), (1900_01, 2100_12), (1900_01_01_00_00, 2100_12_31_23_59)
+# Of floating-point numbers: from 2 to this power on, whole numbers are missing.
+EXACT_BITS: dict[pl.DataType, int] = {pl.Float16(): 11, pl.Float32(): 24, pl.Float64(): 53}
 
 
 @dataclass(frozen=True)
@@ -65,10 +70,14 @@ def check(
     """
     types, schema = rows.collect_schema(), frame_schema(table)
     times = [name for name, type_ in schema.items() if type_ == pl.Datetime]
-    rules = list(_rules(table, ids, max_text_bytes))
+    rules = list(_rules(table, ids, types, max_text_bytes))
     # Each step uses columns of the previous one: an expression that is used twice may be computed twice.
     checked = (
-        rows.select("row", **{f"cell_{name}": cell_of(name, types.get(name), name in times) for name in schema})
+        rows.select(
+            "row",
+            **{f"cell_{name}": cell_of(name, types.get(name), name in times) for name in schema},
+            **{f"inexact_{name}": _is_inexact(name, types.get(name)) for name in schema if schema[name] == pl.String},
+        )
         .with_columns(**{name: _typed(name, type_, types.get(name)) for name, type_ in schema.items()})
         .with_columns(_time(name) for name in times)
         .with_columns(rule=_first(rules, [pl.lit(place, pl.UInt8) for place in range(len(rules))]))
@@ -137,14 +146,14 @@ def cell_of(name: str, file_type: pl.DataType | None, is_time: bool) -> pl.Expr:
         raise ValueError(f"column {name} holds {file_type}, not text or numbers")
     if file_type.is_float():
         column = column.fill_nan(None)  # pandas writes NaN for a missing number
-    if is_time and (file_type.is_numeric() or file_type.is_temporal()):
+    if is_time and (file_type.is_numeric() or file_type in (pl.Date, pl.Datetime)):
         return column
     text = column.cast(pl.String)
     if file_type.is_float():
         whole = (column == column.floor()) & (column.abs() < 2.0**63)
         return pl.when(whole).then(column.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(text)
     if file_type.is_decimal():
-        return text.str.replace(r"\.0+$", "")
+        return text.str.replace(r"(\.\d*?)0+$", "$1").str.strip_suffix(".")  # 1.50 is 1.5, as anywhere else
     stripped = text.str.strip_chars()
     return pl.when(stripped != "").then(text if name in AS_WRITTEN or name.endswith("_id") else stripped)
 
@@ -166,20 +175,34 @@ def _seconds(cell: pl.Expr, file_type: pl.DataType) -> pl.Expr:
     if file_type == pl.Date or file_type == pl.Datetime:
         return cell.dt.epoch("s")  # from 1970 UTC also for a time with a zone; without a zone, it is UTC
     if file_type.is_numeric():
-        return cell.cast(pl.Float64).floor().cast(pl.Int64, strict=False)
-    number = cell.cast(pl.Float64, strict=False).floor().cast(pl.Int64, strict=False)
+        return _seconds_of_number(cell.cast(pl.Float64))
     parts = cell.cast(pl.String).str.extract_groups(ISO_8601).struct
     spelled = pl.concat_str(
-        parts["date"],
+        parts["date"].str.replace_all("-", "", literal=True),
         pl.lit("T"),
-        parts["minute"].fill_null("00:00"),
-        pl.lit(":"),
+        parts["minute"].str.replace(":", "", literal=True).fill_null("0000"),
         parts["second"].fill_null("00"),
         parts["zone_hours"].fill_null("+00"),
         parts["zone_minutes"].fill_null("00"),
     )
-    written = spelled.str.to_datetime("%Y-%m-%dT%H:%M:%S%z", time_unit="ms", strict=False)
-    return pl.coalesce(number, written.dt.epoch("s"))
+    written = spelled.str.to_datetime("%Y%m%dT%H%M%S%z", time_unit="ms", strict=False)
+    return pl.coalesce(_seconds_of_number(cell.cast(pl.Float64, strict=False)), written.dt.epoch("s"))
+
+
+def _seconds_of_number(number: pl.Expr) -> pl.Expr:
+    """Epoch seconds, or the first second of a day written as YYYYMMDD; null for what may be neither."""
+    whole = number.floor().cast(pl.Int64, strict=False)
+    day = pl.when(number == whole).then(whole).cast(pl.String).str.to_date("%Y%m%d", strict=False).dt.epoch("s")
+    is_month = whole.is_between(*MONTHS) & (whole % 100).is_between(1, 12)
+    is_unclear = whole.is_between(*YEARS) | is_month | whole.is_between(*MINUTES)
+    return pl.when(whole.is_between(*DAYS)).then(day).when(~is_unclear).then(whole)
+
+
+def _is_inexact(name: str, file_type: pl.DataType | None) -> pl.Expr:
+    """Whether a floating-point number is so large that it may stand for several whole numbers, as an id would."""
+    if file_type is None or not file_type.is_float():
+        return pl.lit(False)
+    return pl.col(name).abs().ge(2 ** EXACT_BITS[file_type]).fill_null(False)
 
 
 def _time(name: str) -> pl.Expr:
@@ -192,7 +215,14 @@ def _first(rules: Sequence[Rule], choices: Sequence[pl.Expr]) -> pl.Expr:
     return pl.coalesce(pl.when(rule.broken).then(choice) for rule, choice in zip(rules, choices, strict=True))
 
 
-def _rules(table: Table, ids: Mapping[str, pl.Series], max_text_bytes: int) -> Iterator[Rule]:
+def _shown(time: pl.Expr, file_type: pl.DataType | None) -> pl.Expr:
+    """A time outside our years as text: polars cannot spell all of them, so the file's number."""
+    return (time.to_physical() if file_type in (pl.Date, pl.Datetime) else time).cast(pl.String)
+
+
+def _rules(
+    table: Table, ids: Mapping[str, pl.Series], types: Mapping[str, pl.DataType], max_text_bytes: int
+) -> Iterator[Rule]:
     """The table's rules, over its typed columns and, for unreadable values, its cells."""
     nothing = pl.lit(None, pl.String)
     for name, type_ in frame_schema(table).items():
@@ -202,11 +232,12 @@ def _rules(table: Table, ids: Mapping[str, pl.Series], max_text_bytes: int) -> I
             yield Rule("missing tag" if name == "tag" else "missing id", column.is_null(), nothing)
         if type_ == pl.String:
             yield Rule("text too long", column.str.len_bytes() > max_text_bytes, column)
+            yield Rule("inexact number", pl.col(f"inexact_{name}"), column)
         if name in table.key:
             if name == "kind":
                 yield Rule("unknown kind", ~column.is_in(sorted(NAMED_IN)), column)
         elif type_ == pl.Datetime:
-            yield Rule("unreadable time", unreadable, cell.cast(pl.String))
+            yield Rule("unreadable time", unreadable, _shown(cell, types.get(name)))
         elif name == "count":
             yield Rule("bad count", unreadable, cell)
         elif name == "path":

@@ -7,6 +7,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -96,6 +98,12 @@ def test_json_numbers_and_text_may_stand_in_one_column(tmp_path: Path) -> None:
         ("2020-05-06", datetime(2020, 5, 6, tzinfo=UTC)),
         ("86400", datetime(1970, 1, 2, tzinfo=UTC)),
         ("1.5886e9", datetime(2020, 5, 4, 13, 46, 40, tzinfo=UTC)),
+        ("2020-05-06 07:08:09 UTC", datetime(2020, 5, 6, 7, 8, 9, tzinfo=UTC)),
+        ("20200506", datetime(2020, 5, 6, tzinfo=UTC)),
+        ("20200506.0", datetime(2020, 5, 6, tzinfo=UTC)),
+        ("2.0200506E7", datetime(2020, 5, 6, tzinfo=UTC)),
+        ("20200506T070809Z", datetime(2020, 5, 6, 7, 8, 9, tzinfo=UTC)),
+        ("20200506T0708+0200", datetime(2020, 5, 6, 5, 8, tzinfo=UTC)),
         ("-0.5", datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC)),
         (" ", None),
     ],
@@ -105,7 +113,25 @@ def test_a_time_is_iso_8601_or_epoch_seconds(tmp_path: Path, text: str, time: da
     assert rows(found, "favorites") == [("u", "i1", time)]
 
 
-@pytest.mark.parametrize("text", ["yesterday", "2020-13-01", "2020-05-06T25:00", "1588600000000", "nan", "0000-01-01"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "yesterday",
+        "2020-13-01",
+        "2020-05-06T25:00",
+        "1588600000000",
+        "nan",
+        "0000-01-01",
+        "2020",
+        "2020.5",
+        "202005",
+        "20200230",
+        "20201340",
+        "20200506.5",
+        "202005060708",
+        "20200506070809",
+    ],
+)
 def test_an_unreadable_time_goes_to_quarantine(tmp_path: Path, text: str) -> None:
     found = community(tmp_path, favorites=f"user_id,image_id,favorited_at\nu,i1,{text}\nu,i2,\n")
     assert quarantine(found) == [("favorites", 0, "unreadable time", text)]
@@ -125,6 +151,48 @@ def test_parquet_times_of_any_type_are_the_same_second(tmp_path: Path) -> None:
         favorites = pl.DataFrame({"user_id": ["u"], "image_id": ["i1"], "favorited_at": column})
         assert rows(community(tmp_path, favorites=favorites), "favorites") == [("u", "i1", second)]
         (tmp_path / "favorites.parquet").unlink()
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([5, 6], pa.duration("us")),
+        pa.array([5, 6], pa.time64("us")),
+        pa.array([2**62, 6], pa.timestamp("ms")),
+        pa.array([-(2**62), 6], pa.timestamp("us", "UTC")),
+        pa.array([2020, 6], pa.int32()),
+        pa.array([True, False]),
+    ],
+)
+def test_a_parquet_time_that_is_none_goes_to_quarantine(tmp_path: Path, column: pa.Array) -> None:
+    favorites = {"user_id": ["u", "u"], "image_id": ["i1", "i2"], "favorited_at": column}
+    pq.write_table(pa.table(favorites), tmp_path / "favorites.parquet")
+    (tmp_path / "images.csv").write_text(IMAGES_CSV)
+    (tmp_path / "favorites.csv").unlink(missing_ok=True)
+    try:
+        found = ingest(Root(str(tmp_path)), LENIENT)
+    except SourceError as error:  # both rows
+        assert "favorites: 2 of 2 rows unreadable time" in str(error)  # noqa: PT017
+    else:
+        assert [(row, reason) for _, row, reason, _ in quarantine(found)] == [(0, "unreadable time")]
+
+
+@pytest.mark.parametrize(("type_", "first"), [(pl.Float64, 2**53), (pl.Float32, 2**24)])
+def test_a_floating_point_id_that_may_stand_for_several_goes_to_quarantine(tmp_path, type_, first) -> None:
+    images = pl.DataFrame({"image_id": pl.Series([float(first), float(first - 1), 1.5, float("inf")], dtype=type_)})
+    favorites = f"user_id,image_id\nu1,{first - 1}\nu1,1.5\n"
+    found = community(tmp_path, images=images, favorites=favorites)
+    assert found.tables["images"]["image_id"].to_list() == ["1.5", str(first - 1)]
+    assert [(row, reason) for _, row, reason, _ in quarantine(found)] == [
+        (0, "inexact number"),
+        (3, "inexact number"),
+    ]
+
+
+def test_decimal_ids_are_one_id_for_each_value(tmp_path: Path) -> None:
+    images = pl.DataFrame({"image_id": pl.Series(["1.50", "2.00", "9007199254740993.00"]).cast(pl.Decimal(30, 2))})
+    found = community(tmp_path, images=images, favorites="user_id,image_id\nu,1.5\nu,2\nu,9007199254740993\n")
+    assert quarantine(found) == []
 
 
 def test_a_dangling_reference_goes_to_quarantine(tmp_path: Path) -> None:

@@ -1,8 +1,14 @@
+from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import UUID
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from storage.sources import reading
 from storage.sources.reading import TableLimits
@@ -59,6 +65,102 @@ def test_a_broken_json_line_costs_itself_only(tmp_path: Path, line: str) -> None
 def test_json_values_that_polars_would_level_are_read_as_written(tmp_path: Path) -> None:
     content = '{"user_id": 12.0, "image_id": "12.0"}\n{"user_id": 18446744073709551617, "image_id": "[a]"}\n'
     assert read(tmp_path / "t.jsonl", content)[0] == [(0, "12", "12.0"), (1, "18446744073709551617", "[a]")]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        ("9007199254740993.0", "9007199254740993"),
+        ("9007199254740993", "9007199254740993"),
+        ("123456789012345678901234567890123456789012", "123456789012345678901234567890123456789012"),
+        ("1.50", "1.5"),
+        ("15e-1", "1.5"),
+        ("1e3", "1000"),
+        ("0.1234567890123456789", "0.1234567890123456789"),
+        ("-0", "0"),
+        ("1e999999999", "1e999999999"),
+    ],
+)
+@pytest.mark.parametrize("other", ['"a"', "7", "null"])
+def test_a_json_number_keeps_all_its_digits_whatever_stands_in_the_other_rows(tmp_path, number, text, other) -> None:
+    found, _ = read(
+        tmp_path / "t.jsonl", f'{{"user_id": {other}, "image_id": 1}}\n{{"user_id": {number}, "image_id": 1}}\n'
+    )
+    assert str(found[-1][1]) == text
+
+
+CELLS = st.text(st.sampled_from(list('ab ,"\\\n\r;\ufeffé')), max_size=5)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(CELLS, max_size=8), st.booleans())
+def test_the_fast_and_the_careful_reader_of_csv_read_the_same_rows(cells: list[str], is_quoted: bool) -> None:
+    quoted = [f'"{cell}"' if is_quoted or place % 2 else cell for place, cell in enumerate(cells)]
+    lines = [",".join(quoted[place : place + 2]) for place in range(0, len(quoted), 2)]
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        content = "\n".join(["user_id,image_id", *lines])
+        either = read(Path(folder, "t.csv"), content)
+        patch.setattr(reading, "_fast_csv", lambda *_: None)
+        assert either == read(Path(folder, "t.csv"), content)
+
+
+@pytest.mark.parametrize("chunk_bytes", [3, 4, 5, 1 << 24])
+@pytest.mark.parametrize(
+    ("cell", "is_kept"),
+    [
+        (r'"The \"Best\" cat"', False),
+        (r'"12\" vinyl"', False),
+        (r'"a\""', False),
+        ('"The ""Best"" cat"', True),
+        ('8" x 10"', True),
+        (r"a\b", True),
+    ],
+)
+def test_a_quote_that_is_escaped_by_a_backslash_costs_its_row(
+    tmp_path, monkeypatch, chunk_bytes, cell, is_kept
+) -> None:
+    monkeypatch.setattr(reading, "CHUNK_BYTES", chunk_bytes)
+    rows, broken = read(tmp_path / "t.csv", f"user_id,image_id\nu0,i0\n{cell},i1\nu2,i2\n")
+
+    assert [row for row, *_ in rows] == [0, 1, 2] if is_kept else [0, 2]
+    assert [row for row, _ in broken] == ([] if is_kept else [1])
+
+
+def test_parquet_times_far_from_1970_are_what_they_are(tmp_path: Path) -> None:
+    far = [datetime.fromisoformat(text) for text in ("9999-12-31", "0001-01-01", "2024-02-29T12:00")]
+    table = pa.table({"user_id": ["a", "b", "c"], "image_id": pa.array(far, pa.timestamp("us"))})
+    pq.write_table(table, tmp_path / "t.parquet", use_deprecated_int96_timestamps=True)
+    found = reading.read(tmp_path / "t.parquet", COLUMNS, LIMITS)
+    assert found.rows.select("image_id").collect().to_series().to_list() == far
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        (pa.array(["1.50", "2.00"]).cast(pa.decimal256(60, 2)), ["1.5", "2"]),
+        (pa.array([UUID(int=1).bytes, UUID(int=2).bytes], pa.uuid()), [str(UUID(int=1)), str(UUID(int=2))]),
+        (pa.array([b"a", None]), ["a", None]),
+        (pa.array([5, None], pa.duration("s")), ["5 s", None]),
+    ],
+)
+def test_parquet_columns_that_polars_does_not_know_are_read(tmp_path: Path, column: pa.Array, text: list[str]) -> None:
+    pq.write_table(pa.table({"user_id": column, "image_id": ["i", "j"]}), tmp_path / "t.parquet")
+    found = reading.read(tmp_path / "t.parquet", COLUMNS, LIMITS)
+    assert found.rows.select(pl.col("user_id").cast(pl.String)).collect().to_series().to_list() == text
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (pa.array([b"0123456789abcdef"] * 2, pa.binary(16)), "column user_id holds 16 bytes a row, not text"),
+        (pa.array([b"a", b"\xff"]), r"column user_id is not UTF-8 in row 1, where it holds b'\\xff'"),
+        (pa.array([b"a", b"\xff"]).view(pa.string()), r"column user_id is not UTF-8 in row 1"),
+    ],
+)
+def test_a_parquet_column_that_is_no_text_is_refused_by_name(tmp_path: Path, column: pa.Array, said: str) -> None:
+    pq.write_table(pa.table({"user_id": column, "image_id": ["i", "j"]}), tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=said):
+        reading.read(tmp_path / "t.parquet", COLUMNS, LIMITS)
 
 
 def test_a_json_file_without_a_row_lacks_no_column(tmp_path: Path) -> None:
