@@ -127,7 +127,7 @@ def _settings(options: argparse.Namespace, **incremental: Any) -> "NightlyConfig
 
     own = {"full_every": options.full_every, "warm_every": options.warm_every, "quality_drift": 1.0, **incremental}
     model = {"system": options.system, **options.settings.get("model", {})}
-    return validate({**options.settings, "model": model, "incremental": own, "gate": {"tolerance": 1.0}})
+    return validate({**options.settings, "model": model, "incremental": own, "gate": {"metric_fall": [None, None]}})
 
 
 def _print(

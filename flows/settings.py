@@ -31,7 +31,7 @@ from tasks.data.concealment import ConcealmentConfig
 from tasks.data.profiles import VocabularyConfig
 from tasks.data.vectors import PretrainedConfig
 from tasks.data.word2vec import Word2VecConfig
-from tasks.night.gate import GateConfig
+from tasks.night.limits import GateConfig
 from tasks.night.start import IncrementalConfig
 from tasks.systems.lists import PolicyConfig, RecommendConfig
 

@@ -36,6 +36,13 @@ class Outcome:
     passed: bool
     is_warning: bool
     message: str
+    figure: float | None = None  # what is measured; of a table's check the number of faults
+    limits: str = ""  # the setting that it is judged by, and what that says; empty: no fault is allowed
+
+    @property
+    def verdict(self) -> str:
+        """pass, warn or hold."""
+        return "pass" if self.passed else "warn" if self.is_warning else "hold"
 
 
 @dataclass(frozen=True, kw_only=True)

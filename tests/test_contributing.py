@@ -25,7 +25,7 @@ IMPORTER_WALK = IMPORTER, IMPORTER_TEST, IMPORTERS = (
     "storage/sources/importers/__init__.py",
 )
 COLUMN, COLUMN_TEST = "models/retrieval/mutual.py", "tests/models/retrieval/test_mutual.py"
-GATE, GATE_TEST = "tasks/night/gate.py", "tests/tasks/night/test_gate.py"
+GATE, GATE_TEST = "tasks/night/contracts.py", "tests/tasks/night/test_gate.py"
 PAGE, TEMPLATE, PAGE_TEST = (
     "tasks/pages/contents.py",
     "tasks/pages/templates/night.html.jinja",

@@ -1,5 +1,6 @@
-"""Whether a run may become current: table checks, metrics against chance, popularity and the last published run."""
+"""Whether a run may become current: its tables' contracts, its policy, its metrics, its drift from the current run."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,121 +11,115 @@ from storage import parquet
 from storage.manifests import Manifest, Outcome
 from storage.refs import Ref
 from storage.roots import Root
-from storage.tables.exports import EXPORTS
 from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.similar import SIMILAR_IMAGES
 from tasks.data.tag_leak import TagAccount
 from tasks.evaluation.policy_price import Price
+from tasks.night.contracts import check_contracts
+from tasks.night.drift import Run, check_drift
+from tasks.night.limits import GateConfig, judge
 from tasks.night.policy_checks import check_policy
-from tasks.systems.lists import Policy
+from tasks.systems.lists import Lists
 
 
 @dataclass(frozen=True, kw_only=True)
-class GateConfig:
-    """How strict the gate is."""
+class Candidate:
+    """A night's results, as far as the gate looks at them."""
 
-    tolerance: float = 0.1  # how far, relatively, a metric may fall below the last published run's
-    below_popularity_stops: bool = False  # else it is a loud warning
+    system: str
+    metrics: list[dict[str, Any]]  # rows of METRICS
+    exports: dict[str, list[Ref]]  # by table of `storage.tables.exports.EXPORTS`
+    table: dict[str, Ref]  # the community, as ingested
+    lists: Lists
+    profiles: Ref | None
+    comparable: dict[str, Any]  # metrics are compared with those of a run in which it is equal
+    settings: dict[str, Any]
+    tags: TagAccount | None = None  # what they tell of the concealed favorites
+    prices: tuple[Price, ...] = ()  # of the policy's rules
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.tolerance < 1:
-            raise ValueError(f"gate.tolerance is {self.tolerance}: it must be at least 0 and less than 1")
+    @property
+    def run(self) -> Run:
+        """What drift is measured on."""
+        return Run(self.system, self.exports[RECOMMENDATIONS.name], self.table, self.profiles)
 
 
 def gate(
-    *,
-    system: str,
-    metrics: list[dict[str, Any]],
-    exports: dict[str, list[Ref]],
-    table: dict[str, Ref],
-    last: Manifest | None,
-    comparable: dict[str, Any],
-    config: GateConfig,
-    tags: TagAccount | None,
-    policy: Policy | None,
-    prices: list[Price],
-    root: Root,
+    night: Candidate, last: Manifest | None, last_profiles: Ref | None, config: GateConfig, root: Root
 ) -> list[Outcome]:
     """The outcomes of all checks.
 
     Args:
-        metrics: rows of METRICS.
-        exports: by table of `storage.tables.exports.EXPORTS`.
-        table: the community, as ingested.
-        last: the current run, of whatever system; its metrics are compared where its `comparable` is equal.
-        tags: what they tell of the concealed favorites.
-        prices: of the policy's rules.
+        last: the current run, of whatever system.
+        last_profiles: its users' profiles; None where it left none.
     """
-    outcomes = _check_tables(exports, table["favorites"], table["images"], root)
-    lists, similar = (
-        pl.concat([parquet.scan(ref, root) for ref in exports[of.name]]) for of in (RECOMMENDATIONS, SIMILAR_IMAGES)
-    )
-    outcomes += check_policy(policy, lists, similar, prices, root)
-    if not any(row["slice"] == "all" for row in metrics):
-        outcomes.append(
-            Outcome("tested", False, True, "no user has enough favorites to be tested, so nothing is known")
-        )
-    if tags:
-        outcomes.append(Outcome("tags in the test", not tags.is_warning, True, tags.line))
+    request, settings = night.lists.request, night.lists.config
+    lengths = {RECOMMENDATIONS.name: settings.num_recommendations, SIMILAR_IMAGES.name: settings.num_similar}
+    lists, similar = (pl.concat([parquet.scan(ref, root) for ref in night.exports[name]]) for name in lengths)
+    return [
+        *check_contracts(
+            night.exports,
+            night.table,
+            lengths,
+            root,
+            is_by_score=not (request.policy and request.policy.config.diversity),
+            is_inner_product=request.model.fitted is None,
+        ),
+        *check_policy(request.policy, lists, similar, night.prices, root),
+        *_check_metrics(night, last, config),
+        *_check_drift(night, last, last_profiles, config, root),
+    ]
+
+
+def _check_metrics(night: Candidate, last: Manifest | None, config: GateConfig) -> Iterator[Outcome]:
+    if not any(row["slice"] == "all" for row in night.metrics):
+        yield Outcome("tested", False, True, "no user has enough favorites to be tested, so nothing is known")
+    if night.tags:
+        yield Outcome("tags in the test", not night.tags.is_warning, True, night.tags.line)
     for protocol, metric in HEADLINES:
-        ours = headline_of(metrics, system, protocol, metric)
+        ours = headline_of(night.metrics, night.system, protocol, metric)
         if ours is None:
             continue
         name = f"{protocol} {metric}@{ours['k']}"  # below 20 where the protocol was lowered to a small community
-        for floor, is_warning in (("random", False), ("popularity", not config.below_popularity_stops)):
-            theirs = headline_of(metrics, floor, protocol, metric)
+        for floor in ("random", "popularity"):
+            theirs = headline_of(night.metrics, floor, protocol, metric)
             assert theirs, f"{floor} is measured beside every system"
-            outcomes.append(_at_least(f"{name} above {floor}", ours["value"], theirs["value"], is_warning=is_warning))
+            lead = ours["value"] - theirs["value"]
+            message = f"{ours['value']:.4f}, {floor} {theirs['value']:.4f}"
+            yield judge(f"{name} above {floor}", lead, f"lead_over_{floor}", config, message)
         before = headline_of(last.metrics, last.system, protocol, metric) if last else None
-        if last and before and before["k"] == ours["k"] and last.comparable == comparable:
-            least = before["value"] * (1 - config.tolerance)
-            outcomes.append(_at_least(f"{name} near run {last.run_id}", ours["value"], least, is_warning=False))
-    return outcomes
+        if last and before and before["k"] == ours["k"] and last.comparable == night.comparable:
+            yield _fallen(f"{name} near run {last.run_id}", ours, before, config)
 
 
-def _at_least(name: str, ours: float, floor: float, *, is_warning: bool) -> Outcome:
-    relation = "is not below" if ours >= floor else "is below"
-    return Outcome(name, ours >= floor, is_warning, f"{ours:.4f} {relation} {floor:.4f}")
+def _fallen(name: str, ours: Mapping[str, Any], before: Mapping[str, Any], config: GateConfig) -> Outcome:
+    """How far a metric is below the last run's, and whether the intervals of both explain it."""
+    difference = before["value"] - ours["value"]
+    noise = ((before["value"] - before["low"]) ** 2 + (ours["high"] - ours["value"]) ** 2) ** 0.5
+    fall = difference / before["value"] if before["value"] else 0.0
+    message = f"{ours['value']:.4f}, then {before['value']:.4f}; the intervals explain a fall of {noise:.4f}"
+    within = "the intervals of both explain the fall" if difference <= noise else ""
+    return judge(name, fall, "metric_fall", config, message, no_hold=within)
 
 
-def _check_tables(exports: dict[str, list[Ref]], favorites: Ref, images: Ref, root: Root) -> list[Outcome]:
-    scanned = {name: pl.concat([parquet.scan(ref, root) for ref in refs]) for name, refs in exports.items() if refs}
-    lists = scanned["recommendations"]
-    known = parquet.scan(images, root).select("image_id")
-    outcomes = []
-    for table in EXPORTS:
-        rows = scanned[table.name]
-        repeated = rows.group_by(table.key).len().filter(pl.col("len") > 1).select(pl.len())
-        outcomes.append(_none(f"{table.name}: one row per {', '.join(table.key)}", repeated))
-        name = "score" if "score" in table.schema.names else "embedding"
-        finite = (
-            pl.col(name).is_finite()
-            if name == "score"
-            else pl.col(name).arr.to_list().list.eval(pl.element().is_finite()).list.all()
-        )
-        outcomes.append(_none(f"{table.name}: every {name} is finite", rows.filter(~finite).select(pl.len())))
-    outcomes += [
-        _none(
-            "recommendations: one row per user_id, image_id",
-            lists.group_by("user_id", "image_id").len().filter(pl.col("len") > 1).select(pl.len()),
-        ),
-        _none(
-            "recommendations: no favorite is recommended",
-            lists.join(parquet.scan(favorites, root), on=["user_id", "image_id"], how="semi").select(pl.len()),
-        ),
-        _none("recommendations: every image exists", lists.join(known, on="image_id", how="anti").select(pl.len())),
-        _none(
-            "recommendations: ranks count from 1 without a gap",
-            lists.group_by("user_id")
-            .agg(pl.col("rank").max().alias("last"), pl.len().alias("rows"))
-            .filter(pl.col("last") != pl.col("rows"))
-            .select(pl.len()),
-        ),
-    ]
-    empty = lists.select(pl.len()).collect().item() == 0
-    return [*outcomes, Outcome("recommendations: not empty", not empty, False, "no row" if empty else "has rows")]
+def _check_drift(
+    night: Candidate, last: Manifest | None, last_profiles: Ref | None, config: GateConfig, root: Root
+) -> Iterator[Outcome]:
+    if last is None:
+        yield Outcome("drift", True, True, "nothing is published yet to compare with")
+        return
+    if last.comparable.get("source") != night.comparable["source"]:
+        yield Outcome("drift", True, True, f"not compared: run {last.run_id} is of {last.source}, another source")
+        return
+    lists = [file.ref for file in last.table_files(RECOMMENDATIONS.name)]
+    before = Run(last.system, lists, last.inputs, last_profiles)
+    needed = [*lists, *(last.inputs[name] for name in ("users", "images", "favorites") if name in last.inputs)]
+    if len(needed) < len(lists) + 3 or not all(root.exists(ref.path) for ref in needed):
+        yield Outcome("drift", True, True, f"not compared: tables of run {last.run_id} are gone")
+        return
+    changed = [name for name in sorted(night.settings.keys() | last.settings.keys()) if name not in NO_MATTER]
+    changed = [name for name in changed if night.settings.get(name) != last.settings.get(name)]
+    no_hold = f"settings differ from those of run {last.run_id}: {', '.join(changed)}" if changed else ""
+    yield from check_drift(night.run, before, config, root, no_hold=no_hold)
 
 
-def _none(name: str, counted: pl.LazyFrame) -> Outcome:
-    count = counted.collect().item()
-    return Outcome(name, count == 0, False, "holds" if count == 0 else f"{count} rows break it")
+NO_MATTER = {"demo", "ingest", "gate", "incremental"}  # sections that are not meant to change what is recommended

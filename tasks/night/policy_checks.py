@@ -1,6 +1,6 @@
 """Whether exported lists keep to the policy, by queries of the exported tables; and what its rules cost."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
@@ -13,7 +13,7 @@ from tasks.systems.lists import Policy
 
 
 def check_policy(
-    policy: Policy | None, lists: pl.LazyFrame, similar: pl.LazyFrame, prices: list[Price], root: Root
+    policy: Policy | None, lists: pl.LazyFrame, similar: pl.LazyFrame, prices: Sequence[Price], root: Root
 ) -> Iterator[Outcome]:
     """One outcome for each active rule: how many exported rows break it, and its price.
 
@@ -28,7 +28,7 @@ def check_policy(
         count = broken.select(pl.len()).collect().item()
         holds = "no list breaks it" if count == 0 else f"{count} rows break it"
         cost = f"; {price_of[rule].line}" if rule in price_of else ""
-        yield Outcome(f"policy: {rule}", count == 0, False, holds + cost)
+        yield Outcome(f"policy: {rule}", count == 0, False, holds + cost, float(count))
     if policy.config.diversity and rules.DIVERSITY in price_of:
         yield Outcome(f"policy: {rules.DIVERSITY}", True, True, price_of[rules.DIVERSITY].line)
     if ALL_RULES in price_of:

@@ -18,7 +18,8 @@ from storage.refs import Ref
 from storage.roots import DamagedError, Root
 from tasks.evaluation.policy_price import metrics_of
 from tasks.night import mending, report, start
-from tasks.night.gate import GateConfig, gate
+from tasks.night.gate import Candidate, gate
+from tasks.night.limits import GateConfig
 from tasks.night.records import FromScratch, Night
 from tasks.pages.night import files_of
 from tasks.runtime import ledger
@@ -70,20 +71,20 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
         comparable["tags"] = "withheld"
     system, tables = night.tested.model.system, night.community.tables
     learned_from = None if isinstance(night.start, FromScratch) else night.start.base.run_id
-    outcomes = undone_rollbacks(night.exports, learned_from, root)
-    outcomes += gate(
+    candidate = Candidate(
         system=system,
         metrics=metrics,
         exports=night.exports,
         table=tables,
-        last=current,
+        lists=night.lists,
+        profiles=night.tested.tastes.profiles.profiles,
         comparable=comparable,
-        config=config,
+        settings=settings,
         tags=night.tags,
-        policy=night.lists.request.policy,
-        prices=night.prices,
-        root=root,
+        prices=tuple(night.prices),
     )
+    outcomes = undone_rollbacks(night.exports, learned_from, root)
+    outcomes += gate(candidate, current, start.profiles_of(current, root), config, root)
     generated_at = datetime.now(UTC).isoformat(timespec="seconds")
     shown = report.build(night, metrics, outcomes, settings, generated_at, stages, root)
     stopped = [outcome for outcome in outcomes if not outcome.passed and not outcome.is_warning]

@@ -64,7 +64,14 @@ def build(
         verdict=_verdict(night, stopped),
         warnings=[f"{outcome.name}: {outcome.message}" for outcome in warnings],
         gates=[
-            Gate(name=item.name, passed=item.passed, is_warning=item.is_warning, message=item.message)
+            Gate(
+                name=item.name,
+                passed=item.passed,
+                is_warning=item.is_warning,
+                message=item.message,
+                figure=item.figure,
+                limits=item.limits,
+            )
             for item in outcomes
         ],
         metrics=[Metric(**row) for row in metrics],

@@ -43,6 +43,8 @@ class Gate:
     passed: bool
     message: str
     is_warning: bool = False  # not passing is loud, but stops nothing
+    figure: float | None = None
+    limits: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,8 +33,8 @@ from tasks.evaluation.tune import grid_of
         ("model.system=eese", ["model.system", "eese", "ease", "cdl"]),
         ("training=3", ["section.key=value"]),
         ("epochs", ["section.key=value"]),
-        ("gate.tolerance=.nan", ["gate.tolerance", "finite"]),
-        ("gate.tolerance=-0.1", ["gate", "tolerance is -0.1"]),
+        ("gate.metric_fall=[0.1, .nan]", ["gate.metric_fall", "finite"]),
+        ("gate.metric_fall=[0.2, 0.1]", ["gate", "metric_fall is [0.2, 0.1]"]),
         ("ingest.max_quarantined_share=.nan", ["ingest.max_quarantined_share", "finite"]),
         ("training.learning_rate=.inf", ["training.learning_rate", "finite"]),
         ("training.epochs=" + "[" * 5000 + "]" * 5000, ["training.epochs", "YAML"]),
@@ -69,10 +69,10 @@ def test_a_system_has_its_own_settings_and_refuses_those_of_others(assignment, n
 def test_an_assignment_overrides_the_file_and_the_file_the_defaults(tmp_path):
     file = tmp_path / "settings.yaml"
     file.write_text("training:\n  epochs: 7\n  seed: 5\n")
-    config = load(str(file), ["training.epochs=3", "gate.below_popularity_stops=true"])
+    config = load(str(file), ["training.epochs=3", "gate.lead_over_popularity=[null, 0]"])
 
     assert (config.training.epochs, config.training.seed) == (3, 5)
-    assert config.gate.below_popularity_stops is True
+    assert config.gate.lead_over_popularity == (None, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,8 @@ def test_a_margin_is_set_where_the_hinge_is_named_and_its_loss_cannot_be():
 @pytest.mark.parametrize(
     ("assignment", "systems", "protocol"),
     [
-        ("gate.below_popularity_stops=true", ["cdl"], "full"),
+        ("gate.overlap=[0.3, 0.1]", ["cdl"], "full"),
+        ("policy.own_uploads=true", ["cdl"], "full"),
         ("recommend.num_similar=3", ["cdl"], "full"),
         ("incremental.start=keep", ["cdl"], "full"),
         ("concealment.order=random", ["cdl"], "paper"),
@@ -206,12 +207,12 @@ def test_an_assignment_that_nothing_in_a_comparison_reads_is_refused(assignment,
 def test_a_file_may_be_for_nights_and_comparisons_and_what_is_left_out_is_named(tmp_path, caplog):
     file = tmp_path / "both.yaml"
     file.write_text(
-        "gate: {below_popularity_stops: true}\nsplits: {seed: 3}\nmodel: {refit: false}\ntraining: {epochs: 3}\n"
+        "gate: {lead_over_popularity: [null, 0]}\nsplits: {seed: 3}\nmodel: {refit: false}\ntraining: {epochs: 3}\n"
     )
     with caplog.at_level("INFO", "tastegraph"):
         compared, nightly = load_comparison(str(file), None, ["ease"]), load(str(file))
 
-    assert (compared.splits.seed, nightly.gate.below_popularity_stops, nightly.model.refit) == (3, True, False)
+    assert (compared.splits.seed, nightly.gate.lead_over_popularity, nightly.model.refit) == (3, (None, 0.0), False)
     said = [record.getMessage() for record in caplog.records]
     assert any("gate, model.refit: of the nightly alone" in line for line in said)
     assert any("training: nothing reads it" in line for line in said)

@@ -164,7 +164,7 @@ def test_a_system_stands_above_another_only_with_its_whole_interval(low: float, 
 def test_a_gate_that_only_warns_is_not_called_failed() -> None:
     gate = Gate(name="popularity", passed=False, message="below it", is_warning=True)
     text = parsed(render(replace(bare(), gates=[gate, replace(gate, is_warning=False)])).decode()).text
-    assert (text.count("! warning"), text.count("✗ failed")) == (1, 1)
+    assert (text.count("! warning"), text.count("✗ hold")) == (1, 1)
 
 
 def test_a_concealed_favorite_among_the_recommendations_is_marked(full_html: str) -> None:
