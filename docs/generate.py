@@ -69,9 +69,10 @@ def settings_page() -> str:
     """Every setting: its default and what it does, from the comment beside it."""
     parts = [
         "# Settings",
-        "Made from the code by `make docs`. Each is set by `--set section.key=value`, in a YAML file given as "
-        "`--config`, or in a deployment's parameter `config`. `--config paper` takes the paper's settings, "
-        "`flows/paper.yaml`.",
+        "Made from the code by `make docs`. Each is set in a YAML or TOML file given as `--config`, by a variable "
+        "`TASTEGRAPH_SECTION__KEY` of the environment, by `--set section.key=value`, or in a deployment's parameter "
+        "`config`; the later of these wins, and `tastegraph config` prints what it comes to "
+        "([running.md](running.md#settings)). `--config paper` takes the paper's settings, `flows/paper.yaml`.",
         "`compare` and `tune` have the sections of the nightly but for "
         f"{_names(set(_section_names(NightlyConfig)) - set(_section_names(ComparisonConfig)))}, and the section "
         f"`splits`. Their defaults differ in {_differences()}. [running.md](running.md#settings-of-a-comparison) says "

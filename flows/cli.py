@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -27,6 +27,7 @@ from flows.output import (
     print_moved,
     print_published,
     print_runs,
+    print_settings,
     print_tuned,
 )
 from flows.terminal import prepare_terminal, say, say_error, say_table
@@ -43,7 +44,7 @@ FAILED, USAGE, NOT_CURRENT = 1, 2, 3
 
 SourceOption = Annotated[str, typer.Option(help="A source directory, local or s3://BUCKET/PREFIX; or demo.")]
 RootOption = Annotated[str, typer.Option(help="The folder of all outputs, local or s3://BUCKET/PREFIX.")]
-ConfigOption = Annotated[str | None, typer.Option(help="A YAML file of settings, or `paper`.")]
+ConfigOption = Annotated[str | None, typer.Option(help="A YAML or TOML file of settings, or `paper`.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")]
 ProtocolOption = Annotated[
     Literal["paper", "auc", "full", "time", "cold", "cold_users"],  # as models.evaluation.splits.Protocol
@@ -102,6 +103,28 @@ def validate(
         print_json(report)
         return
     print_ingest(report)
+
+
+@app.command("config")
+def config_(
+    root: Annotated[
+        str | None, typer.Option(help="Also say where they differ from the settings of the run that is current there.")
+    ] = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    of: Annotated[
+        Literal["nightly", "compare", "tune", "crawl"], typer.Option(help="The command whose settings are shown.")
+    ] = "nightly",
+    changed: Annotated[bool, typer.Option("--changed", help="Only those that are no defaults.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Each setting, its value, and where it came from: default, file, environment, --set; no secret is shown."""
+    from flows.settings import ComparisonConfig, NightlyConfig, load_as
+    from storage.sources.flickr.crawl import FlickrConfig
+
+    classes: dict[str, type[Any]] = {"nightly": NightlyConfig, "crawl": FlickrConfig}
+    loaded = load_as(classes.get(of, ComparisonConfig), config, set_)
+    print_settings(loaded, root, as_json, changed=changed)
 
 
 @app.command("import")
@@ -237,7 +260,7 @@ def crawl_flickr(
     max_users: Annotated[int, typer.Option(min=1, help="Users read in all.")] = 1000,
     depth: Annotated[int, typer.Option(min=0, help="Steps over contacts and groups; 0: the seeds alone.")] = 2,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a crawl that did not end.")] = False,
-    config: Annotated[str | None, typer.Option(help="A YAML file of the crawl's settings.")] = None,
+    config: Annotated[str | None, typer.Option(help="A YAML or TOML file of settings.")] = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -257,7 +280,7 @@ def crawl_flickr(
             max_users=max_users,
             depth=depth,
             resume=resume,
-            config=load_as(FlickrConfig, config, set_),
+            config=load_as(FlickrConfig, config, set_).config,
         )
         if as_json:
             print_json({key: getattr(crawled, key) for key in crawled.__dataclass_fields__})

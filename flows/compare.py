@@ -12,7 +12,7 @@ from prefect import flow
 
 from flows.learn import describe_tastes, make_features, signals_of
 from flows.nightly import THREADS
-from flows.opening import OpenRun, open_run
+from flows.opening import OpenRun, open_run, settings_of_run
 from flows.settings import ComparisonConfig, SharedConfig, changed_settings, refuse_ignored, settings_of
 from models.evaluation.splits import Protocol
 from models.systems import SYSTEMS
@@ -60,7 +60,7 @@ def compare(
         seeds: each system is fitted with the seeds 0 to seeds - 1.
         budget: how many settings of each system are tried on validation, the defaults first; 0 takes the defaults.
     """
-    config, names = config or ComparisonConfig(), systems_named(systems)
+    config, names = settings_of_run(ComparisonConfig, config), systems_named(systems)
     refuse_ignored(config)
     given = {name: settings_of(name, config) for name in names}
     with open_run(source, root, config, names, protocol, test, validation, seeds, budget) as opened:

@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect import flow
 from prefect.context import FlowRunContext
 
+from flows.opening import settings_of_run
 from flows.stopping import tell_prefect
 from storage.sources.flickr.crawl import FlickrConfig, begin, locked
 from storage.sources.flickr.walk import CrawlRequest, seeds_in
@@ -42,7 +43,7 @@ def crawl(
     assert context
     assert context.flow_run
     tell_prefect(context.flow_run.id)
-    config, folder = config or FlickrConfig(), Path(out).expanduser().resolve()
+    config, folder = settings_of_run(FlickrConfig, config), Path(out).expanduser().resolve()
     more_users, more_groups = seeds_in(Path(seed_file)) if seed_file else ([], [])
     users, groups = [*(users or []), *more_users], [*(groups or []), *more_groups]
     api_key()  # without one, no crawl starts

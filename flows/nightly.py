@@ -13,7 +13,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.learn import learn
 from flows.lineage import lineage
 from flows.lists import make_lists, policy_of, request_lists
-from flows.opening import OpenRun, open_run
+from flows.opening import OpenRun, open_run, settings_of_run
 from flows.settings import NightlyConfig
 from models.evaluation.splits import TimeOf
 from storage import snapshots
@@ -46,7 +46,7 @@ def nightly(
         config: settings; the defaults suit a laptop and communities up to some hundred thousand images.
         run_id: names the run; by default that of an unfinished run of the same source and settings, else the time.
     """
-    config = config or NightlyConfig()
+    config = settings_of_run(NightlyConfig, config)
     with open_run(source, root, config, run_id=run_id) as opened:
         published = opened.rebuilding(lambda: run_stages(opened, config))
         opened.finish(snapshots.folder(published.run_id))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from prefect.context import FlowRunContext
 
-from flows.settings import SharedConfig
+from flows.settings import SharedConfig, over_environment
 from flows.stopping import tell_prefect
 from storage.roots import DamagedError, Root, StoreError
 from tasks.data.demo import open_source
@@ -20,6 +20,7 @@ from tasks.runtime.records import WRITTEN_BY_STAGES, records_below
 from tasks.runtime.runs import Run
 
 T = TypeVar("T")
+C = TypeVar("C")  # a flow's settings
 
 log = logging.getLogger("tastegraph")
 
@@ -63,6 +64,17 @@ class OpenRun:
             runs.finish(self.run, self.root, published, self.ledger.records)
         except StoreError as error:  # what is published stays so: the next run goes on with this one and ends at once
             log.warning("run %s has ended, and could not note it: %s", self.run.id, error)
+
+
+def settings_of_run(of: type[C], config: C | None) -> C:
+    """Inside a flow run: its settings, as given; of a deployment, its parameter `config` over the environment.
+
+    A command has put the environment under `--set` already.
+    """
+    context = FlowRunContext.get()
+    if context and context.flow_run and context.flow_run.deployment_id:
+        return over_environment(of, context.flow_run.parameters.get("config") or {})
+    return config or of()
 
 
 @contextmanager

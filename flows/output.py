@@ -249,6 +249,48 @@ def print_history(root: str, output: "Root", as_json: bool) -> None:
         say(f"{change.at}  {change.action:<8}  {change.run_id}{instead or ''}, by {change.by}{why}")
 
 
+def print_settings(loaded: Any, root: str | None, as_json: bool, *, changed: bool) -> None:
+    """Each setting with its value and where it came from, and where the current run had another one."""
+    from flows.setting_sources import masked, shown
+    from models.systems.base import flatten
+
+    run_id, of_run = _settings_of_current(root) if root else (None, {})
+    rows, missing = {}, object()
+    for name, value in sorted(flatten(loaded.config).items()):
+        origin, before = loaded.origins[name], of_run.get(name, missing)
+        differs = run_id is not None and before != (list(value) if isinstance(value, tuple) else value)
+        if changed and origin == "default" and not differs:
+            continue
+        rows[name] = {"value": masked(value, name), "from": origin}
+        if differs:
+            rows[name]["current_run"] = None if before is missing else masked(before, name)
+    if as_json:
+        print_json({"current_run": run_id, "settings": rows})
+        return
+    columns, lines = ("setting", "value", "from"), []
+    for name, row in rows.items():
+        beside = shown(row["current_run"], name) if "current_run" in row else ""
+        lines.append((name, shown(row["value"], name), row["from"], *([beside] if run_id else [])))
+    say_table((*columns, f"in run {run_id}") if run_id else columns, lines)
+
+
+def _settings_of_current(root: str) -> tuple[str | None, dict[str, Any]]:
+    """The current run's id, and its settings as `section.key`, as far as its manifest says them."""
+    from storage import snapshots
+    from storage.roots import Root
+
+    def flat(value: dict[str, Any], before: str = "") -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, item in value.items():
+            found |= flat(item, f"{before}{key}.") if isinstance(item, dict) else {f"{before}{key}": item}
+        return found
+
+    run_id = snapshots.current_id(Root(root))
+    if run_id is None:
+        raise nothing_published(root)
+    return run_id, flat(snapshots.manifest(Root(root), run_id).settings)
+
+
 def print_moved(moved: Any, root: str, as_json: bool) -> None:
     """What `rollback` and `publish` did."""
     if as_json:

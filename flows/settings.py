@@ -1,16 +1,28 @@
-"""The settings of a nightly run and of a comparison, by section: defaults, under a file, under `--set`."""
+"""The settings of a nightly run and of a comparison, by section: defaults, under a file, the environment, `--set`."""
 
+import difflib
 import logging
+import os
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields, make_dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union
 
 import yaml
 from pydantic import ConfigDict, Discriminator, GetCoreSchemaHandler, Tag, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema
 
 from flows.errors import SettingsError
+from flows.setting_sources import (
+    ASSIGNED,
+    ENVIRONMENT,
+    Layer,
+    Sections,
+    of_assignments,
+    of_environment,
+    of_file,
+    over,
+    shown,
+)
 from models.cdl.inputs import InputConfig
 from models.cdl.negatives import NegativeConfig
 from models.cdl.network import CDLConfig, HingeConfig, NetworkConfig
@@ -27,6 +39,7 @@ from models.systems.base import configure, flatten
 from storage.images import ImageConfig
 from storage.sources.demo.community import DemoConfig
 from storage.sources.directory import IngestConfig
+from storage.sources.flickr.crawl import FlickrConfig
 from tasks.data.concealment import ConcealmentConfig
 from tasks.data.profiles import VocabularyConfig
 from tasks.data.vectors import PretrainedConfig
@@ -37,7 +50,6 @@ from tasks.systems.lists import PolicyConfig, RecommendConfig
 
 log = logging.getLogger("tastegraph")
 
-SHOWN = 200  # characters of a wrong value
 DEFAULT_SYSTEM = "tastegraph"
 # Where a published system's defaults differ from those it is compared with: readers of an export want embeddings.
 PUBLISHED: dict[str, dict[str, Any]] = {"tastegraph": {"dimensions": 512}}
@@ -228,13 +240,17 @@ def _as_yaml(value: Any) -> str:
     return str(yaml.safe_dump(value, default_flow_style=True, width=2**20)).removesuffix("...\n").strip()
 
 
-def load(file: str | None = None, assignments: list[str] | None = None) -> NightlyConfig:
-    """Defaults, overridden by a YAML file (or by `paper`, the settings of the paper), overridden by assignments.
+@dataclass(frozen=True)
+class Loaded(Generic[C]):
+    """Settings, and where each came from."""
 
-    The file may hold sections of comparisons too, which the nightly leaves out and names.
-    """
-    given, assigned = _given(file, assignments)
-    return _validate(NightlyConfig, _merged(_without_foreign(NightlyConfig, given), assigned))
+    config: C
+    origins: dict[str, str]  # by `section.key`: "default", the file, the variable of the environment, or "--set"
+
+
+def load(file: str | None = None, assignments: list[str] | None = None) -> NightlyConfig:
+    """Defaults, overridden by a file (or by `paper`), by the environment, by assignments: see `load_as`."""
+    return load_as(NightlyConfig, file, assignments).config
 
 
 def load_comparison(
@@ -245,142 +261,178 @@ def load_comparison(
 ) -> ComparisonConfig:
     """As `load`, for `compare` and `tune` of these systems.
 
-    What no part of such a comparison reads is left out of a file, which may be for nights too, and named. As an
-    assignment it is refused. Raises SettingsError.
+    What no part of such a comparison reads is left out of a file and of the environment, which may be for nights too,
+    and named. As an assignment it is refused. Raises SettingsError.
     """
-    given, assigned = _given(file, assignments)
-    given = _without_foreign(ComparisonConfig, given)
-    config = _validate(ComparisonConfig, _merged(given, assigned))
+    layers = _layers(ComparisonConfig, file, assignments)
+    config = _resolved(ComparisonConfig, layers).config
     if names:
         named = "these systems" if len(names) > 1 else next(iter(names))
-        if unused := unused_sections(assigned, config.model.system, names, protocol):
+        *given, assigned = layers
+        if unused := unused_sections(assigned.sections, config.model.system, names, protocol):
+            keys = (f"{section}.{key}" for section in unused for key in assigned.sections[section])
             raise SettingsError(
-                f"--set {', '.join(f'{section}.{key}' for section in unused for key in assigned[section])}: nothing "
-                f"reads it when {named} {'are' if len(names) > 1 else 'is'} measured by the protocol {protocol}; leave "
-                f"it out, or name a system that it is of"
+                f"--set {', '.join(keys)}: nothing reads it when {named} {'are' if len(names) > 1 else 'is'} measured "
+                f"by the protocol {protocol}; leave it out, or name a system that it is of"
             )
-        if unused := unused_sections([name for name in given if given[name]], config.model.system, names, protocol):
-            log.info("%-18s the file's %s: nothing reads it in this comparison", "settings", ", ".join(unused))
+        for layer in given:
+            filled = [name for name, section in layer.sections.items() if section]
+            if unused := unused_sections(filled, config.model.system, names, protocol):
+                log.info("%-18s %s: %s: nothing reads it in this comparison", "settings", layer.name, ", ".join(unused))
     return config
 
 
-def load_as(of: type[C], file: str | None = None, assignments: list[str] | None = None) -> C:
-    """The settings of a flow: defaults, overridden by a YAML file, overridden by assignments.
+def load_as(of: type[C], file: str | None = None, assignments: list[str] | None = None) -> Loaded[C]:
+    """The settings of a flow: defaults, overridden by a file, by the environment, by assignments.
+
+    File and environment may be for other flows too; what is not of this one is left out and named.
 
     Args:
         of: the dataclass of its sections.
+        file: YAML, or TOML where its name ends so; `paper` is the paper's settings.
         assignments: `section.key=value`, the value as YAML writes it.
     Raises:
-        SettingsError: naming the setting, what it got and what exists.
+        SettingsError: naming the setting, where it stands, what it got, what exists and what may be meant.
     """
-    return _validate(of, _merged(*_given(file, assignments)))
+    return _resolved(of, _layers(of, file, assignments))
 
 
-Sections = dict[str, dict[str, Any]]
+def over_environment(of: type[C], parameter: Sections) -> C:
+    """A deployment's parameter `config` over the environment, over the defaults."""
+    return _resolved(of, [*_layers(of, None, None)[:-1], Layer("the parameter config", parameter)]).config
 
 
-def _given(file: str | None, assignments: list[str] | None) -> tuple[Sections, Sections]:
-    """What the file says, and what the assignments say."""
-    path = str(Path(__file__).with_name("paper.yaml")) if file == "paper" else file
-    assigned: Sections = {}
-    for assignment in assignments or []:
-        name, equals, value = assignment.partition("=")
-        section, dot, key = name.strip().partition(".")
-        if not (equals and dot and key):
-            raise SettingsError(f"--set {assignment!r}: write it section.key=value, for instance training.epochs=3")
-        try:
-            assigned.setdefault(section, {})[key] = yaml.safe_load(value)
-        except (ValueError, RecursionError, yaml.YAMLError) as error:
-            raise SettingsError(f"--set {assignment[:SHOWN]}: the value cannot be read as YAML") from error
-    return _read(Path(path)) if path else {}, assigned
+def _layers(of: type, file: str | None, assignments: list[str] | None) -> list[Layer]:
+    """File, environment and assignments, the last of which win."""
+    environment = of_environment(os.environ, {name for flow in WHOSE for name in settings_names(flow)})
+    return [*(_without_foreign(of, layer) for layer in (of_file(file), environment)), of_assignments(assignments)]
 
 
-def _without_foreign(of: type, given: Sections) -> Sections:
-    """A file's sections and keys without those of the other flow, which are named."""
-    own = {item.name for item in fields(of)}
-    (other,) = {NightlyConfig, ComparisonConfig} - {of}
-    foreign = [name for name in given if name not in own and name in {item.name for item in fields(other)}]
-    kept = {name: dict(section) for name, section in given.items() if name not in foreign}
+def _resolved(of: type[C], layers: list[Layer]) -> Loaded[C]:
+    merged: Sections = {}
+    for layer in layers:
+        merged = _merged(merged, layer)
+    config = _validate(of, merged, layers)
+    whole, origins = Layer("", merged), {}
+    for name in flatten(config):
+        set_by = [layer for layer in layers if layer.has(name)] if whole.has(name) else []
+        origins[name] = set_by[-1].origin(name) if set_by else "default"
+    return Loaded(config, origins)
+
+
+def settings_names(of: Any) -> set[str]:
+    """All settings of a flow as `section.key`, those of every system among them."""
+    systems = MODELS if of is NightlyConfig else COMPARED_MODELS if of is ComparisonConfig else {}
+    own = {f"model.{item.name}" for section in systems.values() for item in fields(section)}
+    return set(flatten(of())) | own
+
+
+def _without_foreign(of: type, layer: Layer) -> Layer:
+    """A layer's sections and keys without those of other flows, which are named."""
+    own, foreign = {item.name for item in fields(of)}, dict[str, list[str]]()
+    kept = {name: dict(section) for name, section in layer.sections.items()}
+    for name in layer.sections.keys() - own:
+        whose = [who for flow, who in WHOSE.items() if name in {item.name for item in fields(flow)}]
+        if whose:
+            foreign.setdefault(" and ".join(whose), []).append(name)
+            del kept[name]
     if of is ComparisonConfig and kept.get("model", {}).pop("refit", None) is not None:
-        foreign.append("model.refit")
-    if foreign:
-        log.info("%-18s the file's %s: of %s alone", "settings", ", ".join(foreign), WHOSE[other])
-    return kept
+        foreign.setdefault(WHOSE[NightlyConfig], []).append("model.refit")
+    for whose_, names in sorted(foreign.items()):
+        log.info("%-18s %s: %s: of %s alone", "settings", layer.name, ", ".join(sorted(names)), whose_)
+    return Layer(layer.name, kept)
 
 
-def _merged(given: Sections, assigned: Sections) -> Sections:
-    """The assignments over the file. Another `model.system` than the file's takes none of that system's settings.
+def _merged(below: Sections, above: Layer) -> Sections:
+    """A layer over those below. Another `model.system` than theirs takes none of that system's settings.
 
     Within the CDL family those that both have stay.
     """
-    merged = {name: dict(section) for name, section in given.items()}
-    before, after = merged.get("model", {}), assigned.get("model", {}).get("system")
+    merged = {name: dict(section) for name, section in below.items()}
+    before, after = merged.get("model", {}), above.sections.get("model", {}).get("system")
     system = before.get("system", DEFAULT_SYSTEM)
     if before and after in MODELS and after != system:
         shared = {item.name for item in fields(FAMILY[after])} if {after, system} <= FAMILY.keys() else set()
         kept = {key: value for key, value in before.items() if key in {"system", "refit"} | shared}
         if left_out := before.keys() - kept:
             names = ", ".join(f"model.{key}" for key in sorted(left_out))
-            log.info("%-18s the file's %s: of %s, not of %s", "settings", names, system, after)
+            log.info("%-18s left out: %s: of %s, not of %s", "settings", names, system, after)
         merged["model"] = kept
-    for name, section in assigned.items():
-        merged[name] = {**merged.get(name, {}), **section}
-    return merged
+    return over(merged, above.sections)
 
 
 def validate(settings: Sections) -> NightlyConfig:
     """A file's sections as the nightly's settings. Raises SettingsError."""
-    return _validate(NightlyConfig, _without_foreign(NightlyConfig, settings))
+    return _resolved(NightlyConfig, [_without_foreign(NightlyConfig, Layer("the file", settings))]).config
 
 
 def validate_comparison(settings: Sections) -> ComparisonConfig:
     """A file's sections as the settings of `compare` and `tune`. Raises SettingsError."""
-    return _validate(ComparisonConfig, _without_foreign(ComparisonConfig, settings))
+    return _resolved(ComparisonConfig, [_without_foreign(ComparisonConfig, Layer("the file", settings))]).config
 
 
-def _validate(of: type[C], settings: dict[str, Any]) -> C:
+def _validate(of: type[C], settings: dict[str, Any], layers: list[Layer]) -> C:
     try:
         return TypeAdapter(of).validate_python(settings)
     except ValidationError as error:
-        raise SettingsError("\n".join(_explain(of, problem) for problem in error.errors())) from error
+        problems = (_explain(of, problem, layers) for problem in error.errors())
+        raise SettingsError("\n".join(problems)) from error
 
 
-def _read(file: Path) -> dict[str, dict[str, Any]]:
-    try:
-        sections = yaml.safe_load(file.read_text()) or {}
-    except RecursionError as error:
-        raise SettingsError(f"{file}: cannot be read as a settings file: its lists go too deep") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SettingsError(f"{file}: cannot be read as a settings file: {error}") from error
-    if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):
-        raise SettingsError(f"{file}: no settings file; write sections, and below each its settings as key: value")
-    return sections
-
-
-def _explain(of: Any, problem: Any) -> str:
+def _explain(of: Any, problem: Any, layers: list[Layer]) -> str:
     section, *keys = problem["loc"]
     if problem["type"] == "union_tag_invalid":
         wanted = problem["ctx"]["tag"]
-        return f"{section}.system: there is no system {wanted!r}; there are {', '.join(MODELS)}"
+        where = _where(f"{section}.system", layers)
+        return f"{where}there is no system {wanted!r}{_meant(wanted, MODELS)}; there are {', '.join(MODELS)}"
     known = {item.name: getattr(of(), item.name) for item in fields(of)}
     owner, whose = known.get(section), ""
     if section == "model" and keys:  # the first key is the system, which stands in no file
         owner, whose = (COMPARED_MODELS if of is ComparisonConfig else MODELS)[keys.pop(0)], f" of {problem['loc'][1]}"
+    for key in keys[:-1]:
+        owner = getattr(owner, str(key), owner)
     place = ".".join(str(part) for part in (section, *keys))
+    where = _where(place, layers)
     if problem["type"] == "unexpected_keyword_argument":
         choices = sorted(item.name for item in fields(owner)) if owner else sorted(known)
         elsewhere = [flow for flow in WHOSE if flow is not of and place in {item.name for item in fields(flow)}]
         alone = f" here, it is of {WHOSE[elsewhere[0]]} alone" if elsewhere and of in WHOSE else ""
-        return f"{place}: there is no such setting{whose}{alone}; there are {', '.join(choices)}"
-    return f"{place}: {problem['msg']} (got {_shown(problem['input'])})"
+        meant = "" if alone else _meant(place, choices, settings_names(of) if owner else ())
+        return f"{where}there is no such setting{whose}{alone}{meant}; there are {', '.join(choices)}"
+    got, quote = problem["input"], "'" if isinstance(problem["input"], str) else ""
+    return f"{where}{problem['msg']} (got {quote}{shown(got, place)}{quote})"
 
 
-def _shown(value: Any) -> str:
-    try:
-        text = repr(value)
-    except RecursionError:
-        return "lists within lists"
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+def _where(place: str, layers: list[Layer]) -> str:
+    """The setting with a colon, behind the file or the variable that it stands in."""
+    named = [layer for layer in layers if layer.has(place)]
+    layer = named[-1] if named else None
+    if layer is None or layer.name == ASSIGNED:
+        return f"{place}: "
+    if layer.name != ENVIRONMENT:
+        return f"{layer.name}: {place}: "
+    below = layer.sections.get(place)  # where the section itself is wrong
+    return f"{layer.origin(f'{place}.{next(iter(below))}' if below else place)}: {place}: "
 
 
-WHOSE: dict[type, str] = {NightlyConfig: "the nightly", ComparisonConfig: "compare and tune"}
+def _meant(given: str, names: Collection[str], others: Collection[str] = ()) -> str:
+    """The nearest right name as a question.
+
+    Args:
+        names: what may stand there: keys, sections or systems.
+        others: names of all sections, where the key alone may be right, or the section has other keys.
+    """
+    key = given.rpartition(".")[2]
+    near = difflib.get_close_matches(key, names, 1)
+    if near:
+        return f", did you mean {given.removesuffix(key)}{near[0]}?"
+    same_key = [name for name in others if name.rpartition(".")[2] == key]
+    near = difflib.get_close_matches(given, sorted(same_key), 1, 0.0)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+WHOSE: dict[type, str] = {
+    NightlyConfig: "the nightly",
+    ComparisonConfig: "compare and tune",
+    FlickrConfig: "the crawl",
+}

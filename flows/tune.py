@@ -7,7 +7,7 @@ from prefect import flow
 from flows.compare import ingest_and_split, prepare, prepare_images, systems_named, tuning_tables
 from flows.learn import signals_of
 from flows.nightly import THREADS
-from flows.opening import open_run
+from flows.opening import open_run, settings_of_run
 from flows.settings import ComparisonConfig, refuse_ignored, settings_of
 from models.evaluation.splits import Protocol
 from models.systems import SYSTEMS
@@ -28,7 +28,7 @@ def tune(
     config: ComparisonConfig | None = None,
 ) -> Tuned:
     """Try settings of `system` on the validation part of the protocol's split; arguments as in `compare`."""
-    config = config or ComparisonConfig()
+    config = settings_of_run(ComparisonConfig, config)
     refuse_ignored(config)
     (name,) = systems_named(system)
     with open_run(source, root, config, system, protocol, test, validation, budget) as opened:

@@ -14,7 +14,7 @@ from tests import world
 from tests.flows.processes import BIN, answer, environment, started, tastegraph, wait_until, without_start
 
 COMMANDS = (
-    *("nightly", "validate", "import", "evaluate", "compare", "tune"),
+    *("nightly", "config", "validate", "import", "evaluate", "compare", "tune"),
     *("recommend", "similar", "show", "diff", "rollback", "publish", "forget", "verify", "gc"),
 )
 

@@ -6,6 +6,8 @@ import subprocess
 import urllib.request
 from pathlib import Path
 
+from storage import snapshots
+from storage.roots import Root
 from tests import world
 from tests.flows.processes import environment, free_port, started, wait_until
 
@@ -31,6 +33,7 @@ def test_the_documented_commands_run_a_night_on_a_server_and_a_worker(source, tm
     terminals, port, root = _documented(), free_port(), tmp_path / "root"
     api = f"http://127.0.0.1:{port}/api"
     env = environment(tmp_path / "prefect", PREFECT_SERVER_API_PORT=str(port))
+    env |= {"TASTEGRAPH_GATE__TOLERANCE": "0.25", "TASTEGRAPH_TRAINING__EPOCHS": "9999"}  # the parameter says fewer
     commands = {name: "\n".join(lines).replace("http://127.0.0.1:4200/api", api) for name, lines in terminals.items()}
     log = tmp_path / "log"
     with started(commands["server"], env, log, PROJECT) as server:
@@ -44,4 +47,8 @@ def test_the_documented_commands_run_a_night_on_a_server_and_a_worker(source, tm
             )
 
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:] + log.read_text()[-3000:]
-    assert json.loads((root / "exports" / "current.json").read_text())["rows"]["recommendations"] > 0
+    pointer = json.loads((root / "exports" / "current.json").read_text())
+    assert pointer["rows"]["recommendations"] > 0
+    settings = snapshots.manifest(Root(str(root)), pointer["run_id"]).settings
+    assert settings["gate"]["tolerance"] == 0.25
+    assert settings["training"]["epochs"] == world.SETTINGS["training"]["epochs"]

@@ -1,7 +1,11 @@
-"""Settings from a file and from `--set`: what is wrong is named, with the choices."""
+"""Settings from a file, the environment and `--set`: what wins, and what is wrong is named, with the choices."""
+
+import json
 
 import pytest
+from typer.testing import CliRunner
 
+from flows.cli import app
 from flows.compare import compare
 from flows.errors import SettingsError
 from flows.nightly import nightly
@@ -13,12 +17,18 @@ from flows.settings import (
     assignments_of,
     cdl_settings,
     load,
+    load_as,
     load_comparison,
+    over_environment,
     settings_of,
 )
 from flows.tune import tune
 from models.systems import SYSTEMS
 from models.systems.base import configure, flatten
+from storage import snapshots
+from storage.manifests import Manifest
+from storage.roots import Root
+from storage.sources.flickr.crawl import FlickrConfig
 from tasks.evaluation.tune import grid_of
 
 
@@ -73,6 +83,139 @@ def test_an_assignment_overrides_the_file_and_the_file_the_defaults(tmp_path):
 
     assert (config.training.epochs, config.training.seed) == (3, 5)
     assert config.gate.lead_over_popularity == (None, 0.0)
+
+
+@pytest.fixture
+def settings(monkeypatch, tmp_path) -> str:
+    """A TOML file, and an environment that sets two settings of the night, one of the crawl and one of comparisons."""
+    for name, value in {
+        "TASTEGRAPH_TRAINING__EPOCHS": "5",
+        "TASTEGRAPH_FEATURES__LEARNING__EPOCHS": "4",
+        "TASTEGRAPH_API__MAX_BYTES": "1000",
+        "TASTEGRAPH_SPLITS__SEED": "7",
+        "TASTEGRAPH_INPUTS__KIND": "",
+        "TASTEGRAPH_DATA": "/data",
+    }.items():
+        monkeypatch.setenv(name, value)
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        "[training]\nepochs = 7\nseed = 5\n[features]\nlearning = {channels = [8, 8]}\n[lists]\npasses = 3\n"
+    )
+    return str(file)
+
+
+def test_the_environment_overrides_the_file_and_an_assignment_the_environment(settings):
+    loaded = load_as(NightlyConfig, settings, ["gate.tolerance=0.2"])
+
+    assert (loaded.config.training.epochs, loaded.config.training.seed) == (5, 5)
+    assert (loaded.config.features.learning.epochs, loaded.config.features.learning.channels) == (4, (8, 8))
+    assert load(settings, ["training.epochs=3"]).training.epochs == 3
+    assert {name: origin for name, origin in loaded.origins.items() if origin != "default"} == {
+        "training.epochs": "TASTEGRAPH_TRAINING__EPOCHS",
+        "training.seed": settings,
+        "features.learning.epochs": "TASTEGRAPH_FEATURES__LEARNING__EPOCHS",
+        "features.learning.channels": settings,
+        "gate.tolerance": "--set",
+    }
+    assert set(loaded.origins) == set(flatten(loaded.config))
+
+
+def test_one_file_and_one_environment_serve_nights_comparisons_and_crawls(settings):
+    compared, crawl = load_comparison(settings, None, ["ease"]), load_as(FlickrConfig, settings).config
+
+    assert (compared.training.epochs, compared.splits.seed) == (5, 7)
+    assert (crawl.lists.passes, crawl.api.max_bytes) == (3, 1000)
+
+
+def test_a_deployments_parameter_overrides_the_environment(settings):
+    config = over_environment(NightlyConfig, {"features": {"learning": {"epochs": 2}}})
+
+    assert (config.features.learning.epochs, config.training.epochs) == (2, 5)
+
+
+def test_a_system_named_in_the_environment_takes_none_of_the_files_systems_settings(tmp_path, monkeypatch):
+    file = tmp_path / "ease.yaml"
+    file.write_text("model: {system: ease, ridge: 60}\n")
+    monkeypatch.setenv("TASTEGRAPH_MODEL__SYSTEM", "als")
+    loaded = load_as(NightlyConfig, str(file))
+
+    assert loaded.config.model.system == "als"
+    assert loaded.origins["model.system"] == "TASTEGRAPH_MODEL__SYSTEM"
+    assert load(str(file), ["model.system=ease"]).model.own["ridge"] != 60
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        (
+            "TASTEGRAPH_TRAINING__EPOCH",
+            "3",
+            "TASTEGRAPH_TRAINING__EPOCH: training.epoch: .*did you mean training.epochs?",
+        ),
+        ("TASTEGRAPH_TRAINNG__EPOCHS", "3", "TASTEGRAPH_TRAINNG__EPOCHS: trainng: .*did you mean training?"),
+        ("TASTEGRAPH_TRAINING_EPOCHS", "3", "did you mean TASTEGRAPH_TRAINING__EPOCHS?"),
+        ("TASTEGRAPH_TRAINING__EPOCHS", "[", "TASTEGRAPH_TRAINING__EPOCHS: the value cannot be read as YAML"),
+        ("TASTEGRAPH_TRAINING__EPOCHS", "many", "TASTEGRAPH_TRAINING__EPOCHS: training.epochs: .*'many'"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_the_nearest_right_name(monkeypatch, variable, value, said):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=said.replace("?", r"\?")):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("assignment", "meant"),
+    [
+        ("features.learning.epoch=3", "features.learning.epochs"),
+        ("model.redge=3", "model.ridge"),
+        ("training.per_user=3", "triplets.per_user"),  # of another section
+        ("trainig.epochs=3", "training"),
+        ("model.system=eaze", "ease"),
+    ],
+)
+def test_a_misspelled_name_is_answered_with_the_nearest_right_one(assignment, meant):
+    system = [] if "system" in assignment else ["model.system=ease"]
+    with pytest.raises(SettingsError, match=rf"did you mean {meant}\?"):
+        load(None, [*system, assignment])
+
+
+def test_secrets_are_never_shown(tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("training: [hunter2\n- hunter2")
+    for of_file, assignment in (
+        (None, "api.key=hunter2"),
+        (None, "api_key:hunter2"),
+        (None, "training.epochs=https://me:hunter2@host/"),
+        (None, "api.secret_key=[hunter2"),
+        (str(file), "training.epochs=3"),
+    ):
+        with pytest.raises(SettingsError) as refused:
+            load(of_file, [assignment])
+        assert "hunter2" not in str(refused.value)
+
+    shown = CliRunner().invoke(app, ["config", "--set", "pretrained.file=s3://me:hunter2@host/words", "--json"])
+    assert json.loads(shown.stdout)["settings"]["pretrained.file"]["value"] == "s3://(hidden)@host/words"
+    assert "hunter2" not in shown.output
+
+
+def test_config_prints_each_setting_where_it_came_from_and_where_the_current_run_had_another(settings, tmp_path):
+    root = Root(str(tmp_path / "root"))
+    settings_then = {"training": {"epochs": 30, "seed": 5}, "features": {"learning": {"channels": [8, 8]}}}
+    manifest = Manifest(run_id="night", generated_at="2026-11-01T02:00:00+00:00", metrics=[], settings=settings_then)
+    snapshots.publish(root, manifest, {}, {"index.html": b"<html>"}, current=True)
+    command = ["config", "--root", root.address, "--config", settings, "--changed"]
+    shown, answer = CliRunner().invoke(app, command), CliRunner().invoke(app, [*command, "--json"])
+
+    assert shown.exit_code == 0
+    (row,) = (line for line in shown.stdout.splitlines() if "training.epochs" in line)
+    assert [cell.strip() for cell in row.strip("│").split("│")][1] == "5"
+    rows = json.loads(answer.stdout)["settings"]
+    assert rows["training.epochs"] == {"value": 5, "from": "TASTEGRAPH_TRAINING__EPOCHS", "current_run": 30}
+    assert rows["training.seed"] == {"value": 5, "from": settings}
+    assert rows["features.learning.channels"] == {"value": [8, 8], "from": settings}
+    of_comparisons = CliRunner().invoke(app, ["config", "--of", "compare", "--json"])
+    assert json.loads(of_comparisons.stdout)["settings"]["splits.seed"]["from"] == "TASTEGRAPH_SPLITS__SEED"
 
 
 @pytest.mark.parametrize(
