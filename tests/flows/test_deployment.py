@@ -33,7 +33,7 @@ def test_the_documented_commands_run_a_night_on_a_server_and_a_worker(source, tm
     terminals, port, root = _documented(), free_port(), tmp_path / "root"
     api = f"http://127.0.0.1:{port}/api"
     env = environment(tmp_path / "prefect", PREFECT_SERVER_API_PORT=str(port))
-    env |= {"TASTEGRAPH_GATE__TOLERANCE": "0.25", "TASTEGRAPH_TRAINING__EPOCHS": "9999"}  # the parameter says fewer
+    env |= {"TASTEGRAPH_RECOMMEND__RESERVE": "9", "TASTEGRAPH_TRAINING__EPOCHS": "9999"}  # the parameter says fewer
     commands = {name: "\n".join(lines).replace("http://127.0.0.1:4200/api", api) for name, lines in terminals.items()}
     log = tmp_path / "log"
     with started(commands["server"], env, log, PROJECT) as server:
@@ -50,5 +50,5 @@ def test_the_documented_commands_run_a_night_on_a_server_and_a_worker(source, tm
     pointer = json.loads((root / "exports" / "current.json").read_text())
     assert pointer["rows"]["recommendations"] > 0
     settings = snapshots.manifest(Root(str(root)), pointer["run_id"]).settings
-    assert settings["gate"]["tolerance"] == 0.25
+    assert settings["recommend"]["reserve"] == 9
     assert settings["training"]["epochs"] == world.SETTINGS["training"]["epochs"]

@@ -105,7 +105,7 @@ def settings(monkeypatch, tmp_path) -> str:
 
 
 def test_the_environment_overrides_the_file_and_an_assignment_the_environment(settings):
-    loaded = load_as(NightlyConfig, settings, ["gate.tolerance=0.2"])
+    loaded = load_as(NightlyConfig, settings, ["recommend.reserve=9"])
 
     assert (loaded.config.training.epochs, loaded.config.training.seed) == (5, 5)
     assert (loaded.config.features.learning.epochs, loaded.config.features.learning.channels) == (4, (8, 8))
@@ -115,7 +115,7 @@ def test_the_environment_overrides_the_file_and_an_assignment_the_environment(se
         "training.seed": settings,
         "features.learning.epochs": "TASTEGRAPH_FEATURES__LEARNING__EPOCHS",
         "features.learning.channels": settings,
-        "gate.tolerance": "--set",
+        "recommend.reserve": "--set",
     }
     assert set(loaded.origins) == set(flatten(loaded.config))
 
