@@ -69,7 +69,9 @@ def check_contracts(
     dimensions = {
         _dimensions(ref, root) for of in (USER_EMBEDDINGS, IMAGE_EMBEDDINGS) for ref in exports[of.name] if ref.rows
     }
-    yield _holds("embeddings: one dimension for users and images", len(dimensions) - 1, f"found {sorted(dimensions)}")
+    yield _holds(
+        "embeddings: one dimension for users and images", max(0, len(dimensions) - 1), f"found {sorted(dimensions)}"
+    )
     lists, pairs = rows[RECOMMENDATIONS.name], ["user_id", "image_id"]
     favorites = parquet.scan(table["favorites"], root)
     yield _none("recommendations: no favorite is recommended", lists.join(favorites, on=pairs, how="semi"))

@@ -31,7 +31,7 @@ from tasks.data.tag_leak import TagAccount
 from tasks.night.gate import Candidate, gate
 from tasks.night.limits import GateConfig
 from tasks.systems.lists import ListRequest, Lists, PolicyConfig, RecommendConfig
-from tasks.systems.model import Embeddings, Model
+from tasks.systems.model import Embeddings, Fitted, Model
 
 COMMUNITY = {
     "users": {"user_id": ["u1", "u2", "u3"]},
@@ -211,6 +211,19 @@ def test_what_is_right_passes_with_the_same_writers(root):
     exports |= other_file(root, RECOMMENDATIONS, **ROWS)
 
     assert [item.name for item in outcomes(root, replace(night, exports=exports)) if not item.passed] == []
+
+
+def test_a_system_without_embeddings_keeps_the_contracts_with_empty_tables(root):
+    night = candidate(root, figures(0.5))
+    empty = {
+        of.name: [parquet.write(of.with_dimensions(1), {name: [] for name in of.schema.names}, root)]
+        for of in (USER_EMBEDDINGS, IMAGE_EMBEDDINGS, SIMILAR_IMAGES)
+    }
+    fitted = Fitted("itemknn", "1", {}, night.table["users"])
+    request = replace(night.lists.request, model=replace(night.lists.request.model, fitted=fitted))
+    night = replace(night, exports=night.exports | empty, lists=replace(night.lists, request=request))
+
+    assert [item.name for item in outcomes(root, night) if not item.passed] == []
 
 
 def test_places_need_not_be_in_the_order_of_scores_where_diversity_orders_them(root):
