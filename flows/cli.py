@@ -30,7 +30,7 @@ from flows.output import (
     print_settings,
     print_tuned,
 )
-from flows.terminal import prepare_terminal, say, say_error, say_table
+from flows.terminal import log_errors, prepare_terminal, say, say_error, say_table
 
 app = typer.Typer(
     add_completion=False,
@@ -513,6 +513,7 @@ def at_work(
     from flows.local_server import prefect_serves
     from flows.startup import check_home, prefect_error
 
+    log_errors()
     stopping.say_when_stopped(f"stopped; start it again {again}, and it resumes from here")
     prepare_prefect(home)
     check_home(Path(os.environ["PREFECT_HOME"]))

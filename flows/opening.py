@@ -18,6 +18,7 @@ from tasks.runtime.digests import digest
 from tasks.runtime.ledger import Ledger
 from tasks.runtime.records import WRITTEN_BY_STAGES, records_below
 from tasks.runtime.runs import Run
+from tasks.runtime.whereabouts import RUN
 
 T = TypeVar("T")
 C = TypeVar("C")  # a flow's settings
@@ -97,4 +98,8 @@ def open_run(
         content = content_of(source_root, output)
         purpose = digest([context.flow.name, source, content, list(parameters), config])
         run = runs.begin(run_id, purpose, output, context.flow.name)
-        yield OpenRun(run, source_root, content, output, ledger.of_run(str(context.flow_run.id)))
+        before = RUN.set(run.id)
+        try:
+            yield OpenRun(run, source_root, content, output, ledger.of_run(str(context.flow_run.id)))
+        finally:
+            RUN.reset(before)

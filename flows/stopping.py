@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 from uuid import UUID
 
+from flows.terminal import error_text
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FAREWELL_S = 3.0  # for leases and for the state in Prefect; a store or a server that does not answer gets no more
 
@@ -122,4 +124,4 @@ def _take_leave(number: int) -> None:
 
 def _say(message: str) -> None:
     with suppress(OSError):
-        os.write(2, f"tastegraph: {message}\n".encode())  # print may be in the middle of a line
+        os.write(2, f"{error_text(message)}\n".encode())  # print may be in the middle of a line

@@ -22,6 +22,7 @@ from tasks.runtime import ledger
 from tasks.runtime.code_version import code_version
 from tasks.runtime.digests import canonical, digest
 from tasks.runtime.records import place_of
+from tasks.runtime.whereabouts import STAGE
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,9 +46,12 @@ class Stage(Generic[P, R]):
 
         @wraps(function)
         def enveloped(*args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
-            start = time.monotonic()
-            with ledger.account() as account:
-                value = function(*args, **kwargs)
+            start, before = time.monotonic(), STAGE.set(self.name)
+            try:
+                with ledger.account() as account:
+                    value = function(*args, **kwargs)
+            finally:
+                STAGE.reset(before)
             seconds = time.monotonic() - start
             return {"value": value, "seconds": seconds, "work": dict(account.work), "is_reused": account.is_reused}
 

@@ -37,7 +37,8 @@ class Ledger:
         line = self.lines.setdefault(stage, Line(stage))
         setattr(line, outcome, getattr(line, outcome) + 1)
         line.seconds += seconds
-        log.info("%-18s %s", stage, "reused" if outcome == "reused" else f"{outcome} in {seconds:.1f} s")
+        said = "reused" if outcome == "reused" else f"{outcome} in {seconds:.1f} s"
+        log.info("%-18s %s", stage, said, extra={"outcome": outcome, "seconds": round(seconds, 3)})
 
 
 @dataclass

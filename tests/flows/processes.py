@@ -27,6 +27,7 @@ def environment(prefect_home: Path, **extra: str) -> dict[str, str]:
         "PREFECT_HOME": str(prefect_home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        "TASTEGRAPH_LOG": "text",
         "COLUMNS": "200",  # as wide as it takes for a line to be a line
         **extra,
     }

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shlex
 import subprocess
 import sys
@@ -14,12 +15,15 @@ from typer.testing import CliRunner
 from flows import terminal
 from flows.cli import app
 from flows.output import print_ingest, print_published
-from flows.terminal import say, say_error, say_table, visible
+from flows.terminal import JsonFormatter, say, say_error, say_table, visible
 from storage import parquet, snapshots
 from storage.manifests import Manifest
 from storage.roots import Root
 from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.similar import SIMILAR_IMAGES
+from tasks.runtime.caching import uncached_stage
+from tasks.runtime.ledger import Ledger
+from tasks.runtime.whereabouts import RUN
 
 MARKUP = ["u[a]", "u[/b]", "[bold]c", "[/]", ":smile:", "[link=file:///etc]x[/link]", "key[source],value[/model/1.jpg]"]
 HOSTILE = {"\x1b[2Jgone": "\\x1b[2Jgone", "a\nRun x is current.": "a\\nRun x is current.", "\u202egpj": "\\u202egpj"}
@@ -162,3 +166,73 @@ def run_main(*arguments: str, encoding: str = "utf-8") -> subprocess.CompletedPr
     command = [sys.executable, "-c", "from flows.cli import main; main()", *arguments]
     env = {"PYTHONPATH": ":".join(sys.path), "PYTHONIOENCODING": encoding, "COLUMNS": "100"}
     return subprocess.run(command, check=False, capture_output=True, encoding=encoding, env=env, timeout=60)
+
+
+# -- the log as JSON ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lines(caplog) -> list[dict]:
+    """What is logged, line by line as JSON; each is formatted where it is logged."""
+    found: list[dict] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(json.loads(JsonFormatter().format(record)))
+
+    handler, log = Kept(), logging.getLogger("tastegraph")
+    log.addHandler(handler)
+    with caplog.at_level("INFO", "tastegraph"):
+        yield found
+    log.removeHandler(handler)
+
+
+def test_a_line_of_json_says_run_stage_and_what_happened(lines):
+    @uncached_stage
+    def count_images() -> None:
+        logging.getLogger("tastegraph").warning("100 %% of %s\x1b[2J", "images")
+
+    token = RUN.set("night-1")
+    count_images.task.fn()
+    Ledger().note("count-images", "ran", 1.25)
+    RUN.reset(token)
+    try:
+        raise ValueError("no such disk")
+    except ValueError:
+        logging.getLogger("tastegraph").exception("failed")
+
+    times = [line.pop("time") for line in lines]
+    assert all(moment.endswith("+00:00") for moment in times)
+    assert lines[0] == {
+        "level": "warning",
+        "run": "night-1",
+        "stage": "count-images",
+        "message": "100 % of images\x1b[2J",
+    }
+    assert lines[1] == {
+        "level": "info",
+        "run": "night-1",
+        "stage": "count-images",
+        "message": "ran in 1.2 s",
+        "outcome": "ran",
+        "seconds": 1.25,
+    }
+    assert (lines[2]["run"], lines[2]["stage"]) == (None, None)
+    assert lines[2]["traceback"].endswith("ValueError: no such disk")
+
+
+@pytest.mark.parametrize(("wanted", "is_json"), [("", True), ("json", True), ("text", False), ("xml", False)])
+def test_the_log_is_json_where_stderr_is_no_terminal_unless_it_is_to_be_text(wanted, is_json):
+    lines = (
+        "import logging; from flows.terminal import log_errors, prepare_terminal, say_error; prepare_terminal();"
+        "say_error('before'); log_errors(); logging.getLogger('tastegraph').info('%-18s ran', 'ingest'); say_error('x')"
+    )
+    env = {**os.environ, "TASTEGRAPH_LOG": wanted}
+    said = subprocess.run([sys.executable, "-c", lines], check=True, env=env, capture_output=True, text=True).stderr
+    if is_json:
+        assert said.splitlines()[0] == "tastegraph: before"
+        info, error = map(json.loads, said.splitlines()[1:])
+        assert (info["stage"], info["message"], error["level"], error["message"]) == ("ingest", "ran", "error", "x")
+    else:
+        assert said.endswith("tastegraph: before\ningest             ran\ntastegraph: x\n")
+        assert ("write json or text" in said) == (wanted == "xml")
