@@ -21,7 +21,6 @@ from flows.output import (
     print_difference,
     print_history,
     print_import,
-    print_ingest,
     print_json,
     print_list,
     print_moved,
@@ -29,6 +28,7 @@ from flows.output import (
     print_runs,
     print_settings,
     print_tuned,
+    print_validation,
 )
 from flows.terminal import log_errors, prepare_terminal, say, say_error, say_table
 
@@ -92,17 +92,20 @@ def validate(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Only the ingest report, pictures included; exit 1 where the nightly run would refuse the source."""
+    """What a night would read, keep out and why, and whether it would run; exit 1 where it would not."""
     from flows.settings import load
     from storage.roots import Root
     from tasks.data.validate import validate as report_on
 
     settings = load(config, set_)
-    report = report_on(Root(source), settings.ingest, settings.images)
+    validation = report_on(Root(source), settings.ingest, settings.images)
     if as_json:
-        print_json(report)
-        return
-    print_ingest(report)
+        print_json(validation.to_json())
+    else:
+        print_validation(validation)
+    if validation.refusal:
+        say_error(validation.refusal)
+        raise typer.Exit(FAILED)
 
 
 @app.command("config")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from storage.manifests import Manifest
     from storage.roots import Root
 
+SHOWN_NAMES = 12  # of files that are ignored
+
 
 def print_published(published: Any, root: str) -> None:
     """The outcome of a night, and where its tables lie."""
@@ -148,9 +150,9 @@ def print_tags(tags: Any) -> None:
         say(f"tags: {tags.line}", "yellow" if tags.is_warning else "")
 
 
-def print_ingest(report: dict[str, Any]) -> None:
-    """The ingest report for a person."""
-    rows = []
+def print_validation(validation: Any) -> None:
+    """The ingest report, each reason with its count, first rows and way out, and whether the night would run."""
+    report, rows = validation.report, []
     for name, item in report["tables"].items():
         reasons = ", ".join(f"{count} {reason}" for reason, count in item["quarantined"].items()) or "0"
         if item["forgotten"]:
@@ -161,6 +163,27 @@ def print_ingest(report: dict[str, Any]) -> None:
     num_pictures = pictures["decoded"] + sum(pictures["quarantined"].values())
     rows.append(("pictures", "images.path", num_pictures, pictures["decoded"], reasons))
     say_table(("table", "file", "read", "kept", "quarantined"), rows)
+    for item in report["tables"].values():
+        for note in item.get("notes", ()):
+            say(f"{item['file']}: {note}")
+        if item.get("unknown_columns"):
+            say(f"{item['file']}: ignored columns {', '.join(item['unknown_columns'])}")
+    if report.get("unknown_files"):
+        say(f"ignored files: {_shortened(report['unknown_files'])}")
+    for finding in validation.findings:
+        say()
+        say(f"{finding.table}: {finding.count:,} {finding.reason}. {finding.advice[0].upper()}{finding.advice[1:]}.")
+        for row in finding.first:
+            shown = [f"row {row['row']}" if row["row"] is not None else "", row["value"] or "", row["text"] or ""]
+            say("  " + "  ".join(part for part in shown if part))
+    say()
+    say(f"The nightly run would {'not run on' if validation.refusal else 'run on'} this source.")
+
+
+def _shortened(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return ", ".join(names[:SHOWN_NAMES]) + more
 
 
 def print_import(report: dict[str, Any]) -> None:

@@ -109,7 +109,7 @@ class IdScan:
         kinds, is_id = _kinds_in(name)
         if is_id:
             return self._equal(values, kinds)
-        return frozenset(named for text in values.to_pylist() for named in self.in_text(text) if named[0] in kinds)
+        return frozenset(named for text in values.to_pylist() for named in self.in_value(text) if named[0] in kinds)
 
     def _equal(self, values: pa.Array, kinds: Iterable[str]) -> Found:
         found = set()

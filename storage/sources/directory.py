@@ -14,6 +14,7 @@ from polars.exceptions import PanicException, PolarsError
 
 from storage.roots import Entry, Root
 from storage.sources import reading, redacted, rules
+from storage.sources.findings import Finding, findings
 from storage.sources.reading import SUFFIXES, TableLimits, UnfitFileError
 from storage.sources.redacted import RedactedRows
 from storage.tables.community import COMMUNITY, FAVORITES, GROUPS, IMAGE_FEATURES, IMAGES, QUARANTINE, TOMBSTONES, USERS
@@ -34,7 +35,14 @@ NAMING_USERS = {
 
 
 class SourceError(ValueError):
-    """A source that cannot be ingested: a table, a column or every favorite is missing, or too many rows are bad."""
+    """A source that cannot be ingested: a table, a column or every favorite is missing, or too many rows are bad.
+
+    `found` is what was read of it, where all tables could be read.
+    """
+
+    def __init__(self, message: str, found: "Community | None" = None) -> None:
+        super().__init__(message)
+        self.found = found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +83,12 @@ def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -
     """
     files, unknown_files = _listing(source)
     if missing := [table.name for table in REQUIRED if table.name not in files]:
+        folders = source.others()
+        if parts := next((name for name in missing if name in folders), None):
+            raise SourceError(
+                f"{source.url(parts)}: a {folders[parts]}, but a table is one file; write its parts as one "
+                f"{parts}.parquet, {parts}.csv or {parts}.jsonl, with the columns that stand in names of folders"
+            )
         names = [entry.path for entry in files.values()] + unknown_files
         found = ", ".join([*names[:SHOWN_NAMES], *(["..."] if len(names) > SHOWN_NAMES else [])]) or "no file"
         raise SourceError(
@@ -109,9 +123,10 @@ def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -
         "has_user_tags": "user_tags" in files,
         "unknown_files": [name for name in unknown_files if name not in pictures],
     }
-    _check_enough_is_left(tables, report, config, ingested)
     tables = {table.name: tables[table.name] for table in COMMUNITY if table.name in tables}  # in the contract's order
-    return Community(tables, quarantine, report)
+    community = Community(tables, quarantine, report)
+    _check_enough_is_left(community, config, ingested)
+    return community
 
 
 def table_files(source: Root) -> dict[str, Entry]:
@@ -221,23 +236,33 @@ def _ingest_file(
         raise SourceError(f"{url}: cannot be read as {reading.suffix_of(file.name)[1:]}: {error}") from error
     except (ValueError, OSError, pa.ArrowException, PolarsError, PanicException) as error:
         form = reading.suffix_of(file.name)[1:]
-        raise SourceError(f"{url}: cannot be read as {form}: {error}; write it again") from error
+        why = getattr(error, "strerror", None) or "it is damaged, or was not written to its end; write it again"
+        raise SourceError(f"{url}: cannot be read as {form}: {why}") from error
     kept, contradicting = rules.merge(checked, table)
+    if table is TOMBSTONES:  # who is to be forgotten is not written down
+        broken = broken.with_columns(text=pl.lit(None, pl.String))
     # An unreadable line may name a forgotten id: if there are tombstones, it is counted and not shown.
     is_shown = not forgotten.digests and table is not TOMBSTONES
     unreadable = pl.DataFrame(
-        [(row, UNREADABLE, line if is_shown else None) for row, line in found.broken],
-        {"row": pl.Int64, "reason": pl.String, "value": pl.String},
+        [(row, UNREADABLE, line if is_shown else None, None) for row, line in found.broken],
+        {"row": pl.Int64, "reason": pl.String, "value": pl.String, "text": pl.String},
         orient="row",
     )
     return _Ingested(
         kept,
         rules.quarantine(table, unreadable, broken, contradicting),
         len(checked) + len(broken) + len(unreadable) + kept_out.forgotten,
-        [name for name in found.columns if name not in columns],
+        _unknown([name for name in found.columns if name not in columns]),
         kept_out,
         found.not_utf8,
     )
+
+
+def _unknown(names: Sequence[str]) -> list[str]:
+    """The names of columns, those without a name counted."""
+    named = [name for name in names if name.strip()]
+    unnamed = len(names) - len(named)
+    return [*named, *([f"({unnamed} without a name)"] if unnamed else [])]
 
 
 def _complete(tables: dict[str, pl.DataFrame]) -> list[str]:
@@ -291,29 +316,33 @@ def _account(entry: Entry | None, ingested: _Ingested | None, rows: pl.DataFrame
     }
 
 
-def _check_enough_is_left(
-    tables: Mapping[str, pl.DataFrame],
-    report: Mapping[str, Any],
-    config: IngestConfig,
-    ingested: Mapping[str, _Ingested],
-) -> None:
-    reasons = "; ".join(
-        f"{name}: {count} of {account['read']} rows {reason}"
-        + (_encoding(ingested[name].not_utf8) if reason == UNREADABLE else "")
-        for name, account in report["tables"].items()
-        for reason, count in account["quarantined"].items()
-    )
-    if tables["favorites"].is_empty():
+def _check_enough_is_left(community: Community, config: IngestConfig, ingested: Mapping[str, _Ingested]) -> None:
+    report = community.report
+    source, accounts = report["source"], report["tables"]
+    reasons = "; ".join(_sentence(one, accounts[one.table], ingested) for one in findings(community.quarantine))
+    if community.tables["favorites"].is_empty():
+        if not (read := accounts["favorites"]["read"]):
+            raise SourceError(f"{source}/{accounts['favorites']['file']}: no row is in it, only a header", community)
         raise SourceError(
-            f"{report['source']}: no favorite is left of {report['tables']['favorites']['read']} "
-            f"({reasons or 'nothing was quarantined'}); correct the source"
+            f"{source}: no favorite is left of {read} ({reasons or 'nothing was quarantined'}); correct the source",
+            community,
         )
     if report["rows_quarantined"] > config.max_quarantined_share * report["rows_read"]:
         raise SourceError(
-            f"{report['source']}: {report['rows_quarantined']} of {report['rows_read']} rows break a rule, "
+            f"{source}: {report['rows_quarantined']} of {report['rows_read']} rows break a rule, "
             f"more than the share of {config.max_quarantined_share} that is allowed ({reasons}); "
-            f"correct the source, or raise max_quarantined_share"
+            f"correct the source, or raise ingest.max_quarantined_share",
+            community,
         )
+
+
+def _sentence(finding: Finding, account: Mapping[str, Any], ingested: Mapping[str, _Ingested]) -> str:
+    """A reason with its count, the first row in its file, and what to do."""
+    not_utf8 = ingested[finding.table].not_utf8 if finding.reason == UNREADABLE else 0
+    return (
+        f"{finding.table}: {finding.count} of {account['read']} rows {finding.reason}{_encoding(not_utf8)}, "
+        f"{account['file']} {finding.example}" + ("" if not_utf8 else f", {finding.advice}")
+    )
 
 
 def _encoding(rows: int) -> str:

@@ -128,20 +128,33 @@ def _unpacked(file: Path, suffix: str, limits: TableLimits) -> Iterator[Path]:
 
 def _refuse_no_text(file: Path) -> None:
     """Raises ValueError, saying what the file is, unless it begins like a table in text."""
+    if what := _what_it_is(_beginning(file)):
+        raise UnfitFileError(what)
+
+
+def _beginning(file: Path) -> bytes:
     with file.open("rb") as stream:
-        begin = stream.read(4096)
+        return stream.read(4096)
+
+
+def _what_it_is(begin: bytes) -> str | None:
+    """What a file is that begins so and is no text in UTF-8, for a sentence; None for such text."""
     for magic, what in BEGINNINGS.items():
         if begin.startswith(magic):
-            raise UnfitFileError(f"it is not UTF-8 but {what}")
+            return f"it is not UTF-8 but {what}"
     if begin.count(b"\0") > len(begin) // 4:
-        raise UnfitFileError("it is not UTF-8: it has many zero bytes, as text in UTF-16; save it as UTF-8")
+        return "it is not UTF-8: it has many zero bytes, as text in UTF-16; save it as UTF-8"
     if begin.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise UnfitFileError("it is a page of HTML or XML, not a table; a download may have ended in an error page")
+        return "it is a page of HTML or XML, not a table; a download may have ended in an error page"
+    return None
 
 
 def _read_parquet(file: Path, known: Sequence[str], limits: TableLimits) -> Reading:
     # By Arrow: polars 2.1 aborts the process on some damaged pages, whose lengths it trusts. Times of the type INT96
     # in microseconds: nanoseconds wrap around before 1677 and after 2262, without a word.
+    if (begin := _beginning(file))[:4] != b"PAR1":
+        what = _what_it_is(begin) or "it does not begin as one"
+        raise UnfitFileError(f"it is no Parquet file: {what}")
     how = {"memory_map": True, "page_checksum_verification": True, "coerce_int96_timestamp_unit": "us"}
     with pq.ParquetFile(file, **how) as parquet:
         columns = parquet.schema_arrow.names
@@ -248,9 +261,9 @@ def _read_csv(file: Path, known: Sequence[str]) -> Reading:
     columns = [_name(name or "") for name in next(records, (None, ""))[0] or ()]
     if not columns:
         raise UnfitFileError("there is no header line; the first line names the columns")
-    if twice := sorted({name for name in columns if columns.count(name) > 1}):
-        raise UnfitFileError(f"the header names {', '.join(twice)} twice; name every column once")
     wanted = [name for name in known if name in columns]
+    if twice := [name for name in wanted if columns.count(name) > 1]:
+        raise UnfitFileError(f"the header names {', '.join(twice)} twice; name every column once")
     table = _fast_csv(file, columns, wanted)
     if table is not None:
         return Reading(_numbered(_frame(table)), columns, [])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow as pa
 
-from storage.sources.reading import SHOWN_CHARACTERS
+from storage.sources.reading import SHOWN_CHARACTERS, UnfitFileError
 from storage.tables.community import QUARANTINE
 from storage.tables.schema import TIME, VECTOR, Table
 from storage.tombstones import NAMED_IN
@@ -31,6 +31,7 @@ REFERENCES = {
     "user_mutes": {"user_id": "users"},
 }
 FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # years 1 to 9999
+SHOWN_CELL = 100  # characters of each cell of a row in quarantine
 MOST_USES = 2**53  # integers up to this are exact in a float column
 AS_WRITTEN = ("id", "name", "title", "path")  # keep surrounding white space, as ids do
 
@@ -63,7 +64,7 @@ def frame_schema(table: Table) -> dict[str, pl.DataType]:
 def check(
     rows: pl.LazyFrame, table: Table, ids: Mapping[str, pl.Series], max_text_bytes: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The valid rows (typed, with `row`), and the bad ones (row, reason, value).
+    """The valid rows (typed, with `row`), and the bad ones (row, reason, value, text).
 
     `ids` are the ids that exist, by table; a reference to a table that is missing is not checked. A row that breaks
     several rules gets the first one's reason. Raises ValueError for a column whose type cannot be read at all.
@@ -92,6 +93,7 @@ def check(
                     dict(enumerate(rule.reason for rule in rules)), return_dtype=pl.String
                 ),
                 value=pl.coalesce(shown).str.slice(0, SHOWN_CHARACTERS),
+                text=_row_text(schema, types),
             ),
         ],
         engine="streaming",
@@ -108,7 +110,8 @@ def merge(rows: pl.DataFrame, table: Table) -> tuple[pl.DataFrame, pl.DataFrame]
     rows = rows.sort(order, nulls_last=True)
     repeats = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in table.key).fill_null(False)
     repeated = rows.filter(repeats)
-    contradicting = pl.DataFrame(schema={"row": rows.schema["row"], "reason": pl.String, "value": pl.String})
+    texts = {"reason": pl.String, "value": pl.String, "text": pl.String}
+    contradicting = pl.DataFrame(schema={"row": rows.schema["row"], **texts})
     if repeated.is_empty():
         return rows.drop("row"), contradicting
     first = rows.filter(~repeats)
@@ -122,7 +125,11 @@ def merge(rows: pl.DataFrame, table: Table) -> tuple[pl.DataFrame, pl.DataFrame]
         contradicting = repeated.join(first, on=table.key, suffix="_first", maintain_order="left").filter(
             pl.any_horizontal(pl.lit(False), *differs)
         )
-        contradicting = contradicting.select("row", reason=pl.lit("duplicate id"), value=pl.col(table.key[0]))
+        cells = pl.struct(pl.col(name).cast(pl.String).str.slice(0, SHOWN_CELL) for name in frame_schema(table))
+        text = cells.struct.json_encode() if table.name != "image_features" else pl.lit(None, pl.String)
+        contradicting = contradicting.select(
+            "row", reason=pl.lit("duplicate id"), value=pl.col(table.key[0]), text=text
+        )
     return first.drop("row"), contradicting
 
 
@@ -140,10 +147,10 @@ def cell_of(name: str, file_type: pl.DataType | None, is_time: bool) -> pl.Expr:
     column = pl.col(name)
     if name == "feature":
         if not isinstance(file_type, pl.List | pl.Array) or not file_type.inner.is_numeric():
-            raise ValueError(f"column {name} holds {file_type}, not lists of numbers")
+            raise UnfitFileError(f"column {name} holds {file_type}, not lists of numbers")
         return column.cast(pl.List(pl.Float32))
     if file_type.is_nested():
-        raise ValueError(f"column {name} holds {file_type}, not text or numbers")
+        raise UnfitFileError(f"column {name} holds {file_type}, not text or numbers")
     if file_type.is_float():
         column = column.fill_nan(None)  # pandas writes NaN for a missing number
     if is_time and (file_type.is_numeric() or file_type in (pl.Date, pl.Datetime)):
@@ -210,13 +217,20 @@ def _time(name: str) -> pl.Expr:
     return pl.when(seconds.is_between(FIRST_SECOND, LAST_SECOND)).then(seconds * 1000).cast(TYPES[TIME])
 
 
+def _row_text(schema: Mapping[str, pl.DataType], types: Mapping[str, pl.DataType]) -> pl.Expr:
+    """A row's cells as JSON, but for a feature."""
+    names = [name for name in schema if name in types and name != "feature"]
+    cells = [_shown(pl.col(f"cell_{name}"), types[name]).str.slice(0, SHOWN_CELL).alias(name) for name in names]
+    return pl.struct(cells).struct.json_encode()
+
+
 def _first(rules: Sequence[Rule], choices: Sequence[pl.Expr]) -> pl.Expr:
     """The choice for the first rule that a row breaks; null for a valid row."""
     return pl.coalesce(pl.when(rule.broken).then(choice) for rule, choice in zip(rules, choices, strict=True))
 
 
 def _shown(time: pl.Expr, file_type: pl.DataType | None) -> pl.Expr:
-    """A time outside our years as text: polars cannot spell all of them, so the file's number."""
+    """A cell as text. A time as the file's number: polars cannot spell those outside our years."""
     return (time.to_physical() if file_type in (pl.Date, pl.Datetime) else time).cast(pl.String)
 
 
@@ -241,6 +255,7 @@ def _rules(
         elif name == "count":
             yield Rule("bad count", unreadable, cell)
         elif name == "path":
+            yield Rule("url in path", column.str.contains("(?i)^https?://"), column)
             yield Rule("path outside the source directory", _leads_outside(column), column)
         elif name == "url":
             yield Rule("bad url", ~column.str.contains(r"(?i)^https?://[^\s/?#]\S*$"), column)

@@ -110,6 +110,7 @@ QUARANTINE = table(
     column("row", pa.int64(), "its row number there, counted from 0; absent for a picture's file", optional=True),
     column("reason", pa.string(), "which rule it breaks, in a few fixed words that can be counted"),
     column("value", pa.string(), "the offending value", optional=True),
+    column("text", pa.string(), "the row's known cells as JSON, long ones cut; absent for a picture", optional=True),
 )
 TOMBSTONES = table(
     "tombstones",

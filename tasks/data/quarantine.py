@@ -1,13 +1,13 @@
 """The quarantine with the pictures that could not be decoded."""
 
-from collections import Counter
-
+import polars as pl
 import pyarrow as pa
 
 from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
 from storage.sources.directory import IngestConfig, SourceError
+from storage.sources.findings import findings
 from storage.tables.community import QUARANTINE
 from tasks.data.pictures import Shard
 from tasks.runtime.caching import stage
@@ -16,17 +16,21 @@ from tasks.runtime.caching import stage
 @stage
 def quarantine_pictures(quarantine: Ref, shards: list[Shard], config: IngestConfig, root: Root) -> Ref:
     """QUARANTINE with the pictures that could not be decoded. Raises SourceError where they are too many."""
-    rejected = [item for shard in shards for item in shard.rejected]
+    rejected = rejected_pictures(shards)
     num_pictures = len(rejected) + sum(shard.pixels.rows for shard in shards if shard.pixels)
     if len(rejected) > config.max_quarantined_share * num_pictures:
-        reasons = ", ".join(
-            f"{count} {reason}" for reason, count in Counter(i["reason"] for i in rejected).most_common()
-        )
+        reasons = "; ".join(f"{one.count} {one.reason}, {one.example}, {one.advice}" for one in findings(rejected))
         raise SourceError(
             f"{len(rejected)} of {num_pictures} pictures cannot be decoded ({reasons}), more than the share of "
             f"{config.max_quarantined_share} that is allowed; correct the source, or raise ingest.max_quarantined_share"
         )
-    rows = [{"table": "images", "row": None, "reason": item["reason"], "value": item["value"]} for item in rejected]
-    pictures = parquet.conform(QUARANTINE, pa.Table.from_pylist(rows, QUARANTINE.schema))
+    pictures = parquet.conform(QUARANTINE, rejected)
     together = pa.concat_tables([parquet.read(quarantine, root).cast(pictures.schema), pictures])
     return parquet.write(QUARANTINE, together, root)
+
+
+def rejected_pictures(shards: list[Shard]) -> pl.DataFrame:
+    """The pictures that could not be decoded, as rows of QUARANTINE."""
+    rows = [("images", None, item["reason"], item["value"], None) for shard in shards for item in shard.rejected]
+    types = {field.name: pl.Int64() if pa.types.is_integer(field.type) else pl.String() for field in QUARANTINE.schema}
+    return pl.DataFrame(rows, types, orient="row")

@@ -2,21 +2,50 @@
 
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
+
+import polars as pl
 
 from storage import parquet
 from storage.images import ImageConfig
 from storage.roots import Root
 from storage.sources import directory
-from storage.sources.directory import IngestConfig
+from storage.sources.directory import IngestConfig, SourceError
+from storage.sources.findings import Finding, findings
 from storage.tables.community import IMAGES, QUARANTINE
+from tasks.data.pictures import Shard
 from tasks.data.pixels import decode_images, plan_shards
-from tasks.data.quarantine import quarantine_pictures
+from tasks.data.quarantine import quarantine_pictures, rejected_pictures
 
 
-def validate(source: Root, ingest: IngestConfig, images: ImageConfig) -> dict[str, Any]:
-    """The ingest report, including pictures that cannot be decoded. Raises SourceError if the nightly run would."""
-    community = directory.ingest(source, ingest)
+@dataclass(frozen=True)
+class Validation:
+    """What a night would read of a source, keep out of it, and whether it would run."""
+
+    report: dict[str, Any]  # the ingest report, with `pictures`
+    findings: Sequence[Finding]
+    refusal: str | None  # why the night would not run
+
+    def to_json(self) -> dict[str, Any]:
+        """The report with what is in quarantine, and why the night would not run, in plain JSON types."""
+        found = [asdict(finding) for finding in self.findings]
+        return {**self.report, "quarantine": found, "would_run": self.refusal is None, "refusal": self.refusal}
+
+
+def validate(source: Root, ingest: IngestConfig, images: ImageConfig) -> Validation:
+    """What a night would make of a source, including pictures that cannot be decoded.
+
+    Raises SourceError where a table is missing or cannot be read at all.
+    """
+    refusal, shards = None, list[Shard]()
+    try:
+        community = directory.ingest(source, ingest)
+    except SourceError as error:
+        if error.found is None:
+            raise
+        community, refusal = error.found, str(error)
     with tempfile.TemporaryDirectory() as folder:
         root = Root(folder)
         table = parquet.write(IMAGES, community.tables["images"], root)
@@ -24,11 +53,15 @@ def validate(source: Root, ingest: IngestConfig, images: ImageConfig) -> dict[st
         shards = [
             decode_images.fn(batch, source, images, root, []) for batch in plan_shards(table, source, images, root)
         ]
-        quarantine_pictures.fn(quarantine, shards, ingest, root)
+        try:
+            quarantine_pictures.fn(quarantine, shards, ingest, root)
+        except SourceError as error:
+            refusal = refusal or str(error)
     pictures = Counter(item["reason"] for shard in shards for item in shard.rejected)
     report = community.report
     report["pictures"] = {
         "decoded": sum(shard.pixels.rows for shard in shards if shard.pixels),
         "quarantined": dict(sorted(pictures.items())),
     }
-    return report
+    together = pl.concat([community.quarantine, rejected_pictures(shards)])
+    return Validation(report, findings(together), refusal)

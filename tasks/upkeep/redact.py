@@ -128,12 +128,15 @@ def _input_without(ref: Ref, gone: IdsByKind, root: Root) -> Ref:
 
 
 def _quarantine_without(ref: Ref, scan: IdScan, root: Root) -> Ref:
-    """The quarantine; a value that names one of the ids is emptied."""
+    """The quarantine; a value or a row's text that names one of the ids is emptied."""
     if not root.exists(ref.path):
         return ref
     rows = pl.DataFrame(parquet.read(ref, root))
-    shown = [value if value is None or not scan.in_text(value) else None for value in rows["value"]]
-    return parquet.rewrite(ref, rows.with_columns(pl.Series("value", shown, pl.String)), root)
+    for name in ("value", "text"):
+        if name in rows.columns:  # older runs have no text
+            shown = [cell if cell is None or not scan.in_value(cell) else None for cell in rows[name]]
+            rows = rows.with_columns(pl.Series(name, shown, pl.String))
+    return parquet.rewrite(ref, rows, root)
 
 
 def _scrubbed(ingest: dict[str, Any], scan: IdScan) -> dict[str, Any]:

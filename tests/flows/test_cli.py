@@ -168,6 +168,24 @@ def test_a_good_source_is_valid_and_its_rows_are_counted(home, source):
     assert report["tables"]["images"]["kept"] == world.NUM_IMAGES
 
 
+def test_validate_shows_each_reason_with_its_first_rows_and_whether_the_night_would_run(home, tmp_path):
+    (tmp_path / "images.csv").write_text("image_id\n1\n2\n")
+    (tmp_path / "favorites.csv").write_text("user_id,image_id\nu1,1\n" + "".join(f"u1,{n}.0\n" for n in range(5)))
+    refused, report = home.run("validate", "--source", tmp_path), home.run("validate", "--source", tmp_path, "--json")
+    lenient = home.run("validate", "--source", tmp_path, "--set", "ingest.max_quarantined_share=1")
+
+    assert (refused.returncode, report.returncode, lenient.returncode) == (1, 1, 0)
+    lines = refused.stdout.splitlines()
+    assert "favorites: 5 dangling reference. Ids end in .0, as pandas writes" in refused.stdout
+    assert [line.split()[:3] for line in lines if line.startswith("  row")] == [
+        ["row", str(n + 1), f"{n}.0"] for n in range(3)
+    ]
+    assert lines[-1] == "The nightly run would not run on this source."
+    assert "5 of 8 rows break a rule" in only_line(refused.stderr)
+    assert not json.loads(report.stdout)["would_run"]
+    assert lenient.stdout.splitlines()[-1] == "The nightly run would run on this source."
+
+
 @pytest.fixture
 def download(tmp_path) -> Path:
     """A MovieLens of two films and a poster."""

@@ -14,13 +14,15 @@ from typer.testing import CliRunner
 
 from flows import terminal
 from flows.cli import app
-from flows.output import print_ingest, print_published
+from flows.output import print_published, print_validation
 from flows.terminal import JsonFormatter, say, say_error, say_table, visible
 from storage import parquet, snapshots
 from storage.manifests import Manifest
 from storage.roots import Root
+from storage.sources.findings import Finding
 from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.similar import SIMILAR_IMAGES
+from tasks.data.validate import Validation
 from tasks.runtime.caching import uncached_stage
 from tasks.runtime.ledger import Ledger
 from tasks.runtime.whereabouts import RUN
@@ -81,10 +83,12 @@ def test_what_a_night_prints_is_letter_by_letter(capsys):
     )
     print_published(night, folder)
     account = {"file": "favorites[/d].csv", "read": 1, "kept": 1, "quarantined": {"odd [/e]": 1}, "forgotten": 0}
-    print_ingest({"tables": {"t[/f]": account}, "pictures": {"decoded": 0, "quarantined": {"[/g]": 1}}})
+    report = {"tables": {"t[/f]": account}, "pictures": {"decoded": 0, "quarantined": {"[/g]": 1}}}
+    found = Finding("t", "odd", 1, [{"row": 0, "value": "[/h]", "text": "[/i]"}], "mend it")
+    print_validation(Validation(report, [found], None))
     shown = capsys.readouterr().out
 
-    assert all(f"[/{letter}]" in shown for letter in "abcdefgx")
+    assert all(f"[/{letter}]" in shown for letter in "abcdefghix")
     assert shown.count("/data/[/red]/\\x1b]0;title\\x07") == 3
     assert "\x1b" not in shown
 

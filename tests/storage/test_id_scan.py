@@ -45,11 +45,20 @@ def test_a_short_id_is_neither_an_id_of_the_other_kind_nor_part_of_a_longer_one(
 
 def test_in_a_text_column_a_word_counts_and_a_part_of_a_word_does_not(root):
     def named(value: str) -> set[tuple[str, str]]:
-        rows = {"table": ["images"], "row": [0], "reason": ["bad url"], "value": [value]}
+        rows = {"table": ["images"], "row": [0], "reason": ["bad url"], "value": [value], "text": ["{}"]}
         return ids_in(LONG, parquet.write(QUARANTINE, rows, root).path, root)
 
     assert named("ftp://host/anna@N00-7f3a/1.jpg") == {ANNA}
     assert named("ftp://host/joanna@N00-7f3a5/1.jpg") == set()
+
+
+def test_a_short_id_is_found_among_the_cells_of_a_row_in_quarantine(root):
+    def named(text: str) -> set[tuple[str, str]]:
+        rows = {"table": ["favorites"], "row": [0], "reason": ["bad time"], "value": ["x"], "text": [text]}
+        return ids_in(SHORT, parquet.write(QUARANTINE, rows, root).path, root)
+
+    assert ("user", "7") in named('{"user_id":"7","image_id":"i9"}')
+    assert named('{"user_id":"77","image_id":"i9"}') == set()
 
 
 def test_images_among_a_cluster_s_tokens_are_found(root):

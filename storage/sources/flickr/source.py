@@ -44,7 +44,7 @@ QUERIES = {
     "memberships": (MEMBERSHIPS, f"SELECT user_id, group_id FROM memberships WHERE {REACHED}"),
     "quarantine": (
         QUARANTINE,
-        f"""SELECT DISTINCT 'images', NULL, reason, url FROM pictures JOIN images USING (url)
+        f"""SELECT DISTINCT 'images', NULL, reason, url, NULL FROM pictures JOIN images USING (url)
             WHERE outcome = 'quarantined' AND {SHOWN}""",
     ),
     "tombstones": (TOMBSTONES, "SELECT kind, id FROM tombstones"),

@@ -1,5 +1,7 @@
 """The rules for a source's rows, table by table."""
 
+import json
+
 import polars as pl
 import pytest
 
@@ -11,7 +13,7 @@ def check(table, ids=None, **columns) -> tuple[pl.DataFrame, list[tuple[object, 
     """The valid rows, and the bad ones as (row, reason, value)."""
     rows = pl.LazyFrame(columns).with_row_index("row")
     valid, bad = rules.check(rows, table, {name: pl.Series(values) for name, values in (ids or {}).items()}, 4096)
-    return valid, bad.rows()
+    return valid, bad.drop("text").rows()
 
 
 def test_valid_rows_have_the_types_of_their_table_and_missing_columns_are_null():
@@ -41,7 +43,7 @@ def test_text_keeps_its_white_space_only_in_ids_names_titles_and_paths():
     assert valid.select("user_id", "tag", "count").rows() == [(" u ", "sea", 1)]
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "a/../b.jpg", "c:/x.jpg", "a\\b.jpg", "http://host/x.jpg"])
+@pytest.mark.parametrize("path", ["/etc/passwd", "a/../b.jpg", "c:/x.jpg", "a\\b.jpg", "s3://host/x.jpg"])
 def test_a_path_that_may_lead_outside_breaks_a_rule(path):
     assert check(IMAGES, image_id=["i"], path=[path])[1] == [(0, "path outside the source directory", path)]
 
@@ -64,5 +66,6 @@ def test_a_repeated_id_with_other_values_is_a_duplicate_and_its_first_row_stays(
     kept, duplicates = rules.merge(images, IMAGES)
 
     assert kept.select("image_id", "title").rows() == [("i", "one")]
-    assert duplicates.rows() == [(1, "duplicate id", "i")]
+    assert duplicates.select("row", "reason", "value").rows() == [(1, "duplicate id", "i")]
+    assert json.loads(duplicates["text"][0])["title"] == "two"
     assert rules.quarantine(IMAGES, duplicates).columns == QUARANTINE.schema.names
