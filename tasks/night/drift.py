@@ -1,4 +1,4 @@
-"""How far a night has moved from the current run: its community, profiles, scores and lists."""
+"""How far a night has moved from the current run: its community, its users' profiles, its scores and lists."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from tasks.night.limits import GateConfig, judge
 
 TOP = 20  # places of a list that are compared
 COUNTED = ("users", "images", "favorites")
+READ = (*COUNTED, "user_tags", "image_tags")  # of a run's community
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,6 @@ class Run:
     system: str
     lists: list[Ref]  # rows of RECOMMENDATIONS
     table: dict[str, Ref]  # its community, as ingested
-    profiles: Ref | None  # None: those of an earlier run that left none
 
 
 def check_drift(now: Run, before: Run, config: GateConfig, root: Root, *, no_hold: str) -> Iterator[Outcome]:
@@ -45,13 +45,12 @@ def check_drift(now: Run, before: Run, config: GateConfig, root: Root, *, no_hol
     shift = stability_index(counts_before, counts)
     medians = f"median {np.median(counts):g} now, {np.median(counts_before):g} before"
     yield outcome("favorites per user", shift, "activity_shift", medians)
-    if now.profiles and before.profiles:
-        mass_before, mass = (_profile_mass(profiles, root) for profiles in (before.profiles, now.profiles))
-        if mass_before.any() and mass.any():
-            shift = jensen_shannon(mass_before, mass)
-            yield outcome("profiles", shift, "profile_shift", "of each cluster's share in all users' profiles")
     share = min(1.0, config.sample_users / max(1, now.table["users"].rows))
     ours, theirs = (_Shown.of(run, share, root) for run in (now, before))
+    if ours.profiles.height and theirs.profiles.height:
+        both = theirs.profiles.join(ours.profiles, on="token", how="full").fill_null(0)
+        shift = jensen_shannon(both["mass"].to_numpy(), both["mass_right"].to_numpy())
+        yield outcome("profiles", shift, "profile_shift", f"{both.height:,} tags in the mean profile of either run")
     if not (ours.lists.height and theirs.lists.height):
         return
     listed, listed_before = ours.listed, theirs.listed
@@ -63,8 +62,9 @@ def check_drift(now: Run, before: Run, config: GateConfig, root: Root, *, no_hol
     )
     if now.system == before.system:
         scores, scores_before = (shown.lists["score"].to_numpy() for shown in (ours, theirs))
+        shift = stability_index(_scaled(scores_before), _scaled(scores))
         medians = f"median {np.median(scores):.4g} now, {np.median(scores_before):.4g} before"
-        yield outcome("scores", stability_index(scores_before, scores), "score_shift", medians)
+        yield outcome("scores", shift, "score_shift", medians)
     overlap, num_users = _overlap(ours.lists, theirs.lists)
     if num_users:
         yield outcome("overlap", overlap, "overlap", f"of the first {TOP} images of {num_users:,} users")
@@ -83,6 +83,7 @@ def check_drift(now: Run, before: Run, config: GateConfig, root: Root, *, no_hol
 class _Shown:
     """The lists of a run's sampled users, and figures of them."""
 
+    profiles: pl.DataFrame  # token, mass: the mean over users of the share of each tag, or image, in their profile
     lists: pl.DataFrame  # user_id, image_id, rank, score
     listed: float  # share of the users who have a list
     popularity: float  # mean percentile of the images in all places, by favorites; ties count half
@@ -106,6 +107,7 @@ class _Shown:
         places = rows.select("image_id").join(ranked, on="image_id", how="left")
         owners = places.drop_nulls("owner_id").group_by("owner_id").len()["len"]
         return cls(
+            _profiles(run, users.lazy(), root),
             rows,
             rows["user_id"].n_unique() / max(1, users.height),
             float(places.select(pl.col("percentile").mean()).item() or 0),
@@ -124,13 +126,30 @@ def _favorites_per_user(run: Run, root: Root) -> np.ndarray:
     return np.sort(counts["len"].to_numpy())
 
 
-def _profile_mass(profiles: Ref, root: Root) -> np.ndarray:
-    """float64: the sum of all users' shares of each cluster; weights are square roots of shares."""
-    rows = parquet.scan(profiles, root).select("clusters", "weights").explode("clusters", "weights").drop_nulls()
-    mass = rows.group_by("clusters").agg(pl.col("weights").cast(pl.Float64).pow(2).sum()).collect()
-    total = np.zeros(int(mass["clusters"].max() or 0) + 1)  # type: ignore[arg-type]
-    total[mass["clusters"].to_numpy()] = mass["weights"].to_numpy()
-    return total
+def _profiles(run: Run, users: pl.LazyFrame, root: Root) -> pl.DataFrame:
+    """Token and mass: the mean over some users of the share of each token in all of theirs.
+
+    Tokens are the users' own tags; where the source has none the tags of their favorites, and without any tag those
+    images. Not clusters: k-means finds others wherever tags are learned again.
+    """
+    favorites = parquet.scan(run.table["favorites"], root).select("user_id", "image_id")
+    own, of_images = (run.table.get(name) for name in ("user_tags", "image_tags"))
+    if own and own.rows:
+        counts = parquet.scan(own, root).select("user_id", "count", token="tag")
+    elif of_images and of_images.rows:
+        tagged = favorites.join(parquet.scan(of_images, root), on="image_id")
+        counts = tagged.group_by("user_id", token="tag").agg(count=pl.len())
+    else:
+        counts = favorites.select("user_id", token="image_id", count=pl.lit(1))
+    share = pl.col("count") / pl.col("count").sum().over("user_id")
+    shares = counts.join(users, on="user_id", how="semi").with_columns(share=share)
+    return shares.group_by("token").agg(mass=pl.col("share").sum()).sort("token").collect()
+
+
+def _scaled(scores: np.ndarray) -> np.ndarray:
+    """Scores with median 0 and interquartile range 1: systems are fitted for the order alone, and their unit varies."""
+    low, median, high = np.quantile(scores, (0.25, 0.5, 0.75))
+    return np.asarray((scores - median) / (high - low or 1.0))
 
 
 def _overlap(ours: pl.DataFrame, theirs: pl.DataFrame) -> tuple[float, int]:

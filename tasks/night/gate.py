@@ -16,7 +16,7 @@ from storage.tables.similar import SIMILAR_IMAGES
 from tasks.data.tag_leak import TagAccount
 from tasks.evaluation.policy_price import Price
 from tasks.night.contracts import check_contracts
-from tasks.night.drift import Run, check_drift
+from tasks.night.drift import COUNTED, READ, Run, check_drift
 from tasks.night.limits import GateConfig, judge
 from tasks.night.policy_checks import check_policy
 from tasks.systems.lists import Lists
@@ -31,7 +31,6 @@ class Candidate:
     exports: dict[str, list[Ref]]  # by table of `storage.tables.exports.EXPORTS`
     table: dict[str, Ref]  # the community, as ingested
     lists: Lists
-    profiles: Ref | None
     comparable: dict[str, Any]  # metrics are compared with those of a run in which it is equal
     settings: dict[str, Any]
     tags: TagAccount | None = None  # what they tell of the concealed favorites
@@ -40,17 +39,14 @@ class Candidate:
     @property
     def run(self) -> Run:
         """What drift is measured on."""
-        return Run(self.system, self.exports[RECOMMENDATIONS.name], self.table, self.profiles)
+        return Run(self.system, self.exports[RECOMMENDATIONS.name], self.table)
 
 
-def gate(
-    night: Candidate, last: Manifest | None, last_profiles: Ref | None, config: GateConfig, root: Root
-) -> list[Outcome]:
+def gate(night: Candidate, last: Manifest | None, config: GateConfig, root: Root) -> list[Outcome]:
     """The outcomes of all checks.
 
     Args:
         last: the current run, of whatever system.
-        last_profiles: its users' profiles; None where it left none.
     """
     request, settings = night.lists.request, night.lists.config
     lengths = {RECOMMENDATIONS.name: settings.num_recommendations, SIMILAR_IMAGES.name: settings.num_similar}
@@ -66,7 +62,7 @@ def gate(
         ),
         *check_policy(request.policy, lists, similar, night.prices, root),
         *_check_metrics(night, last, config),
-        *_check_drift(night, last, last_profiles, config, root),
+        *_check_drift(night, last, config, root),
     ]
 
 
@@ -101,9 +97,7 @@ def _fallen(name: str, ours: Mapping[str, Any], before: Mapping[str, Any], confi
     return judge(name, fall, "metric_fall", config, message, no_hold=within)
 
 
-def _check_drift(
-    night: Candidate, last: Manifest | None, last_profiles: Ref | None, config: GateConfig, root: Root
-) -> Iterator[Outcome]:
+def _check_drift(night: Candidate, last: Manifest | None, config: GateConfig, root: Root) -> Iterator[Outcome]:
     if last is None:
         yield Outcome("drift", True, True, "nothing is published yet to compare with")
         return
@@ -111,9 +105,9 @@ def _check_drift(
         yield Outcome("drift", True, True, f"not compared: run {last.run_id} is of {last.source}, another source")
         return
     lists = [file.ref for file in last.table_files(RECOMMENDATIONS.name)]
-    before = Run(last.system, lists, last.inputs, last_profiles)
-    needed = [*lists, *(last.inputs[name] for name in ("users", "images", "favorites") if name in last.inputs)]
-    if len(needed) < len(lists) + 3 or not all(root.exists(ref.path) for ref in needed):
+    before = Run(last.system, lists, last.inputs)
+    needed = [*lists, *(last.inputs[name] for name in READ if name in last.inputs)]
+    if not last.inputs.keys() >= {*COUNTED} or not all(root.exists(ref.path) for ref in needed):
         yield Outcome("drift", True, True, f"not compared: tables of run {last.run_id} are gone")
         return
     changed = [name for name in sorted(night.settings.keys() | last.settings.keys()) if name not in NO_MATTER]

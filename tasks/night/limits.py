@@ -20,9 +20,15 @@ class GateConfig:
     metric_fall: Limits = (0.05, 0.1)  # relative fall of a headline metric; no hold where the intervals explain it
     volume_fall: Limits = (0.1, 0.5)  # relative fall of the number of users, images or favorites
     activity_shift: Limits = (0.25, None)  # of favorites per user: population stability index over ten quantile bins
-    profile_shift: Limits = (0.1, None)  # of the users' profiles, summed by cluster: Jensen-Shannon divergence, 0 to 1
-    score_shift: Limits = (0.25, None)  # of the recommended scores: population stability index, of one system only
-    overlap: Limits = (0.2, 0.02)  # least share of a user's first 20 images that were among the first 20, mean of users
+    profile_shift: Limits = (
+        0.1,
+        None,
+    )  # of tags' shares in users' profiles, mean of users: Jensen-Shannon divergence, 0 to 1
+    score_shift: Limits = (
+        0.25,
+        None,
+    )  # of recommended scores, scaled alike: population stability index; of one system only
+    overlap: Limits = (0.3, 0.05)  # least share of a user's first 20 images that were among the first 20, mean of users
     popularity_shift: Limits = (0.1, 0.3)  # of the mean popularity percentile of recommended images, 0 to 1
     owner_rise: Limits = (0.05, 0.2)  # of the largest share that one owner has of all recommended places, 0 to 1
     coverage_fall: Limits = (0.2, 0.5)  # relative fall of the share of images that are recommended to anybody

@@ -77,14 +77,13 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
         exports=night.exports,
         table=tables,
         lists=night.lists,
-        profiles=night.tested.tastes.profiles.profiles,
         comparable=comparable,
         settings=settings,
         tags=night.tags,
         prices=tuple(night.prices),
     )
     outcomes = undone_rollbacks(night.exports, learned_from, root)
-    outcomes += gate(candidate, current, start.profiles_of(current, root), config, root)
+    outcomes += gate(candidate, current, config, root)
     generated_at = datetime.now(UTC).isoformat(timespec="seconds")
     shown = report.build(night, metrics, outcomes, settings, generated_at, stages, root)
     stopped = [outcome for outcome in outcomes if not outcome.passed and not outcome.is_warning]

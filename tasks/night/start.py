@@ -11,7 +11,6 @@ from models.evaluation.headlines import HEADLINES, headline_of
 from storage import parquet, snapshots
 from storage.documents import DocumentError
 from storage.manifests import Manifest
-from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.schema import SCHEMA_VERSION
 from tasks.data.clusters import drift
@@ -85,15 +84,6 @@ def states_of(manifest: Manifest) -> tuple[NightState, NightState] | str:
     except (ValidationError, KeyError, TypeError) as error:
         return f"the state that {run} left cannot be read ({str(error).splitlines()[0]})"
     return base, last
-
-
-def profiles_of(manifest: Manifest | None, root: Root) -> Ref | None:
-    """The profiles of users that a published run was tested with; None where it left none that can be read."""
-    states = states_of(manifest) if manifest else ""
-    if isinstance(states, str):
-        return None
-    profiles = states[1].tested.tastes.profiles.profiles
-    return profiles if root.exists(profiles.path) else None
 
 
 def state_of(night: Night) -> NightState:

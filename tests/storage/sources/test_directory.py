@@ -255,6 +255,22 @@ def test_what_is_blocked_and_muted_is_read_and_an_owner_need_not_be_a_user(tmp_p
     ]
 
 
+def test_nothing_that_blocks_or_mutes_names_a_forgotten_user_or_image(tmp_path: Path) -> None:
+    found = community(
+        tmp_path,
+        blocked_images="image_id\ni2\ni3\n",
+        blocked_owners="user_id\ngone\nu2\n",
+        user_blocks="user_id,blocked_id\nu1,gone\ngone,u1\nu1,u2\n",
+        user_mutes="user_id,tag\ngone,sea\nu1,sea\n",
+        tombstones="kind,id\nuser,gone\nimage,i3\n",
+    )
+    assert rows(found, "blocked_images") == [("i2",)]
+    assert rows(found, "blocked_owners") == [("u2",)]
+    assert rows(found, "user_blocks") == [("u1", "u2")]
+    assert rows(found, "user_mutes") == [("u1", "sea")]
+    assert quarantine(found) == []
+
+
 def test_users_and_groups_are_derived_from_the_other_tables(tmp_path: Path) -> None:
     found = community(
         tmp_path,

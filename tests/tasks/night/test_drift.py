@@ -10,9 +10,8 @@ from storage import parquet
 from storage.manifests import Manifest, Outcome, PublishedFile
 from storage.refs import Ref
 from storage.roots import Root
-from storage.tables.community import FAVORITES, IMAGES, USERS
+from storage.tables.community import FAVORITES, IMAGE_TAGS, IMAGES, USER_TAGS, USERS
 from storage.tables.recommendations import RECOMMENDATIONS
-from storage.tables.tastes import PROFILES
 from tasks.night.drift import Run, check_drift
 from tasks.night.gate import Candidate, _check_drift
 from tasks.night.limits import GateConfig
@@ -54,12 +53,7 @@ def run(root: Root) -> Run:
         "images": parquet.write(IMAGES, images, root),
         "favorites": parquet.write(FAVORITES, {**favorites, "favorited_at": [None] * 150}, root),
     }
-    return Run("ease", lists(spread(), root), table, profiles([[0], [1]] * 50, root))
-
-
-def profiles(clusters: list[list[int]], root: Root) -> Ref:
-    weights = [[1.0 / len(of) ** 0.5] * len(of) for of in clusters]
-    return parquet.write(PROFILES, {"user_id": USER_IDS, "clusters": clusters, "weights": weights}, root)
+    return Run("ease", lists(spread(), root), table)
 
 
 def verdicts(now: Run, before: Run, root: Root, no_hold: str = "", **limits: Any) -> dict[str, str]:
@@ -120,6 +114,12 @@ def test_scores_that_are_all_the_same_warn_and_other_systems_scores_are_not_comp
     assert verdicts(replace(flat, system="als"), run, root) == {}
 
 
+def test_scores_in_another_unit_are_the_same_scores(run, root):
+    other = replace(run, lists=lists(spread(), root, scores=7 * np.linspace(1, 0.05, PLACES) + 3))
+
+    assert verdicts(other, run, root) == {}
+
+
 def test_users_without_a_list_and_a_community_that_shrinks_hold(run, root):
     half = replace(run, lists=lists(spread()[:50], root, USER_IDS[:50]))
     columns = {"user_id": USER_IDS[:70], "image_id": IMAGE_IDS[:70], "favorited_at": [None] * 70}
@@ -129,11 +129,31 @@ def test_users_without_a_list_and_a_community_that_shrinks_hold(run, root):
     assert verdicts(replace(run, table=table), run, root)["favorites"] == "hold"
 
 
-def test_profiles_of_other_clusters_warn(run, root):
-    other = replace(run, profiles=profiles([[2], [3]] * 50, root))
+def with_tags(run: Run, root: Root, **tags_of: int) -> Run:
+    """The run, in which every user has these tags, each so many times."""
+    rows = [(user, tag, count) for user in USER_IDS for tag, count in tags_of.items()]
+    columns = dict(zip(("user_id", "tag", "count"), zip(*rows, strict=True), strict=True))
+    return replace(run, table=run.table | {"user_tags": parquet.write(USER_TAGS, columns, root)})
 
-    assert verdicts(other, run, root) == {"profiles": "warn"}
-    assert verdicts(replace(run, profiles=None), run, root) == {}
+
+def test_profiles_of_other_tags_warn_and_how_often_a_user_tags_is_no_matter(run, root):
+    before = with_tags(run, root, sea=1, sky=3)
+
+    assert verdicts(with_tags(run, root, sea=10, sky=30), before, root) == {}
+    assert verdicts(with_tags(run, root, fire=1, sky=1), before, root) == {"profiles": "warn"}
+
+
+def test_profiles_without_user_tags_are_of_the_favorites_tags_and_without_any_of_the_favorites(run, root):
+    def tagged(*tags: str) -> Run:
+        columns = {"image_id": IMAGE_IDS, "tag": [tags[row % len(tags)] for row in range(200)]}
+        return replace(run, table=run.table | {"image_tags": parquet.write(IMAGE_TAGS, columns, root)})
+
+    columns = {"user_id": USER_IDS + USER_IDS[::2], "image_id": IMAGE_IDS[50:200], "favorited_at": [None] * 150}
+    other = replace(run, table=run.table | {"favorites": parquet.write(FAVORITES, columns, root)})
+
+    assert verdicts(tagged("sea", "fire"), tagged("sea", "sky"), root) == {"profiles": "warn"}
+    assert verdicts(tagged("sky", "sea"), tagged("sea", "sky"), root) == {}
+    assert verdicts(other, run, root)["profiles"] == "warn"
 
 
 def test_what_was_meant_to_change_warns_in_place_of_holding_and_says_why(run, root):
@@ -159,11 +179,10 @@ def against(night: Run, last: Manifest | None, root: Root, settings: dict[str, A
         exports={"recommendations": night.lists},
         table=night.table,
         lists=None,  # type: ignore[arg-type]  # drift does not look at what they depend on
-        profiles=night.profiles,
         comparable={"source": "here"},
         settings=settings or {},
     )
-    return list(_check_drift(candidate, last, night.profiles, GateConfig(), root))
+    return list(_check_drift(candidate, last, GateConfig(), root))
 
 
 def manifest_of(run: Run, **changes: Any) -> Manifest:

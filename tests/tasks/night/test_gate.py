@@ -100,7 +100,6 @@ def candidate(root: Root, metrics: list[dict], *, rules=None, tables=None, commu
         exports=exports,
         table=table,
         lists=lists_of_night,
-        profiles=None,
         comparable=SOURCE,
         settings={},
     )
@@ -115,7 +114,7 @@ def nulls(of: Table, columns: dict[str, list]) -> dict[str, list]:
 def outcomes(
     root: Root, night: Candidate, last: Manifest | None = None, config: GateConfig | None = None
 ) -> list[Outcome]:
-    return gate(night, last, None, config or GateConfig(), root)
+    return gate(night, last, config or GateConfig(), root)
 
 
 def failed(root: Root, metrics: list[dict], *, last=None, config=None, tags=None, **changed: Any) -> dict[str, bool]:
