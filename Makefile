@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: nightly test check lint types docs bench mutants clean
+.PHONY: nightly test check lint types docs bench faults mutants clean
 
 nightly: .venv/ready
 	$(BIN)/tastegraph nightly --source demo --root tastegraph-data
@@ -27,6 +27,12 @@ docs: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/topk.py
+
+# Nights killed, starved, cut off and damaged, and what came of it. Ten kills take about half an hour. Some scenarios mount
+# small disks and need root for it; libfaketime is Debian's package.
+KILLS ?= 10
+faults: .venv/ready
+	$(BIN)/python -m tests.faults --kills $(KILLS)
 
 # Do tests notice when the code is wrong? All of models/ takes a night, and a run that is broken off is gone on with by the
 # next one. PATHS=models/evaluation checks only that part, and always all of it.

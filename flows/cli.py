@@ -41,6 +41,7 @@ app = typer.Typer(
 crawl_app = typer.Typer(no_args_is_help=True, help="From a living community to a source directory.")
 app.add_typer(crawl_app, name="crawl")
 FAILED, USAGE, NOT_CURRENT = 1, 2, 3
+NO_MEMORY = ("can't allocate memory", "out of memory", "can't start new thread")  # in errors of torch and Python
 
 SourceOption = Annotated[str, typer.Option(help="A source directory, local or s3://BUCKET/PREFIX; or demo.")]
 RootOption = Annotated[str, typer.Option(help="The folder of all outputs, local or s3://BUCKET/PREFIX.")]
@@ -476,17 +477,24 @@ def main() -> None:
             app()
         except BaseException as error:
             stopping.wait_if_stopped()
-            if _wants_traceback() or not _is_for_a_person(error):
+            if _wants_traceback() or (line := _line_for_a_person(error)) is None:
                 raise
-            say_error(error)
+            say_error(line)
             sys.exit(USAGE if isinstance(error, SettingsError) else FAILED)
 
 
-def _is_for_a_person(error: BaseException) -> bool:
+def _line_for_a_person(error: BaseException) -> object | None:
+    """What is wrong and what to do; None for an error that only a programmer can correct."""
     from storage.leases import BusyError, LostError
     from storage.roots import ConflictError
 
-    return isinstance(error, ValueError | OSError | BusyError | LostError | ConflictError)
+    text = str(error)
+    if isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY):
+        return (
+            f"out of memory ({text.partition(chr(10))[0] or 'no words'}); give it more, close other programs, or "
+            f"lower recommend.block_users and images.shard_images, and start again: it resumes"
+        )
+    return error if isinstance(error, ValueError | OSError | BusyError | LostError | ConflictError) else None
 
 
 @contextmanager

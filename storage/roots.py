@@ -42,6 +42,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 WORK_FOLDER = ".tmp"  # below a local root: unfinished files, and the lock of `swap`
 
 ATTEMPTS = 5  # how often S3 is asked before an error counts, with growing pauses
@@ -70,6 +71,10 @@ class DamagedError(ValueError):
             f"`tastegraph verify --root {self.address} --repair` puts it back or removes it, and the next run computes "
             f"again what is missing"
         )
+
+
+class DiskError(OSError):
+    """The disk cannot hold what is to be written: it is full, read-only or broken."""
 
 
 class StoreError(OSError):
@@ -318,11 +323,22 @@ class Root:
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
-        """A temporary local folder for unfinished files, on the root's own disk if it is local; deleted afterwards."""
+        """A temporary local folder for unfinished files, on the root's own disk if it is local; deleted afterwards.
+
+        Raises DiskError where the disk cannot hold what is written there.
+        """
         folder = scratch_folder() if self.is_remote else Path(self.address) / WORK_FOLDER
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as name:
-            yield Path(name)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as name:
+                yield Path(name)
+        except Exception as error:
+            if what := _disk_fault(error):
+                raise DiskError(
+                    f"{folder}: {what}; make it writable, with room (`tastegraph gc` deletes what no run needs), and "
+                    f"start again: a run resumes"
+                ) from error
+            raise
 
     def debris(self) -> Iterator[Entry]:
         """Files and links in the workspaces of a local root; abandoned if no process works on the root."""
@@ -466,6 +482,15 @@ class Root:
             raise StoreError(
                 f"{self.url(path)}: {error}; the store refuses this request: check AWS_ENDPOINT_URL and the region"
             ) from error
+
+
+def _disk_fault(error: Exception) -> str:
+    """What the disk has to say where the error is its own; libraries put its words into errors of their own kinds."""
+    if isinstance(error, DiskError):
+        return ""  # of a workspace within this one
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno) if error.errno in DISK_FAULTS else ""
+    return next((words for words in map(os.strerror, DISK_FAULTS) if words in str(error)), "")
 
 
 def _move(file: Path, target: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
-from models.devices import choose_device
+from models.devices import choose_device, is_out_of_memory
 from models.gather import Gather
 
 State = dict[str, Any]
@@ -64,6 +64,7 @@ class TrainState:
     num_steps: int
     losses: list[float]
     state: State
+    parts: int = 1  # into which each step is split, one after the other, as memory holds no more
 
 
 def train(
@@ -75,17 +76,21 @@ def train(
         model: called with (images, profiles, triplets) and returns the mean loss; see `models.cdl.network.CDL.forward`.
         state: of an earlier, broken off training; going on from it ends in the very weights of an unbroken one (on one
             kind of device and number of threads).
+
+    A step that memory cannot hold is split by users into halves, quarters..., whose gradients are added up: the step
+    is the same but for rounding and dropout. The training goes on with as many parts. Raises MemoryError where the
+    triplets of one user are too many.
     """
     device = choose_device(config.device)
     model.to(device).train()
     steps = _steps(data, config)
     num_steps = len(steps) * config.epochs
     optimizer = _optimizer(model, config)
-    first = 0
+    first, parts = 0, 1
     if state is None:
         torch.manual_seed(config.seed)
     else:
-        first = int(state["step"])
+        first, parts = int(state["step"]), int(state.get("parts", 1))
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         _restore_randomness(state["randomness"], device)
@@ -95,11 +100,9 @@ def train(
         order = np.random.default_rng([config.seed, epoch]).permutation(len(steps))
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _schedule(step / num_steps, config)
-        loss = _loss(model, data, steps[order[row]], device, config)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss, parts = _gradient(model, data, steps[order[row]], device, config, parts)
         optimizer.step()
-        losses.append(loss.detach())  # read only at the next checkpoint: reading makes the device wait
+        losses.append(loss)  # read only at the next checkpoint: reading makes the device wait
         if (step + 1) % config.checkpoint_steps == 0 or step + 1 == num_steps:
             values = torch.stack(losses).tolist()
             if not np.isfinite(values).all():
@@ -107,7 +110,7 @@ def train(
                     f"the loss is not finite between steps {step + 1 - len(values)} and {step + 1} of {num_steps}; "
                     f"lower training.learning_rate (now {config.learning_rate})"
                 )
-            yield TrainState(step + 1, num_steps, values, _state(step + 1, model, optimizer, device))
+            yield TrainState(step + 1, num_steps, values, _state(step + 1, parts, model, optimizer, device), parts)
             losses = []
 
 
@@ -118,6 +121,44 @@ def _steps(data: TrainingData, config: TrainingConfig) -> list[np.ndarray]:
         return np.array_split(order, max(1, -(-len(order) // config.batch_triplets)))
     order = np.argsort(data.pools_N, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(data.pools_N[order])) + 1)
+
+
+def _gradient(
+    model: nn.Module, data: TrainingData, step: np.ndarray, device: torch.device, config: TrainingConfig, parts: int
+) -> tuple[Tensor, int]:
+    """The mean loss of a step, whose gradient is then in the weights, and into how many parts the step was split."""
+    randomness = _randomness(device)
+    while True:
+        model.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=device)
+        try:
+            for part in _split(data.triplets_N3[step, 0], step, parts):
+                loss = _loss(model, data, part, device, config) * (len(part) / len(step))
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.detach()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            num_users = len(np.unique(data.triplets_N3[step, 0]))
+            if parts >= num_users:
+                raise MemoryError(
+                    f"one step of the training does not fit into memory, not even the triplets of one user at a time "
+                    f"({len(step)} triplets of {num_users} users); choose a smaller cdl.size or images.size_px"
+                ) from error
+        else:
+            return total, parts
+        parts *= 2  # outside of the handler, whose traceback keeps the tensors of the failed attempt
+        _restore_randomness(randomness, device)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _split(user_N: np.ndarray, step: np.ndarray, parts: int) -> list[np.ndarray]:
+    """A step's triplets in parts of whole users, among whose triplets a loss may compare."""
+    if parts == 1:
+        return [step]
+    of_part = np.searchsorted(np.unique(user_N), user_N) * parts // len(np.unique(user_N))
+    return [step[of_part == part] for part in range(parts) if (of_part == part).any()]
 
 
 def _loss(
@@ -167,11 +208,21 @@ def _schedule(progress: float, config: TrainingConfig) -> float:
     return float(0.5 * (1 + np.cos(np.pi * (progress - warm_up) / (1 - warm_up))))
 
 
-def _state(step: int, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> State:
+def _state(step: int, parts: int, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> State:
+    return {
+        "step": step,
+        "parts": parts,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "randomness": _randomness(device),
+    }
+
+
+def _randomness(device: torch.device) -> dict[str, Tensor]:
     randomness = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         randomness["cuda"] = torch.cuda.get_rng_state(device)
-    return {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "randomness": randomness}
+    return randomness
 
 
 def _restore_randomness(randomness: dict[str, Tensor], device: torch.device) -> None:

@@ -93,8 +93,12 @@ def _train(
     state = _last_state(folder, root)
     losses: list[tuple[int, float]] = state["losses"] if state else []
     progress: Progress | None = None
+    parts = 1
     for reached in training.train(network, data, config, state and state["training"]):
         progress = progress or Progress("train-cdl", reached.num_steps, "steps")
+        if reached.parts != parts:
+            parts = reached.parts
+            log.warning("%-18s too little memory for a step: each is taken in %d parts", "train-cdl", parts)
         losses += _by_tens(reached)
         progress.advance(reached.step - progress.done, f", loss {losses[-1][1]:.3f}")
         checkpoints.save({"training": reached.state, "losses": losses}, root, f"{folder}/step-{reached.step:09d}")

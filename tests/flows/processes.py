@@ -95,6 +95,16 @@ def wait_until(
         time.sleep(step_s)
 
 
+def processes_of(home: Path) -> list[tuple[int, str]]:
+    """Processes whose environment names this home of Prefect's: commands and their servers."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"PREFECT_HOME={home}\0".encode() in (folder / "environ").read_bytes():
+                found.append((int(folder.name), (folder / "cmdline").read_text().replace("\0", " ")))
+    return found
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.processes import BIN, environment
+from tests.flows.processes import BIN, environment, processes_of
 
 
 class Terminal:
@@ -71,16 +71,6 @@ def on_a_terminal(*arguments: object, env: dict[str, str]) -> Iterator[Terminal]
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         os.close(keyboard)
-
-
-def processes_of(home: Path) -> list[str]:
-    """The processes whose environment names this home of Prefect's: the command, and its server."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if f"PREFECT_HOME={home}".encode() in (folder / "environ").read_bytes():
-                found.append((folder / "cmdline").read_text().replace("\0", " "))
-    return found
 
 
 @pytest.fixture

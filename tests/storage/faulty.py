@@ -14,17 +14,24 @@ from urllib.parse import urlsplit
 
 from tests.storage.servers import Server
 
-Fault = Literal["503", "500", "400", "reset", "silence", "cut", "lost answer"]
+Fault = Literal["503", "500", "400", "403", "404", "412", "reset", "silence", "cut", "lost answer"]
 Plan = Callable[[str, str], Fault | None]  # method and path of a request -> what goes wrong with it
 ERROR = b'<?xml version="1.0"?><Error><Code>%s</Code><Message>as planned</Message></Error>'
-ERRORS = {"503": b"SlowDown", "500": b"InternalError", "400": b"InvalidRequest"}
+ERRORS = {
+    "503": b"SlowDown",
+    "500": b"InternalError",
+    "400": b"InvalidRequest",
+    "403": b"AccessDenied",
+    "404": b"NoSuchKey",
+    "412": b"PreconditionFailed",
+}
 
 
 @dataclass
 class FaultyServer(Server):
     """A server behind the proxy. Requests go wrong as `plan` says, which a test may change at any time.
 
-    503, 500, 400: the server is not asked. reset: the connection breaks. silence: no answer for `silent_s`. cut: half
+    Numbers: the server is not asked. reset: the connection breaks. silence: no answer for `silent_s`. cut: half
     of the answer's body. lost answer: the server does what it was asked, and the connection breaks.
     """
 

@@ -2,13 +2,15 @@ import errno
 import hashlib
 import multiprocessing
 import os
+import resource
 import threading
 from pathlib import Path
 
 import pytest
+import torch
 
-from storage import roots
-from storage.roots import ConflictError, Entry, Root, StoreError
+from storage import checkpoints, roots
+from storage.roots import ConflictError, DiskError, Entry, Root, StoreError
 from tests.storage.servers import Server, use
 
 
@@ -425,3 +427,25 @@ def test_a_store_that_is_down_is_no_missing_file(monkeypatch, tmp_path):
     use("http://127.0.0.1:1", monkeypatch, tmp_path)
     with pytest.raises(StoreError, match="check the network, AWS_ENDPOINT_URL"):
         Root("s3://bucket").entry("a")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda root: root.write("a", bytes(100_000)),
+        lambda root: checkpoints.save({"weights": torch.zeros(50_000)}, root, "checkpoints/a"),
+    ],
+    ids=["bytes", "a library's file"],
+)
+def test_a_disk_that_cannot_hold_a_file_is_named_with_the_way_out(tmp_path, write):
+    root, before = Root(str(tmp_path / "root")), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(
+            DiskError, match=r"root/\.tmp: File too large; make it writable, with room \(`tastegraph gc`"
+        ):
+            write(root)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(root.entries()) == []
+    assert list(root.debris()) == []

@@ -92,6 +92,47 @@ def test_a_step_reads_each_of_its_images_once():
     assert [len(rows) for rows in read] == [38]
 
 
+class LittleMemory(torch.nn.Module):
+    """CDL on a device that holds so many users of a step and no more."""
+
+    def __init__(self, network: CDL, max_users: int) -> None:
+        super().__init__()
+        self.network, self.max_users, self.failures = network, max_users, 0
+
+    def forward(self, images, profiles, triplets):
+        loss = self.network(images, profiles, triplets)
+        if len(profiles) > self.max_users:
+            self.failures += 1
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return loss
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "softmax"])
+def test_a_step_that_memory_cannot_hold_is_taken_in_parts_and_learns_the_same(loss):
+    config, data = _config(batch_triplets=16, precision="float32"), _data()
+    networks = []
+    for max_users in (100, 2):
+        torch.manual_seed(0)
+        model = LittleMemory(CDL(CDLConfig(loss=loss, size="small"), VECTORS.shape[1:], 2).eval(), max_users)
+        model.train = lambda mode=True, model=model: model  # without dropout, which is drawn part by part
+        *_, last = train(model, data, config)
+        networks.append((model.network, last, model.failures))
+    (whole, unsplit, _), (in_parts, split, failures) = networks
+
+    assert unsplit.parts == 1
+    assert split.parts == split.state["parts"] > 1
+    assert failures < 10  # only until it fits
+    assert np.allclose(split.losses, unsplit.losses, atol=1e-5)
+    for name, weights in whole.state_dict().items():
+        assert torch.allclose(weights, in_parts.state_dict()[name], atol=1e-4), name
+
+
+def test_a_step_of_which_not_even_one_user_fits_is_named():
+    model = LittleMemory(CDL(CDLConfig(), VECTORS.shape[1:], 2), 0)
+    with pytest.raises(MemoryError, match=r"not even the triplets of one user at a time \(.*\); choose a smaller"):
+        next(train(model, _data(), _config()))
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_learning_rate_to_lower():
     with pytest.raises(FloatingPointError, match=r"lower training.learning_rate \(now 1e\+30\)"):
         _train(_config(optimizer="sgd", learning_rate=1e30, schedule="constant"))

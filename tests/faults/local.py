@@ -1,0 +1,337 @@
+"""Faults on a local disk: kills, damaged files, full and read-only disks, other hosts, clocks, memory."""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+from storage.roots import Root
+from tests.faults.forked import Ended, kill_after
+from tests.faults.trials import OTHER_LISTS, Bench, Count
+from tests.flows.processes import BIN, environment, processes_of
+from tests.storage.damage import cut_off, empty, flip
+
+FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
+LARGE = 2**30  # bytes of a disk that does not fill
+REAL_S = 300.0  # the most that a command of its own may take
+
+
+class ImpossibleError(RuntimeError):
+    """The scenario cannot be played on this machine; the message says why."""
+
+
+def kills(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
+    """SIGKILL at a random instant of a first night."""
+    count, name = Count(f"SIGKILL, local disk, {system}"), bench.prepare(system)
+    for trial in range(times):
+        root, instant = bench.fresh("killed"), rng.uniform(0, bench.seconds[name])
+        killed = bench.night(root, system, meanwhile=kill_after(instant))
+        count.note(*_at(f"{trial}: after {instant:.2f} s", bench.judge(root, system, killed)))
+    return count
+
+
+def kills_of_commands(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
+    """SIGKILL of a command that a user typed, or of its process group, with a Prefect server of its own."""
+    count = Count(f"SIGKILL of leader or group, with its own server, {system}")
+    bench.prepare(system)
+    for trial in range(times):
+        root, home, is_group = bench.fresh("command"), bench.fresh("command-prefect"), trial % 2 == 1
+        instant = rng.uniform(0, 20)
+        killed = command(bench, root, home, system, meanwhile=partial(_kill_later, instant, is_group))
+        end = time.monotonic() + 5
+        while (left := processes_of(home)) and time.monotonic() < end:
+            time.sleep(0.1)
+        what = f"{trial}: {'group' if is_group else 'leader'} after {instant:.1f} s"
+        if left:
+            count.note("lost", f"{what}: left {left}")
+            continue
+        again = command(bench, root, home, system)
+        if again.code or processes_of(home):
+            count.note("lost", f"{what}: the night afterwards: {again.code} {again.log[-1500:]} {processes_of(home)}")
+            continue
+        count.note(*_at(what, bench.judge(root, system, killed)))
+    return count
+
+
+def damages(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
+    """A file of a finished root flipped, cut off, emptied or deleted; then a plain night, and one with other lists."""
+    count = Count(f"damaged or deleted file, local disk, {system}")
+    finished = bench.finished(system)
+    bench.prepare(system, *OTHER_LISTS)
+    files = sorted(str(file.relative_to(finished)) for file in finished.rglob("*") if file.is_file())
+    damage: dict[str, Callable[[Root, str], None]] = {"flipped": flip, "cut off": cut_off, "emptied": empty}
+    damage["deleted"] = Root.delete
+    chosen = [(file, kind) for kind in damage for file in files]
+    rng.shuffle(chosen)
+    for file, kind in chosen[:times]:
+        root = bench.copy(finished, "damaged")
+        damage[kind](Root(str(root)), file)
+        count.note(*_at(f"{file} {kind}", _mended_or_named(bench, root, system, file)))
+    return count
+
+
+def _mended_or_named(bench: Bench, root: Path, system: str, file: str) -> tuple[str, str]:
+    """What became of a damaged file: the nights mend it, or `verify --repair` does, or somebody names it."""
+    is_named, said = False, []
+    for step in ("night", "verify", "night again"):
+        if step == "verify":
+            if not bench.differing(root, system):
+                continue
+            ended = bench.forks.run("verify", "--root", root, "--repair")
+        else:
+            ended = bench.night(root, system)
+        if "Traceback" in ended.log:
+            return "lost", f"{step}: {ended.log[-1500:]}"
+        is_named |= file in ended.log or Path(file).name in ended.log
+        said.append(f"{step}: {ended.code} {ended.log[-500:]}")
+        if step != "verify" and ended.code == 0 and not bench.differing(root, system):
+            break
+    else:
+        return ("named", "") if is_named else ("lost", f"the run stays damaged; {' / '.join(said)}")
+    other = bench.night(root, system, *OTHER_LISTS)
+    if other.code == 0:
+        wrong = bench.differing(root, system, *OTHER_LISTS)
+        return ("lost", f"published: {wrong} {other.log[-1500:]}") if wrong else ("survived", "")
+    return ("named", "") if other.is_named else ("lost", f"other lists: {other.code} {other.log[-1500:]}")
+
+
+def full_disks(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
+    """A disk that fills at some stage of a first night."""
+    count = Count(f"disk full, {system}")
+    bench.prepare(system)
+    with small_disk(bench.folder / "disk", LARGE) as disk:
+        used, ended = [0], threading.Event()
+
+        def look(_pid: int) -> None:
+            while not ended.wait(0.02):
+                found = os.statvfs(disk)
+                used.append((found.f_blocks - found.f_bfree) * found.f_frsize)
+
+        bench.night(disk / "root", system, meanwhile=look)
+        ended.set()
+        needed = max(used)
+    for trial in range(times):
+        size = int(needed * (trial + rng.random()) / times) + 4096
+        with small_disk(bench.folder / "disk", size) as disk:
+            filled = bench.night(disk / "root", system)
+            _mount("-o", f"remount,size={LARGE}", disk)
+            count.note(*_at(f"{size:,} of {needed:,} bytes", bench.judge(disk / "root", system, filled)))
+    return count
+
+
+def full_disks_with_prefect(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
+    """A disk that fills, with the home of Prefect on it too: room for its server's start, and little more."""
+    count = Count(f"disk full, Prefect's home on it, {system}")
+    bench.prepare(system)
+    for trial in range(times):
+        room = rng.randrange(100_000, 6_000_000)
+        with small_disk(bench.folder / "disk", 256 * 2**20) as disk:
+            (disk / "filler").write_bytes(b"")
+
+            def fill(_pid: int, disk: Path = disk, room: int = room) -> None:
+                while not (disk / "root").exists():  # its start is checked for room
+                    time.sleep(0.01)
+                free = os.statvfs(disk).f_bavail * 4096
+                with suppress(OSError), (disk / "filler").open("r+b") as filler:
+                    os.posix_fallocate(filler.fileno(), 0, free - room)
+
+            filled = command(bench, disk / "root", disk / "prefect", system, meanwhile=lambda p, f=fill: f(p.pid))
+            (disk / "filler").unlink()
+            again = command(bench, disk / "root", disk / "prefect", system)
+            if again.code:
+                count.note("lost", f"{trial}: room {room:,}: afterwards {again.code} {again.log[-1500:]}")
+            else:
+                count.note(*_at(f"{trial}: room {room:,}", bench.judge(disk / "root", system, filled)))
+    return count
+
+
+def read_only_folders(bench: Bench, system: str, times: int, _rng: random.Random) -> Count:
+    """A folder of a finished root that lost its right to be written, and a night that has new lists to write."""
+    count, finished = Count(f"read-only folder, {system}"), bench.finished(system)
+    bench.prepare(system, *OTHER_LISTS)
+    folders = [".", *sorted(entry.name for entry in finished.iterdir() if entry.is_dir())]
+    for folder in folders[:times]:
+        root = bench.copy(finished, "read-only")
+        _mount("--bind", root / folder, root / folder)
+        try:
+            _mount("-o", "remount,ro,bind", root / folder)
+            refused = bench.night(root, system, *OTHER_LISTS)
+        finally:
+            subprocess.run(["umount", root / folder], check=True)
+        count.note(*_at(folder, bench.judge(root, system, refused, *OTHER_LISTS)))
+    return count
+
+
+def two_hosts(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
+    """Two nights at once on one root, on hosts of different names and with process ids of their own."""
+    count = Count(f"two nights from two hosts, {system}")
+    bench.prepare(system)
+    for trial in range(times):
+        root, ended = bench.fresh("two-hosts"), list[Ended]()
+        delay = rng.uniform(0, 2)
+
+        def on_host(name: str, wait: float, root: Path = root, ended: list[Ended] = ended) -> None:
+            time.sleep(wait)
+            inner = f'hostname {name}; exec "$@"'
+            host = ["unshare", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", inner, "sh"]
+            ended.append(command(bench, root, bench.folder / f"prefect-{name}", system, before=host))
+
+        both = [threading.Thread(target=on_host, args=at) for at in (("one", 0.0), ("two", delay))]
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join()
+        losers = [night for night in ended if night.code != 0]
+        what = f"{trial}: the second {delay:.2f} s later"
+        if len(losers) == len(ended):
+            count.note("lost", f"{what}: none published: {losers}")
+        else:
+            count.note(*_at(what, bench.judge(root, system, losers[0] if losers else ended[0])))
+    return count
+
+
+def servers_away(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
+    """Prefect's server killed, or silent, or its database locked, in the middle of a night."""
+    count = Count(f"Prefect's server killed, silent or locked, {system}")
+    bench.prepare(system)
+    for trial in range(times):
+        root, home, after = bench.fresh("away"), bench.fresh("away-prefect"), rng.uniform(0, 6)
+        kind = ("killed", "silent for 20 s", "locked for 20 s")[trial % 3]
+
+        def away(
+            night: subprocess.Popen[str], root: Path = root, home: Path = home, kind: str = kind, after: float = after
+        ) -> None:
+            while not (root / "tables").exists() and night.poll() is None:
+                time.sleep(0.01)
+            time.sleep(after)
+            pids = [pid for pid in _pids(home) if pid != night.pid]
+            with suppress(ProcessLookupError):
+                if kind == "killed":
+                    for pid in pids:
+                        os.kill(pid, signal.SIGKILL)
+                elif kind.startswith("silent"):
+                    for number in (signal.SIGSTOP, signal.SIGCONT):
+                        for pid in pids:
+                            os.kill(pid, number)
+                        time.sleep(20)
+                else:
+                    with closing(sqlite3.connect(home / "prefect.db", timeout=30)) as database:
+                        database.execute("BEGIN EXCLUSIVE")
+                        time.sleep(20)
+
+        ended = command(bench, root, home, system, meanwhile=away)
+        count.note(*_at(f"{trial}: {kind}, {after:.1f} s after the ingest", bench.judge(root, system, ended)))
+    return count
+
+
+def clocks(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
+    """The clock jumps by hours in the middle of a night; a night goes over the end of summer time."""
+    if FAKETIME is None:
+        raise ImpossibleError("libfaketime is not installed (Debian's package libfaketime)")
+    count = Count(f"clock jumps, end of summer time, {system}")
+    bench.prepare(system)
+    for trial in range(times):
+        root, home, file = bench.fresh("clock"), bench.fresh("clock-prefect"), bench.folder / "clock"
+        jump = rng.choice([-7200, -900, 900, 7200, 86400])
+        fake = {"LD_PRELOAD": str(FAKETIME), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        if trial % 2:
+            what = "over the end of summer time"
+            fake |= {"TZ": "Europe/Berlin", "FAKETIME": "@2026-10-25 02:59:55"}
+            night = command(bench, root, home, system, env=fake)
+        else:
+            what = f"by {jump} s"
+            file.write_text("+0")
+            fake |= {"FAKETIME_TIMESTAMP_FILE": str(file)}
+
+            def leap(night: subprocess.Popen[str], root: Path = root, jump: int = jump, file: Path = file) -> None:
+                while not (root / "tables").exists() and night.poll() is None:
+                    time.sleep(0.01)
+                file.write_text(f"{jump:+d}")
+
+            night = command(bench, root, home, system, env=fake, meanwhile=leap)
+        count.note(*_at(f"{trial}: {what}", bench.judge(root, system, night)))
+    return count
+
+
+def little_memory(bench: Bench, system: str, times: int, _rng: random.Random) -> Count:
+    """A process that may have so much memory and no more."""
+    count = Count(f"out of memory, {system}")
+    bench.prepare(system)
+    for trial in range(times):
+        limit = int((1.8 + 2.0 * trial / times) * 2**30)  # address space; the imports alone take 1.5
+        root = bench.fresh("memory")
+        ended = bench.night(root, system, limits={"RLIMIT_AS": limit})
+        count.note(*_at(f"{limit / 2**30:.2f} GiB", bench.judge(root, system, ended)))
+    return count
+
+
+def command(
+    bench: Bench,
+    root: Path,
+    home: Path,
+    system: str,
+    *,
+    before: list[str] | None = None,
+    env: dict[str, str] | None = None,
+    meanwhile: Callable[[subprocess.Popen[str]], object] | None = None,
+) -> Ended:
+    """A night as a user types it, with a Prefect server of its own, whose home is `home`."""
+    arguments = [*(before or []), str(BIN / "tastegraph"), *bench.arguments(root, system)]
+    began, log = time.monotonic(), bench.folder / f"command-{home.name}.log"
+    one_thread = {"OMP_NUM_THREADS": "1", "PYTHONPATH": bench.env.get("PYTHONPATH", "")}
+    with log.open("w+") as stream:
+        night = subprocess.Popen(
+            arguments,
+            env=environment(home, **one_thread, **(env or {})),
+            stdout=stream,
+            stderr=stream,
+            text=True,
+            start_new_session=True,
+        )
+        if meanwhile:
+            threading.Thread(target=meanwhile, args=(night,), daemon=True).start()
+        try:
+            code = night.wait(REAL_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(night.pid, signal.SIGKILL)
+            code = 124
+        stream.seek(0)
+        return Ended(code, stream.read(), time.monotonic() - began)
+
+
+@contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[Path]:
+    """A disk of so many bytes."""
+    folder.mkdir(exist_ok=True)
+    _mount("-t", "tmpfs", "-o", f"size={size}", "none", folder)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def _mount(*arguments: object) -> None:
+    done = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ImpossibleError(f"disks cannot be mounted here: {done.stderr.strip()}")
+
+
+def _kill_later(seconds: float, is_group: bool, night: subprocess.Popen[str]) -> None:
+    time.sleep(seconds)
+    with suppress(ProcessLookupError):
+        (os.killpg if is_group else os.kill)(night.pid, signal.SIGKILL)
+
+
+def _pids(home: Path) -> list[int]:
+    return [pid for pid, _ in processes_of(home)]
+
+
+def _at(what: str, outcome: tuple[str, str]) -> tuple[str, str]:
+    return outcome[0], f"{what}: {outcome[1]}"

@@ -1,0 +1,55 @@
+"""A small sample of `make faults`, and that it can find something."""
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from flows.local_server import LocalServer
+from storage import snapshots
+from storage.roots import Root
+from tests import world
+from tests.faults import local
+from tests.faults.forked import Ended, forks
+from tests.faults.trials import Bench, exported, write_settings
+from tests.flows.processes import environment
+from tests.storage.damage import flip
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("faults")
+    (folder / "prefect").mkdir()
+    server = LocalServer(folder / "prefect")
+    try:
+        server.wait()
+        env = environment(folder / "prefect", PREFECT_API_URL=server.url, OMP_NUM_THREADS="1")
+        with forks(folder, env) as forked:
+            yield Bench(forked, folder, str(world.write_source(folder / "source")), write_settings(folder), env)
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("scenario", [local.kills, local.damages, local.full_disks])
+def test_a_night_survives_its_faults_or_names_them(bench, scenario):
+    try:
+        count = scenario(bench, "cdl", 1, random.Random(0))
+    except local.ImpossibleError as error:
+        pytest.skip(str(error))
+    assert count.tried == 1
+    assert not count.said
+
+
+def test_an_export_that_differs_and_an_error_without_a_name_are_lost(bench):
+    root = bench.copy(bench.finished("cdl"), "differs")
+    lists = next(path for path in snapshots.current(Root(str(root))).checksums if "/recommendations/" in path)
+    flip(Root(str(root)), lists)
+    assert len(bench.differing(root, "cdl")) == 1
+    (root / "exports" / "current.json").unlink()
+    assert exported(Root(str(root))) == {}
+
+    traceback = Ended(1, "Traceback (most recent call last):\nRuntimeError: what?", 0.0)
+    assert not traceback.is_named
+    assert bench.judge(root, "cdl", traceback)[0] == "lost"
+    assert Ended(1, "tastegraph: root/.tmp: No space left on device; make room", 0.0).is_named
+    assert not Ended(-11, "", 0.0).is_named

@@ -1,0 +1,146 @@
+"""What a trial is: a root with a night, a fault, and what came of it."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from storage import snapshots
+from storage.roots import DamagedError, Root
+from tests import world
+from tests.faults.forked import Ended, Forks
+
+Outcome = Literal["survived", "named", "lost"]
+
+DEFAULT = {name: value for name, value in world.SETTINGS.items() if name != "model"}  # the default system
+SYSTEMS = {"default": DEFAULT, "cdl": world.SETTINGS}
+OTHER_LISTS = ("--set", "recommend.num_recommendations=9", "--set", "recommend.num_similar=4")
+
+
+@dataclass
+class Count:
+    """A scenario's trials by their outcome."""
+
+    scenario: str
+    survived: int = 0
+    named: int = 0
+    lost: int = 0
+    said: list[str] = field(default_factory=list)  # of lost trials: what happened, and the end of the log
+
+    @property
+    def tried(self) -> int:
+        return self.survived + self.named + self.lost
+
+    def note(self, outcome: Outcome, what: str = "") -> None:
+        setattr(self, outcome, getattr(self, outcome) + 1)
+        if outcome == "lost":
+            self.said.append(what)
+
+
+@dataclass
+class Bench:
+    """Where trials run: forked commands, a source, and what an undisturbed night exports."""
+
+    forks: Forks
+    folder: Path
+    source: str
+    settings: dict[str, Path]
+    env: dict[str, str]
+    expected: dict[str, dict[str, str]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def arguments(self, root: object, system: str, *changes: str) -> list[str]:
+        return [
+            *("nightly", "--source", self.source, "--root", str(root), "--config", str(self.settings[system])),
+            *changes,
+        ]
+
+    def night(self, root: object, system: str, *changes: str, **how: object) -> Ended:
+        return self.forks.run(*self.arguments(root, system, *changes), **how)  # type: ignore[arg-type]
+
+    def prepare(self, system: str, *changes: str) -> str:
+        """An undisturbed night, whose export all others must equal; returns its name in `expected`."""
+        name = " ".join([system, *changes])
+        if name not in self.expected:
+            root = self.folder / "undisturbed" / name.replace(" ", "_").replace(".", "_")
+            ended = self.night(root, system, *changes)
+            if ended.code != 0:
+                raise RuntimeError(f"an undisturbed night ended with {ended.code}:\n{ended.log[-3000:]}")
+            self.expected[name], self.seconds[name] = exported(Root(str(root))), ended.seconds
+        return name
+
+    def finished(self, system: str) -> Path:
+        self.prepare(system)
+        return self.folder / "undisturbed" / system
+
+    def copy(self, root: Path, name: str) -> Path:
+        """A copy of a root; files that are one on the disk stay one."""
+        to = self.folder / "trials" / name
+        shutil.rmtree(to, ignore_errors=True)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cp", "-a", root, to], check=True)
+        return to
+
+    def fresh(self, name: str) -> Path:
+        to = self.folder / "trials" / name
+        shutil.rmtree(to, ignore_errors=True)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        return to
+
+    def judge(
+        self, root: object, system: str, disturbed: Ended, *changes: str, env: Mapping[str, str] | None = None
+    ) -> tuple[Outcome, str]:
+        """After a disturbed night: a plain one must end as if nothing had been.
+
+        survived: the disturbed night was killed or ended well; named: it ended with an error of one line. lost: an
+        error without a name, a night that does not end well afterwards, or one whose export differs.
+        """
+        told = disturbed.code < 0 or disturbed.code == 0 or disturbed.is_named
+        if not told:
+            return "lost", f"{self._of(disturbed)}"
+        again = self.night(root, system, *changes, env=env)
+        if again.code != 0:
+            return "lost", f"the night afterwards: {self._of(again)}\nthe one before: {self._of(disturbed)}"
+        wrong = self.differing(root, system, *changes)
+        if wrong:
+            return "lost", f"differs after {self._of(disturbed)}: {', '.join(wrong)}"
+        return ("survived" if disturbed.code <= 0 else "named"), ""
+
+    def differing(self, root: object, system: str, *changes: str) -> list[str]:
+        """The exported files that are not as they should be."""
+        found, expected = exported(Root(str(root))), self.expected[" ".join([system, *changes])]
+        return sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+
+    def _of(self, ended: Ended) -> str:
+        return f"code {ended.code}, {ended.log.strip()[-1500:]}"
+
+
+def exported(root: Root) -> dict[str, str]:
+    """The sha256 of each Parquet file of the current run; its bytes are compared with the pointer's checksum first."""
+    pointer = snapshots.current(root)
+    if pointer is None:
+        return {}
+    folder, found = f"{snapshots.folder(pointer.run_id)}/", {}
+    for path, sha256 in pointer.checksums.items():
+        try:
+            digest = hashlib.sha256(root.read(path)).hexdigest()
+        except (FileNotFoundError, DamagedError):
+            digest = "lost"
+        if path.endswith(".parquet"):
+            found[path.removeprefix(folder)] = digest if digest == sha256 else f"{digest}, not {sha256}"
+    return found
+
+
+def write_settings(folder: Path) -> dict[str, Path]:
+    """A file of settings for each system."""
+    files = {}
+    for name, values in SYSTEMS.items():
+        files[name] = folder / f"{name}.yaml"
+        files[name].write_text(yaml.safe_dump(json.loads(json.dumps(values))))
+    return files
