@@ -133,17 +133,18 @@ def _profiles(run: Run, users: pl.LazyFrame, root: Root) -> pl.DataFrame:
     images. Not clusters: k-means finds others wherever tags are learned again.
     """
     favorites = parquet.scan(run.table["favorites"], root).select("user_id", "image_id")
+    favorites = favorites.join(users, on="user_id", how="semi")
     own, of_images = (run.table.get(name) for name in ("user_tags", "image_tags"))
     if own and own.rows:
         counts = parquet.scan(own, root).select("user_id", "count", token="tag")
+        counts = counts.join(users, on="user_id", how="semi")
     elif of_images and of_images.rows:
         tagged = favorites.join(parquet.scan(of_images, root), on="image_id")
         counts = tagged.group_by("user_id", token="tag").agg(count=pl.len())
     else:
         counts = favorites.select("user_id", token="image_id", count=pl.lit(1))
     share = pl.col("count") / pl.col("count").sum().over("user_id")
-    shares = counts.join(users, on="user_id", how="semi").with_columns(share=share)
-    return shares.group_by("token").agg(mass=pl.col("share").sum()).sort("token").collect()
+    return counts.with_columns(share=share).group_by("token").agg(mass=pl.col("share").sum()).sort("token").collect()
 
 
 def _scaled(scores: np.ndarray) -> np.ndarray:

@@ -290,3 +290,38 @@ def test_the_papers_settings_are_what_a_night_of_twonets_is_fitted_with(source, 
     paper = settings.cdl_settings(settings.load("paper"))
 
     assert fitted == [("twonets", {**flatten(paper), "model.loss": "doublets"}, 64)]
+
+
+def test_what_a_source_blocks_is_in_no_list_and_another_block_makes_lists_and_nothing_else(source, tmp_path):
+    governed, root, quick = tmp_path / "governed", tmp_path / "root", {"model": {"system": "ease"}}
+    shutil.copytree(source, governed)
+    owners = [f"user{row % world.NUM_USERS:02d}" for row in range(world.NUM_IMAGES)]
+    pl.read_parquet(source / "images.parquet").with_columns(owner_id=pl.Series(owners)).write_parquet(
+        governed / "images.parquet"
+    )
+    (governed / "blocked_images.csv").write_text("image_id\nimage01\n")
+    (governed / "user_blocks.jsonl").write_text('{"user_id": "user00", "blocked_id": "user05"}\n')
+    first, _ = run(governed, root, quick)
+    gate = {item.name: item for item in snapshots.manifest(Root(str(root)), first.run_id).gate}
+    owned = exported(root, "recommendations").join(
+        pl.DataFrame({"image_id": pl.read_parquet(governed / "images.parquet")["image_id"], "owner_id": owners}),
+        on="image_id",
+    )
+
+    assert first.is_current
+    assert owned.filter(pl.col("owner_id") == pl.col("user_id")).is_empty()
+    assert owned.filter((pl.col("user_id") == "user00") & (pl.col("owner_id") == "user05")).is_empty()
+    assert not owned["image_id"].is_in(["image01"]).any()
+    assert not exported(root, "similar_images")["similar_image_id"].is_in(["image01"]).any()
+    assert set(owned.group_by("user_id").len()["len"]) == {10}
+    assert all(
+        gate[f"policy: {rule}"].passed and "NDCG@20" in gate[f"policy: {rule}"].message
+        for rule in ("own uploads", "blocked images", "user blocks", "all rules")
+    )
+    (governed / "blocked_images.csv").write_text("image_id\nimage02\n")
+    second, ran = run(governed, root, quick)
+
+    assert ran == {"ingest", "price-policy", "recommend", "find-similar", "publish"}
+    assert second.is_current
+    listed = set(exported(root, "recommendations")["image_id"])
+    assert ("image01" in listed, "image02" in listed) == (True, False)
