@@ -477,13 +477,13 @@ def main() -> None:
             app()
         except BaseException as error:
             stopping.wait_if_stopped()
-            if _wants_traceback() or (line := _line_for_a_person(error)) is None:
+            if _wants_traceback() or (line := line_for_a_person(error)) is None:
                 raise
             say_error(line)
             sys.exit(USAGE if isinstance(error, SettingsError) else FAILED)
 
 
-def _line_for_a_person(error: BaseException) -> object | None:
+def line_for_a_person(error: BaseException) -> object | None:
     """What is wrong and what to do; None for an error that only a programmer can correct."""
     from storage.leases import BusyError, LostError
     from storage.roots import ConflictError

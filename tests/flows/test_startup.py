@@ -3,10 +3,13 @@
 import re
 
 import pytest
+import torch
 
+from flows.cli import line_for_a_person
 from flows.startup import StartupError, check_home, check_server
 from storage import leases, snapshots
 from storage.roots import Root
+from storage.sources.flickr.crawl import locked
 from tests.flows.processes import BIN, environment, free_port, started, tastegraph, wait_until, without_start
 
 
@@ -48,3 +51,31 @@ def test_a_night_takes_its_lease_before_prefect_starts(tmp_path):
         wait_until(lambda: "waiting for gc" in log.read_text(), "the lease", night, log)
         assert {lease.kind for lease in leases.held_by_others(root)} == {"gc", "nightly"}
         assert list(home.iterdir()) == []
+
+
+def test_a_crawl_locks_its_folder_before_prefect_starts(tmp_path):
+    out, home = tmp_path / "flickr", tmp_path / "prefect"
+    with locked(out):
+        refused = tastegraph("crawl", "flickr", "--out", out, "--user", "somebody", env=environment(home))
+
+    assert refused.returncode == 1
+    said = without_start(refused.stderr)
+    assert re.fullmatch(r"tastegraph: .*/flickr: another crawl is running here; wait for it, .*\n", said)
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried 8 GiB"),
+        RuntimeError("can't start new thread"),
+    ],
+)
+def test_a_lack_of_memory_is_one_line(error):
+    assert re.fullmatch(r"out of memory \(.+\); give it more, .*", str(line_for_a_person(error)))
+
+
+def test_a_mistake_of_the_program_keeps_its_traceback():
+    assert line_for_a_person(RuntimeError("what?")) is None
