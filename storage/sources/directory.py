@@ -1,15 +1,19 @@
 """The source directory of the source contract: table files in, community tables and quarantine out."""
 
 import hashlib
+import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import yaml
 from polars.exceptions import PanicException, PolarsError
 
 from storage.roots import Entry, Root
@@ -24,6 +28,8 @@ from storage.tombstones import NOBODY, IdsByKind, Tombstones
 REQUIRED = (IMAGES, FAVORITES)
 REFERRED = (USERS, IMAGES, GROUPS)  # read first: rows of other tables refer to these
 UNREADABLE = "unreadable row"
+COLUMNS_FILE = "columns.yaml"
+HOW_COLUMNS = "write the names as {favorites: {user_id: userId, image_id: photo_id}}"
 SHOWN_NAMES = 12  # at most so many file names in an error
 NAMING_USERS = {
     "favorites": ("user_id",),
@@ -49,6 +55,9 @@ class SourceError(ValueError):
 class IngestConfig(TableLimits):
     """How many bad rows an ingest tolerates, and the largest tables."""
 
+    columns: dict[str, dict[str, str]] = field(
+        default_factory=dict
+    )  # names that columns have in files, as {favorites: {user_id: userId}}; over those of the source's columns.yaml
     max_quarantined_share: float = 0.2  # of all input rows; above it the run stops, as the source is probably wrong
 
 
@@ -71,6 +80,7 @@ class _Ingested:
     unknown_columns: list[str]
     redacted: RedactedRows
     not_utf8: int = 0  # rows that are unreadable because they are not UTF-8
+    notes: tuple[str, ...] = ()  # what was found out about how the file is written
 
 
 def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -> Community:
@@ -96,6 +106,7 @@ def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -
             f"every source needs {' and '.join(table.name + '.parquet, .csv or .jsonl' for table in REQUIRED)}"
         )
     ingested: dict[str, _Ingested] = {}
+    config = replace(config, columns=_names_of_columns(source, config.columns))
     if TOMBSTONES.name in files:
         ingested[TOMBSTONES.name] = _ingest_table(source, files[TOMBSTONES.name], TOMBSTONES, {}, forgotten, config)
         forgotten = forgotten.with_(redacted.ids_in(ingested[TOMBSTONES.name].kept))
@@ -137,7 +148,8 @@ def table_files(source: Root) -> dict[str, Entry]:
 def tables_digest(source: Root) -> str:
     """The sha256 of all table files, names and contents, tombstones too, without the pictures."""
     digest = hashlib.sha256()
-    for entry in sorted(table_files(source).values(), key=lambda entry: entry.path):
+    names = source.entry(COLUMNS_FILE)
+    for entry in sorted([*table_files(source).values(), *([names] if names else [])], key=lambda entry: entry.path):
         with _fetched(source, entry) as file, file.open("rb") as stream:
             digest.update(f"{entry.path} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
@@ -148,7 +160,38 @@ def tombstones_of(source: Root) -> IdsByKind:
     entry = table_files(source).get(TOMBSTONES.name)
     if entry is None:
         raise SourceError(f"{source.address}: no table {TOMBSTONES.name}; name the ids to forget, or add the table")
-    return redacted.ids_in(_ingest_table(source, entry, TOMBSTONES, {}, NOBODY, TableLimits()).kept)
+    config = IngestConfig(columns=_names_of_columns(source, {}))
+    return redacted.ids_in(_ingest_table(source, entry, TOMBSTONES, {}, NOBODY, config).kept)
+
+
+def _names_of_columns(source: Root, chosen: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """By table and column, the name that the column has in the table's file where it has another one.
+
+    Raises SourceError for a table or a column that is none of the contract.
+    """
+    given: Any = {}
+    if source.exists(COLUMNS_FILE):
+        try:
+            given = yaml.safe_load(source.read(COLUMNS_FILE)) or {}
+        except (ValueError, RecursionError, yaml.YAMLError) as error:
+            raise SourceError(f"{source.url(COLUMNS_FILE)}: cannot be read as YAML; {HOW_COLUMNS}") from error
+    tables = {table.name: table for table in (*COMMUNITY, TOMBSTONES)}
+    merged: dict[str, dict[str, str]] = {}
+    for where, names in ((source.url(COLUMNS_FILE), given), ("ingest.columns", chosen)):
+        if not isinstance(names, Mapping) or not all(isinstance(one, Mapping) for one in names.values()):
+            raise SourceError(f"{where}: no names of columns; {HOW_COLUMNS}")
+        for table, columns in names.items():
+            if table not in tables:
+                raise SourceError(f"{where}: there is no table {table}; there are {', '.join(tables)}")
+            for ours, theirs in columns.items():
+                known = tables[table].schema.names
+                if ours not in known or not isinstance(theirs, str):
+                    raise SourceError(
+                        f"{where}: {table}: {{{ours}: {theirs}}} names none of its columns {', '.join(known)}, or is "
+                        f"no text; {HOW_COLUMNS}"
+                    )
+                merged.setdefault(table, {})[ours] = theirs
+    return merged
 
 
 def _listing(source: Root) -> tuple[dict[str, Entry], list[str]]:
@@ -160,7 +203,7 @@ def _listing(source: Root) -> tuple[dict[str, Entry], list[str]]:
     files: dict[str, Entry] = {}
     for table in (*COMMUNITY, TOMBSTONES):
         suffixes = SUFFIXES[:1] if table is IMAGE_FEATURES else SUFFIXES
-        for name in (table.name + suffix for suffix in suffixes):
+        for name in (*(table.name + suffix for suffix in suffixes), COLUMNS_FILE):
             if name in others:
                 raise SourceError(
                     f"{source.url(name)}: a {others[name]}, but a table is one file; put the file itself there"
@@ -178,6 +221,7 @@ def _listing(source: Root) -> tuple[dict[str, Entry], list[str]]:
             )
         if found:
             files[table.name] = found[0]
+    entries.pop(COLUMNS_FILE, None)
     # A name that is not UTF-8 has halves of surrogate pairs, which no table and no report can hold.
     return files, sorted(name.encode(errors="surrogateescape").decode(errors="backslashreplace") for name in entries)
 
@@ -210,25 +254,33 @@ def _ingest_table(
     table: Table,
     ids: Mapping[str, pl.Series],
     forgotten: Tombstones,
-    limits: TableLimits,
+    config: IngestConfig,
 ) -> _Ingested:
     with _fetched(source, entry) as file:
-        return _ingest_file(file, source.url(entry.path), table, ids, forgotten, limits)
+        names = config.columns.get(table.name, {})
+        return _ingest_file(file, source.url(entry.path), table, ids, forgotten, config, names)
 
 
 def _ingest_file(
-    file: Path, url: str, table: Table, ids: Mapping[str, pl.Series], forgotten: Tombstones, limits: TableLimits
+    file: Path,
+    url: str,
+    table: Table,
+    ids: Mapping[str, pl.Series],
+    forgotten: Tombstones,
+    limits: TableLimits,
+    names: Mapping[str, str] = MappingProxyType({}),
 ) -> _Ingested:
     columns = table.schema.names
     needed = [name for name in columns if name in table.key or name == "feature"]
+    theirs = {name: names.get(name, name) for name in columns}
+    if twice := sorted({name for name in theirs.values() if list(theirs.values()).count(name) > 1}):
+        raise SourceError(f"{url}: {', '.join(twice)} is to be two of {', '.join(columns)}; name one column for each")
     try:
-        found = reading.read(file, columns, limits)
-        if missing := [name for name in needed if name not in found.columns]:
-            raise SourceError(
-                f"{url}: no column {', '.join(missing)} (found {', '.join(found.columns)}); "
-                f"{table.name} needs {', '.join(needed)}"
-            )
-        kept_out = redacted.redact(found.rows, table, forgotten)
+        found = reading.read(file, list(theirs.values()), limits)
+        if missing := [name for name in columns if name in {*needed, *names} and theirs[name] not in found.columns]:
+            raise SourceError(_lacks(url, table, [theirs[name] for name in missing], found.columns, needed))
+        rows = found.rows.rename({old: new for new, old in theirs.items() if old in found.columns})
+        kept_out = redacted.redact(rows, table, forgotten)
         checked, broken = rules.check(kept_out.rows, table, ids, limits.max_text_bytes)
     except SourceError:
         raise
@@ -252,9 +304,22 @@ def _ingest_file(
         kept,
         rules.quarantine(table, unreadable, broken, contradicting),
         len(checked) + len(broken) + len(unreadable) + kept_out.forgotten,
-        _unknown([name for name in found.columns if name not in columns]),
+        _unknown([name for name in found.columns if name not in theirs.values()]),
         kept_out,
         found.not_utf8,
+        found.notes,
+    )
+
+
+def _lacks(url: str, table: Table, missing: Sequence[str], found: Sequence[str], needed: Sequence[str]) -> str:
+    """That a file lacks columns, and how to say which column of another name is meant."""
+    alike = {re.sub(r"[\W_]", "", name).lower(): name for name in found}
+    guess = alike.get(missing[0].replace("_", ""), "ITS_NAME")
+    guess = guess if guess.isidentifier() else json.dumps(guess)
+    return (
+        f"{url}: no column {', '.join(missing)} (found {', '.join(found)}); {table.name} needs {', '.join(needed)}; "
+        f"if one has another name, add --set 'ingest.columns={{{table.name}: {{{missing[0]}: {guess}}}}}' "
+        f"or write it in {COLUMNS_FILE}"
     )
 
 
@@ -302,6 +367,7 @@ def _account(entry: Entry | None, ingested: _Ingested | None, rows: pl.DataFrame
             "cleared": 0,
             "quarantined": {},
             "unknown_columns": [],
+            "notes": [],
         }
     return {
         "file": entry.path,
@@ -313,6 +379,7 @@ def _account(entry: Entry | None, ingested: _Ingested | None, rows: pl.DataFrame
         "cleared": ingested.redacted.cleared,
         "quarantined": dict(sorted(Counter(ingested.quarantined["reason"]).items())),
         "unknown_columns": ingested.unknown_columns,
+        "notes": list(ingested.notes),
     }
 
 
@@ -347,4 +414,5 @@ def _sentence(finding: Finding, account: Mapping[str, Any], ingested: Mapping[st
 
 def _encoding(rows: int) -> str:
     """What to add to a count of unreadable rows of which so many are not UTF-8."""
-    return f" ({rows} not UTF-8, but Latin-1, Windows-1252 or another encoding: save the file as UTF-8)" if rows else ""
+    ways = "save the file as UTF-8, or name it as in --set ingest.encoding=cp1252"
+    return f" ({rows} not UTF-8, but Latin-1, Windows-1252 or another encoding: {ways})" if rows else ""

@@ -6,12 +6,12 @@ A fast reader reads valid files. If it fails, or if the result looks as if a quo
 reads the file again record by record, so that a broken row loses no other row.
 """
 
+import codecs
 import csv
 import json
 import mmap
 import re
 import tempfile
-from codecs import BOM_UTF8
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,10 +42,6 @@ BEGINNINGS = {  # of files that are no text, and what they are
     b"PK\x03\x04": "a zip archive or an Excel workbook; export the sheet as CSV UTF-8",
     b"\xd0\xcf\x11\xe0": "an Excel workbook; export the sheet as CSV UTF-8",
     b"PAR1": "Parquet; end its name in .parquet",
-    b"\xff\xfe\0\0": "text in UTF-32; save it as UTF-8",
-    b"\0\0\xfe\xff": "text in UTF-32; save it as UTF-8",
-    b"\xff\xfe": "text in UTF-16, as Excel's Unicode text; save it as UTF-8",
-    b"\xfe\xff": "text in UTF-16; save it as UTF-8",
     b"BZh": "bzip2; unpack it",
     b"\xfd7zXZ\0": "xz; unpack it",
 }
@@ -53,11 +49,15 @@ BEGINNINGS = {  # of files that are no text, and what they are
 ROUNDED = r"^-?\d{16}"  # and so, a number that JSON writes with a point or exponent and more digits than a float has
 LEVELED = r"^[\[{]|^-?\d+(\.\d+([eE][-+]?\d+)?|[eE][-+]?\d+)$|^-?\d{38,}$|\x00"
 
+MARKS = {  # of texts that say in which encoding they are; the longer ones first
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
 Record: TypeAlias = tuple[Sequence[str | None] | None, str]  # the cells, or None if broken, and the line
-
-
-FRAMES = np.zeros(256, bool)  # what may stand before a quote that opens a cell, and after one that closes it
-FRAMES[list(b',"\r\n')] = True
 
 
 class UnfitFileError(ValueError):
@@ -70,7 +70,16 @@ class TableLimits:
 
     max_rows: int = 100_000_000  # of one table; a larger one is refused, Parquet before it is read
     max_bytes: int = 16 * 2**30  # of one table, unpacked; a larger one is refused, also where the file is small
+    encoding: str = "utf-8"  # of CSV and JSON files that are not UTF-8, such as cp1252; nobody can tell it for certain
     max_text_bytes: int = 4096  # of an id, tag, name, path or url in UTF-8; a row with a longer one is quarantined
+
+    def __post_init__(self) -> None:
+        try:
+            b"".decode(self.encoding)
+        except LookupError as error:
+            raise ValueError(
+                f"ingest.encoding is {self.encoding!r}, which does not exist; write cp1252, for example"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,7 @@ class Reading:
     columns: list[str]  # every column of the file, known or not
     broken: list[tuple[int, str]]  # row number and text of each row that cannot be parsed
     not_utf8: int = 0  # so many of these hold bytes that are not UTF-8
+    notes: tuple[str, ...] = ()  # what was found out about how the file is written
 
 
 def suffix_of(name: str) -> str:
@@ -100,9 +110,10 @@ def read(file: Path, known: Sequence[str], limits: TableLimits) -> Reading:
     if suffix == ".parquet":
         found = _read_parquet(file, known, limits)
     else:
-        with _unpacked(file, suffix, limits) as text:
+        with _unpacked(file, suffix, limits) as unpacked, _as_utf8(unpacked, limits) as (text, note):
             _refuse_no_text(text)
             found = (_read_csv if suffix.startswith(".csv") else _read_jsonl)(text, known)
+            found = replace(found, notes=(*note, *found.notes))
     rows = found.rows.select(pl.len()).collect().item() + len(found.broken)
     if rows > limits.max_rows:
         raise UnfitFileError(_too_many(rows, limits))
@@ -124,6 +135,45 @@ def _unpacked(file: Path, suffix: str, limits: TableLimits) -> Iterator[Path]:
                 if size > limits.max_bytes:
                     raise UnfitFileError(f"unpacked it has more than ingest.max_bytes = {limits.max_bytes:,} bytes")
         yield unpacked
+
+
+@contextmanager
+def _as_utf8(file: Path, limits: TableLimits) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """The file if it is UTF-8, or nobody knows what it is; else its text in a temporary one, with a note."""
+    begin = _beginning(file)
+    encoding = next((name for mark, name in MARKS.items() if begin.startswith(mark)), None)
+    note = f"read as {encoding}, by its byte order mark"
+    if encoding is None and codecs.lookup(limits.encoding).name != "utf-8" and not _is_encoded(file, "utf-8"):
+        encoding, note = limits.encoding, f"read as {limits.encoding}, as ingest.encoding says"
+    if encoding is None:
+        yield file, ()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder, "text")
+        try:
+            with text.open("wb") as target:
+                for part in _decoded(file, encoding):
+                    target.write(part.encode())
+        except UnicodeError as error:
+            raise UnfitFileError(f"it is not {encoding} throughout; save it as UTF-8") from error
+        yield text, (note,)
+
+
+def _is_encoded(file: Path, encoding: str) -> bool:
+    try:
+        for _ in _decoded(file, encoding):
+            pass
+    except UnicodeError:
+        return False
+    return True
+
+
+def _decoded(file: Path, encoding: str) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            yield decoder.decode(chunk)
+    yield decoder.decode(b"", final=True)
 
 
 def _refuse_no_text(file: Path) -> None:
@@ -257,22 +307,30 @@ def _too_many(rows: int, limits: TableLimits) -> str:
 
 
 def _read_csv(file: Path, known: Sequence[str]) -> Reading:
-    records = _csv_records(file)
-    columns = [_name(name or "") for name in next(records, (None, ""))[0] or ()]
+    delimiter = _delimiter(file, known)
+    notes = () if delimiter == "," else (f"read with {DELIMITERS[delimiter]} between the cells",)
+    records = _csv_records(file, delimiter)
+    columns = [_shown(name or "") for name in next(records, (None, ""))[0] or ()]
     if not columns:
         raise UnfitFileError("there is no header line; the first line names the columns")
     wanted = [name for name in known if name in columns]
     if twice := [name for name in wanted if columns.count(name) > 1]:
         raise UnfitFileError(f"the header names {', '.join(twice)} twice; name every column once")
-    table = _fast_csv(file, columns, wanted)
+    table = _fast_csv(file, columns, wanted, delimiter)
     if table is not None:
-        return Reading(_numbered(_frame(table)), columns, [])
+        return Reading(_numbered(_frame(table)), columns, [], notes=notes)
     places = [columns.index(name) for name in wanted]
     cells: Iterator[Record] = (
         ([values[place] for place in places] if values and len(values) == len(columns) else None, line)
         for values, line in records
     )
-    return Reading(*_assemble(cells, wanted, columns))
+    return Reading(*_assemble(cells, wanted, columns), notes)
+
+
+def _delimiter(file: Path, known: Sequence[str]) -> str:
+    """What stands between the cells: that which makes most known columns of the header; a comma where none does."""
+    headers = {delimiter: next(_csv_records(file, delimiter), (None, ""))[0] or () for delimiter in DELIMITERS}
+    return max(DELIMITERS, key=lambda delimiter: len({name or "" for name in headers[delimiter]} & set(known)))
 
 
 def _read_jsonl(file: Path, known: Sequence[str]) -> Reading:
@@ -294,7 +352,7 @@ def _read_jsonl(file: Path, known: Sequence[str]) -> Reading:
         pass  # a broken line; the careful reader finds it
     columns: dict[str, None] = {}
     found = Reading(*_assemble(_json_records(file, known, columns), known, list(known)))
-    names = [_name(name) for name in columns] or list(known)  # a file without rows counts as having every column
+    names = [_shown(name) for name in columns] or list(known)  # a file without rows counts as having every column
     return replace(found, rows=found.rows.select("row", *(name for name in known if name in names)), columns=names)
 
 
@@ -304,8 +362,8 @@ def _has_fraction(file: Path) -> bool:
         return re.search(rb":\s*-?\d+[.eE]", content) is not None
 
 
-def _name(text: str) -> str:
-    """A column's name; bytes in it that are not UTF-8, and were decoded to surrogates, as escapes."""
+def _shown(text: str) -> str:
+    """Text as it is shown; bytes in it that are not UTF-8, and were decoded to surrogates, as escapes."""
     return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
@@ -324,16 +382,16 @@ def _numbered(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows.with_row_index("row")
 
 
-def _fast_csv(file: Path, columns: list[str], wanted: list[str]) -> pa.Table | None:
+def _fast_csv(file: Path, columns: list[str], wanted: list[str], delimiter: str) -> pa.Table | None:
     """The wanted columns as text; None if a row is ragged, not UTF-8, oddly quoted, or of several lines."""
-    if _is_oddly_quoted(file):
+    if _is_oddly_quoted(file, delimiter):
         return None
     batches = []
     try:
         reader = pacsv.open_csv(
             file,
             pacsv.ReadOptions(block_size=CHUNK_BYTES),
-            pacsv.ParseOptions(newlines_in_values=True),
+            pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             pacsv.ConvertOptions(column_types={name: pa.string() for name in columns}),
         )
         batches = [batch.select(wanted) for batch in reader]
@@ -342,15 +400,17 @@ def _fast_csv(file: Path, columns: list[str], wanted: list[str]) -> pa.Table | N
     return pa.Table.from_batches(batches, pa.schema([(name, pa.string()) for name in wanted]))
 
 
-def _is_oddly_quoted(file: Path) -> bool:
+def _is_oddly_quoted(file: Path, delimiter: str) -> bool:
     r"""Whether Arrow, which forgives much, could read the quotes otherwise than RFC 4180 means them.
 
     So it is with a quote within a cell that is not doubled, such as \", with one that is never closed, and with a line
     end between quotes, which may be a quote that was closed too late.
     """
+    frames = np.zeros(256, bool)  # what may stand before a quote that opens a cell, and after one that closes it
+    frames[list(f'{delimiter}"\r\n'.encode())] = True
     before, num_quotes, is_open_end = ord("\n"), 0, False
     with file.open("rb") as stream:
-        if stream.read(len(BOM_UTF8)) != BOM_UTF8:
+        if stream.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
             stream.seek(0)
         while chunk := stream.read(CHUNK_BYTES):
             if not num_quotes and b'"' not in chunk:
@@ -361,13 +421,13 @@ def _is_oddly_quoted(file: Path) -> bool:
             places = np.flatnonzero(is_quote)
             is_opening = (np.arange(len(places)) + num_quotes) % 2 == 0
             previous = np.concatenate([np.array([before], np.uint8), content])[places[is_opening]]
-            if not FRAMES[previous].all():
+            if not frames[previous].all():
                 return True
             closing = places[~is_opening]
             following = closing + 1
-            if is_open_end and not FRAMES[content[0]]:  # the last chunk ended in a closing quote
+            if is_open_end and not frames[content[0]]:  # the last chunk ended in a closing quote
                 return True
-            if not FRAMES[content[following[following < len(content)]]].all():
+            if not frames[content[following[following < len(content)]]].all():
                 return True
             is_open_end = bool(len(closing)) and int(closing[-1]) == len(content) - 1
             line_ends = np.flatnonzero((content == ord("\n")) | (content == ord("\r")))
@@ -377,13 +437,13 @@ def _is_oddly_quoted(file: Path) -> bool:
     return num_quotes % 2 == 1
 
 
-def _csv_records(file: Path) -> Iterator[Record]:
+def _csv_records(file: Path, delimiter: str) -> Iterator[Record]:
     """The file's records, header first; of a record with invalid quoting only the first line is lost."""
     with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
         lines: deque[str] = deque()
         while lines or (lines := deque(islice(stream, 1))):
             lines.extend(islice(stream, RECORD_LINES - len(lines)))
-            reader = csv.reader(lines, strict=True)
+            reader = csv.reader(lines, strict=True, delimiter=delimiter)
             line, values = lines[0], None
             try:
                 values = next(reader)
@@ -451,7 +511,7 @@ def _assemble(
     for row, (values, line) in enumerate(records):
         if values is None or not _is_text(values):
             not_utf8 += not _is_text([line])
-            broken.append((row, line.rstrip("\r\n")[:SHOWN_CHARACTERS].encode(errors="replace").decode()))
+            broken.append((row, _shown(line.rstrip("\r\n")[:SHOWN_CHARACTERS])))
             continue
         chunk.append((row, *values))
         if len(chunk) == CHUNK_ROWS:

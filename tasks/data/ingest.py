@@ -1,5 +1,6 @@
 """A source directory to the community's typed tables."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from storage.sources.directory import IngestConfig
 from storage.tables.community import COMMUNITY, IMAGE_FEATURES, QUARANTINE
 from tasks.runtime.caching import stage
 from tasks.runtime.digests import digest
+
+log = logging.getLogger("tastegraph")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,9 @@ def ingest(source: Root, source_digest: str, config: IngestConfig, root: Root) -
     `source_digest`, from `content_of`, puts the source's content and the tombstones into the cache key.
     """
     community = directory.ingest(source, config, tombstones.read(root))
+    for account in community.report["tables"].values():
+        for note in account["notes"]:
+            log.info("%-18s %s: %s", "ingest", account["file"], note)
     stored = {}
     for table in COMMUNITY:
         rows = community.tables.get(table.name)

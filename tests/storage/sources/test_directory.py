@@ -368,6 +368,7 @@ def test_rows_are_counted_where_they_went(tmp_path: Path) -> None:
         "cleared": 0,
         "quarantined": {"dangling reference": 1, "unreadable row": 1},
         "unknown_columns": ["mood"],
+        "notes": [],
     }
     assert found.report["tables"]["users"]["missing"]
     assert json.loads(json.dumps(found.report)) == found.report
@@ -416,11 +417,80 @@ def test_a_source_in_another_encoding_is_refused_with_the_way_out(tmp_path: Path
     (tmp_path / "image_tags.csv").write_bytes("image_id,tag\ni1,猫\ni2,犬\n".encode("shift-jis"))
     with pytest.raises(SourceError, match=r"image_tags: 2 of 2 rows unreadable row \(2 not UTF-8.*: save the file as"):
         community(tmp_path, IngestConfig())
-    (tmp_path / "image_tags.csv").write_bytes("image_id,tag\ni1,cat\n".encode("utf-16"))
-    with pytest.raises(
-        SourceError, match=r"image_tags\.csv: cannot be read as csv: it is not UTF-8 but text in UTF-16"
-    ):
+    (tmp_path / "image_tags.csv").write_bytes("image_id,tag\ni1,cat\n".encode("utf-16-le"))
+    with pytest.raises(SourceError, match=r"image_tags\.csv: cannot be read as csv: it is not UTF-8: .* UTF-16"):
         community(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "cp1252", "shift-jis", "utf-8"])
+def test_text_in_another_encoding_is_read_where_it_or_a_setting_says_so(tmp_path: Path, encoding: str) -> None:
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    tag = "犬" if encoding == "shift-jis" else "café"
+    (tmp_path / "image_tags.csv").write_bytes(f"{mark}image_id,tag\ni1,{tag}\n".encode(encoding))
+    named = encoding if encoding in ("cp1252", "shift-jis") else "cp1252"  # of other files: UTF-8 stays UTF-8
+    found = community(tmp_path, IngestConfig(encoding=named))
+
+    assert rows(found, "image_tags") == [("i1", tag)]
+    notes = found.report["tables"]["image_tags"]["notes"]
+    assert ([encoding[:6].lower() in note.lower() for note in notes] == [True]) == (encoding != "utf-8")
+    assert found.report["tables"]["favorites"]["notes"] == []
+
+
+@pytest.mark.parametrize(("delimiter", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_another_delimiter_is_found_in_the_header_and_said(tmp_path: Path, delimiter: str, name: str) -> None:
+    written = 'user_id,image_id,note\nu1,i1,"a,b"\nu2,i2,x\n,i1,\n'.replace(",", delimiter)
+    for content in (written, written + f'u3{delimiter}i3{delimiter}"two\nlines"\n'):  # fast and careful
+        found = community(tmp_path, favorites=content)
+        assert [row[:2] for row in rows(found, "favorites")][:2] == [("u1", "i1"), ("u2", "i2")]
+        assert found.report["tables"]["favorites"]["notes"] == [f"read with {name} between the cells"]
+        assert found.report["tables"]["favorites"]["quarantined"] == {"missing id": 1}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("where", ["file", "setting"])
+def test_columns_may_have_other_names(tmp_path: Path, form: str, where: str) -> None:
+    frame = pl.DataFrame({"userId": ["u1", "u2"], "photo_id": ["i1", "i2"], "liked_at": [60, 120], "image_id": [7, 8]})
+    {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}[form](
+        tmp_path / f"favorites.{form}"
+    )
+    (tmp_path / "images.csv").write_text(IMAGES_CSV)
+    names = {"favorites": {"user_id": "userId", "image_id": "photo_id", "favorited_at": "liked_at"}}
+    before = tables_digest(Root(str(tmp_path)))
+    if where == "file":
+        (tmp_path / "columns.yaml").write_text(json.dumps(names))
+    found = ingest(Root(str(tmp_path)), IngestConfig(columns=names if where == "setting" else {}))
+
+    assert [(user, image, time.minute) for user, image, time in rows(found, "favorites")] == [
+        ("u1", "i1", 1),
+        ("u2", "i2", 2),
+    ]
+    assert found.report["tables"]["favorites"]["unknown_columns"] == ["image_id"]
+    assert found.report["unknown_files"] == []
+    assert (tables_digest(Root(str(tmp_path))) == before) == (where == "setting")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("favourites: {user_id: u}", r"columns.yaml: there is no table favourites; there are users, images"),
+        ("favorites: {user: u}", r"favorites: {user: u} names none of its columns user_id, image_id, favorited_at"),
+        ("favorites: {user_id: uid}", r"no column uid \(found user_id, image_id\)"),
+        ("favorites: {user_id: image_id}", r"image_id is to be two of user_id, image_id, favorited_at"),
+        ("[1", "columns.yaml: cannot be read as YAML; write the names as"),
+        ("[1]", "columns.yaml: no names of columns; write the names as"),
+    ],
+)
+def test_names_of_columns_that_cannot_be_are_refused(tmp_path: Path, names: str, said: str) -> None:
+    (tmp_path / "columns.yaml").write_text(names)
+    with pytest.raises(SourceError, match=said):
+        community(tmp_path)
+
+
+def test_a_missing_column_is_refused_with_how_to_name_it(tmp_path: Path) -> None:
+    with pytest.raises(
+        SourceError, match=r"""--set .ingest.columns={favorites: {user_id: "User ID"}}. or write it in"""
+    ):
+        community(tmp_path, favorites="User ID,Image ID\nu1,i1\n")
 
 
 def test_a_name_that_is_not_utf_8_is_listed_with_escapes(tmp_path: Path) -> None:
