@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: nightly test check lint types docs bench faults mutants clean
+.PHONY: nightly test check lint types docs audit bench faults mutants clean
 
 nightly: .venv/ready
 	$(BIN)/tastegraph nightly --source demo --root tastegraph-data
@@ -42,6 +42,12 @@ mutants: .venv/ready
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[mutation]'
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children $(CHILDREN) $(foreach path,$(PATHS),'$(subst /,.,$(path:.py=))*')
 	$(BIN)/mutmut results --all true | $(BIN)/python benchmarks/mutation_score.py
+
+# Known vulnerabilities of the pinned versions (asks PyPI), and a bill of materials in CycloneDX's format.
+audit: .venv/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[audit]'
+	$(BIN)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-file bill-of-materials.json
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

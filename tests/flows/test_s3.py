@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import boto3
 import pytest
+from moto.core.responses import ActionAuthenticatorMixin
 
 from storage import roots, snapshots
 from tests.flows.processes import answer, environment, tastegraph
@@ -16,18 +18,35 @@ def upload(folder: Path, root: roots.Root) -> None:
             root.write(file.relative_to(folder).as_posix(), file.read_bytes())
 
 
+def as_the_policy_allows(source: roots.Root, root: roots.Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on the environment's user has the rights of deploy/s3-policy.json, and the server denies all others."""
+    policy = (Path(__file__).parents[2] / "deploy" / "s3-policy.json").read_text()
+    for name, place in (("SOURCE-BUCKET", source), ("ROOT-BUCKET", root)):
+        policy = policy.replace(name, place.address.removeprefix("s3://").split("/")[0])
+    iam = boto3.client("iam")
+    iam.create_user(UserName="tastegraph")
+    iam.put_user_policy(UserName="tastegraph", PolicyName="s3", PolicyDocument=policy)
+    key = iam.create_access_key(UserName="tastegraph")["AccessKey"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+    monkeypatch.setattr(ActionAuthenticatorMixin, "request_count", 0)
+    monkeypatch.setattr("moto.settings.INITIAL_NO_AUTH_ACTION_COUNT", 0)
+    roots._s3.cache_clear()
+
+
 @pytest.fixture
 def env(prefect_server, tmp_path):
     """The environment of a shell, read on request: after the test has made its bucket."""
     return lambda: environment(tmp_path / "prefect", PREFECT_API_URL=prefect_server)
 
 
-def test_a_night_from_bucket_to_bucket_publishes_is_read_and_is_reused(
+def test_a_night_from_bucket_to_bucket_publishes_is_read_and_is_reused_with_no_more_rights_than_the_policy_gives(
     source, settings_file, env, tmp_path, monkeypatch
 ):
     with moto_server() as server:
         there, here = (server.root(monkeypatch, tmp_path / "scratch") for _ in ("source", "root"))
         upload(source, there)
+        as_the_policy_allows(there, here, monkeypatch)
         night = ["nightly", "--source", there.address, "--root", here.address, "--config", settings_file, "--json"]
         first, second = (tastegraph(*night, env=env()) for _ in ("first", "second"))
         shown = tastegraph("show", "--root", here.address, env=env())
@@ -36,6 +55,8 @@ def test_a_night_from_bucket_to_bucket_publishes_is_read_and_is_reused(
         test.write_text("user_id,image_id\nuser00,image03\n")
         scored = answer("evaluate", "--root", here.address, "--test", test)
         pointer = snapshots.current(here)
+        with pytest.raises(OSError, match="AccessDenied"):
+            there.write("favorites.csv", b"")
 
     assert (first.returncode, second.returncode) == (0, 0), first.stderr[-3000:] + second.stderr[-3000:]
     published, again = json.loads(first.stdout), json.loads(second.stdout)
