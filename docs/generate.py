@@ -23,7 +23,7 @@ import pyarrow as pa
 from flows.settings import OWN_SETTINGS, PUBLISHED, ComparisonConfig, ModelConfig, NightlyConfig
 from models.systems import SYSTEMS
 from storage.sources.flickr.crawl import FlickrConfig
-from storage.tables import cdl, community, evaluation, exports, pixels, schema, splits, tastes
+from storage.tables import cdl, community, evaluation, exports, pixels, schema, splits, stages, tastes
 from storage.tables.schema import Table
 from tasks.runtime.code_version import coverage
 
@@ -53,7 +53,7 @@ def tables_page() -> str:
 
 def table_sections() -> dict[str, list[Table]]:
     """All tables, by heading of the page, in the order of their modules."""
-    derived = (pixels, splits, tastes, cdl, evaluation)
+    derived = (pixels, splits, tastes, cdl, evaluation, stages)
     return {
         "What a source becomes": [*community.COMMUNITY, community.TOMBSTONES, community.QUARANTINE],
         "What downstream teams read": list(exports.EXPORTS),

@@ -25,6 +25,7 @@ from flows.output import (
     print_list,
     print_moved,
     print_published,
+    print_run,
     print_runs,
     print_settings,
     print_tuned,
@@ -320,11 +321,17 @@ def show(
     history: Annotated[
         bool, typer.Option("--history", help="Instead: which run became current when, by whom, and why.")
     ] = False,
+    run: Annotated[str | None, typer.Option(help="Only this run, and what each of its stages took.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """The current and earlier runs: when, from what, metrics, gate, sizes."""
+    if history and run:
+        raise typer.BadParameter("choose one of --history and --run")
     from storage.roots import Root
 
+    if run:
+        print_run(run, Root(root), as_json)
+        return
     show_ = print_history if history else print_runs
     show_(root, Root(root), as_json)
 

@@ -99,7 +99,12 @@ def open_run(
         purpose = digest([context.flow.name, source, content, list(parameters), config])
         run = runs.begin(run_id, purpose, output, context.flow.name)
         before = RUN.set(run.id)
+        kept = ledger.of_run(str(context.flow_run.id))
         try:
-            yield OpenRun(run, source_root, content, output, ledger.of_run(str(context.flow_run.id)))
+            yield OpenRun(run, source_root, content, output, kept)
         finally:
             RUN.reset(before)
+            try:
+                runs.write_stages(run, kept.lines.values(), output)
+            except OSError as error:
+                log.warning("what the stages of run %s took could not be noted: %s", run.id, error)

@@ -229,7 +229,6 @@ def print_list(root: str, name: str, key: str, wanted: str, found: str, k: int, 
 
 def print_runs(root: str, output: "Root", as_json: bool) -> None:
     """The published runs, newest first."""
-    from models.evaluation.headlines import HEADLINES
     from storage import history, snapshots
 
     runs, current = snapshots.runs(output), snapshots.current(output)
@@ -241,17 +240,61 @@ def print_runs(root: str, output: "Root", as_json: bool) -> None:
     withdrawn = history.withdrawn(snapshots.changes(output))
     for run in runs:
         is_current = current is not None and run.run_id == current.run_id
-        failed = [outcome.name for outcome in run.gate if not outcome.passed and not outcome.is_warning]
-        size = sum(file.bytes for file in run.files) / 2**20
-        rows = ", ".join(f"{count:,} {name}" for name, count in run.rows.items())
-        figures = ", ".join(figure(run, protocol, metric) for protocol, metric in HEADLINES)
-        mark = " (current)" if is_current else " (rolled back)" if run.run_id in withdrawn else ""
-        say(f"{run.run_id}{mark}  {run.generated_at}", "bold")
-        say(f"  source   {run.source}")
-        say(f"  system   {run.system}")
-        say(f"  metrics  {figures}")
-        say(f"  gate     {'passed' if not failed else 'failed: ' + '; '.join(failed)}")
-        say(f"  rows     {rows} ({size:.1f} MiB)")
+        _say_run(run, " (current)" if is_current else " (rolled back)" if run.run_id in withdrawn else "")
+
+
+def print_run(run_id: str, output: "Root", as_json: bool) -> None:
+    """One run, published or not, and what each of its stages took."""
+    from storage import snapshots
+    from tasks.runtime.runs import stages_of
+
+    stages = stages_of(run_id, output)
+    try:
+        run = snapshots.manifest(output, run_id)
+    except FileNotFoundError:
+        if not stages:
+            raise
+        run = None
+    if as_json:
+        print_json({"run": run and run.to_json(), "stages": stages})
+        return
+    if run:
+        _say_run(run, " (current)" if snapshots.current_id(output) == run_id else "")
+    else:
+        say(f"{run_id}  was not published", "bold")
+    if not stages:
+        say("  stages   nothing is noted of them")
+        return
+    shown = (
+        (
+            row["stage"],
+            *(f"{row[name]:.1f}" for name in ("started_s", "elapsed_s", "cpu_s")),
+            f"{row['peak_bytes'] / 2**20:,.0f}",
+            ", ".join(f"{row[name]} {name}" for name in ("ran", "reused", "failed") if row[name]),
+            f"{row['rows']:,}",
+            f"{row['bytes'] / 2**20:,.1f}",
+        )
+        for row in stages
+    )
+    columns = ("stage", "start s", "s", "CPU s", "peak MiB", "task runs", "rows", "MiB")
+    say_table(columns, shown, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    total_s, cpu_s = (sum(row[name] for row in stages) for name in ("elapsed_s", "cpu_s"))
+    say(f"  {total_s:.1f} s in stages, {cpu_s:.1f} CPU s")
+
+
+def _say_run(run: "Manifest", mark: str) -> None:
+    from models.evaluation.headlines import HEADLINES
+
+    failed = [outcome.name for outcome in run.gate if not outcome.passed and not outcome.is_warning]
+    size = sum(file.bytes for file in run.files) / 2**20
+    rows = ", ".join(f"{count:,} {name}" for name, count in run.rows.items())
+    figures = ", ".join(figure(run, protocol, metric) for protocol, metric in HEADLINES)
+    say(f"{run.run_id}{mark}  {run.generated_at}", "bold")
+    say(f"  source   {run.source}")
+    say(f"  system   {run.system}")
+    say(f"  metrics  {figures}")
+    say(f"  gate     {'passed' if not failed else 'failed: ' + '; '.join(failed)}")
+    say(f"  rows     {rows} ({size:.1f} MiB)")
 
 
 def print_history(root: str, output: "Root", as_json: bool) -> None:

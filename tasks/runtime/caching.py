@@ -21,7 +21,7 @@ from storage.roots import DamagedError, UnavailableError
 from tasks.runtime import ledger
 from tasks.runtime.code_version import code_version
 from tasks.runtime.digests import canonical, digest
-from tasks.runtime.records import place_of
+from tasks.runtime.records import place_of, refs_of
 from tasks.runtime.whereabouts import STAGE
 
 P = ParamSpec("P")
@@ -59,18 +59,21 @@ class Stage(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The result, in a flow."""
-        return self._open(self.task(*args, **kwargs, return_state=True))
+        with _ledger().measuring(self.name):
+            state = self.task(*args, **kwargs, return_state=True)
+        return self._open(state)
 
     def map(self, *args: Any) -> list[R]:
         """The results, in order: one task run for each item of the arguments that are not `unmapped`, in parallel."""
-        futures, results = list(self.task.map(*args)), {}
-        try:
-            for future in as_completed(futures):  # so that the first failure is raised at once
-                future.wait()
-                results[future] = self._open(future.state)
-        except DamagedError:  # the flow will begin again: not beside these
-            wait(futures)
-            raise
+        with _ledger().measuring(self.name):
+            futures, results = list(self.task.map(*args)), {}
+            try:
+                for future in as_completed(futures):  # so that the first failure is raised at once
+                    future.wait()
+                    results[future] = self._open(future.state)
+            except DamagedError:  # the flow will begin again: not beside these
+                wait(futures)
+                raise
         return [results[future] for future in futures]
 
     def outcome(self, *args: P.args, **kwargs: P.kwargs) -> R | Exception:
@@ -84,8 +87,7 @@ class Stage(Generic[P, R]):
 
     def _open(self, state: State[dict[str, Any]]) -> R:
         """The result of an ended task run, which is noted in the ledger. Raises its error where it failed."""
-        context = FlowRunContext.get()
-        run = ledger.of_run(str(context.flow_run.id) if context and context.flow_run else "")
+        run = _ledger()
         if not state.is_completed():
             run.note(self.name, "failed", 0.0)
         envelope = state.result()
@@ -96,7 +98,14 @@ class Stage(Generic[P, R]):
         if self.task.persist_result:
             record = getattr(state.data, "metadata", state.data)
             run.records.add(place_of(str(record.storage_key)))
+            run.note_files(self.name, refs_of(canonical(envelope["value"], self.name)))
         return cast(R, envelope["value"])
+
+
+def _ledger() -> ledger.Ledger:
+    """That of the flow run in which this is called."""
+    context = FlowRunContext.get()
+    return ledger.of_run(str(context.flow_run.id) if context and context.flow_run else "")
 
 
 def stage(function: Callable[P, R]) -> Stage[P, R]:

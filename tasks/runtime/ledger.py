@@ -4,11 +4,15 @@ Kept in the flow's own process, from what the stages return: a stage may run on 
 """
 
 import logging
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
+
+from tasks.runtime.usage import Measured, Usage
 
 log = logging.getLogger("tastegraph")
 
@@ -22,15 +26,21 @@ class Line:
     reused: int = 0
     failed: int = 0
     seconds: float = 0.0
+    started_s: float = 0.0  # after the ledger's beginning
+    usage: Usage = field(default_factory=Usage)  # of the flow's process meanwhile
+    rows: int = 0  # of the files that its results name
+    bytes: int = 0
 
 
 @dataclass
 class Ledger:
-    """The stages of one flow run, in the order in which they first ended, their work, and their records."""
+    """The stages of one flow run, in the order in which they first began, their work, and their records."""
 
     lines: dict[str, Line] = field(default_factory=dict)
     work: Counter[str] = field(default_factory=Counter)  # amounts by kind, without those of a killed run
     records: set[str] = field(default_factory=set)  # paths below the root
+    _began_s: float = field(default_factory=time.monotonic)
+    _named: set[tuple[str, str]] = field(default_factory=set)  # stages and the files that their results name
 
     def note(self, stage: str, outcome: str, seconds: float) -> None:
         """Enter an ended task run; `outcome` is ran, reused or failed."""
@@ -39,6 +49,26 @@ class Ledger:
         line.seconds += seconds
         said = "reused" if outcome == "reused" else f"{outcome} in {seconds:.1f} s"
         log.info("%-18s %s", stage, said, extra={"outcome": outcome, "seconds": round(seconds, 3)})
+
+    @contextmanager
+    def measuring(self, stage: str) -> Iterator[None]:
+        """Around a call of a stage: what this process uses meanwhile is entered in its line."""
+        line = self.lines.setdefault(stage, Line(stage, started_s=time.monotonic() - self._began_s))
+        measured = Measured()
+        try:
+            with measured:
+                yield
+        finally:
+            line.usage.add(measured.usage)
+
+    def note_files(self, stage: str, refs: Iterable[dict[str, Any]]) -> None:
+        """Enter the files that a stage's result names, as `tasks.runtime.records.refs_of` finds them."""
+        line = self.lines[stage]
+        for ref in refs:
+            if (stage, ref["path"]) not in self._named:
+                self._named.add((stage, ref["path"]))
+                line.rows += ref.get("rows", 0)
+                line.bytes += ref["bytes"]
 
 
 @dataclass

@@ -2,18 +2,25 @@
 
     runs/<run_id>.json      what the run is for, whether it has ended, and then the folder that it published
     runs/<run_id>.records   which records of stages it used, a line each, once it has ended
+    runs/<run_id>.stages.parquet    what its stages took, as far as it came
 
-From these two `tasks/upkeep/retention.py` finds what a published run needs.
+From the first two `tasks/upkeep/retention.py` finds what a published run needs.
 """
 
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from storage import documents, snapshots
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage import documents, parquet, snapshots
 from storage.documents import DocumentError
 from storage.roots import Entry, Root
+from storage.tables.stages import STAGES
+from tasks.runtime.ledger import Line
 
 MEND = "delete it: nothing but what that run would reuse is lost"
 
@@ -110,6 +117,36 @@ def records_of(note: Note, root: Root) -> list[str]:
         return []
     except UnicodeDecodeError as error:
         raise DocumentError(f"{root.url(path)}: no text ({error}); {MEND}") from error
+
+
+def write_stages(run: Run, lines: Iterable[Line], root: Root) -> None:
+    """Write the table of what a run's stages took."""
+    columns: dict[str, list[Any]] = {name: [] for name in STAGES.schema.names}
+    for place, line in enumerate(lines):
+        for name, value in {**vars(line), **vars(line.usage), "place": place}.items():
+            if name in columns:
+                columns[name].append(value)
+    with root.workspace() as folder:
+        file = folder / "stages.parquet"
+        parquet.write_file(parquet.conform(STAGES, columns), file, STAGES.name)
+        root.put(file, stages_path(run.id))
+
+
+def stages_of(run_id: str, root: Root) -> list[dict[str, Any]]:
+    """The rows of a run's table of stages; none where there is no such table."""
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(root.read(stages_path(run_id)))).to_pylist()
+        return rows
+    except FileNotFoundError:
+        return []
+    except pa.ArrowException as error:
+        raise DocumentError(f"{root.url(stages_path(run_id))}: damaged ({error}); {MEND}") from error
+
+
+def stages_path(run_id: str) -> str:
+    """The path of the table of what a run's stages took."""
+    snapshots.folder(run_id)  # refuses what cannot be part of a path
+    return f"runs/{run_id}.stages.parquet"
 
 
 def note_path(run_id: str) -> str:

@@ -125,7 +125,8 @@ def _unreachable(kept: list[Manifest], places: set[str], notes: list[Note], root
     for entry in entries:
         if entry.path not in needed and _source_folder(entry.path) not in sources:
             yield entry
-    wanted = {place(note.id) for note in (*ended, *going_on) for place in (runs.note_path, runs.records_path)}
+    kept_beside = (runs.note_path, runs.records_path, runs.stages_path)
+    wanted = {place(note.id) for note in (*ended, *going_on) for place in kept_beside}
     yield from (entry for entry in root.entries("runs") if entry.path not in wanted)
     held = {path for path, lease in leases.all_of(root) if lease.is_held()}
     yield from (entry for entry in root.entries(leases.FOLDER) if entry.path not in held)

@@ -104,6 +104,12 @@ def test_show_tells_the_runs_and_which_is_current(home):
     current = json.loads((home.root / "exports" / "current.json").read_text())["run_id"]
 
     assert runs["current"] == current
+    of_one, took = (
+        home.run("show", "--root", home.root, "--run", current),
+        answer("show", "--root", home.root, "--run", current),
+    )
+    assert "train-cdl" in of_one.stdout
+    assert next(row for row in took["stages"] if row["stage"] == "train-cdl")["cpu_s"] > 0
     assert current in [run["run_id"] for run in runs["runs"]]
     assert f"{current} (current)" in shown.stdout
     assert "system   cdl" in shown.stdout

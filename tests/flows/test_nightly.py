@@ -14,7 +14,7 @@ from models.systems.cdl import TwoTowers
 from storage import snapshots
 from storage.roots import Root
 from tasks.evaluation.score_file import score_file
-from tasks.runtime import ledger
+from tasks.runtime import ledger, runs
 from tasks.upkeep.rollback import publish_run, roll_back
 from tests import world
 
@@ -49,6 +49,10 @@ def test_everybody_gets_a_list_of_their_own_taste_without_their_favorites(first_
     lists = exported(root, "recommendations")
 
     assert published.is_current
+    took = {row["stage"]: row for row in runs.stages_of(published.run_id, Root(str(root)))}
+    assert {"ingest", "decode-images", "train-cdl", "recommend", "publish"} <= took.keys()
+    assert took["recommend"]["rows"] >= len(lists)  # the reserve included
+    assert all(row["elapsed_s"] > 0 and row["peak_bytes"] > 0 for row in took.values())
     assert lists["user_id"].n_unique() == world.NUM_USERS
     favorites = pl.read_csv(source / "favorites.csv")
     assert lists.join(favorites, on=["user_id", "image_id"], how="semi").is_empty()
@@ -269,11 +273,14 @@ def test_a_run_that_broke_off_goes_on_under_its_own_id(source, tmp_path, monkeyp
         broken.setattr(incremental_topk, "unit", lambda *args: (_ for _ in ()).throw(RuntimeError("the disk is full")))
         with pytest.raises(RuntimeError, match="the disk is full"):
             run(source, root)
-    started = next((root / "runs").iterdir()).stem
+    (started,) = (note.id for note in runs.notes(Root(str(root))))
+    assert runs.stages_of(started, Root(str(root)))[-1]["failed"] == 1
     published, ran = run(source, root)
 
     assert published.run_id == started
     assert ran == {"find-similar", "publish"}
+    took = {row["stage"]: row for row in runs.stages_of(started, Root(str(root)))}
+    assert (took["ingest"]["reused"], took["find-similar"]["ran"], took["publish"]["ran"]) == (1, 1, 1)
 
 
 def test_the_papers_settings_are_what_a_night_of_twonets_is_fitted_with(source, tmp_path, monkeypatch):

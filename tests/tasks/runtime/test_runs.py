@@ -4,8 +4,10 @@ import re
 
 import pytest
 
+from storage.documents import DocumentError
 from storage.roots import Root
 from tasks.runtime import runs
+from tasks.runtime.ledger import Ledger
 
 
 @pytest.fixture
@@ -45,3 +47,28 @@ def test_an_id_that_cannot_be_part_of_a_path_is_refused_before_anything_runs(roo
     with pytest.raises(ValueError, match="run id"):
         runs.begin(run_id, "purpose", root)
     assert list(root.entries()) == []
+
+
+def test_what_stages_took_is_kept_as_a_table_beside_the_note(root):
+    ledger = Ledger()
+    for stage in ("ingest", "recommend", "ingest"):
+        with ledger.measuring(stage):
+            ledger.note(stage, "ran", 0.5)
+        ledger.note_files(stage, [{"path": "tables/a", "sha256": "a", "rows": 3, "bytes": 70}])  # the same file again
+    ledger.note("recommend", "failed", 0.0)
+    run = runs.begin("night-1", "purpose", root)
+    runs.write_stages(run, ledger.lines.values(), root)
+
+    rows = runs.stages_of("night-1", root)
+    assert [(row["place"], row["stage"], row["ran"], row["failed"]) for row in rows] == [
+        (0, "ingest", 2, 0),
+        (1, "recommend", 1, 1),
+    ]
+    assert [(row["rows"], row["bytes"], row["seconds"]) for row in rows] == [(3, 70, 1.0), (3, 70, 0.5)]
+    assert rows[1]["started_s"] >= rows[0]["started_s"] >= 0
+    assert all(row["elapsed_s"] > 0 and row["peak_bytes"] > 2**20 for row in rows)
+    assert [note.id for note in runs.notes(root)] == ["night-1"]  # the table is no note
+    assert runs.stages_of("night-2", root) == []
+    root.write(runs.stages_path("night-2"), b"PAR1")
+    with pytest.raises(DocumentError, match=r"runs/night-2.stages.parquet: damaged"):
+        runs.stages_of("night-2", root)

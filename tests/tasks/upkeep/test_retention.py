@@ -87,6 +87,16 @@ def test_the_last_runs_stay_with_all_that_they_used_and_the_others_go_with_their
         }
 
 
+def test_what_a_runs_stages_took_stays_as_long_as_the_run(world):
+    for number in (1, 2):
+        run = world.publish(number)
+        runs.write_stages(runs.Run(run, True, run), [], world.root)
+    collect(world.root, 1)
+
+    assert runs.stages_path("night2") in world.left("runs")
+    assert runs.stages_path("night1") not in world.left("runs")
+
+
 def test_the_current_run_stays_however_old_it_is(world):
     world.publish(1)
     for number in (2, 3):
