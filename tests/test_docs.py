@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Any, get_args
 
 import duckdb
 import numpy as np
-import polars as pl
 import pytest
 from typer.main import get_command
 
@@ -30,6 +30,7 @@ from storage.tables.exports import EXPORTS
 from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.schema import SCHEMA_VERSION, Table
 from storage.tables.similar import SIMILAR_IMAGES
+from tests.storage.servers import moto_server
 
 PROJECT = Path(__file__).parents[1]
 PAGES = [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")]
@@ -125,25 +126,57 @@ def test_the_pages_duckdb_queries_answer_from_the_current_run(
     assert set(found["image_id"]) in ({"i000001"}, {"i000001", "i000011"})
 
 
-@pytest.mark.parametrize("lines", queries("python"))
-def test_the_pages_polars_lines_answer_from_the_current_run(
-    lines: str, published: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(published)
-    *statements, last = ast.parse(lines).body
+def images_of(rows: Any) -> list[str]:
+    """The images of what a snippet ends with: a table of pyarrow, pandas or Polars, or rows of DuckDB or Spark."""
+    if isinstance(rows, list):
+        return [row["image_id"] if hasattr(row, "asDict") else row[1] for row in rows]
+    return [str(image) for image in rows["image_id"]]
+
+
+def answer_of(snippet: str, names: dict[str, Any]) -> Any:
+    """The value of a snippet's last line, run with these names."""
+    *statements, last = ast.parse(snippet).body
     assert isinstance(last, ast.Expr)
-    names: dict[str, Any] = {}
     exec(compile(ast.Module(statements, []), "reading.md", "exec"), names)
-    rows = eval(compile(ast.Expression(last.value), "reading.md", "eval"), names)
-
-    assert isinstance(rows, pl.DataFrame)
-    assert rows["image_id"].to_list() == ["i000001"]
+    return eval(compile(ast.Expression(last.value), "reading.md", "eval"), names)
 
 
-def test_the_readme_has_a_query_and_the_readers_page_has_queries_for_duckdb_and_polars() -> None:
+OPENING, *SNIPPETS = queries("python")
+LIBRARIES = [re.search(r"pyspark|boto3|duckdb|polars|pandas|pyarrow", snippet)[0] for snippet in SNIPPETS]  # type: ignore[index]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Spark leaves a socket open
+@pytest.mark.parametrize("place", ["disk", "s3"])
+@pytest.mark.parametrize(("library", "snippet"), list(zip(LIBRARIES, SNIPPETS, strict=True)))
+def test_the_readers_page_reads_the_current_run(
+    library: str, snippet: str, place: str, published: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip(library)
+    if (library, place) in {("boto3", "disk"), ("pyspark", "s3")}:
+        pytest.skip("boto3 reads S3 alone, and Spark needs jars for S3")
+    monkeypatch.chdir(published)
+    opening = OPENING
+    with moto_server() if place == "s3" else nullcontext() as server:
+        if server is not None:
+            there = server.root(monkeypatch, tmp_path)
+            for file in (published / "tastegraph-data" / "exports").rglob("*"):
+                if file.is_file():
+                    there.write(file.relative_to(published / "tastegraph-data").as_posix(), file.read_bytes())
+            monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+            bucket, prefix = there.address.removeprefix("s3://").split("/", 1)
+            opening = opening.replace('"tastegraph-data"', repr(there.address))
+            snippet = snippet.replace("my-bucket", bucket).replace("some/prefix", prefix)
+        names: dict[str, Any] = {}
+        exec(compile(opening, "reading.md", "exec"), names)
+        rows = answer_of(snippet, names)
+
+    assert images_of(rows)[:1] == ["i000001"]
+
+
+def test_the_readme_has_a_query_and_the_readers_page_has_one_for_each_library() -> None:
     assert README.count("```sql") == 1
     assert len(queries("sql")) == 2
-    assert queries("python")
+    assert LIBRARIES == ["pyarrow", "pandas", "polars", "duckdb", "pyspark", "boto3"]
 
 
 def test_every_file_of_the_four_folders_says_in_one_line_what_it_holds() -> None:
