@@ -55,7 +55,7 @@ def table_sections() -> dict[str, list[Table]]:
     """All tables, by heading of the page, in the order of their modules."""
     derived = (pixels, splits, tastes, cdl, evaluation, stages)
     return {
-        "What a source becomes": [*community.COMMUNITY, community.TOMBSTONES, community.QUARANTINE],
+        "What a source becomes": [*community.COMMUNITY, community.EVENTS, community.TOMBSTONES, community.QUARANTINE],
         "What downstream teams read": list(exports.EXPORTS),
         "What the pipeline derives": [table for module in derived for table in _tables_in(module)],
     }

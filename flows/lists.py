@@ -4,7 +4,7 @@ from prefect import unmapped
 
 from storage.refs import Ref
 from storage.roots import Root
-from storage.tables.community import BLOCKED_IMAGES, BLOCKED_OWNERS, IMAGE_TAGS, IMAGES, USER_BLOCKS, USER_MUTES
+from storage.tables.community import BLOCKED_IMAGES, BLOCKED_OWNERS, HIDES, IMAGE_TAGS, IMAGES, USER_BLOCKS, USER_MUTES
 from tasks.data.tastes import Profiles
 from tasks.runtime.caching import unsearched
 from tasks.runtime.code_version import code_versions
@@ -26,6 +26,7 @@ def policy_of(table: dict[str, Ref], config: PolicyConfig) -> Policy:
         blocked_owners=table[BLOCKED_OWNERS.name],
         user_blocks=table[USER_BLOCKS.name],
         user_mutes=mutes,
+        hides=table[HIDES.name],
     )
 
 

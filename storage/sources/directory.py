@@ -21,10 +21,23 @@ from storage.sources import reading, redacted, rules
 from storage.sources.findings import Finding, findings
 from storage.sources.reading import SUFFIXES, TableLimits, UnfitFileError
 from storage.sources.redacted import RedactedRows
-from storage.tables.community import COMMUNITY, FAVORITES, GROUPS, IMAGE_FEATURES, IMAGES, QUARANTINE, TOMBSTONES, USERS
+from storage.tables.community import (
+    COMMUNITY,
+    EVENTS,
+    FAVORITES,
+    GROUPS,
+    HIDES,
+    IMAGE_FEATURES,
+    IMAGES,
+    QUARANTINE,
+    TOMBSTONES,
+    USERS,
+)
 from storage.tables.schema import Table
 from storage.tombstones import NOBODY, IdsByKind, Tombstones
 
+TABLES = (*COMMUNITY, EVENTS, TOMBSTONES)
+READ_ONLY = (EVENTS, TOMBSTONES)  # of these no table is kept
 REQUIRED = (IMAGES, FAVORITES)
 REFERRED = (USERS, IMAGES, GROUPS)  # read first: rows of other tables refer to these
 UNREADABLE = "unreadable row"
@@ -58,7 +71,18 @@ class IngestConfig(TableLimits):
     columns: dict[str, dict[str, str]] = field(
         default_factory=dict
     )  # names that columns have in files, as {favorites: {user_id: userId}}; over those of the source's columns.yaml
+    event_weights: dict[str, float] = field(
+        default_factory=dict
+    )  # of events without a weight of their own, over like 1, favorite 1, save 1 and view 0
+    favorite_weight: float = 1.0  # a pair whose events weigh as much in sum is a favorite, but for one with a hide
     max_quarantined_share: float = 0.2  # of all input rows; above it the run stops, as the source is probably wrong
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if unknown := set(self.event_weights) - set(rules.EVENT_WEIGHTS):
+            raise ValueError(
+                f"ingest.event_weights: {', '.join(sorted(unknown))} is none of {', '.join(rules.EVENT_WEIGHTS)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -92,7 +116,8 @@ def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -
     than the allowed share of rows was quarantined.
     """
     files, unknown_files = _listing(source)
-    if missing := [table.name for table in REQUIRED if table.name not in files]:
+    required = [table.name for table in REQUIRED if table is not FAVORITES or EVENTS.name not in files]
+    if missing := [name for name in required if name not in files]:
         folders = source.others()
         if parts := next((name for name in missing if name in folders), None):
             raise SourceError(
@@ -111,12 +136,13 @@ def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -
         ingested[TOMBSTONES.name] = _ingest_table(source, files[TOMBSTONES.name], TOMBSTONES, {}, forgotten, config)
         forgotten = forgotten.with_(redacted.ids_in(ingested[TOMBSTONES.name].kept))
     ids: dict[str, pl.Series] = {}
-    for table in sorted(COMMUNITY, key=lambda table: table not in REFERRED):
+    for table in sorted((*COMMUNITY, EVENTS), key=lambda table: table not in REFERRED):
         if table.name in files:
             ingested[table.name] = _ingest_table(source, files[table.name], table, ids, forgotten, config)
             if table in REFERRED:
                 ids[table.name] = ingested[table.name].kept[table.key[0]]
     tables = {name: result.kept for name, result in ingested.items()}
+    _take_events(tables, config)
     pictures = set(tables["images"]["path"].filter(tables["images"]["path"].is_in(unknown_files)))
     pictures |= ingested["images"].redacted.paths  # a picture's file name may be its id
     derived = _complete(tables)
@@ -125,8 +151,8 @@ def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -
         "source": source.address,
         "tables": {
             table.name: _account(files.get(table.name), ingested.get(table.name), tables.get(table.name))
-            for table in (*COMMUNITY, TOMBSTONES)
-            if table is not TOMBSTONES or table.name in files
+            for table in TABLES
+            if table not in READ_ONLY or table.name in files
         },
         "rows_read": sum(result.read for result in ingested.values()),
         "rows_quarantined": len(quarantine),
@@ -175,7 +201,7 @@ def _names_of_columns(source: Root, chosen: Mapping[str, Mapping[str, str]]) -> 
             given = yaml.safe_load(source.read(COLUMNS_FILE)) or {}
         except (ValueError, RecursionError, yaml.YAMLError) as error:
             raise SourceError(f"{source.url(COLUMNS_FILE)}: cannot be read as YAML; {HOW_COLUMNS}") from error
-    tables = {table.name: table for table in (*COMMUNITY, TOMBSTONES)}
+    tables = {table.name: table for table in TABLES}
     merged: dict[str, dict[str, str]] = {}
     for where, names in ((source.url(COLUMNS_FILE), given), ("ingest.columns", chosen)):
         if not isinstance(names, Mapping) or not all(isinstance(one, Mapping) for one in names.values()):
@@ -201,7 +227,7 @@ def _listing(source: Root) -> tuple[dict[str, Entry], list[str]]:
         raise SourceError(f"{source.address}: no such source directory; check the address and its permissions")
     others = source.others()
     files: dict[str, Entry] = {}
-    for table in (*COMMUNITY, TOMBSTONES):
+    for table in TABLES:
         suffixes = SUFFIXES[:1] if table is IMAGE_FEATURES else SUFFIXES
         for name in (*(table.name + suffix for suffix in suffixes), COLUMNS_FILE):
             if name in others:
@@ -290,7 +316,8 @@ def _ingest_file(
         form = reading.suffix_of(file.name)[1:]
         why = getattr(error, "strerror", None) or "it is damaged, or was not written to its end; write it again"
         raise SourceError(f"{url}: cannot be read as {form}: {why}") from error
-    kept, contradicting = rules.merge(checked, table)
+    # Events repeat, and count each time.
+    kept, contradicting = rules.merge(checked, table) if table is not EVENTS else (checked.drop("row"), broken.clear())
     if table is TOMBSTONES:  # who is to be forgotten is not written down
         broken = broken.with_columns(text=pl.lit(None, pl.String))
     # An unreadable line may name a forgotten id: if there are tombstones, it is counted and not shown.
@@ -330,6 +357,20 @@ def _unknown(names: Sequence[str]) -> list[str]:
     return [*named, *([f"({unnamed} without a name)"] if unnamed else [])]
 
 
+def _take_events(tables: dict[str, pl.DataFrame], config: IngestConfig) -> None:
+    """Add what the events amount to to the favorites and the hides."""
+    if EVENTS.name not in tables:
+        return
+    weights = {**rules.EVENT_WEIGHTS, **config.event_weights}
+    for table, rows in zip(
+        (FAVORITES, HIDES), rules.of_events(tables.pop(EVENTS.name), weights, config.favorite_weight), strict=True
+    ):
+        if table.name in tables:
+            together = pl.concat([tables[table.name], rows.select(tables[table.name].columns)]).with_row_index("row")
+            rows, _ = rules.merge(together, table)
+        tables[table.name] = rows.select(list(rules.frame_schema(table)))
+
+
 def _complete(tables: dict[str, pl.DataFrame]) -> list[str]:
     """Add the tables that the source lacks; returns the names of those derived from other tables."""
     derived = []
@@ -355,7 +396,7 @@ def _rows_of(table: Table, ids: Sequence[pl.Series]) -> pl.DataFrame:
 
 def _account(entry: Entry | None, ingested: _Ingested | None, rows: pl.DataFrame | None) -> dict[str, Any]:
     """The report's entry for a table."""
-    kept = 0 if rows is None else len(rows)
+    kept = len(rows) if rows is not None else len(ingested.kept) if ingested else 0
     if entry is None or ingested is None:
         return {
             "file": None,
@@ -374,7 +415,7 @@ def _account(entry: Entry | None, ingested: _Ingested | None, rows: pl.DataFrame
         "missing": False,
         "read": ingested.read,
         "kept": kept,
-        "duplicates": ingested.read - kept - len(ingested.quarantined) - ingested.redacted.forgotten,
+        "duplicates": ingested.read - len(ingested.kept) - len(ingested.quarantined) - ingested.redacted.forgotten,
         "forgotten": ingested.redacted.forgotten,
         "cleared": ingested.redacted.cleared,
         "quarantined": dict(sorted(Counter(ingested.quarantined["reason"]).items())),
@@ -388,8 +429,10 @@ def _check_enough_is_left(community: Community, config: IngestConfig, ingested: 
     source, accounts = report["source"], report["tables"]
     reasons = "; ".join(_sentence(one, accounts[one.table], ingested) for one in findings(community.quarantine))
     if community.tables["favorites"].is_empty():
-        if not (read := accounts["favorites"]["read"]):
-            raise SourceError(f"{source}/{accounts['favorites']['file']}: no row is in it, only a header", community)
+        of_favorites = [accounts[name] for name in ("favorites", EVENTS.name) if name in ingested]
+        if not (read := sum(account["read"] for account in of_favorites)):
+            files = " and ".join(account["file"] for account in of_favorites)
+            raise SourceError(f"{source}/{files}: no row is in it, only a header", community)
         raise SourceError(
             f"{source}: no favorite is left of {read} ({reasons or 'nothing was quarantined'}); correct the source",
             community,

@@ -10,6 +10,9 @@ DANGLING = "dangling reference"
 SHOWN_ROWS = 3  # of each reason
 ADVICE = {
     "missing id": "give every row its ids, or leave the row out",
+    "missing event": "write what the user did: like, favorite, save, view or hide",
+    "unknown event": "write like, favorite, save, view or hide",
+    "bad weight": "write a number, or leave the cell empty",
     "missing tag": "write a tag, or leave the row out",
     "dangling reference": "add the id to its table, or correct it: ids are compared letter by letter",
     "duplicate id": "keep one row for each id",

@@ -14,6 +14,7 @@ from storage.tombstones import NAMED_IN
 TYPES: dict[pa.DataType, pl.DataType] = {
     pa.string(): pl.String(),
     pa.int64(): pl.Int64(),
+    pa.float64(): pl.Float64(),
     TIME: pl.Datetime("ms", "UTC"),  # polars has no unit of a second; the values are whole seconds
     VECTOR: pl.List(pl.Float32),
 }
@@ -29,7 +30,11 @@ REFERENCES = {
     "blocked_images": {"image_id": "images"},
     "user_blocks": {"user_id": "users"},  # whom they block need not be a user, as an image's owner need not
     "user_mutes": {"user_id": "users"},
+    "hides": {"user_id": "users", "image_id": "images"},
+    "events": {"user_id": "users", "image_id": "images"},
 }
+EVENT_WEIGHTS = {"like": 1.0, "favorite": 1.0, "save": 1.0, "view": 0.0}  # towards a favorite
+HIDE = "hide"  # the event that makes no favorite of an image, whatever else happened
 FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # years 1 to 9999
 SHOWN_CELL = 100  # characters of each cell of a row in quarantine
 MOST_USES = 2**53  # integers up to this are exact in a float column
@@ -133,6 +138,28 @@ def merge(rows: pl.DataFrame, table: Table) -> tuple[pl.DataFrame, pl.DataFrame]
     return first.drop("row"), contradicting
 
 
+def of_events(events: pl.DataFrame, weights: Mapping[str, float], least: float) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The favorites and the hides that events amount to, each pair once.
+
+    A pair with a hide is hidden and no favorite. Any other is a favorite, since its first event of a positive weight,
+    where the weights of its events sum to `least`.
+    """
+    weight = pl.col("weight").fill_null(pl.col("event").replace_strict(weights, default=0.0, return_dtype=pl.Float64))
+    pairs = (
+        events.with_columns(weight=weight)
+        .group_by("user_id", "image_id")
+        .agg(
+            is_hidden=(pl.col("event") == HIDE).any(),
+            weight=pl.col("weight").sum(),
+            favorited_at=pl.col("happened_at").filter(pl.col("weight") > 0).min(),
+        )
+        .sort("user_id", "image_id")
+    )
+    is_favorite = ~pl.col("is_hidden") & (pl.col("weight") >= least)
+    favorites = pairs.filter(is_favorite).select("user_id", "image_id", "favorited_at")
+    return favorites, pairs.filter("is_hidden").select("user_id", "image_id")
+
+
 def quarantine(table: Table, *rows: pl.DataFrame) -> pl.DataFrame:
     """Rows of QUARANTINE from bad rows of a table."""
     return pl.concat(frame.cast({"row": pl.Int64}) for frame in rows).select(
@@ -170,6 +197,8 @@ def _typed(name: str, type_: pl.DataType, file_type: pl.DataType | None) -> pl.E
     cell = pl.col(f"cell_{name}")
     if type_ == pl.Datetime:
         return _seconds(cell, file_type or pl.String())
+    if name == "weight":
+        return cell.cast(pl.Float64, strict=False)
     if name == "count":
         number = cell.cast(pl.Float64, strict=False)
         counts = (number == number.floor()) & number.is_between(1, MOST_USES)
@@ -243,13 +272,18 @@ def _rules(
         column, cell = pl.col(name), pl.col(f"cell_{name}")
         unreadable = column.is_null() & cell.is_not_null()
         if name in table.key:
-            yield Rule("missing tag" if name == "tag" else "missing id", column.is_null(), nothing)
+            missing = {"tag": "missing tag", "event": "missing event"}.get(name, "missing id")
+            yield Rule(missing, column.is_null(), nothing)
         if type_ == pl.String:
             yield Rule("text too long", column.str.len_bytes() > max_text_bytes, column)
             yield Rule("inexact number", pl.col(f"inexact_{name}"), column)
         if name in table.key:
             if name == "kind":
                 yield Rule("unknown kind", ~column.is_in(sorted(NAMED_IN)), column)
+            if name == "event":
+                yield Rule("unknown event", ~column.is_in([*EVENT_WEIGHTS, HIDE]), column)
+        elif name == "weight":
+            yield Rule("bad weight", unreadable | ~column.is_finite(), cell.cast(pl.String))
         elif type_ == pl.Datetime:
             yield Rule("unreadable time", unreadable, _shown(cell, types.get(name)))
         elif name == "count":

@@ -102,6 +102,23 @@ USER_MUTES = table(
     USER_ID,
     TAG,
 )
+HIDES = table(
+    "hides",
+    ("user_id", "image_id"),
+    "A user hid an image, which is not recommended to them; in events, also no favorite of theirs.",
+    USER_ID,
+    IMAGE_ID,
+)
+EVENTS = table(
+    "events",
+    ("user_id", "image_id", "event"),
+    "A user did something with an image. Read into favorites and hides, kept nowhere.",
+    USER_ID,
+    IMAGE_ID,
+    column("event", pa.string(), "like, favorite, save, view or hide"),
+    column("weight", pa.float64(), "towards a favorite; that of its kind where absent", optional=True),
+    column("happened_at", TIME, "when; absent where the source does not say", optional=True),
+)
 QUARANTINE = table(
     "quarantine",
     ("table", "row", "reason", "value"),
@@ -134,4 +151,5 @@ COMMUNITY = (
     BLOCKED_OWNERS,
     USER_BLOCKS,
     USER_MUTES,
+    HIDES,
 )

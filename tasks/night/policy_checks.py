@@ -50,6 +50,9 @@ def _broken(
     if policy.user_blocks.rows:
         blocks = parquet.scan(policy.user_blocks, root).rename({"blocked_id": "owner_id"})
         yield rules.USER_BLOCKS, by_owner.join(blocks, on=["user_id", "owner_id"], how="semi")
+    if policy.hides and policy.hides.rows:
+        hides = parquet.scan(policy.hides, root)
+        yield rules.HIDES, listed.join(hides, on=["user_id", "image_id"], how="semi")
     if policy.image_tags:
         tags = parquet.scan(policy.image_tags, root)
         if policy.user_mutes.rows:

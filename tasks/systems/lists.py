@@ -59,6 +59,7 @@ class Policy:
     blocked_owners: Ref
     user_blocks: Ref
     user_mutes: Ref
+    hides: Ref | None = None  # None: of an earlier version, which had none
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from storage.roots import Root
 from tasks.systems.lists import Policy, PolicyConfig
 
 OWN_UPLOADS, BLOCKED_IMAGES, BLOCKED_OWNERS = "own uploads", "blocked images", "blocked owners"
-MUTED_TAGS, USER_BLOCKS, USER_MUTES = "muted tags", "user blocks", "user mutes"
+MUTED_TAGS, USER_BLOCKS, USER_MUTES, HIDES = "muted tags", "user blocks", "user mutes", "hides"
 MAX_OF_OWNER, DIVERSITY = "images of one owner", "diversity"
 NOTHING = PolicyConfig(own_uploads=True)  # with empty tables, a policy that rules nothing out
 
@@ -119,6 +119,9 @@ def read_rules(policy: Policy | None, users: Ids, images: Ids, root: Root) -> Ru
         blocks_NO = matrices.incidence(blocks["user_id"], blocks["blocked_id"], users, owners)
         owned_OI = matrices.incidence(owned["owner_id"], owned["image_id"], owners, images)
         hidden[USER_BLOCKS] = csr_array(blocks_NO @ owned_OI)
+    if policy.hides and policy.hides.rows:
+        hides = parquet.read(policy.hides, root)
+        hidden[HIDES] = matrices.incidence(hides["user_id"], hides["image_id"], users, images)
     if policy.image_tags:
         tagged = parquet.read(policy.image_tags, root)
         mutes = parquet.read(policy.user_mutes, root)

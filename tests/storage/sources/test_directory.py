@@ -284,6 +284,44 @@ def test_users_and_groups_are_derived_from_the_other_tables(tmp_path: Path) -> N
     assert found.report["derived"] == ["users", "groups"]
 
 
+def test_events_become_favorites_and_hides(tmp_path: Path) -> None:
+    events = (
+        "user_id,image_id,event,weight,happened_at\nu1,i1,like,,120\nu1,i1,view,,60\nu1,i1,save,,180\n"  # a favorite
+        "u1,i2,like,,60\nu1,i2,hide,,90\n"  # hidden, whatever came before
+        "u1,i3,view,,60\nu2,i3,view,0.5,\nu2,i3,view,0.5,90\n"  # one view is none, two of half the weight are one
+        "u3,i3,like,-1,60\nu3,i9,like,,\nu3,i1,poke,,\nu3,i1,like,heavy,\nu3,i1,,,\n"
+    )
+    (tmp_path / "images.csv").write_text(IMAGES_CSV)
+    (tmp_path / "events.csv").write_text(events)
+    found = ingest(Root(str(tmp_path)), LENIENT)
+
+    times = {(user, image): time and time.minute for user, image, time in rows(found, "favorites")}
+    assert times == {("u1", "i1"): 2, ("u2", "i3"): 1}
+    assert rows(found, "hides") == [("u1", "i2")]
+    assert [(reason, value) for _, _, reason, value in quarantine(found)] == [
+        ("dangling reference", "i9"),
+        ("unknown event", "poke"),
+        ("bad weight", "heavy"),
+        ("missing event", None),
+    ]
+    account = found.report["tables"]["events"]
+    assert (account["read"], account["kept"], account["duplicates"]) == (13, 9, 0)
+    assert "events" not in found.tables
+
+
+def test_events_count_beside_favorites_and_hides_and_their_weights_are_settings(tmp_path: Path) -> None:
+    given = {
+        "events": "user_id,image_id,event\nu1,i1,view\nu2,i3,view\nu2,i3,view\nu9,i3,hide\n",
+        "hides": "user_id,image_id\nu1,i3\nu1,i3\n",
+    }
+    config = IngestConfig(event_weights={"view": 0.5}, max_quarantined_share=1.0)
+    found = community(tmp_path, config, **given)
+
+    assert [row[:2] for row in rows(found, "favorites")] == [("u1", "i1"), ("u2", "i2"), ("u2", "i3")]
+    assert rows(found, "hides") == [("u1", "i3"), ("u9", "i3")]
+    assert [found.report["tables"][name]["duplicates"] for name in ("favorites", "hides")] == [0, 1]
+
+
 def test_nobody_follows_themselves(tmp_path: Path) -> None:
     found = community(tmp_path, contacts="user_id,contact_id\nu1,u1\nu1,u2\n")
     assert quarantine(found) == [("contacts", 0, "self reference", "u1")]

@@ -17,6 +17,7 @@ from storage.tables.community import (
     BLOCKED_IMAGES,
     BLOCKED_OWNERS,
     FAVORITES,
+    HIDES,
     IMAGE_TAGS,
     IMAGES,
     USER_BLOCKS,
@@ -88,7 +89,10 @@ def candidate(root: Root, metrics: list[dict], *, rules=None, tables=None, commu
     rows = {**COMMUNITY, **(community or {}), **(tables or {})}
     table = {
         of.name: parquet.write(of, {name: [] for name in of.schema.names} | nulls(of, rows.get(of.name, {})), root)
-        for of in (USERS, IMAGES, FAVORITES, IMAGE_TAGS, BLOCKED_IMAGES, BLOCKED_OWNERS, USER_BLOCKS, USER_MUTES)
+        for of in (
+            *(USERS, IMAGES, FAVORITES, IMAGE_TAGS),
+            *(BLOCKED_IMAGES, BLOCKED_OWNERS, USER_BLOCKS, USER_MUTES, HIDES),
+        )
     }
     embeddings = Embeddings(exports["user_embeddings"][0], exports["image_embeddings"])
     model = Model("ease", "ease-0", table["users"], table["images"], embeddings, None)
@@ -315,6 +319,7 @@ def test_a_table_that_breaks_a_promise_stops(root, changed, named):
         ("blocked images", {"tables": {"blocked_images": {"image_id": ["i3"]}}}),
         ("blocked owners", {"tables": {"blocked_owners": {"user_id": ["u3"]}}}),
         ("user blocks", {"tables": {"user_blocks": {"user_id": ["u2"], "blocked_id": ["u3"]}}}),
+        ("hides", {"tables": {"hides": {"user_id": ["u1"], "image_id": ["i2"]}}}),
         ("user mutes", {"tables": {"user_mutes": {"user_id": ["u1"], "tag": ["ruby"]}}}),
         ("muted tags", {"rules": PolicyConfig(muted_tags=("ruby",))}),
         ("images of one owner", {"rules": PolicyConfig(max_of_owner=1), "image_id": ["i1", "i2", "i2"]}),

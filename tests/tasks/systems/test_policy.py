@@ -11,7 +11,7 @@ from flows.lists import policy_of
 from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
-from storage.tables.community import BLOCKED_IMAGES, BLOCKED_OWNERS, IMAGE_TAGS, USER_BLOCKS, USER_MUTES
+from storage.tables.community import BLOCKED_IMAGES, BLOCKED_OWNERS, HIDES, IMAGE_TAGS, USER_BLOCKS, USER_MUTES
 from storage.tables.embeddings import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
 from storage.tables.schema import Table
 from tasks.data.community import CommunityTables
@@ -124,9 +124,14 @@ def test_without_rules_lists_are_the_best_images(request_of, table, model, root)
             {USER_MUTES: {"user_id": ["user05", "user05"], "tag": ["ruby", "unheard"]}},
             lambda user, image: user == "user05" and image in tagged("ruby"),
         ),
+        (
+            ALL,
+            {HIDES: {"user_id": ["user05", "user05", "gone"], "image_id": ["image01", "image40", "image01"]}},
+            lambda user, image: user == "user05" and image in ("image01", "image40"),
+        ),
         (replace(ALL, muted_tags=("ice", "unheard")), {}, lambda _, image: image in tagged("ice")),
     ],
-    ids=["blocked images", "blocked owners", "user blocks", "user mutes", "muted tags"],
+    ids=["blocked images", "blocked owners", "user blocks", "user mutes", "hides", "muted tags"],
 )
 def test_what_is_blocked_or_muted_is_in_no_list_that_it_is_kept_out_of_and_lists_stay_full(
     request_of, table, model, root, config, rows, is_kept_out
