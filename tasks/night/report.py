@@ -1,7 +1,7 @@
 """What the report's page shows of a night: read the tables, choose, count."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -38,7 +38,8 @@ NUM_PEOPLE = 12
 NUM_LIKES = 10
 NUM_GOT = 20
 NUM_CLUSTERS = 40
-THUMBNAIL_PX = 96
+THUMBNAIL_PX = 192  # twice the width at which the page shows them
+THUMBNAIL = images.View(size_px=THUMBNAIL_PX, keeps_aspect=True)
 
 
 def build(
@@ -226,7 +227,7 @@ def _negatives(audit: Ref, root: Root) -> NegativesAudit:
 
 
 def _people(night: Night, root: Root) -> list[Person]:
-    """Users who were tested, evenly spaced by id, with a list that may hold what was concealed from training."""
+    """Users who were tested, evenly spaced by id: what was exported for them, and what the measured system found."""
     concealed, training = parquet.read(night.split.concealed, root), parquet.read(night.split.training, root)
     tested = matrices.ids_of(concealed["user_id"])
     tested = tested[np.unique(np.linspace(0, len(tested) - 1, NUM_PEOPLE).astype(int))] if len(tested) else tested
@@ -238,9 +239,14 @@ def _people(night: Night, root: Root) -> list[Person]:
     concealed_UI = matrices.incidence(concealed["user_id"], concealed["image_id"], tested, image_ids)
     rows, everything = matrices.rows_of(pa.array(tested, pa.string()), scorer.users), np.arange(len(image_ids))
     best = best_images(scorer, rows, {"all": everything}, min(NUM_GOT, len(image_ids)), likes_UI)["all"]
-    likes = [likes_UI[[row]].indices[:NUM_LIKES] for row in range(len(tested))]
-    shown = np.unique(np.concatenate([*likes, best.rows[best.rows >= 0]]))
-    pictures = dict(zip(shown.tolist(), _pictures(image_ids[shown], night, root), strict=True))
+    exported = _exported(tested, night, root)
+    likes = [image_ids[likes_UI[[row]].indices[:NUM_LIKES]].tolist() for row in range(len(tested))]
+    shown = {
+        *image_ids[np.unique(best.rows[best.rows >= 0])].tolist(),
+        *(image for row in likes for image in row),
+        *(item["image_id"] for items in exported.values() for item in items),
+    }
+    pictures = _pictures(np.array(sorted(shown), object), night, root)
     interests = (
         parquet.scan(night.tested.tastes.profiles.interests, root)
         .filter(pl.col("user_id").is_in(tested.tolist()))
@@ -254,47 +260,79 @@ def _people(night: Night, root: Root) -> list[Person]:
         Person(
             user_id=user,
             interests=interests_of.get(user, []),
-            likes=[pictures[image] for image in likes[row].tolist()],
+            likes=[pictures[image] for image in likes[row]],
             got=[
+                Recommendation(picture=pictures[item["image_id"]], rank=item["rank"], score=item["score"])
+                for item in exported.get(user, [])
+            ],
+            num_concealed=concealed_UI[[row]].nnz,
+            found=[
                 Recommendation(
-                    picture=pictures[image], rank=rank + 1, score=float(score), concealed=bool(concealed_UI[row, image])
+                    picture=pictures[image_ids[image]],
+                    rank=rank + 1,
+                    score=float(score),
+                    concealed=bool(concealed_UI[row, image]),
                 )
                 for rank, (image, score) in enumerate(zip(best.rows[row].tolist(), best.scores[row], strict=True))
                 if image >= 0
             ],
-            num_concealed=concealed_UI[[row]].nnz,
         )
         for row, user in enumerate(tested)
     ]
 
 
-def _pictures(ids: np.ndarray, night: Night, root: Root) -> list[Picture]:
+def _exported(users: np.ndarray, night: Night, root: Root) -> dict[str, list[dict[str, Any]]]:
+    """The first of each user's exported recommendations, in order."""
+    files = [parquet.scan(ref, root) for ref in night.exports["recommendations"]]
+    rows = (
+        pl.concat(files)
+        .filter(pl.col("user_id").is_in(users.tolist()), pl.col("rank") <= NUM_GOT)
+        .sort("user_id", "rank")
+        .collect()
+    )
+    return {str(user): part.to_dicts() for (user,), part in rows.group_by("user_id", maintain_order=True)}
+
+
+def _pictures(ids: np.ndarray, night: Night, root: Root) -> dict[str, Picture]:
+    """Images as the page shows them, by id."""
     wanted = pl.LazyFrame({"image_id": ids.tolist()})
     tags = (
         parquet.scan(night.community.tables["image_tags"], root).group_by("image_id").agg(pl.col("tag").sort().head(8))
     )
     rows = (
         wanted.join(
-            parquet.scan(night.community.tables["images"], root).select("image_id", "title"), on="image_id", how="left"
+            parquet.scan(night.community.tables["images"], root).select("image_id", "title", "path"),
+            on="image_id",
+            how="left",
         )
         .join(tags, on="image_id", how="left", maintain_order="left")
         .collect()
         .to_dicts()
     )
-    jpegs: dict[str, bytes] = {}
-    pixels = [shard.pixels for shard in night.shards if shard.pixels]
-    if pixels:
-        shards = Shards.open(pixels, root)
-        found = np.flatnonzero(matrices.rows_of(pa.array(shards.ids), ids) >= 0)
-        for image_id, value in zip(shards.ids[found], shards.gather(found), strict=True):
-            jpegs[image_id] = images.thumbnail(value, THUMBNAIL_PX)
-    by_id = {row["image_id"]: row for row in rows}
-    return [
-        Picture(
-            image_id=image_id,
-            title=by_id[image_id]["title"],
-            tags=by_id[image_id]["tag"] or [],
-            jpeg=jpegs.get(image_id),
+    jpegs = _thumbnails({row["image_id"]: row["path"] for row in rows}, night, root)
+    return {
+        row["image_id"]: Picture(
+            image_id=row["image_id"],
+            title=row["title"],
+            tags=row["tag"] or [],
+            jpeg=jpegs.get(row["image_id"]),
         )
-        for image_id in ids
-    ]
+        for row in rows
+    }
+
+
+def _thumbnails(path_of: Mapping[str, str | None], night: Night, root: Root) -> dict[str, bytes]:
+    """Thumbnails of the images whose pictures the run could use: from their files, else from the run's own pixels."""
+    pixels = [shard.pixels for shard in night.shards if shard.pixels]
+    if not pixels:
+        return {}
+    shards = Shards.open(pixels, root)
+    found = np.flatnonzero(matrices.rows_of(pa.array(shards.ids), np.array(list(path_of), object)) >= 0)
+    usable = dict(zip(shards.ids[found].tolist(), found.tolist(), strict=True))
+    paths = {image: path for image in usable if (path := path_of[image])}
+    decoded = images.decode_files(list(paths.values()), night.source, THUMBNAIL, images.ImageLimits())
+    jpegs = {}
+    for image, value in zip(paths, decoded, strict=True):
+        pixels_of = shards.gather(np.array([usable[image]]))[0] if isinstance(value, images.ImageError) else value
+        jpegs[image] = images.thumbnail(pixels_of, THUMBNAIL_PX)
+    return jpegs

@@ -116,23 +116,28 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """A picture that a user got."""
+    """A picture in a list of a user's."""
 
     picture: Picture
     rank: int
     score: float
-    concealed: bool  # a favorite kept from everything that learns: a correct one
+    concealed: bool = False  # a favorite kept from what was measured: a correct one
 
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """A user of the gallery: what they care for, what they like, what they got."""
+    """A user of the gallery: what they care for, what they like, what they got, and what the measured system found.
+
+    What a user got is the exported list. The measured system learned without the concealed favorites, and where it is
+    fitted once more before publishing, its list is another one.
+    """
 
     user_id: str
     interests: Sequence[str]
     likes: Sequence[Picture]
     got: Sequence[Recommendation]
     num_concealed: int  # how many of the user's favorites were concealed
+    found: Sequence[Recommendation] = ()  # the measured system's list
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -164,12 +169,12 @@ def to_json(report: Report) -> bytes:
 
     Of counts per user it holds how many users have each, so that no number is one user's.
     """
-    shown = {picture.image_id: picture for person in report.people for picture in _pictures_of(person)}
     people = [
         {
-            **_plain(replace(person, likes=(), got=())),
+            **_plain(replace(person, likes=(), got=(), found=())),
             "likes": [picture.image_id for picture in person.likes],
             "got": [{**_plain(item), "picture": item.picture.image_id} for item in person.got],
+            "found": [{**_plain(item), "picture": item.picture.image_id} for item in person.found],
         }
         for person in report.people
     ]
@@ -177,7 +182,7 @@ def to_json(report: Report) -> bytes:
         "version": VERSION,
         **_plain(replace(report, people=())),
         "people": people,
-        "pictures": [_plain(picture) for picture in shown.values()],
+        "pictures": [_plain(picture) for picture in pictures_of(report)],
     }
     return json.dumps(value, ensure_ascii=False).encode()
 
@@ -207,8 +212,13 @@ def from_json(data: bytes) -> Report:
         raise ContentsError(f"no report that can be rendered again ({type(error).__name__}: {error})") from error
 
 
-def _pictures_of(person: Person) -> list[Picture]:
-    return [*person.likes, *(item.picture for item in person.got)]
+def pictures_of(report: Report) -> list[Picture]:
+    """All pictures that the page shows, each once."""
+    shown = {}
+    for person in report.people:
+        for picture in (*person.likes, *(item.picture for item in (*person.got, *person.found))):
+            shown[picture.image_id] = picture
+    return list(shown.values())
 
 
 def _plain(value: Any) -> Any:
@@ -240,8 +250,11 @@ def _record(kind: type[Any], value: Mapping[str, Any] | None) -> Any:
 
 
 def _person(value: Mapping[str, Any], pictures: Mapping[str, Picture]) -> Person:
-    got = [Recommendation(**{**item, "picture": pictures[item["picture"]]}) for item in value["got"]]
-    return Person(**{**value, "likes": [pictures[image_id] for image_id in value["likes"]], "got": got})
+    lists = {
+        name: [Recommendation(**{**item, "picture": pictures[item["picture"]]}) for item in value.get(name, ())]
+        for name in ("got", "found")
+    }
+    return Person(**{**value, "likes": [pictures[image_id] for image_id in value["likes"]], **lists})
 
 
 def _picture(value: Mapping[str, Any]) -> Picture:

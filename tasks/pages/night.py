@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from models.evaluation.headlines import HEADLINES
 from tasks.pages import charts
-from tasks.pages.contents import Counts, Distributions, Metric, NegativesAudit, Report, Training, to_json
+from tasks.pages.contents import Counts, Distributions, Metric, NegativesAudit, Report, Training, pictures_of, to_json
 
 PROTOCOLS = {
     "paper_both": "Paper’s protocol, the mean of both versions",
@@ -56,6 +56,7 @@ def render(report: Report) -> bytes:
     systems = sorted(
         {row.system for row in report.metrics}, key=lambda name: (name != report.system, place_among(SYSTEMS, name))
     )
+    pictures = [picture for picture in pictures_of(report) if picture.jpeg]  # each stands in the page once
     template = environment().get_template("night.html.jinja")
     html = template.render(
         report=report,
@@ -67,6 +68,8 @@ def render(report: Report) -> bytes:
         distributions=list(_distributions(report.distributions)),
         exclusions=list(_exclusions(report.negatives)),
         loss=_loss(report.training),
+        jpegs=[picture.jpeg for picture in pictures],
+        number_of={picture.image_id: number for number, picture in enumerate(pictures)},
     )
     return html.encode()
 

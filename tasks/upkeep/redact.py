@@ -16,7 +16,7 @@ from storage.roots import Root
 from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.similar import SIMILAR_IMAGES
 from storage.tombstones import KINDS, IdsByKind
-from tasks.pages.contents import ContentsError, Picture, Report, from_json
+from tasks.pages.contents import ContentsError, Picture, Recommendation, Report, from_json
 from tasks.pages.night import CONTENTS, PAGE, files_of
 from tasks.runtime import runs
 from tasks.runtime.digests import digest
@@ -77,18 +77,21 @@ def report_without(report: Report, scan: IdScan) -> Report:
         """In a community without tags, clusters and interests are of images."""
         return [word for word in words if word not in images and not scan.in_words(word)]
 
-    people = []
-    for person in report.people:
-        if person.user_id not in users:
-            got = [item for item in person.got if is_left(item.picture)]
-            people.append(
-                replace(
-                    person,
-                    interests=words_left(person.interests),
-                    likes=[picture for picture in person.likes if is_left(picture)],
-                    got=[replace(item, rank=place + 1) for place, item in enumerate(got)],
-                )
-            )
+    def listed(items: Sequence[Recommendation]) -> list[Recommendation]:
+        left = (item for item in items if is_left(item.picture))
+        return [replace(item, rank=place + 1) for place, item in enumerate(left)]
+
+    people = [
+        replace(
+            person,
+            interests=words_left(person.interests),
+            likes=[picture for picture in person.likes if is_left(picture)],
+            got=listed(person.got),
+            found=listed(person.found),
+        )
+        for person in report.people
+        if person.user_id not in users
+    ]
     clusters = [replace(cluster, tokens=words_left(cluster.tokens)) for cluster in report.clusters]
     return replace(report, people=people, clusters=clusters)
 

@@ -62,10 +62,14 @@ def full() -> Report:
                 interests=["blue"],
                 likes=[pixels],
                 got=[
-                    Recommendation(picture=pixels, rank=1, score=2.5, concealed=True),
-                    Recommendation(picture=plate, rank=2, score=1.5, concealed=False),
+                    Recommendation(picture=plate, rank=1, score=2.5),
+                    Recommendation(picture=replace(plate, image_id="9"), rank=2, score=1.5),
                 ],
                 num_concealed=20,
+                found=[
+                    Recommendation(picture=pixels, rank=1, score=2.5, concealed=True),
+                    Recommendation(picture=plate, rank=2, score=1.5),
+                ],
             )
         ],
     )

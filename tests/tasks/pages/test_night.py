@@ -72,7 +72,8 @@ def test_hostile_strings_are_shown_and_not_obeyed(full_html: str) -> None:
         user_id=HOSTILE,
         interests=[HOSTILE],
         likes=[hostile, replace(hostile, jpeg=None)],
-        got=[Recommendation(picture=hostile, rank=1, score=1.0, concealed=True)],
+        got=[Recommendation(picture=hostile, rank=1, score=1.0)],
+        found=[Recommendation(picture=hostile, rank=1, score=1.0, concealed=True)],
     )
     report = replace(
         full(),
@@ -121,11 +122,29 @@ def test_a_chart_stays_small_however_much_it_shows() -> None:
     assert max(map(len, drawn)) < 30_000
 
 
-def test_every_missing_part_is_named_in_its_section(full_html: str) -> None:
-    sections = re.findall('<section id="([a-z]+)">(.*?)</section>', render(bare()).decode(), re.DOTALL)
-    assert len(sections) == 12
-    assert all('class="missing"' in content for _, content in sections)
+def test_a_part_that_a_run_lacks_is_left_out_with_its_link(full_html: str) -> None:
+    everywhere, bare_html = (
+        re.findall('<section id="([a-z]+)">', html) for html in (full_html, render(bare()).decode())
+    )
+    assert (len(everywhere), bare_html) == (13, ["verdict", "figures"])
+    assert re.findall('<li><a href="#([a-z]+)">', render(bare()).decode()) == bare_html
     assert 'class="missing"' not in full_html
+
+
+def test_pictures_come_before_tables_and_each_is_in_the_page_once(full_html: str) -> None:
+    assert full_html.index('class="strip"') < full_html.index('id="people"') < full_html.index('id="metrics"')
+    assert full_html.count("data:image/jpeg") == 1
+    assert full_html.count('class="photo p0"') == 2  # liked, and found again
+
+
+def test_the_gate_is_one_line_unless_something_warns() -> None:
+    passed = Gate(name="tables", passed=True, message="every check held")
+    warned = replace(passed, passed=False, is_warning=True)
+    calm, loud = (render(replace(bare(), gates=gates)).decode() for gates in ([passed], [passed, warned]))
+    assert '<details class="gates">' in calm
+    assert "The gate: 1 of 1 checks passed</summary>" in calm
+    assert '<details class="gates" open>' in loud
+    assert "1 of 2 checks passed, 1 warns</summary>" in loud
 
 
 def test_a_community_that_lacks_tags_contacts_and_pixels_has_its_page() -> None:
