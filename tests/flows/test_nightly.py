@@ -14,6 +14,7 @@ from models.systems.cdl import TwoTowers
 from storage import snapshots
 from storage.roots import Root
 from tasks.evaluation.score_file import score_file
+from tasks.pages import contents
 from tasks.runtime import ledger, runs
 from tasks.upkeep.rollback import publish_run, roll_back
 from tests import world
@@ -61,6 +62,20 @@ def test_everybody_gets_a_list_of_their_own_taste_without_their_favorites(first_
         pl.col(name).str.tail(2).cast(int) < half for name, half in (("user_id", 12), ("image_id", 30))
     )
     assert (first.select((red_user == red_image).mean()).item()) > 0.9
+
+
+def test_the_report_shows_the_exported_lists_with_their_pictures(first_night):
+    root, published, _ = first_night
+    lists = exported(root, "recommendations")
+    report = contents.from_json(Path(published.folder, "report", "report.json").read_bytes())
+
+    assert report.people
+    for person in report.people:
+        own = lists.filter(pl.col("user_id") == person.user_id).sort("rank").head(len(person.got))
+        assert [item.picture.image_id for item in person.got] == own["image_id"].to_list() != []
+        assert all(item.picture.jpeg for item in person.got)
+        assert person.found
+    assert any(item.concealed for person in report.people for item in person.found)
 
 
 def test_scores_are_inner_products_of_the_exported_embeddings(first_night):
