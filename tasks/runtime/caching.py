@@ -22,7 +22,7 @@ from tasks.runtime import ledger
 from tasks.runtime.code_version import code_version
 from tasks.runtime.digests import canonical, digest
 from tasks.runtime.records import place_of, refs_of
-from tasks.runtime.whereabouts import STAGE
+from tasks.runtime.whereabouts import in_stage
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,12 +46,9 @@ class Stage(Generic[P, R]):
 
         @wraps(function)
         def enveloped(*args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
-            start, before = time.monotonic(), STAGE.set(self.name)
-            try:
-                with ledger.account() as account:
-                    value = function(*args, **kwargs)
-            finally:
-                STAGE.reset(before)
+            start = time.monotonic()
+            with in_stage(self.name), ledger.account() as account:
+                value = function(*args, **kwargs)
             seconds = time.monotonic() - start
             return {"value": value, "seconds": seconds, "work": dict(account.work), "is_reused": account.is_reused}
 

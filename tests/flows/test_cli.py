@@ -94,7 +94,7 @@ def test_a_night_that_the_gate_stops_ends_with_3_and_says_why(home, served):
 
     assert worse.returncode == 3
     assert "Run worse was kept, but not made current." in worse.stdout
-    assert "is below" in worse.stdout
+    assert "above random: " in worse.stdout
     assert "worse  " in shown.stdout
     assert "failed: " in shown.stdout
 

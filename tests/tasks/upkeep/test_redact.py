@@ -53,8 +53,11 @@ def test_a_forgotten_user_is_none_of_the_people():
 
 
 def test_a_forgotten_picture_is_in_no_list_and_the_ranks_of_the_others_close_up():
-    assert shown(full()) == [("u1", ["8"], [("8", 1), ("7", 2)])]
-    assert shown(report_without(full(), scan(image="8"))) == [("u1", [], [("7", 1)])]
+    assert shown(full()) == [("u1", ["8"], [("7", 1), ("9", 2)])]
+    left = report_without(full(), scan(image="7"))
+    assert shown(left) == [("u1", ["8"], [("9", 1)])]
+    assert [(item.picture.image_id, item.rank) for item in left.people[0].found] == [("8", 1)]
+    assert [item.rank for item in report_without(full(), scan(image="8")).people[0].found] == [1]
 
 
 def test_a_picture_goes_whose_title_or_tag_names_a_forgotten_user():
@@ -104,7 +107,7 @@ def test_the_redacted_run_s_page_is_rendered_from_its_own_data_and_names_its_own
 
     left = pages(root, run_id)
     assert left == files_of(from_json(left[CONTENTS]))
-    assert shown(from_json(left[CONTENTS])) == [("u1", [], [("7", 1)])]
+    assert shown(from_json(left[CONTENTS])) == [("u1", [], [("7", 1), ("9", 2)])]
     assert from_json(left[CONTENTS]).title == f"demo, run {run_id}"
     assert b"night-1" not in left[PAGE]
     rows = parquet.read(snapshots.manifest(root, run_id).table_files()[0].ref, root).to_pydict()

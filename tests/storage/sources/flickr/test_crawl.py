@@ -1,5 +1,6 @@
 """Whole crawls of a small community: who is reached, what comes out, what a second crawl costs, who is forgotten."""
 
+import fcntl
 import json
 import logging
 from pathlib import Path
@@ -280,9 +281,12 @@ def test_what_failed_is_tried_again_when_the_crawl_goes_on(go, flickr, tmp_path)
 
 
 def test_two_crawls_at_once_in_one_folder_are_refused(go, tmp_path):
-    (tmp_path / "source").mkdir()
-    with crawl.locked(tmp_path / "source"), pytest.raises(ValueError, match="another crawl is running here"):
-        go()
+    lock = tmp_path / "source" / crawl.FOLDER / "lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="another crawl is running here"):
+            go()
 
 
 def test_the_key_is_nowhere_but_in_the_requests(go, flickr, tmp_path, caplog, capfd):
