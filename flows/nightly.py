@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from prefect import flow
+from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.learn import learn
@@ -50,7 +51,12 @@ def nightly(
     with open_run(source, root, config, run_id=run_id) as opened:
         published = opened.rebuilding(lambda: run_stages(opened, config))
         opened.finish(snapshots.folder(published.run_id))
-    return published
+    return published if published.is_current else held(published)
+
+
+def held(published: Published) -> Any:
+    """The end of a run that the gate held back: a state named `Held`, which Prefect's automations can watch."""
+    return Completed(name="Held", message="; ".join(published.reasons), data=published)
 
 
 def run_stages(opened: OpenRun, config: NightlyConfig) -> Published:

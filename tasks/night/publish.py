@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.context import TaskRunContext
 
 from storage import history, parquet, snapshots
@@ -183,11 +183,24 @@ def _published(manifest: Manifest, outcomes: Iterable[Outcome], root: Root, *, i
 
 
 def _show(published: Published, metrics: list[dict[str, Any]], root: Root) -> None:
-    """Leave the metrics and the way to the report in Prefect's UI."""
-    create_table_artifact(
-        key="metrics",
-        table=[row for row in metrics if row["slice"] == "all" and row["k"] in (10, 20)],
-        description=f"Metrics of run {published.run_id}",
-    )
-    link = f"{published.folder}/report/index.html"
-    create_link_artifact(key="report", link=link if root.is_remote else f"file://{link}", link_text="The run's report")
+    """Leave the metrics, what the gate said and the way to the report in Prefect's UI."""
+    figures: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in metrics:
+        if row["slice"] == "all" and row["k"] in (10, 20):
+            which = (row["protocol"], f"{row['metric']}@{row['k']}")
+            figures.setdefault(which, {"protocol": which[0], "metric": which[1]})[row["system"]] = round(
+                row["value"], 4
+            )
+    create_table_artifact(key="metrics", table=list(figures.values()), description=f"Metrics of run {published.run_id}")
+    said = [("holds", reason) for reason in published.reasons] + [("warns", reason) for reason in published.warnings]
+    if said:
+        create_table_artifact(
+            key="gate",
+            table=[{"outcome": outcome, "why": why} for outcome, why in said],
+            description=f"Run {published.run_id} {'is' if published.is_current else 'was not made'} current",
+        )
+    page = f"{published.folder}/report/index.html"
+    if root.is_remote:
+        create_link_artifact(key="report", link=page, link_text="The run's report")
+    else:  # a browser follows no link from a page of a server to a file
+        create_markdown_artifact(key="report", markdown=f"The run's report: `{page}`")

@@ -1,11 +1,14 @@
 """The night from end to end on a world of two tastes."""
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from prefect import get_client
+from prefect.client.schemas.filters import ArtifactFilter
 
 from flows import settings
 from flows.nightly import nightly
@@ -242,11 +245,22 @@ def test_new_favorites_are_learned_without_decoding_or_clustering_again(first_ni
 def test_a_night_below_the_last_one_is_kept_but_not_made_current(first_night, source, tmp_path):
     root = tmp_path / "root"
     shutil.copytree(first_night[0], root)
-    worse, _ = run(source, root, {"training": {"epochs": 1, "learning_rate": 1e-9}}, run_id="worse")
-    place = Root(str(root))
+    below = settings.validate(world.SETTINGS | {"training": {"epochs": 1, "learning_rate": 1e-9}})
+    ended = nightly(str(source), str(root), below, "worse", return_state=True)
+    worse, place = ended.result(), Root(str(root))
 
     assert not worse.is_current
     assert worse.reasons
+    assert (ended.name, ended.message) == ("Held", "; ".join(worse.reasons))
+    with get_client(sync_client=True) as client:
+        kept = client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id={"any_": [ended.state_details.flow_run_id]})
+        )
+    shown = {artifact.key: artifact.data for artifact in kept if artifact.key}
+    gate = json.loads(shown["gate"])
+    assert [row["why"] for row in gate if row["outcome"] == "holds"] == worse.reasons
+    figures = json.loads(shown["metrics"])
+    assert all({"protocol", "metric", "cdl", "popularity", "random"} <= row.keys() for row in figures)
     assert snapshots.current(place).run_id == first_night[1].run_id
     assert snapshots.manifest(place, "worse").is_current is False
 
