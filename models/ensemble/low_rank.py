@@ -43,5 +43,13 @@ def singular_vectors(
 
 
 def _orthonormal(matrix: np.ndarray) -> np.ndarray:
-    """An orthonormal basis of the columns' span, by torch: numpy takes several times as long where its BLAS is old."""
-    return np.asarray(torch.linalg.qr(torch.from_numpy(np.ascontiguousarray(matrix)))[0].numpy())
+    """An orthonormal basis of the columns' span, by torch: numpy takes several times as long where its BLAS is old.
+
+    On one thread: with another number of threads the last bits are others, and exports would not be equal bytes.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return np.asarray(torch.linalg.qr(torch.from_numpy(np.ascontiguousarray(matrix)))[0].numpy())
+    finally:
+        torch.set_num_threads(threads)

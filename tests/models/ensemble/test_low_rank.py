@@ -1,6 +1,8 @@
 """Singular vectors of a matrix given by its products."""
 
 import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
 
 from models.ensemble.low_rank import singular_vectors
 
@@ -27,3 +29,17 @@ def test_there_are_no_more_singular_vectors_than_rows_or_columns() -> None:
     found = singular_vectors(matrix.__matmul__, matrix.T.__matmul__, matrix.shape, 100, seed=0)
     assert found.left_RD.shape == (4, 4)
     assert found.right_CD.shape == (9, 4)
+
+
+def test_singular_vectors_are_equal_bytes_on_any_number_of_threads() -> None:
+    matrix = np.random.default_rng(0).standard_normal((600, 400)).astype(np.float32)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            with threadpool_limits(1, "blas"):  # numpy's own products, which the caller may keep on one thread
+                found.append(singular_vectors(matrix.__matmul__, matrix.T.__matmul__, matrix.shape, 100, seed=0))
+    finally:
+        torch.set_num_threads(before)
+
+    assert all(np.array_equal(one, other) for one, other in zip(*found, strict=True))
