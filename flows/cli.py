@@ -477,7 +477,7 @@ def gc(
 
 def main() -> None:
     """Run the command line; an error that a person can correct is one line without a traceback."""
-    with stopping.leaving_at_once():
+    with stopping.exiting_fast():
         stopping.end_on_signals()
         prepare_terminal()
         try:
@@ -510,7 +510,7 @@ def at_work_on(root: str, kind: str) -> Iterator[None]:
     from storage import leases
     from storage.roots import Root, scratch_folder
 
-    stopping.before_the_end(lambda _number: leases.release())
+    stopping.on_stop(lambda _number: leases.release())
     output = Root(root)
     home = scratch_folder() if output.is_remote else Path(output.address)
     with at_work(kind, root, home / "prefect", leases.shared(output, kind)):

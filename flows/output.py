@@ -285,7 +285,7 @@ def print_run(run_id: str, output: "Root", as_json: bool) -> None:
 def _say_run(run: "Manifest", mark: str) -> None:
     from models.evaluation.headlines import HEADLINES
 
-    failed = [outcome.name for outcome in run.gate if not outcome.passed and not outcome.is_warning]
+    failed = [outcome.name for outcome in run.gate if outcome.verdict == "hold"]
     size = sum(file.bytes for file in run.files) / 2**20
     rows = ", ".join(f"{count:,} {name}" for name, count in run.rows.items())
     figures = ", ".join(figure(run, protocol, metric) for protocol, metric in HEADLINES)

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 import uvicorn
 
 PARENT_S = 0.25  # how often the server looks whether its parent lives
-GRACE_S = 0.6  # for a server that is told to end; what its clients sent is in the database by then
+SHUTDOWN_S = 0.6  # until a terminated server exits; what its clients sent is in the database by then
 
 
 def tell(**message: object) -> None:
@@ -77,7 +77,7 @@ def main() -> None:
 
     def stop(_number: int, _frame: object) -> None:
         server.should_exit = True
-        timer = threading.Timer(GRACE_S, os._exit, (0,))
+        timer = threading.Timer(SHUTDOWN_S, os._exit, (0,))
         timer.daemon = True
         timer.start()
 

@@ -18,11 +18,11 @@ from uuid import UUID
 from flows.terminal import error_text
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-FAREWELL_S = 3.0  # for leases and for the state in Prefect; a store or a server that does not answer gets no more
+CLEANUP_S = 3.0  # for leases and for the state in Prefect; a store or a server that does not answer gets no more
 
-_farewells: list[Callable[[int], object]] = []  # called with the signal's number, in the order of their entry
+_cleanups: list[Callable[[int], object]] = []  # called with the signal's number, in the order of their entry
 _stopped = threading.Event()
-_last_words = ["stopped"]  # the last one is said
+_message = ["stopped"]  # the line with which the process ends
 
 
 def end_on_signals() -> None:
@@ -32,7 +32,7 @@ def end_on_signals() -> None:
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
-            signal.signal(number, _leave_it_to_the_thread)
+            signal.signal(number, _ignore)
     threading.Thread(target=_hear, args=(reader,), name="signals", daemon=True).start()
 
 
@@ -51,12 +51,12 @@ def unwind_on_signals(message: str) -> None:
 
 def say_when_stopped(message: str) -> None:
     """The line with which the process ends."""
-    _last_words.append(message)
+    _message[0] = message
 
 
-def before_the_end(farewell: Callable[[int], object]) -> None:
+def on_stop(cleanup: Callable[[int], object]) -> None:
     """Call this with the signal's number before the process ends."""
-    _farewells.append(farewell)
+    _cleanups.append(cleanup)
 
 
 def tell_prefect(flow_run_id: UUID) -> None:
@@ -70,11 +70,11 @@ def tell_prefect(flow_run_id: UUID) -> None:
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(flow_run_id, Crashed(message=message), force=True)
 
-    before_the_end(crashed)
+    on_stop(crashed)
 
 
 @contextmanager
-def leaving_at_once() -> Iterator[None]:
+def exiting_fast() -> Iterator[None]:
     """Around all that a process does: it ends when everybody has cleaned up, not when every library is unloaded."""
     code = [1]  # of an exception
 
@@ -99,8 +99,8 @@ def wait_if_stopped() -> None:
         threading.Event().wait()
 
 
-def _leave_it_to_the_thread(_number: int, _frame: Any) -> None:
-    """Python writes the signal's number to the pipe only where there is a handler."""
+def _ignore(_number: int, _frame: Any) -> None:
+    """A handler, as Python writes the number of a signal to the pipe only where there is one."""
 
 
 def _hear(reader: int) -> NoReturn:
@@ -109,17 +109,17 @@ def _hear(reader: int) -> NoReturn:
         number = os.read(reader, 1)[0]
     _stopped.set()
     logging.disable(logging.CRITICAL)  # the line below is the last one
-    _say(_last_words[-1])
-    thread = threading.Thread(target=_take_leave, args=(number,), daemon=True)
+    _say(_message[0])
+    thread = threading.Thread(target=_clean_up, args=(number,), daemon=True)
     thread.start()
-    thread.join(FAREWELL_S)
+    thread.join(CLEANUP_S)
     os._exit(128 + number)
 
 
-def _take_leave(number: int) -> None:
-    for farewell in _farewells:
-        with suppress(Exception):  # the process ends anyway, and each of them is only good manners
-            farewell(number)
+def _clean_up(number: int) -> None:
+    for cleanup in _cleanups:
+        with suppress(Exception):  # the process ends anyway: none of them is needed for what is on disk
+            cleanup(number)
 
 
 def _say(message: str) -> None:

@@ -1,7 +1,7 @@
 """Write and read tables as Parquet: immutable files, sorted by key; equal rows give equal bytes."""
 
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -129,3 +129,8 @@ def read(ref: Ref, root: Root, columns: Sequence[str] | None = None) -> pa.Table
 def scan(ref: Ref, root: Root) -> pl.LazyFrame:
     """The rows of a table, lazily."""
     return pl.scan_parquet(ref.local(root), glob=False)
+
+
+def scan_all(refs: Iterable[Ref], root: Root) -> pl.LazyFrame:
+    """The rows of a table's files, one after the other, lazily; at least one file."""
+    return pl.concat([scan(ref, root) for ref in refs])

@@ -143,7 +143,7 @@ def _gradient(
             if parts >= num_users:
                 raise MemoryError(
                     f"one step of the training does not fit into memory, not even the triplets of one user at a time "
-                    f"({len(step)} triplets of {num_users} users); choose a smaller cdl.size or images.size_px"
+                    f"({len(step)} triplets of {num_users} users); choose a smaller model.size or images.size_px"
                 ) from error
         else:
             return total, parts

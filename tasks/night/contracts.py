@@ -45,7 +45,7 @@ def check_contracts(
         is_by_score: whether places are in the order of scores.
         is_inner_product: whether a recommendation's score is the inner product of its embeddings.
     """
-    rows = {of.name: pl.concat([parquet.scan(ref, root) for ref in exports[of.name]]) for of in EXPORTS}
+    rows = {of.name: parquet.scan_all(exports[of.name], root) for of in EXPORTS}
     for of in EXPORTS:
         name, found = of.name, rows[of.name]
         differing = sorted({fault for ref in exports[name] for fault in _schema_faults(of, ref, root)})
@@ -59,8 +59,8 @@ def check_contracts(
         yield _holds(f"{name}: rows in the order of their key", len(unsorted), ", ".join(unsorted))
         for column, target in REFERS_TO[name].items():
             ids = parquet.scan(table[target], root).select(target[:-1] + "_id")
-            strangers = found.select(column).join(ids, left_on=column, right_on=target[:-1] + "_id", how="anti")
-            yield _none(f"{name}: every {column} is one of {target}", strangers)
+            unknown = found.select(column).join(ids, left_on=column, right_on=target[:-1] + "_id", how="anti")
+            yield _none(f"{name}: every {column} is one of {target}", unknown)
         if name in LISTED:
             yield from _check_lists(of, found, lengths[name], is_by_score=is_by_score or of is SIMILAR_IMAGES)
         else:

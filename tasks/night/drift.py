@@ -94,7 +94,7 @@ class _Shown:
     def of(cls, run: Run, share: float, root: Root) -> "_Shown":
         users = parquet.scan(run.table["users"], root).select("user_id").collect()
         users = users.filter(pl.Series(sampled(users["user_id"], share)))
-        lists = pl.concat([parquet.scan(ref, root) for ref in run.lists])
+        lists = parquet.scan_all(run.lists, root)
         listed = lists.join(users.lazy(), on="user_id", how="semi").select("user_id", "image_id", "rank", "score")
         rows = listed.collect()
         images = parquet.scan(run.table["images"], root).select("image_id", "owner_id")

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import polars as pl
-
 from models.evaluation.headlines import HEADLINES, headline_of
 from storage import parquet
 from storage.manifests import Manifest, Outcome
@@ -50,7 +48,7 @@ def gate(night: Candidate, last: Manifest | None, config: GateConfig, root: Root
     """
     request, settings = night.lists.request, night.lists.config
     lengths = {RECOMMENDATIONS.name: settings.num_recommendations, SIMILAR_IMAGES.name: settings.num_similar}
-    lists, similar = (pl.concat([parquet.scan(ref, root) for ref in night.exports[name]]) for name in lengths)
+    lists, similar = (parquet.scan_all(night.exports[name], root) for name in lengths)
     return [
         *check_contracts(
             night.exports,

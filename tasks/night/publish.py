@@ -86,7 +86,7 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
     outcomes += gate(candidate, current, config, root)
     generated_at = datetime.now(UTC).isoformat(timespec="seconds")
     shown = report.build(night, metrics, outcomes, settings, generated_at, stages, root)
-    stopped = [outcome for outcome in outcomes if not outcome.passed and not outcome.is_warning]
+    stopped = [outcome for outcome in outcomes if outcome.verdict == "hold"]
     manifest = Manifest(
         run_id=night.run.id,
         generated_at=generated_at,
@@ -170,7 +170,7 @@ def undone_rollbacks(exports: dict[str, list[Ref]], learned_from: str | None, ro
 def _published(manifest: Manifest, outcomes: Iterable[Outcome], root: Root, *, is_new: bool) -> Published:
     failed = [outcome for outcome in outcomes if not outcome.passed]
     is_current = snapshots.current_id(root) == manifest.run_id  # by the gate, or by hand
-    stopped = [] if is_current else [outcome for outcome in failed if not outcome.is_warning]
+    stopped = [] if is_current else [outcome for outcome in failed if outcome.verdict == "hold"]
     return Published(
         run_id=manifest.run_id,
         is_current=is_current,

@@ -52,8 +52,8 @@ def build(
     root: Root,
 ) -> Report:
     """What the page of one night shows."""
-    stopped = [outcome for outcome in outcomes if not outcome.passed and not outcome.is_warning]
-    warnings = [outcome for outcome in outcomes if not outcome.passed and outcome.is_warning]
+    stopped = [outcome for outcome in outcomes if outcome.verdict == "hold"]
+    warnings = [outcome for outcome in outcomes if outcome.verdict == "warn"]
     name, chain = night.source.address.rstrip("/").rpartition("/")[2], night.tested.cdl
     return Report(
         title=f"{name}, run {night.run.id}",
@@ -283,9 +283,8 @@ def _people(night: Night, root: Root) -> list[Person]:
 
 def _exported(users: np.ndarray, night: Night, root: Root) -> dict[str, list[dict[str, Any]]]:
     """The first of each user's exported recommendations, in order."""
-    files = [parquet.scan(ref, root) for ref in night.exports["recommendations"]]
     rows = (
-        pl.concat(files)
+        parquet.scan_all(night.exports["recommendations"], root)
         .filter(pl.col("user_id").is_in(users.tolist()), pl.col("rank") <= NUM_GOT)
         .sort("user_id", "rank")
         .collect()

@@ -14,6 +14,7 @@ from storage import history, leases, snapshots, tombstones
 from storage.manifests import Manifest, PublishedFile
 from storage.roots import Root
 from storage.tombstones import NAMED_IN, Tombstones
+from tasks.night.mending import problem_of
 
 
 class RefusedError(ValueError):
@@ -103,9 +104,7 @@ def _named(run_id: str, root: Root) -> Manifest:
 
 
 def _held(target: Manifest) -> RefusedError:
-    failed = [
-        f"{outcome.name}: {outcome.message}" for outcome in target.gate if not outcome.passed and not outcome.is_warning
-    ]
+    failed = [f"{outcome.name}: {outcome.message}" for outcome in target.gate if outcome.verdict == "hold"]
     return RefusedError(
         f"the gate held run {target.run_id} ({'; '.join(failed) or 'it does not say why'}); "
         f"`tastegraph publish --run {target.run_id} --force --why TEXT` makes it current even so"
@@ -122,20 +121,16 @@ def _check(manifest: Manifest, root: Root, *, read_all: bool) -> None:
 
     def problem(file: PublishedFile) -> str | None:
         entry = root.entry(file.path)
-        if entry is None:
-            return "is lost"
-        if entry.size != file.bytes:
-            return f"is damaged: {entry.size:,} bytes, and {file.bytes:,} in the manifest"
-        if read_all and (sha256 := root.digest(file.path)) != file.sha256:
-            return f"is damaged: its sha256 is {sha256}, expected {file.sha256}"
-        return None
+        if entry and entry.size != file.bytes:
+            return f"damaged: {entry.size:,} bytes, and {file.bytes:,} in the manifest"
+        return problem_of(file, root) if read_all or not entry else None
 
     with ThreadPoolExecutor() as threads:
         for file, found in zip(files, threads.map(problem, files), strict=True):
             if found:
                 raise RefusedError(
                     f"run {manifest.run_id} is not whole, so the pointer was left as it is: {root.url(file.path)} "
-                    f"{found}; `tastegraph verify --repair` puts it back where a copy is left, or name another run"
+                    f"is {found}; `tastegraph verify --repair` puts it back where a copy is left, or name another run"
                 )
     for file in files:
         if _names_any(forgotten, file, root):

@@ -13,12 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.local_server import LocalServer
-from tests import world
 from tests.faults import local, stores
-from tests.faults.forked import forks
-from tests.faults.trials import SYSTEMS, Bench, Count, write_settings
-from tests.flows.processes import environment
+from tests.faults.trials import SYSTEMS, Bench, Count, bench_in
 
 Scenario = Callable[[Bench, str, int, random.Random], Count]
 
@@ -43,14 +39,8 @@ def main() -> None:
     options = _options()
     began, counts = time.monotonic(), []
     folder = Path(tempfile.mkdtemp(prefix="tastegraph-faults-"))
-    (folder / "prefect").mkdir()
-    server = LocalServer(folder / "prefect")
     try:
-        server.wait()
-        env = environment(folder / "prefect", PREFECT_API_URL=server.url, OMP_NUM_THREADS="1")
-        with forks(folder, env) as forked:
-            source = str(world.write_source(folder / "source"))
-            bench = Bench(forked, folder, source, write_settings(folder), env)
+        with bench_in(folder) as bench:
             for name in options.scenarios:
                 scenario, share, systems = SCENARIOS[name]
                 for system in systems:
@@ -58,7 +48,6 @@ def main() -> None:
                         times = max(1, round(share * options.kills))
                         counts.append(_play(scenario, bench, system, times, random.Random(f"{name} {options.seed}")))
     finally:
-        server.stop()
         shutil.rmtree(folder, ignore_errors=True)
     _say()
     for count in counts:

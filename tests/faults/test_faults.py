@@ -5,29 +5,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from flows.local_server import LocalServer
 from storage import snapshots
 from storage.roots import Root
-from tests import world
 from tests.faults import local
-from tests.faults.forked import Ended, forks
-from tests.faults.trials import Bench, exported, write_settings
-from tests.flows.processes import environment
+from tests.faults.forked import Ended
+from tests.faults.trials import Bench, bench_in, exported
 from tests.storage.damage import flip
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("faults")
-    (folder / "prefect").mkdir()
-    server = LocalServer(folder / "prefect")
-    try:
-        server.wait()
-        env = environment(folder / "prefect", PREFECT_API_URL=server.url, OMP_NUM_THREADS="1")
-        with forks(folder, env) as forked:
-            yield Bench(forked, folder, str(world.write_source(folder / "source")), write_settings(folder), env)
-    finally:
-        server.stop()
+    with bench_in(tmp_path_factory.mktemp("faults")) as made:
+        yield made
 
 
 @pytest.mark.parametrize("scenario", [local.kills, local.damages, local.full_disks])

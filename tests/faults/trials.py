@@ -4,17 +4,20 @@ import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import yaml
 
+from flows.local_server import LocalServer
 from storage import snapshots
 from storage.roots import DamagedError, Root
 from tests import world
-from tests.faults.forked import Ended, Forks
+from tests.faults.forked import Ended, Forks, forks
+from tests.flows.processes import environment
 
 Outcome = Literal["survived", "named", "lost"]
 
@@ -144,3 +147,17 @@ def write_settings(folder: Path) -> dict[str, Path]:
         files[name] = folder / f"{name}.yaml"
         files[name].write_text(yaml.safe_dump(json.loads(json.dumps(values))))
     return files
+
+
+@contextmanager
+def bench_in(folder: Path) -> Iterator[Bench]:
+    """A bench in a folder, with a Prefect server that all of its forked commands share."""
+    (folder / "prefect").mkdir()
+    server = LocalServer(folder / "prefect")
+    try:
+        server.wait()
+        env = environment(folder / "prefect", PREFECT_API_URL=server.url, OMP_NUM_THREADS="1")
+        with forks(folder, env) as forked:
+            yield Bench(forked, folder, str(world.write_source(folder / "source")), write_settings(folder), env)
+    finally:
+        server.stop()
