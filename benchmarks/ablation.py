@@ -29,7 +29,8 @@ from comparisons.heldout import add_arguments, heldout_of
 from models.community import Community
 from models.ensemble.weights import EnsembleWeights
 from models.evaluation import metrics
-from models.systems.tastegraph import EFFORTS, TasteGraph, TasteGraphConfig
+from models.settings.tastegraph import TasteGraphConfig
+from models.systems.tastegraph import EFFORTS, TasteGraph
 
 if TYPE_CHECKING:  # they import Prefect, which reads its settings then: `main` makes those ready first
     from tasks.evaluation.measure import HeldOut

@@ -34,7 +34,8 @@ from models.community import Community
 from models.content import features
 from models.content.embedding import embed
 from models.evaluation import metrics, splits
-from models.evaluation.splits import Parts, SplitConfig
+from models.evaluation.splits import Parts
+from models.settings.splits import SplitConfig
 from models.systems import SYSTEMS, System
 from storage import matrices
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from comparisons.heldout import add_arguments, heldout_of
 
+from models.settings.names import configure
 from models.systems import SYSTEMS
-from models.systems.base import configure
 from models.systems.tastegraph import EFFORTS
 
 if TYPE_CHECKING:

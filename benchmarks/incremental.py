@@ -50,7 +50,8 @@ def main() -> None:
     """Print the table of nights."""
     options = _options()
     cli.prepare_prefect(str(options.folder))
-    from storage.sources.demo.community import DemoConfig, write_demo
+    from storage.settings.demo import DemoConfig
+    from storage.sources.demo.community import write_demo
     from storage.sources.demo.growth import Growth, GrowthConfig
 
     whole, live, kept, first = (options.folder / name for name in ("whole", "live", "kept", "first"))

@@ -21,7 +21,8 @@ from scipy.sparse import csr_array
 from models.devices import choose_device
 from models.evaluation import metrics
 from models.retrieval import ranking
-from models.systems.lightgcn import LightGCNConfig, train
+from models.settings.lightgcn import LightGCNConfig
+from models.systems.lightgcn import train
 
 PUBLISHED_RECALL, PUBLISHED_NDCG, TOLERANCE, K = 0.1830, 0.1554, 0.01, 20
 

@@ -19,7 +19,8 @@ from sklearn.preprocessing import normalize
 
 from storage import matrices
 from tasks.data import word2vec
-from tasks.data.word2vec import Sentences, Word2VecConfig
+from tasks.data.word2vec import Sentences
+from tasks.settings.word2vec import Word2VecConfig
 
 SETTINGS = {
     "10 epochs at .05": Word2VecConfig(epochs=10, learning_rate=0.05),

@@ -20,9 +20,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from flows.settings import OWN_SETTINGS, PUBLISHED, ComparisonConfig, ModelConfig, NightlyConfig
+from flows.settings import PUBLISHED, ComparisonConfig, ModelConfig, NightlyConfig
+from models.settings.systems import OWN_SETTINGS
 from models.systems import SYSTEMS
-from storage.sources.flickr.crawl import FlickrConfig
+from storage.settings.flickr import FlickrConfig
 from storage.tables import cdl, community, evaluation, exports, pixels, schema, splits, stages, tastes
 from storage.tables.schema import Table
 from tasks.runtime.code_version import coverage
@@ -81,7 +82,7 @@ def settings_page() -> str:
     for section in fields(NightlyConfig):
         parts += _section(section.name, NightlyConfig())
         if section.name == "model":
-            for name, own in OWN_SETTINGS.items():
+            for name, own in sorted(OWN_SETTINGS.items()):
                 parts += [f"### `model.system={name}`", *_source(name), *_settings(own, own(**PUBLISHED.get(name, {})))]
     parts.append("The section that follows is of `compare` and `tune` alone.")
     for name in set(_section_names(ComparisonConfig)) - set(_section_names(NightlyConfig)):
@@ -174,7 +175,7 @@ def owners() -> dict[str, list[type]]:
     """The classes whose fields are the settings of each section; `model` has one for each system."""
     flows = (ComparisonConfig(), NightlyConfig(), FlickrConfig())  # of two defaults the night's are shown
     sections = {section.name: [type(getattr(flow, section.name))] for flow in flows for section in fields(flow)}
-    return sections | {"model": [ModelConfig, *OWN_SETTINGS.values()]}
+    return sections | {"model": [ModelConfig, *(own for _, own in sorted(OWN_SETTINGS.items()))]}
 
 
 def _section_names(of: Any) -> list[str]:

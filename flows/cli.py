@@ -125,7 +125,7 @@ def config_(
 ) -> None:
     """Each setting, its value, and where it came from: default, file, environment, --set; no secret is shown."""
     from flows.settings import ComparisonConfig, NightlyConfig, load_as
-    from storage.sources.flickr.crawl import FlickrConfig
+    from storage.settings.flickr import FlickrConfig
 
     classes: dict[str, type[Any]] = {"nightly": NightlyConfig, "crawl": FlickrConfig}
     loaded = load_as(classes.get(of, ComparisonConfig), config, set_)
@@ -270,7 +270,8 @@ def crawl_flickr(
     as_json: JsonOption = False,
 ) -> None:
     """Crawl Flickr from seeds; the key comes from FLICKR_API_KEY or the Prefect Secret flickr-api-key."""
-    from storage.sources.flickr.crawl import FOLDER, FlickrConfig, locked
+    from storage.settings.flickr import FlickrConfig
+    from storage.sources.flickr.crawl import FOLDER, locked
 
     folder = out_.expanduser().resolve()
     with at_work("crawl", folder, folder / FOLDER / "prefect", locked(folder), again="with --resume"):

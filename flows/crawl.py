@@ -10,7 +10,8 @@ from prefect.context import FlowRunContext
 
 from flows.opening import settings_of_run
 from flows.stopping import tell_prefect
-from storage.sources.flickr.crawl import FlickrConfig, begin, locked
+from storage.settings.flickr import FlickrConfig
+from storage.sources.flickr.crawl import begin, locked
 from storage.sources.flickr.walk import CrawlRequest, seeds_in
 from tasks.data.crawl import CrawlResult, api_key, fetch_pictures, read_lists, write_source
 

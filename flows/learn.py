@@ -6,7 +6,8 @@ one, takes the same steps and skips those whose results it has.
 
 from dataclasses import replace
 
-from flows.settings import FAMILY, NightlyConfig, SharedConfig, cdl_settings, settings_of
+from flows.settings import NightlyConfig, SharedConfig, cdl_settings, settings_of
+from models.settings.systems import FAMILY
 from models.systems import SYSTEMS
 from storage.refs import Ref
 from storage.roots import Root

@@ -8,8 +8,9 @@ from storage.tables.community import BLOCKED_IMAGES, BLOCKED_OWNERS, HIDES, IMAG
 from tasks.data.tastes import Profiles
 from tasks.runtime.caching import unsearched
 from tasks.runtime.code_version import code_versions
+from tasks.settings.lists import PolicyConfig, RecommendConfig
 from tasks.systems.appearance import describe_looks
-from tasks.systems.lists import ListRequest, Lists, Policy, PolicyConfig, RecommendConfig
+from tasks.systems.lists import ListRequest, Lists, Policy
 from tasks.systems.model import Model
 from tasks.systems.recommend import recommend
 from tasks.systems.similar import find_similar

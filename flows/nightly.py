@@ -16,7 +16,7 @@ from flows.lineage import lineage
 from flows.lists import make_lists, policy_of, request_lists
 from flows.opening import OpenRun, open_run, settings_of_run
 from flows.settings import NightlyConfig
-from models.evaluation.splits import TimeOf
+from models.settings.splits import TimeOf
 from storage import snapshots
 from tasks.data.concealment import split_favorites
 from tasks.data.ingest import ingest

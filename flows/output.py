@@ -318,7 +318,7 @@ def print_history(root: str, output: "Root", as_json: bool) -> None:
 def print_settings(loaded: Any, root: str | None, as_json: bool, *, changed: bool) -> None:
     """Each setting with its value and where it came from, and where the current run had another one."""
     from flows.setting_sources import masked, shown
-    from models.systems.base import flatten
+    from models.settings.names import flatten
 
     run_id, of_run = _settings_of_current(root) if root else (None, {})
     rows, missing = {}, object()

@@ -23,39 +23,37 @@ from flows.setting_sources import (
     over,
     shown,
 )
-from models.cdl.inputs import InputConfig
-from models.cdl.negatives import NegativeConfig
-from models.cdl.network import CDLConfig, HingeConfig, NetworkConfig
-from models.cdl.settings import CDLSettings, ComparedSettings, ComparedTraining
-from models.cdl.training import TrainingConfig
-from models.cdl.triplets import TrainingUsersConfig, TripletConfig
-from models.content.clusters import ClusterConfig
-from models.content.features import FeatureConfig
-from models.content.profiles import InterestConfig
-from models.evaluation.protocols import ProtocolConfig
-from models.evaluation.splits import SplitConfig
-from models.systems import SYSTEMS
-from models.systems.base import configure, flatten
-from storage.images import ImageConfig
-from storage.sources.demo.community import DemoConfig
-from storage.sources.directory import IngestConfig
-from storage.sources.flickr.crawl import FlickrConfig
-from tasks.data.concealment import ConcealmentConfig
-from tasks.data.profiles import VocabularyConfig
-from tasks.data.vectors import PretrainedConfig
-from tasks.data.word2vec import Word2VecConfig
-from tasks.night.limits import GateConfig
-from tasks.night.start import IncrementalConfig
-from tasks.systems.lists import PolicyConfig, RecommendConfig
+from models.settings.cdl import CDLSettings, ComparedSettings, ComparedTraining
+from models.settings.clusters import ClusterConfig
+from models.settings.features import FeatureConfig
+from models.settings.inputs import InputConfig
+from models.settings.names import configure, flatten
+from models.settings.negatives import NegativeConfig
+from models.settings.network import CDLConfig
+from models.settings.profiles import InterestConfig
+from models.settings.protocols import ProtocolConfig
+from models.settings.splits import SplitConfig
+from models.settings.systems import FAMILY, OWN_SETTINGS
+from models.settings.training import TrainingConfig
+from models.settings.triplets import TrainingUsersConfig, TripletConfig
+from storage.settings.demo import DemoConfig
+from storage.settings.directory import IngestConfig
+from storage.settings.flickr import FlickrConfig
+from storage.settings.images import ImageConfig
+from tasks.settings.concealment import ConcealmentConfig
+from tasks.settings.limits import GateConfig
+from tasks.settings.lists import PolicyConfig, RecommendConfig
+from tasks.settings.profiles import VocabularyConfig
+from tasks.settings.start import IncrementalConfig
+from tasks.settings.vectors import PretrainedConfig
+from tasks.settings.word2vec import Word2VecConfig
 
 log = logging.getLogger("tastegraph")
 
 DEFAULT_SYSTEM = "tastegraph"
 # Where a published system's defaults differ from those it is compared with: readers of an export want embeddings.
 PUBLISHED: dict[str, dict[str, Any]] = {"tastegraph": {"dimensions": 512}}
-# The CDL family: what is its own in the section `model`; the sections of CDL_SECTIONS are its settings too.
-FAMILY: dict[str, type] = {"cdl": CDLConfig, "cdl_hinge": HingeConfig, "twonets": NetworkConfig}
-OWN_SETTINGS: dict[str, type] = {name: made.Config for name, made in sorted(SYSTEMS.items())} | FAMILY
+# These sections set the CDL family too, beside what is its own in the section `model`.
 CDL_SECTIONS = tuple(item.name for item in fields(CDLSettings) if item.name != "model")
 PROFILE_SECTIONS = ("pretrained", "word2vec", "clusters", "vocabulary", "interests")
 
@@ -92,8 +90,8 @@ def _section_of(name: str, base: type[S]) -> type[S]:
     return make_dataclass(name, members, bases=(base, OWN_SETTINGS[name]), frozen=True, kw_only=True)
 
 
-MODELS = {name: _section_of(name, ModelConfig) for name in OWN_SETTINGS}
-COMPARED_MODELS = {name: _section_of(name, SystemConfig) for name in OWN_SETTINGS}
+MODELS = {name: _section_of(name, ModelConfig) for name in sorted(OWN_SETTINGS)}
+COMPARED_MODELS = {name: _section_of(name, SystemConfig) for name in MODELS}
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ class SharedConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NightlyConfig(SharedConfig):
-    """One section per component; each section's fields are documented beside the code they set."""
+    """One section per component; each section's class is in a `settings` folder."""
 
     __pydantic_config__ = SharedConfig.__pydantic_config__
 
@@ -171,12 +169,13 @@ def cdl_settings(config: NightlyConfig | ComparisonConfig) -> CDLSettings:
 def settings_of(name: str, config: NightlyConfig | ComparisonConfig) -> dict[str, Any]:
     """What a configuration sets of a system, by the names of its own settings; without those at their defaults."""
     if name in FAMILY:
-        given = flatten(cdl_settings(config))
         seeds = {"triplets.seed", "training.seed"}  # a system has one, which is no setting
-        given = {key: value for key, value in given.items() if key not in seeds}
+        given = {key: value for key, value in flatten(cdl_settings(config)).items() if key not in seeds}
+        defaults = flatten(ComparedSettings())
+    elif config.model.system == name:
+        given, defaults = config.model.own, flatten(OWN_SETTINGS[name]())
     else:
-        given = config.model.own if config.model.system == name else {}
-    defaults = flatten(SYSTEMS[name].Config())
+        return {}
     return {key: value for key, value in given.items() if value != defaults[key]}
 
 
@@ -204,6 +203,8 @@ def unused_sections(sections: Collection[str], system: str, names: Collection[st
         system: that of the section `model`.
         names: the systems that are compared or tuned.
     """
+    from models.systems import SYSTEMS  # imports torch: only a comparison, which needs it anyway, waits for it
+
     signals = {signal for name in names for signal in (*SYSTEMS[name].needs, *SYSTEMS[name].wants)}
     uses_cdl = any(name in FAMILY for name in names)
     used = {

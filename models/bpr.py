@@ -15,20 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.devices import choose_device
+from models.settings.bpr import BPRConfig
 from models.sparse import row_of_entry
 from models.uniform_negatives import UniformNegatives
 
 EMBED_BATCH = 1024  # images embedded at a time after training
-
-
-@dataclass(frozen=True, kw_only=True)
-class BPRConfig:
-    """Settings of the training. An epoch has one triplet for each favorite."""
-
-    epochs: int = 30  # passes over the favorites
-    learning_rate: float = 0.01  # of Adam
-    batch_triplets: int = 1024  # triplets of a step, without pools
-    pool_images: int = 0  # a step is a pool of so many images and all triplets within it; 0: no pools
 
 
 @dataclass(frozen=True)

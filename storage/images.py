@@ -25,6 +25,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from storage import shards
 from storage.refs import Ref
 from storage.roots import Root
+from storage.settings.images import ImageConfig, ImageLimits
 
 # The only decoders for untrusted bytes. Pillow has forty more, some of which start other programs.
 READERS: Final = (JpegImageFile, PngImageFile, GifImageFile, WebPImageFile, BmpImageFile, TiffImageFile, AvifImageFile)
@@ -59,33 +60,6 @@ Reason: TypeAlias = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageLimits:
-    """The largest images that are decoded."""
-
-    max_pixels: int = 100_000_000  # a larger image is refused by its header; one thread may need 12 bytes a pixel
-    max_bytes: int = 64 * 2**20  # a larger file is refused unread
-    max_scans: int = 100  # of a JPEG, each of which passes over all pixels; a progressive one of a camera has ten
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageConfig(ImageLimits):
-    """How images are decoded and packed."""
-
-    size_px: int = 64  # width and height after resizing; the paper's is 256
-    shard_images: int = 1024  # images per shard: one task decodes them, and decodes them again if it fails
-
-    @property
-    def limits(self) -> ImageLimits:
-        """The limits alone."""
-        return ImageLimits(max_pixels=self.max_pixels, max_bytes=self.max_bytes, max_scans=self.max_scans)
-
-    @property
-    def view(self) -> "View":
-        """The whole image, whose aspect ratio is not kept (CDL, section 6: "all images are resized to 256 x 256")."""
-        return View(size_px=self.size_px)
-
-
-@dataclass(frozen=True, kw_only=True)
 class View:
     """The square that is taken from the middle of an image."""
 
@@ -99,6 +73,11 @@ class View:
         shown = (min(width, height),) * 2 if self.keeps_aspect else (width, height)
         left, top = ((whole - self.share * part) / 2 for whole, part in zip((width, height), shown, strict=True))
         return left, top, width - left, height - top
+
+
+def whole(config: ImageConfig) -> View:
+    """The whole image, whose aspect ratio is not kept (CDL, section 6: "all images are resized to 256 x 256")."""
+    return View(size_px=config.size_px)
 
 
 class ImageError(ValueError):
@@ -156,7 +135,7 @@ def pack(
     decoded, kept = decoded or {}, list[str]()
     rejected: list[dict[str, str]] = []
     new = [path for image_id, path in zip(ids, paths, strict=True) if image_id not in decoded]
-    images = decode_files(new, source, config.view, config)
+    images = decode_files(new, source, whole(config), config)
     for image_id, path in zip(ids, paths, strict=True):
         image = decoded[image_id] if image_id in decoded else next(images)
         if isinstance(image, ImageError):

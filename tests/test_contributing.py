@@ -14,7 +14,9 @@ import pytest
 
 PROJECT = Path(__file__).parents[1]
 FOLDERS = ("flows", "tasks", "models", "storage", "tests")
-SYSTEM_WALK = SYSTEM, TEST, REGISTRY = (
+SYSTEM_WALK = SETTINGS, OWN_SETTINGS, SYSTEM, TEST, REGISTRY = (
+    "models/settings/tag_cosine.py",
+    "models/settings/systems.py",
     "models/systems/tag_cosine.py",
     "tests/models/systems/test_tag_cosine.py",
     "models/systems/__init__.py",
@@ -147,13 +149,14 @@ def tried(followed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return dict(json.loads(run(followed, "-c", TRY, str(tmp_path_factory.mktemp("tried")))))
 
 
-def test_adding_a_system_or_an_importer_is_one_file_one_short_test_file_and_one_import():
+def test_adding_a_system_or_an_importer_is_a_few_lines_beside_its_own_files_and_a_short_test_file():
     of = {block.file: block.text for walk in ("Adding a system", "Adding an importer") for block in blocks(walk)}
 
     assert list(of) == [*SYSTEM_WALK, *IMPORTER_WALK]
     assert len([line for line in of[TEST].splitlines() if line]) <= 12
     assert len([line for line in of[IMPORTER_TEST].splitlines() if line]) <= 20
     assert all(len(of[registry].splitlines()) == 1 for registry in (REGISTRY, IMPORTERS))
+    assert len(re.findall(r"(?m)^\+", of[OWN_SETTINGS])) == 2
 
 
 def test_every_walk_is_short_and_ends_with_a_test():

@@ -20,27 +20,10 @@ import numpy as np
 from scipy.sparse import csr_array, eye_array
 
 from models.community import Signals
+from models.settings.negatives import NegativeConfig
 
-DROPPABLE = ("tags", "contacts", "groups")
 GATHERED_BYTES = 2**21  # per step of `assign`: 1 to 2 ns a word while it fits the cache, 10 to 25 at 64 MiB
 MERGED_ENTRIES = 2**22  # per step of `is_excluded`: 5 bytes each, three times
-
-
-@dataclass(frozen=True, kw_only=True)
-class NegativeConfig:
-    """When exclusions are dropped: never for min_negatives=0, the paper's plain reading."""
-
-    min_negatives: int = 100  # a user with fewer loses an exclusion, ...
-    min_share: float = 0.05  # ... unless what is left is this share of all images: matters below 2,000 images
-    drop_order: tuple[str, ...] = ("tags", "groups", "contacts")  # the first is dropped first; one left out never is
-    social: bool = True  # section 5's; false: any image that is no favorite of the user, for ablations
-
-    def __post_init__(self) -> None:
-        if set(self.drop_order) - set(DROPPABLE) or len(set(self.drop_order)) < len(self.drop_order):
-            raise ValueError(
-                f"drop_order {self.drop_order}: each of {', '.join(DROPPABLE)} may stand in it once, and nothing else "
-                f"(a user's own favorites never become negatives)"
-            )
 
 
 @dataclass(frozen=True)

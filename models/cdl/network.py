@@ -7,7 +7,7 @@ Symbols as in the paper: π the image tower, φ the user tower, D the distance, 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,38 +16,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from models.retrieval import fixed_blocks
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
-    """The network of CDL and its family. `size` picks the widths; see SIZES."""
-
-    size: Literal["small", "paper"] = "small"  # small trains on a laptop's CPU in minutes; paper has AlexNet's layers
-
-    def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            raise ValueError(f"model.size is {self.size!r}; choose one of {', '.join(SIZES)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class HingeConfig(NetworkConfig):
-    """The network where it is trained by the hinge loss. The paper does not give the margin."""
-
-    margin: float = 1.0  # by which the hinge loss wants a favorite nearer than a negative, in units of distance
-
-
-@dataclass(frozen=True, kw_only=True)
-class CDLConfig(HingeConfig):
-    """The network, and what it is trained by."""
-
-    loss: Literal["cross_entropy", "hinge", "softmax", "doublets"] = (
-        "cross_entropy"  # Eq. 5; hinge, doublets (TwoNets): section 6.1.2; softmax (ours): several negatives at once
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.loss not in LOSSES:
-            raise ValueError(f"model.loss is {self.loss!r}; choose one of {', '.join(LOSSES)}")
+from models.settings.network import CDLConfig
 
 
 class Convolution(NamedTuple):
@@ -108,7 +77,6 @@ SIZES = {
     ),
 }
 
-LOSSES = ("cross_entropy", "hinge", "softmax", "doublets")
 LAST_GAIN = 0.2
 
 

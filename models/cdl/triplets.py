@@ -21,40 +21,17 @@ from scipy.sparse import csr_array
 from models.cdl import negatives
 from models.cdl.negatives import Assignment, Exclusions
 from models.community import Signals
+from models.settings.triplets import TrainingUsersConfig, TripletConfig
 
 ROUNDS = 64  # candidates per draw before its images are enumerated: finds 96 % where one image in twenty is admissible
 ENUMERATED_CELLS = 2**24  # users times images per block of that enumeration
 POSITIVES, POOLS, FRESH, FROM_POOL, FROM_ALL, FROM_LIST = range(6)  # purposes, so that no two draws share their hash
 
 
-@dataclass(frozen=True, kw_only=True)
-class TripletConfig:
-    """How many triplets, and in which order."""
-
-    per_user: int = 20  # triplets for each user (CDL, section 6.1.1)
-    pool_images: int = 256  # images per pool; 0 is the paper's plain order, negatives from all images
-    fresh_negatives: float = 0.25  # share of a pool drawn from all images, favored or not; the rest are favored ones
-    seed: int = 0  # of the pools and of every draw
-
-    def __post_init__(self) -> None:
-        if self.per_user < 1 or self.pool_images < 0 or not 0 <= self.fresh_negatives < 1:
-            raise ValueError(
-                f"per_user {self.per_user}, pool_images {self.pool_images}, fresh_negatives {self.fresh_negatives}: "
-                f"need per_user >= 1, pool_images >= 0 (0: no pools) and 0 <= fresh_negatives < 1"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingUsersConfig:
-    """Which users are trained on: those with interests in enough clusters, and not in too many (CDL, section 6.1.1)."""
-
-    min_clusters: int = 1  # the paper's community is large enough for 80
-    max_clusters: int = 1024  # the paper: 280
-
-    def choose(self, num_clusters_U: np.ndarray) -> np.ndarray:
-        """bool (U,): whether a user with so many clusters in their profile is trained on."""
-        chosen_U: np.ndarray = (num_clusters_U >= self.min_clusters) & (num_clusters_U <= self.max_clusters)
-        return chosen_U
+def are_trained_on(num_clusters_U: np.ndarray, config: TrainingUsersConfig) -> np.ndarray:
+    """bool (U,): whether a user with so many clusters in their profile is trained on."""
+    chosen_U: np.ndarray = (num_clusters_U >= config.min_clusters) & (num_clusters_U <= config.max_clusters)
+    return chosen_U
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ V tokens, k clusters, d dimensions.
 
 import logging
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -15,6 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
+from models.settings.clusters import ClusterConfig
+
 # k-means++ compares all rows with every centroid: on 79,484 x 64 it takes 7.1 s of one core, where 25 iterations with
 # 1024 centroids take 4.0 s. On a sample of 16 rows for each centroid it takes 1.4 s, however many tokens there are.
 # Final inertia: 5,333 from random rows, 5,352 from the sample, 5,271 from all rows; on 9,743 x 64, where the sample is
@@ -22,15 +23,6 @@ from threadpoolctl import threadpool_limits
 SAMPLE_PER_CLUSTER = 16
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClusterConfig:
-    """Settings of the clustering."""
-
-    num_clusters: int = 1024  # as in the paper; fewer where there are fewer distinct vectors
-    max_iterations: int = 25  # of k-means; on 79,484 tokens 67 take 10 s instead of 4 and lower the inertia by .1 %
-    seed: int = 0  # of the initial centroids
 
 
 def cluster(vectors: np.ndarray, weights: np.ndarray | None, config: ClusterConfig) -> tuple[np.ndarray, np.ndarray]:

@@ -5,9 +5,7 @@ B pictures, S their side in pixels, I images, f features, N = 2B augmented views
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,65 +14,11 @@ from torch.nn import functional
 
 from models.devices import choose_device
 from models.gather import Gather
+from models.settings.features import FeatureConfig, LearningConfig
 
 THUMBNAIL, CELLS, ORIENTATIONS = 8, 8, 9  # 8 x 8 colours; 8 x 8 cells of 8 x 8 pixels, nine orientations in each
 STATISTICS_BATCH = 256  # pictures at a time, for means and deviations
 BLOCK = 3  # modules for each width of `convolutions`: convolution, normalisation, ReLU
-
-
-@dataclass(frozen=True, kw_only=True)
-class LearningConfig:
-    """SimCLR (Chen et al. 2020), small enough for one CPU core: about three minutes for 8,600 pictures."""
-
-    epochs: int = 10  # passes over the pictures
-    max_images: int = 20_000  # pictures learned from, drawn at random where there are more
-    batch_images: int = 256  # pictures of a step; each has the other ones as negatives
-    learning_rate: float = 0.002  # of AdamW, after a short warm-up; decays to 0
-    temperature: float = 0.2  # of the similarities
-    size_px: int = 32  # side of the augmented views
-    channels: tuple[int, ...] = (32, 64, 128, 256)  # of the convolutions, each of which halves the side
-    projection: int = 128  # dimensions in which views are compared
-    min_area: float = 0.4  # least share of a picture that a crop shows; the paper has 0.08, of far larger pictures
-    jitter: float = 0.3  # strength of the changes in brightness, contrast and saturation; the paper: 0.5 to 1
-    seed: int = 0  # of the initial weights, the order and the augmentations
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureConfig:
-    """The features of images for which the source has none.
-
-    Measured on movielens-posters by a ridge regression from features to favorites, without popularity, that ranks the
-    863 cold images of the validation part: NDCG@20 .031 descriptors, .034 learned, .036 both; .018 random.
-    """
-
-    kind: Literal["auto", "learned", "descriptors", "both"] = "auto"  # auto: the backbone if one is named, else both
-    backbone: str = (
-        ""  # a timm model, used untrained: tf_efficientnet_lite0 (extra `pretrained`), resnet50.a1_in1k, ...
-    )
-    weights: str = ""  # a file with its state dict (.safetensors, .pth); without one the pretrained ones
-    batch_images: int = 64  # pictures that a network embeds at a time
-    learning: LearningConfig = LearningConfig()  # how features are learned, if no backbone is named
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("auto", "learned", "descriptors", "both"):
-            raise ValueError(f"features.kind is {self.kind!r}; choose auto, learned, descriptors or both")
-        if self.backbone and self.kind != "auto":
-            raise ValueError(
-                f"features.backbone is {self.backbone!r}, but features.kind {self.kind!r} does not use a backbone; "
-                f"set kind to auto, or name no backbone"
-            )
-        if self.weights and not self.backbone:
-            raise ValueError(
-                f"features.weights is {self.weights!r}, but features.backbone names no network; name the one whose "
-                f"weights these are"
-            )
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The parts of features from the community's own pictures; none if a backbone is named."""
-        if self.backbone:
-            return ()
-        return {"learned": ("learned",), "descriptors": ("descriptors",)}.get(self.kind, ("learned", "descriptors"))
 
 
 class OwnFeatures(nn.Module):

@@ -8,7 +8,6 @@ So every signal has the same form, and no images x images matrix is needed.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,25 +18,13 @@ from torch import Tensor
 
 from models.community import Community
 from models.devices import choose_device
+from models.settings.metric_learning import MapConfig
 from models.sparse import unit_rows
 
 PAIRS = 2**17  # pairs of images compared at once
 # (similarity to the targets (b, t), to the other anchors (b, b)) -> (b, t, b): how much further than the target each
 # other anchor must be; 0: not compared
 Margins = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MapConfig:
-    """Settings of the learned map."""
-
-    dimensions: int = 64  # of the mapped vectors; at most the features'
-    num_targets: int = 3  # images pulled towards each anchor (k of Weinberger and Saul)
-    candidates: int = 32  # socially similar images sampled for each anchor, of which the targets are the best
-    pull: float = 0.5  # weight of the distances to targets; impostors have the rest (1 - mu in the paper)
-    epochs: int = 15  # passes over the anchors
-    batch_images: int = 256  # anchors of a step, each a possible impostor for the others
-    learning_rate: float = 0.003  # of Adam, decays linearly to 0
 
 
 class Targets(NamedTuple):

@@ -5,7 +5,6 @@ picture, f descriptor entries, W words.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,6 +13,8 @@ from torch.nn import functional
 
 from models.community import Pixels
 from models.content import clusters
+from models.settings.clusters import ClusterConfig
+from models.settings.visual_words import WordsConfig
 
 CELLS, ORIENTATIONS, STRIDE_CELLS = 4, 8, 2  # Lowe's 4 x 4 cells of 8 orientations; patches overlap by half
 LARGEST_ENTRY = 0.2  # of a unit descriptor: Lowe's bound on the weight of one strong edge
@@ -21,15 +22,6 @@ FLAT = 0.05  # gradient of a patch (1: black next to white) below which it is no
 BLOCK_PIXELS = 2**18  # of the pictures described at once, at some 100 bytes each: twice as fast as blocks of 2**21
 SAMPLE_PER_WORD = 64  # descriptors that the words are learned from
 SAMPLE_PER_PICTURE = 16  # of them at most from one picture, if there are enough pictures
-
-
-@dataclass(frozen=True, kw_only=True)
-class WordsConfig:
-    """Settings of the descriptors and of the words."""
-
-    num_words: int = 512  # visual words; fewer if there are fewer distinct descriptors
-    cell_px: int = 4  # side of a cell; a patch has 4 x 4 cells, the next one starts 2 cells further on
-    color_weight: float = 0.0  # of a patch's mean color, where its gradients have 1; 0: the traditional gray descriptor
 
 
 def histograms(pixels: Pixels, config: WordsConfig, seed: int, device: torch.device) -> np.ndarray:
@@ -107,7 +99,7 @@ def _learn_words(pixels: Pixels, rows: np.ndarray, config: WordsConfig, seed: in
         order_BP = rng.random(described_BPf.shape[:2]).argsort(axis=1)[:, :per_picture, None]
         sample.append(np.take_along_axis(described_BPf, order_BP, axis=1).reshape(-1, described_BPf.shape[2]))
     vectors = np.concatenate(sample)
-    return clusters.cluster(vectors, None, clusters.ClusterConfig(num_clusters=config.num_words, seed=seed))[1]
+    return clusters.cluster(vectors, None, ClusterConfig(num_clusters=config.num_words, seed=seed))[1]
 
 
 def _blocks(rows: np.ndarray, size_px: int) -> Iterator[np.ndarray]:

@@ -3,8 +3,8 @@
 U users, I images, N users on whom weights are learned, E experts, P places of a user's ranking; n users of a block.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 
 from models.community import EMPTY, Community
 from models.ensemble.experts.base import Expert
+from models.settings.weights import WeightsConfig
 from models.sparse import keep, place_in_row, row_of_entry
 from models.tag_assignments import TagCounts, last_known, withhold
 
@@ -21,26 +22,6 @@ MIN_COLD_ITEMS = 20  # images that lose all favorites even in a small community,
 MIN_FAVORITES = 2  # a user with fewer keeps all in a hold-out
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.5)  # tried for each expert; the first one starts with 1
 COLD_ITEM_SCALES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # tried
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeightsConfig:
-    """What is held out to learn the weights, and the metric that they maximise on it."""
-
-    heldout_share: float = 0.1  # of a user's favorites, held out to learn the weights
-    new_share: float = 0.03  # of the images with favorites, which lose all of them to learn the weights of cold images
-    newcomer_share: float = 0.2  # of the users with favorites, who lose all of them, where the community has cold users
-    weighing_users: int = 5000  # on whom the weights are learned in one hold-out, at most
-    weighing_favorites: int = 5000  # held out, where one hold-out has fewer there are several, learned on together
-    weighings: int = 3  # hold-outs, at most
-    weighed_on: Literal["lists", "mixtures"] = "lists"  # the latest favorites among all images, or random among sampled
-    depth: int = 100  # images ranked for a user while weights are learned: each expert's best, or as many sampled ones
-    k: int = 20  # weights maximise NDCG at k
-    rounds: int = 3  # passes of the search over all experts
-
-    def __post_init__(self) -> None:
-        if self.weighed_on not in ("lists", "mixtures"):
-            raise ValueError(f"weighed_on is {self.weighed_on!r}; choose lists or mixtures")
 
 
 class EnsembleWeights(NamedTuple):

@@ -10,32 +10,12 @@ from typing import Literal
 import numpy as np
 from scipy.sparse import csr_array
 
+from models.settings.splits import SplitConfig
 from models.sparse import keep, row_of_entry
 
 MIN_FAVORITES = 5  # users with fewer are not tested by time or by leave one out: three are to stay for training
 TRAINING, VALIDATION, TEST = 0, 1, 2
 Protocol = Literal["paper", "auc", "full", "time", "cold", "cold_users"]  # what is held out: docs/running.md
-TimeOf = Literal["user", "community"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitConfig:
-    """How `compare` and `tune` split the favorites."""
-
-    seed: int = 0  # of the split; systems have a seed of their own
-    heldout_share: float = 0.1  # of a user's favorites, of images (cold) or users (cold_users), for each held-out part
-    latest_share: float = 0.2  # of a user's favorites, or of all, that are the test of a split by time
-    time_of: TimeOf = "user"  # by each user's own times, or by one moment for all users
-    cold_below: int = 5  # leave one out: an image with fewer training favorites is cold (He and McAuley, VBPR, 2016)
-
-    def __post_init__(self) -> None:
-        if not (0 < self.heldout_share < 0.5 and 0 < self.latest_share < 1 - self.heldout_share):
-            raise ValueError(
-                f"heldout_share {self.heldout_share} and latest_share {self.latest_share} leave nothing to learn from; "
-                f"heldout_share must be below .5, and both together below 1"
-            )
-        if self.time_of not in ("user", "community"):
-            raise ValueError(f"splits.time_of is {self.time_of!r}; choose user or community")
 
 
 @dataclass(frozen=True)

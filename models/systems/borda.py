@@ -5,7 +5,6 @@ targets of an anchor.
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +14,11 @@ from torch import Tensor
 
 from models.community import Community
 from models.content import metric_learning, visual_words
-from models.content.metric_learning import MapConfig, Margins
-from models.content.visual_words import WordsConfig
+from models.content.metric_learning import Margins
 from models.devices import choose_device
+from models.settings.borda import ImageNetConfig, SIDLConfig, SocialLMNNConfig
+from models.settings.metric_learning import MapConfig
+from models.settings.visual_words import WordsConfig
 from models.systems.base import ConfigT, System, pack_sparse, unpack_sparse
 
 BLOCK_CELLS = 2**20  # pairs of a favorite and an image ranked at once, at some 40 bytes each
@@ -124,13 +125,6 @@ class BordaBow(Borda[WordsConfig]):
         return Images(visual_words.histograms(pixels, self.config, self.seed, choose_device("auto")), pixels.has_I)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageNetConfig:
-    """Settings of `borda_imagenet`."""
-
-    unit_length: bool = True  # whether features are scaled to length 1, which ranks by the cosine; CDL: Euclidean
-
-
 class BordaImageNet(Borda[ImageNetConfig]):
     """Images are compared by frozen features: a pretrained network's, as in the paper, or the source's own."""
 
@@ -165,13 +159,6 @@ class BordaLMNN(Borda[MapConfig]):
         return Images(features_If @ map_fd, usable_I)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SocialLMNNConfig(MapConfig):
-    """Settings of `borda_social_lmnn`."""
-
-    impostor_share: float = 0.5  # an image below this share of the target's social similarity is an impostor
-
-
 class BordaSocialLMNN(Borda[SocialLMNNConfig]):
     """LMNN with the socially most similar images as targets, and much less similar ones as impostors."""
 
@@ -186,14 +173,6 @@ class BordaSocialLMNN(Borda[SocialLMNNConfig]):
             return (similarity_bb[:, None] < self.config.impostor_share * similarity_bt[:, :, None]).float()
 
         return _social(community, much_less_similar, self.config, self.seed)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SIDLConfig(MapConfig):
-    """Settings of `borda_sidl`."""
-
-    pull: float = 0.0  # 0: comparisons only, no distance to targets by itself
-    margin: float = 1.0  # by how much an unrelated image must be further; less for one that is socially similar
 
 
 class BordaSIDL(Borda[SIDLConfig]):

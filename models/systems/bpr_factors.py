@@ -4,31 +4,18 @@ U users, I images, N triplets, P images of a step, f features. Symbols as in the
 β bias, E the projection of the features f_i.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from models import bpr
-from models.bpr import BPRConfig, Ranker
+from models.bpr import Ranker
 from models.community import Community
+from models.settings.bpr_factors import VBPRConfig
 from models.systems.base import InnerProduct
 from models.systems.visual_taste import standardised_features, train_vectors
 
 FIRST_SCALE = 0.01  # standard deviation of the first factors
-
-
-@dataclass(frozen=True, kw_only=True)
-class VBPRConfig(BPRConfig):
-    """Settings of `vbpr`. The paper has 10 latent and 10 visual dimensions and tunes its λ. Both K are seed 001's."""
-
-    epochs: int = 40  # passes over the favorites; fewer are better for cold images, more for warm ones
-    learning_rate: float = 0.003  # of Adam
-    K: int = 50  # dimensions of γ
-    K_visual: int = 50  # dimensions of θ and rows of E
-    lambda_theta: float = 0.003  # λ of γ, θ and β
-    lambda_visual: float = 0.0001  # λ of E and β'; from .001 on hardly anything of the visual part is left
 
 
 class VBPR(InnerProduct[VBPRConfig]):

@@ -4,8 +4,6 @@ U users, W warm images (with a training favorite), B triplets of a step, C candi
 paper: γ factors, β biases, λ the regularisation.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from scipy.sparse import csr_array
@@ -13,30 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.community import Community
+from models.settings.bpr_mf import BPRMFConfig
 from models.sparse import has_entries, row_of_entry
 from models.systems.base import InnerProduct, vectors_of
 from models.uniform_negatives import UniformNegatives
 
 FIRST_SCALE = 0.1  # standard deviation of the first factors
-
-
-@dataclass(frozen=True, kw_only=True)
-class BPRMFConfig:
-    """Settings of `bpr_mf`. The paper tunes its λ and rate, and names no values."""
-
-    K: int = 64  # dimensions of γ
-    epochs: int = 30  # passes over the favorites
-    learning_rate: float = 0.1  # of plain stochastic descent
-    lambda_theta: float = 0.02  # λ, the same for users, images and biases; as in the paper's updates, without a 2
-    candidates: int = 8  # images of which the one with the highest score is the negative; 1: the paper's sampling
-    batch_triplets: int = 2048  # triplets of a step, at most; an epoch has at least a hundred steps
-
-    def __post_init__(self) -> None:
-        if min(self.K, self.epochs, self.candidates, self.batch_triplets) < 1 or self.learning_rate <= 0:
-            raise ValueError(
-                f"K {self.K}, epochs {self.epochs}, candidates {self.candidates}, batch_triplets "
-                f"{self.batch_triplets}, learning_rate {self.learning_rate}: need at least 1, and a rate above 0"
-            )
 
 
 class BPRMF(InnerProduct[BPRMFConfig]):

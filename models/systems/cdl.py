@@ -14,14 +14,15 @@ from sklearn.utils.extmath import randomized_svd
 
 from models import bpr
 from models.cdl import negatives, training, triplets
-from models.cdl.inputs import InputConfig, InputKind, choose, unit_vectors
+from models.cdl.inputs import choose, unit_vectors
 from models.cdl.network import CDL, image_vectors, user_vectors
-from models.cdl.settings import CDLSettings, ComparedSettings
 from models.cdl.training import TrainingData
 from models.cdl.triplets import Triplets
 from models.community import Community
 from models.devices import choose_device
 from models.gather import Gather
+from models.settings.cdl import CDLSettings, ComparedSettings
+from models.settings.inputs import InputConfig, InputKind
 from models.systems.base import InnerProduct, Vectors, vectors_of
 
 SINGULAR_VECTORS = 64  # dimensions of an image of which only favorites are known
@@ -110,7 +111,7 @@ def sample_triplets(community: Community, usable_I: np.ndarray, settings: CDLSet
     """Triplets of the users to train on, from images that have an input."""
     signals = negatives.signals_of(community.signals, settings.negatives)
     assignment = negatives.assign(signals, settings.negatives)
-    users = np.flatnonzero(settings.training_users.choose(np.diff(community.profiles_UC.indptr)))
+    users = np.flatnonzero(triplets.are_trained_on(np.diff(community.profiles_UC.indptr), settings.training_users))
     return triplets.sample(signals, assignment, users, settings.triplets, usable_I)
 
 

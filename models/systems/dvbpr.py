@@ -3,29 +3,15 @@
 B pictures of a batch, S their side in pixels, K dimensions of taste.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
 from models import bpr
 from models.community import Community
 from models.content.features import convolutions, scaled
+from models.settings.dvbpr import DVBPRConfig
 from models.systems.base import InnerProduct
-from models.systems.visual_taste import TasteConfig, Tastes, pixels_of, train_vectors
-
-
-@dataclass(frozen=True, kw_only=True)
-class DVBPRConfig(TasteConfig):
-    """Settings of `dvbpr`. The paper trains CNN-F on pictures of 224 px, which takes a GPU; the defaults suit a CPU."""
-
-    epochs: int = 10  # passes over the favorites, hence over their pictures
-    learning_rate: float = 0.001  # of Adam; the paper's 0.0001 needs ten times the epochs
-    network: Literal["small", "cnn_f"] = "small"  # cnn_f is the paper's
-    channels: tuple[int, ...] = (32, 64, 128, 256)  # of the small network's convolutions
-    size_px: int = 32  # side that pictures are resized to; cnn_f is made for the paper's 224
-    dropout: float = 0.5  # after the first two fully connected layers of cnn_f
+from models.systems.visual_taste import Tastes, pixels_of, train_vectors
 
 
 class DVBPR(InnerProduct[DVBPRConfig]):

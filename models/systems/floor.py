@@ -3,20 +3,14 @@
 U users, I images, T tags, N users to score.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.sparse import csr_array
 from sklearn.feature_extraction.text import TfidfTransformer
 
 from models.community import Community
 from models.evaluation import protocols
+from models.settings.floor import FloorConfig
 from models.systems.base import InnerProduct, System, pack_sparse, unpack_sparse, vectors_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class FloorConfig:
-    """The baselines have no settings."""
 
 
 class Random(InnerProduct[FloorConfig]):

@@ -3,7 +3,6 @@
 U users, I images, f features, B pictures of a batch, K dimensions of taste.
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -15,33 +14,10 @@ from models import bpr
 from models.community import Community, Pixels
 from models.content.features import convolutions, scaled
 from models.devices import choose_device
+from models.settings.frozen_features import CAEConfig
+from models.settings.visual_taste import TasteConfig
 from models.systems.base import InnerProduct, Vectors
-from models.systems.visual_taste import (
-    TasteConfig,
-    Tastes,
-    pixels_of,
-    standardised,
-    standardised_features,
-    train_vectors,
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CAEConfig(TasteConfig):
-    """Settings of `cae`. Seed 001 gives its autoencoder 3 epochs, and shows no widths that can be read."""
-
-    autoencoder_epochs: int = 3  # passes over the pictures
-    autoencoder_rate: float = 0.001  # of Adam
-    autoencoder_batch: int = 64  # pictures a step of it
-    channels: tuple[int, ...] = (16, 32, 64, 64)  # of the encoder's convolutions, each of which halves the side
-    size_px: int = 64  # side that pictures are resized to; a multiple of 2 to the number of convolutions
-
-    def __post_init__(self) -> None:
-        if self.size_px % 2 ** len(self.channels):
-            raise ValueError(
-                f"cae: size_px {self.size_px} is no multiple of {2 ** len(self.channels)}, but each of the "
-                f"{len(self.channels)} convolutions of channels halves the side; change one of the two"
-            )
+from models.systems.visual_taste import Tastes, pixels_of, standardised, standardised_features, train_vectors
 
 
 class Inception(InnerProduct[TasteConfig]):

@@ -5,7 +5,6 @@ U users, I images, f factors.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
@@ -13,18 +12,8 @@ from scipy.sparse import csr_matrix, hstack
 from threadpoolctl import threadpool_limits
 
 from models.community import Community
+from models.settings.implicit_library import ALSConfig, BPRConfig
 from models.systems.base import InnerProduct, Vectors, vectors_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class ALSConfig:
-    """Settings of `als`; the defaults are those chosen on validation on `movielens-posters` and `lastfm-friends`."""
-
-    factors: int = 128  # f
-    alpha: float = 10.0  # the confidence in a favorite, where any other pair has 1; the paper's 1 + α
-    regularization: float = 50.0  # λ, the same for all users and images, not times their numbers of favorites
-    iterations: int = 15  # in each all users, then all images are solved for
-    intercept: bool = True  # everybody favors one more image, which is never listed: popularity gets a factor
 
 
 class ALS(InnerProduct[ALSConfig]):
@@ -56,17 +45,6 @@ class ALS(InnerProduct[ALSConfig]):
                 favorites_UI = hstack([favorites_UI, np.ones((community.num_users, 1), np.float32)])
             model.fit(csr_matrix(favorites_UI), show_progress=False)
         self.fitted = _vectors(model.user_factors, model.item_factors[: community.num_images], community)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BPRConfig:
-    """Settings of `bpr`; the defaults are the library's."""
-
-    factors: int = 100  # f, plus a bias of each image
-    learning_rate: float = 0.01  # of plain stochastic descent
-    regularization: float = 0.01  # λ, the same for users, images and biases
-    iterations: int = 100  # epochs, each with as many steps as there are favorites
-    popular: float = 0.75  # p: p ln(popularity) is added to the scores; 1 undoes the sampling, 0: the library's scores
 
 
 class BPR(InnerProduct[BPRConfig]):

@@ -6,7 +6,6 @@ of an epoch.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,31 +16,9 @@ from torch.nn import functional
 from models.community import Community
 from models.devices import choose_device
 from models.propagation import Graph
+from models.settings.lightgcn import LightGCNConfig
 from models.sparse import has_entries
 from models.systems.base import InnerProduct, vectors_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class LightGCNConfig:
-    """Settings of `lightgcn`; the paper's (section 4.1.2), except the learning rate and the epochs."""
-
-    dimensions: int = 64  # d
-    layers: int = 3  # K: how often embeddings are propagated
-    learning_rate: float = 0.005  # of Adam; the paper's 0.001 needs a thousand epochs where an epoch is a few steps
-    l2: float = 1e-4  # λ, on the embeddings of a batch before propagation (equation 15)
-    batch_triplets: int = 2048  # B, at least: each batch propagates all embeddings forward and all gradients back
-    max_batches: int = 100  # of an epoch: batches are larger where the favorites would make more
-    epochs: int = 100  # of as many triplets as there are favorites; the paper has up to 1000
-    schedule: Literal["constant", "cosine"] = "cosine"  # of the learning rate; cosine: decays to a fiftieth
-
-    def __post_init__(self) -> None:
-        if self.schedule not in ("constant", "cosine"):
-            raise ValueError(f"schedule is {self.schedule!r}; choose constant or cosine")
-        if min(self.dimensions, self.batch_triplets, self.max_batches, self.epochs) < 1 or self.layers < 0:
-            raise ValueError(
-                f"dimensions {self.dimensions}, batch_triplets {self.batch_triplets}, max_batches {self.max_batches}, "
-                f"epochs {self.epochs}, layers {self.layers}: need at least 1, 1, 1, 1 and 0"
-            )
 
 
 class LightGCN(InnerProduct[LightGCNConfig]):

@@ -4,35 +4,18 @@ U users, I images, W warm images (with a training favorite), N users to score, K
 block. Cold images cannot be scored.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from scipy.sparse import csr_array, diags_array, hstack
 
 from models.community import Community
 from models.devices import choose_device
+from models.settings.linear import EASEConfig, ItemKNNConfig
 from models.sparse import row_of_entry
 from models.systems.base import System, Vectors, pack_sparse, unpack_sparse, vectors_of
 
 BLOCK_CELLS = 1 << 24  # numbers in a dense block while fitting: 128 MiB of float64
 VECTOR_DIMENSIONS = 1024  # EASE has vectors up to so many: with more, ranking takes minutes, and seconds by `score`
-
-
-@dataclass(frozen=True, kw_only=True)
-class ItemKNNConfig:
-    """Settings of `itemknn`. With `popular` .5 and `crowd` 0 the similarity is the plain cosine."""
-
-    neighbours: int = 500  # k: the most similar images of each image
-    shrinkage: float = 0.0  # added to the denominator of the cosine: lowers similarities that are based on few users
-    popular: float = 0.25  # exponent of a neighbour's popularity in the denominator (equation 3's α)
-    crowd: float = 1.0  # exponent of a user's number of favorites, by which the user counts less; 1: rows of length 1
-
-    def __post_init__(self) -> None:
-        if self.neighbours < 1 or self.shrinkage < 0:
-            raise ValueError(
-                f"neighbours {self.neighbours}, shrinkage {self.shrinkage}: need at least 1 and at least 0"
-            )
 
 
 class ItemKNN(System[ItemKNNConfig]):
@@ -108,23 +91,6 @@ def nearest(favorites_UI: csr_array, config: ItemKNNConfig) -> csr_array:
     kept_II = csr_array((np.concatenate(data), np.concatenate(columns), indptr), shape=(num_images, num_images))
     kept_II.sort_indices()
     return kept_II
-
-
-@dataclass(frozen=True, kw_only=True)
-class EASEConfig:
-    """Settings of `ease`."""
-
-    ridge: float = 250.0  # λ, the only parameter (section 3.1); the paper's best are 200 to 1000 on far larger sets
-    intercept: float = (
-        0.5  # w: everybody favors one more image so much; lists it makes popular, not empty; 0: the paper
-    )
-    matrix_gib: float = 16.0  # the largest float64 Gram matrix to invert; inverting takes twice its memory
-
-    def __post_init__(self) -> None:
-        if self.ridge <= 0:
-            raise ValueError(f"ridge is {self.ridge}; it must be positive, so that the Gram matrix can be inverted")
-        if self.intercept < 0:
-            raise ValueError(f"intercept is {self.intercept}; it must be 0 or more")
 
 
 class EASE(System[EASEConfig]):

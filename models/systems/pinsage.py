@@ -5,8 +5,6 @@ neighbors of an image, h dimensions of the input, d of an embedding; P favorites
 negatives that a batch shares, F hard negatives of each favorite, N = E + F, M favorites whose mean is the user.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from scipy.sparse import csr_array
@@ -16,38 +14,12 @@ from torch.nn import functional
 
 from models.community import Community
 from models.devices import choose_device
+from models.settings.pinsage import PinSageConfig
 from models.sparse import has_entries, place_in_row, row_of_entry, unit_row_sums
 from models.systems.base import InnerProduct, vectors_of
 from models.systems.content import content_of
 
 WALKERS = 2**20  # at a time: 8 MiB for each array with a number for each walker
-
-
-@dataclass(frozen=True, kw_only=True)
-class PinSageConfig:
-    """The paper's symbols (sections 3 and 4), with smaller values: its 1024 dimensions suit three billion nodes."""
-
-    d: int = 64  # dimensions of an embedding, after either convolution
-    hidden: int = 128  # units in which a neighborhood is pooled
-    T: int = 20  # neighbors of an image
-    walks: int = 400  # walkers from each image and user
-    steps: int = 8  # of each walker
-    restart: float = 0.5  # chance that a walker on an image returns to its start
-    content_dims: int = 128  # dimensions to which features, and tags and words, are reduced
-    graph_dims: int = 64  # dimensions of the input from favorites; 0: content alone, as in the paper
-    max_words: int = 2000  # commonest tags and title words in the content
-    query_favorites: int = 10  # favorites whose mean is the user in training
-    margin: float = 0.1  # the least lead of a favorite over a negative
-    negatives: int = 500  # shared by all favorites of a batch
-    popular_negatives: float = 0.25  # share of them sampled by popularity; at 0, the paper's, it learns little else
-    hard_negatives: int = 6  # of a favorite at most: none in the first epoch, one more in each following one
-    hard_from: int = 100  # best rank of a hard negative, by visits of walkers from the user
-    hard_to: int = 500  # worst rank
-    epochs: int = 10  # passes over the favorites
-    batch_favorites: int = 1024  # favorites of a step, at least; with their neighborhoods they are nearly all images
-    max_batches: int = 100  # of an epoch: batches are larger where the favorites would make more
-    learning_rate: float = 0.003  # of Adam after the first epoch, in which it rises from 0
-    decay: float = 0.9  # of the learning rate, each epoch
 
 
 class PinSage(InnerProduct[PinSageConfig]):

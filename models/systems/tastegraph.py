@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +30,6 @@ from models.ensemble.experts.towers import Towers
 from models.ensemble.low_rank import singular_vectors
 from models.ensemble.weights import (
     EnsembleWeights,
-    WeightsConfig,
     build_pools,
     has_content,
     hold_out_favorites,
@@ -38,9 +37,11 @@ from models.ensemble.weights import (
     learn_weights,
     num_holdouts,
 )
+from models.settings.collaborative_dl import CollaborativeDLConfig
+from models.settings.tastegraph import TasteGraphConfig
 from models.sparse import has_entries
 from models.systems.base import System, Vectors, pack_sparse, unpack_sparse, vectors_of
-from models.systems.collaborative_dl import CollaborativeDL, CollaborativeDLConfig
+from models.systems.collaborative_dl import CollaborativeDL
 
 log = logging.getLogger("tastegraph")
 
@@ -73,26 +74,6 @@ EFFORTS = {
     "normal": Effort(leave_out=("deep_coded_factors",)),
     "high": Effort(exact_rows=12_000, factor_rounds=12, tower_steps=300),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class TasteGraphConfig(WeightsConfig):
-    """Settings of the experts; the first ones say how their weights are learned."""
-
-    effort: Literal["low", "normal", "high"] = "normal"  # seconds against quality: docs/performance.md has both
-    leave_out: tuple[str, ...] = ()  # experts to leave out, for ablations; docs/systems.md names them
-    ridge_strength: float = 150.0  # λ of the ridge experts, in units of the mean squared entry
-    factor_dimensions: int = 128  # of a factorisation
-    factor_strength: float = 50.0  # λ of the factorisations, whose α is 10; 8 times as much where it is 100
-    coded_dimensions: int = 100  # of the deep coded factors, whose code an autoencoder makes
-    tower_dimensions: int = 64  # of the two towers
-    tower_steps: int = 0  # of the towers' training; 0: as the effort says
-    dimensions: int = 0  # 0: the exact ensemble; else its best approximation by an inner product of so many dimensions
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.effort not in EFFORTS:
-            raise ValueError(f"effort is {self.effort!r}; choose {', '.join(EFFORTS)}")
 
 
 class TasteGraph(System[TasteGraphConfig]):

@@ -3,28 +3,14 @@
 U users, I images, N users to score, M favorites of these users, f features.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 from scipy.sparse import csr_array
 
 from models.community import Community
+from models.settings.visual_similarity import ResNetCosineConfig, VisRankConfig
 from models.systems.base import InnerProduct, System, Vectors, pack_sparse, unpack_sparse, vectors_of
 
 GATHERED_CELLS = 2**24  # similarities in memory at a time: 64 MiB
-
-
-@dataclass(frozen=True, kw_only=True)
-class VisRankConfig:
-    """Settings of `visrank`."""
-
-    similarity: Literal["max", "mean"] = "max"  # to the most similar favorite, or the mean over all
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResNetCosineConfig:
-    """`resnet_cosine` has no settings."""
 
 
 class VisRank(System[VisRankConfig]):

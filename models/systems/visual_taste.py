@@ -3,35 +3,19 @@
 U users, I images, N triplets, P images of a step, f features, K dimensions of taste.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from models import bpr
-from models.bpr import BPRConfig, Ranker
+from models.bpr import Ranker
 from models.community import Community, Pixels
 from models.gather import Gather
+from models.settings.bpr import BPRConfig
+from models.settings.visual_taste import TasteConfig
 from models.systems.base import Vectors, vectors_of
 
 FIRST_TASTE = 0.1  # standard deviation of the first θ_u: larger than of factors, as fixed images teach nothing else
-
-
-@dataclass(frozen=True, kw_only=True)
-class TasteConfig(BPRConfig):
-    """Settings of a learned taste. Seed 001: λ_u = 1, λ = 0.001, K = 50, Adam 1e-4, batches of 128, 20 to 25 epochs.
-
-    Its learning rate suits hundreds of thousands of favorites and hours of training. In a small community so low a rate
-    hardly moves the weights, and one a hundred times as high ranks cold images better (movielens-posters: NDCG@20 .046
-    against .031).
-    """
-
-    epochs: int = 20  # passes over the favorites
-    K: int = 50  # dimensions of θ_u and Φ(i)
-    lambda_u: float = 1.0  # λ of θ_u, in each triplet
-    lambda_theta: float = 0.001  # λ of the layers that are trained
-    pool_images: int = 256  # seed 001 samples from all images; with pools each image is embedded once an epoch
 
 
 class Tastes(Ranker):

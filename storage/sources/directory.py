@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,9 +17,11 @@ import yaml
 from polars.exceptions import PanicException, PolarsError
 
 from storage.roots import Entry, Root
+from storage.settings.directory import EVENT_WEIGHTS, IngestConfig
+from storage.settings.reading import TableLimits
 from storage.sources import reading, redacted, rules
 from storage.sources.findings import Finding, findings
-from storage.sources.reading import SUFFIXES, TableLimits, UnfitFileError
+from storage.sources.reading import SUFFIXES, UnfitFileError
 from storage.sources.redacted import RedactedRows
 from storage.tables.community import (
     COMMUNITY,
@@ -62,27 +64,6 @@ class SourceError(ValueError):
     def __init__(self, message: str, found: "Community | None" = None) -> None:
         super().__init__(message)
         self.found = found
-
-
-@dataclass(frozen=True, kw_only=True)
-class IngestConfig(TableLimits):
-    """How many bad rows an ingest tolerates, and the largest tables."""
-
-    columns: dict[str, dict[str, str]] = field(
-        default_factory=dict
-    )  # names that columns have in files, as {favorites: {user_id: userId}}; over those of the source's columns.yaml
-    event_weights: dict[str, float] = field(
-        default_factory=dict
-    )  # of events without a weight of their own, over like 1, favorite 1, save 1 and view 0
-    favorite_weight: float = 1.0  # a pair whose events weigh as much in sum is a favorite, but for one with a hide
-    max_quarantined_share: float = 0.2  # of all input rows; above it the run stops, as the source is probably wrong
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if unknown := set(self.event_weights) - set(rules.EVENT_WEIGHTS):
-            raise ValueError(
-                f"ingest.event_weights: {', '.join(sorted(unknown))} is none of {', '.join(rules.EVENT_WEIGHTS)}"
-            )
 
 
 @dataclass(frozen=True)
@@ -361,7 +342,7 @@ def _take_events(tables: dict[str, pl.DataFrame], config: IngestConfig) -> None:
     """Add what the events amount to to the favorites and the hides."""
     if EVENTS.name not in tables:
         return
-    weights = {**rules.EVENT_WEIGHTS, **config.event_weights}
+    weights = {**EVENT_WEIGHTS, **config.event_weights}
     for table, rows in zip(
         (FAVORITES, HIDES), rules.of_events(tables.pop(EVENTS.name), weights, config.favorite_weight), strict=True
     ):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow as pa
 
+from storage.settings.directory import EVENT_WEIGHTS
 from storage.sources.reading import SHOWN_CHARACTERS, UnfitFileError
 from storage.tables.community import QUARANTINE
 from storage.tables.schema import TIME, VECTOR, Table
@@ -33,7 +34,6 @@ REFERENCES = {
     "hides": {"user_id": "users", "image_id": "images"},
     "events": {"user_id": "users", "image_id": "images"},
 }
-EVENT_WEIGHTS = {"like": 1.0, "favorite": 1.0, "save": 1.0, "view": 0.0}  # towards a favorite
 HIDE = "hide"  # the event that makes no favorite of an image, whatever else happened
 FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # years 1 to 9999
 SHOWN_CELL = 100  # characters of each cell of a row in quarantine

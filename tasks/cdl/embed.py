@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 from prefect import unmapped
 
-from models.cdl.network import CDL, CDLConfig, image_vectors, user_vectors
+from models.cdl.network import CDL, image_vectors, user_vectors
 from models.devices import choose_device
+from models.settings.network import CDLConfig
 from models.sparse import changed_rows
 from storage import matrices
 from storage.refs import Ref

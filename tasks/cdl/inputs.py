@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from prefect import unmapped
 
-from models.cdl.inputs import InputConfig, InputKind, choose
+from models.cdl.inputs import choose
+from models.settings.inputs import InputConfig, InputKind
 from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
@@ -12,7 +13,7 @@ from tasks.cdl.pack import pack_features, pack_image_vectors, pack_tag_bags, sca
 from tasks.data.pictures import Features
 from tasks.data.tastes import Vectors
 from tasks.data.vectors import learn_vectors
-from tasks.data.word2vec import Word2VecConfig
+from tasks.settings.word2vec import Word2VecConfig
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 import numpy as np
 
 from models.cdl import negatives
-from models.cdl.negatives import Assignment, NegativeConfig
+from models.cdl.negatives import Assignment
+from models.settings.negatives import NegativeConfig
 from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root

@@ -8,9 +8,11 @@ import numpy as np
 import torch
 
 from models.cdl import training
-from models.cdl.network import CDL, CDLConfig
-from models.cdl.training import TrainingConfig, TrainingData, TrainState
+from models.cdl.network import CDL
+from models.cdl.training import TrainingData, TrainState
 from models.devices import choose_device
+from models.settings.network import CDLConfig
+from models.settings.training import TrainingConfig
 from storage import checkpoints, matrices, parquet
 from storage.refs import Ref
 from storage.roots import DamagedError, Root

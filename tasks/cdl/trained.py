@@ -5,7 +5,8 @@ from functools import lru_cache
 
 import torch
 
-from models.cdl.network import CDL, CDLConfig, restore
+from models.cdl.network import CDL, restore
+from models.settings.network import CDLConfig
 from storage import checkpoints
 from storage.refs import Ref
 from storage.roots import Root

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 
 from models.cdl import negatives, triplets
-from models.cdl.negatives import NegativeConfig
-from models.cdl.triplets import TrainingUsersConfig, TripletConfig
+from models.settings.negatives import NegativeConfig
+from models.settings.triplets import TrainingUsersConfig, TripletConfig
 from storage import matrices, parquet
 from storage.refs import Ref
 from storage.roots import Root
@@ -34,7 +34,7 @@ def sample_triplets(
     """
     indexed = read_signals(tables, root)
     rows = parquet.read(profiles, root, ["user_id", "clusters"])
-    chosen = training_users.choose(rows["clusters"].combine_chunks().value_lengths().to_numpy())
+    chosen = triplets.are_trained_on(rows["clusters"].combine_chunks().value_lengths().to_numpy(), training_users)
     users = np.sort(matrices.rows_of(rows["user_id"], indexed.users)[chosen])
     usable_I = matrices.rows_of(pa.array(indexed.images), Shards.open(inputs, root).ids) >= 0
     assignment = read_assignment(audit, negative_config, root)

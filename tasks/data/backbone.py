@@ -18,9 +18,10 @@ from safetensors.torch import load_file
 from models.content.backbones import Backbone, load_backbone
 from models.content.embedding import embed
 from storage import images, matrices, parquet, shards
-from storage.images import ImageError, ImageLimits, View
+from storage.images import ImageError, View
 from storage.refs import Ref, store
 from storage.roots import Root
+from storage.settings.images import ImageLimits
 from storage.shards import Shards
 from tasks.data.pictures import Features, Pictures, same_files
 from tasks.data.reuse import ShardOutput

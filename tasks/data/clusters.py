@@ -7,7 +7,7 @@ import pyarrow as pa
 from scipy.sparse import csr_array
 
 from models.content import clusters
-from models.content.clusters import ClusterConfig
+from models.settings.clusters import ClusterConfig
 from storage import matrices, parquet
 from storage.matrices import Ids
 from storage.refs import Ref

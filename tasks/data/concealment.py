@@ -3,31 +3,21 @@
 U users, I images.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from models.evaluation import protocols
-from models.evaluation.protocols import ProtocolConfig
+from models.settings.protocols import ProtocolConfig
 from storage import matrices, parquet
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.community import FAVORITES
 from storage.tables.splits import CONCEALED
-from tasks.data.split import Order, Split
+from tasks.data.split import Split
 from tasks.runtime.caching import stage
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConcealmentConfig:
-    """Which of a test user's favorites the night conceals.
-
-    Lists are for what comes next, and where times are available `tastegraph` learns what comes next: measured on
-    favorites from anywhere in a history it would look a third worse than it is.
-    """
-
-    order: Order = "latest"  # latest: where the source has every time, else random; random: as in the paper
+from tasks.settings.concealment import ConcealmentConfig
 
 
 def split_favorites(

@@ -8,8 +8,9 @@ from pathlib import Path
 from prefect.blocks.system import Secret
 from pydantic import SecretStr
 
+from storage.settings.flickr import FlickrConfig
 from storage.sources.flickr import crawl
-from storage.sources.flickr.crawl import FlickrConfig, RequestCounts
+from storage.sources.flickr.crawl import RequestCounts
 from tasks.runtime.caching import uncached_stage
 from tasks.runtime.progress import Progress
 

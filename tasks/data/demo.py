@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from storage import tombstones
 from storage.refs import Ref, ref_of
 from storage.roots import Root
-from storage.sources.demo.community import DemoConfig, write_demo
+from storage.settings.demo import DemoConfig
+from storage.sources.demo.community import write_demo
 from tasks.runtime.caching import stage
 from tasks.runtime.digests import digest
 from tasks.runtime.progress import Progress

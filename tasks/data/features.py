@@ -6,7 +6,8 @@ from prefect import unmapped
 
 from models.content import features
 from models.content.embedding import embed
-from models.content.features import FeatureConfig, OwnFeatures
+from models.content.features import OwnFeatures
+from models.settings.features import FeatureConfig
 from storage import checkpoints, shards
 from storage.refs import Ref
 from storage.roots import Root

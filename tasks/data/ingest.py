@@ -7,8 +7,8 @@ from typing import Any
 from storage import parquet, tombstones
 from storage.refs import Ref
 from storage.roots import Root
+from storage.settings.directory import IngestConfig
 from storage.sources import directory
-from storage.sources.directory import IngestConfig
 from storage.tables.community import COMMUNITY, IMAGE_FEATURES, QUARANTINE
 from tasks.runtime.caching import stage
 from tasks.runtime.digests import digest

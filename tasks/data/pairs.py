@@ -10,9 +10,9 @@ import polars as pl
 from storage import parquet, tombstones
 from storage.refs import Ref
 from storage.roots import Root
+from storage.settings.reading import TableLimits
 from storage.sources import directory
 from storage.sources.directory import SourceError
-from storage.sources.reading import TableLimits
 from storage.tables.community import TOMBSTONES, USERS
 from storage.tables.splits import CONCEALED
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 from prefect import unmapped
 
 from storage import images, matrices, parquet, shards
-from storage.images import ImageConfig
 from storage.refs import Ref
 from storage.roots import Root
+from storage.settings.images import ImageConfig
 from storage.shards import Shards
 from storage.tables.pixels import PICTURES
 from tasks.data.pictures import Batch, Packed, Shard, same_files

@@ -4,14 +4,13 @@ U users, T tags (images, where there are no tags), C clusters.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_array
 
 from models.content import profiles
-from models.content.profiles import InterestConfig
+from models.settings.profiles import InterestConfig
 from storage import matrices, parquet
 from storage.matrices import Ids
 from storage.refs import Ref
@@ -20,17 +19,7 @@ from storage.tables.community import IMAGE_TAGS
 from storage.tables.tastes import INTERESTS, PROFILES
 from tasks.data.tastes import Profiles, Vectors, labels_of
 from tasks.runtime.caching import stage
-
-
-@dataclass(frozen=True, kw_only=True)
-class VocabularyConfig:
-    """What an interest names."""
-
-    interests_of: Literal["tags", "clusters"] = "tags"  # raw tags are the paper's wording
-
-    def __post_init__(self) -> None:
-        if self.interests_of not in ("tags", "clusters"):
-            raise ValueError(f"vocabulary.interests_of is {self.interests_of!r}; choose tags or clusters")
+from tasks.settings.profiles import VocabularyConfig
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import pyarrow as pa
 from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
-from storage.sources.directory import IngestConfig, SourceError
+from storage.settings.directory import IngestConfig
+from storage.sources.directory import SourceError
 from storage.sources.findings import findings
 from storage.tables.community import QUARANTINE
 from tasks.data.pictures import Shard

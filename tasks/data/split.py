@@ -1,12 +1,10 @@
 """The record of a night's split: favorites to learn from, and those concealed for the test."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-from models.evaluation.protocols import ProtocolConfig
+from models.settings.protocols import ProtocolConfig
 from storage.refs import Ref
-
-Order = Literal["latest", "random"]
+from tasks.settings.concealment import Order
 
 
 @dataclass(frozen=True)

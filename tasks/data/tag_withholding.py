@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from models.evaluation.splits import TimeOf
+from models.settings.splits import TimeOf
 from models.tag_assignments import TagCounts, last_known, withhold
 from storage import matrices, parquet
 from storage.matrices import Ids

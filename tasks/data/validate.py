@@ -9,10 +9,11 @@ from typing import Any
 import polars as pl
 
 from storage import parquet
-from storage.images import ImageConfig
 from storage.roots import Root
+from storage.settings.directory import IngestConfig
+from storage.settings.images import ImageConfig
 from storage.sources import directory
-from storage.sources.directory import IngestConfig, SourceError
+from storage.sources.directory import SourceError
 from storage.sources.findings import Finding, findings
 from storage.tables.community import IMAGES, QUARANTINE
 from tasks.data.pictures import Shard

@@ -1,7 +1,5 @@
 """Vectors of the community's vocabulary, its tags or else its images: word2vec, or pretrained ones."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from storage import word_vectors
@@ -10,15 +8,9 @@ from storage.roots import Root
 from tasks.data import word2vec
 from tasks.data.sentences import read_sentences, sentences_of, vocabulary_of
 from tasks.data.tastes import Vectors, Vocabulary, write_vectors
-from tasks.data.word2vec import Word2VecConfig
 from tasks.runtime.caching import stage
-
-
-@dataclass(frozen=True, kw_only=True)
-class PretrainedConfig:
-    """Word vectors from a file, in place of those that are learned from the community."""
-
-    file: str = ""  # word2vec binary or text, or gensim KeyedVectors; the paper took Google's. Empty: learn them
+from tasks.settings.vectors import PretrainedConfig
+from tasks.settings.word2vec import Word2VecConfig
 
 
 @stage

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from models.evaluation.protocols import ProtocolConfig
-from models.evaluation.splits import Protocol, TimeOf
+from models.evaluation.splits import Protocol
+from models.settings.protocols import ProtocolConfig
+from models.settings.splits import TimeOf
 from storage.refs import Ref
 
 

@@ -13,8 +13,9 @@ import pyarrow as pa
 from scipy.sparse import csr_array
 
 from models.evaluation import protocols, splits
-from models.evaluation.protocols import ProtocolConfig
-from models.evaluation.splits import Parts, Protocol, SplitConfig
+from models.evaluation.splits import Parts, Protocol
+from models.settings.protocols import ProtocolConfig
+from models.settings.splits import SplitConfig
 from storage import matrices, parquet
 from storage.matrices import Ids
 from storage.refs import Ref

@@ -16,8 +16,8 @@ import polars as pl
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from models.settings.names import flatten
 from models.systems import SYSTEMS
-from models.systems.base import flatten
 from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root, scratch_folder

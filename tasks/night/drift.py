@@ -12,7 +12,8 @@ from storage.manifests import Outcome
 from storage.refs import Ref
 from storage.roots import Root
 from storage.samples import sampled
-from tasks.night.limits import GateConfig, judge
+from tasks.night.limits import judge
+from tasks.settings.limits import GateConfig
 
 TOP = 20  # places of a list that are compared
 COUNTED = ("users", "images", "favorites")

@@ -15,8 +15,9 @@ from tasks.data.tag_leak import TagAccount
 from tasks.evaluation.policy_price import Price
 from tasks.night.contracts import check_contracts
 from tasks.night.drift import COUNTED, READ, Run, check_drift
-from tasks.night.limits import GateConfig, judge
+from tasks.night.limits import judge
 from tasks.night.policy_checks import check_policy
+from tasks.settings.limits import GateConfig
 from tasks.systems.lists import Lists
 
 

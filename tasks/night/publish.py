@@ -19,13 +19,13 @@ from storage.roots import DamagedError, Root
 from tasks.evaluation.policy_price import metrics_of
 from tasks.night import mending, report, start
 from tasks.night.gate import Candidate, gate
-from tasks.night.limits import GateConfig
 from tasks.night.records import FromScratch, Night
 from tasks.pages.night import files_of
 from tasks.runtime import ledger
 from tasks.runtime.caching import uncached_stage
 from tasks.runtime.digests import digest, plain
 from tasks.runtime.ledger import Line
+from tasks.settings.limits import GateConfig
 
 HISTORY_READ = 50  # how many of the pointer's last changes a night looks at, for rollbacks
 

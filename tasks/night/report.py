@@ -15,6 +15,7 @@ from storage import images, matrices, parquet
 from storage.manifests import Outcome
 from storage.refs import Ref
 from storage.roots import Root
+from storage.settings.images import ImageLimits
 from storage.shards import Shards
 from tasks.night.records import CDLChain, Night, Tastes
 from tasks.pages.contents import (
@@ -329,7 +330,7 @@ def _thumbnails(path_of: Mapping[str, str | None], night: Night, root: Root) -> 
     found = np.flatnonzero(matrices.rows_of(pa.array(shards.ids), np.array(list(path_of), object)) >= 0)
     usable = dict(zip(shards.ids[found].tolist(), found.tolist(), strict=True))
     paths = {image: path for image in usable if (path := path_of[image])}
-    decoded = images.decode_files(list(paths.values()), night.source, THUMBNAIL, images.ImageLimits())
+    decoded = images.decode_files(list(paths.values()), night.source, THUMBNAIL, ImageLimits())
     jpegs = {}
     for image, value in zip(paths, decoded, strict=True):
         pixels_of = shards.gather(np.array([usable[image]]))[0] if isinstance(value, images.ImageError) else value

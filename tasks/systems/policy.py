@@ -17,7 +17,8 @@ from storage import matrices, parquet
 from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
-from tasks.systems.lists import Policy, PolicyConfig
+from tasks.settings.lists import PolicyConfig
+from tasks.systems.lists import Policy
 
 OWN_UPLOADS, BLOCKED_IMAGES, BLOCKED_OWNERS = "own uploads", "blocked images", "blocked owners"
 MUTED_TAGS, USER_BLOCKS, USER_MUTES, HIDES = "muted tags", "user blocks", "user mutes", "hides"

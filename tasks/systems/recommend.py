@@ -20,8 +20,9 @@ from storage.roots import Root
 from storage.tables.recommendations import RECOMMENDATIONS
 from tasks.runtime import ledger
 from tasks.runtime.caching import stage
+from tasks.settings.lists import RecommendConfig
 from tasks.systems.listing import differ, listing, read_lists, update
-from tasks.systems.lists import ListBlock, ListRequest, Lists, RecommendConfig
+from tasks.systems.lists import ListBlock, ListRequest, Lists
 from tasks.systems.model import read_embeddings
 from tasks.systems.policy import Rules, read_rules
 from tasks.systems.scoring import Scorer, best_images, read_scorer

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
+from models.settings.names import configure
 from models.systems import SYSTEMS, System
-from models.systems.base import configure
 from storage import checkpoints
 from storage.checkpoints import FITTED_STATE
 from storage.roots import Root

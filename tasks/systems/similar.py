@@ -12,9 +12,10 @@ from storage.roots import Root
 from storage.tables.similar import SIMILAR_IMAGES
 from tasks.runtime import ledger
 from tasks.runtime.caching import stage
+from tasks.settings.lists import RecommendConfig
 from tasks.systems.appearance import representations
 from tasks.systems.listing import differ, listing, read_lists, update
-from tasks.systems.lists import Lists, Policy, RecommendConfig
+from tasks.systems.lists import Lists, Policy
 from tasks.systems.model import Model, read_embeddings
 from tasks.systems.policy import allowed
 

@@ -14,7 +14,9 @@ import torch
 from flows import settings
 from flows.compare import compare
 from models.content.backbones import import_timm
-from models.systems.base import SYSTEMS, InnerProduct, flatten, vectors_of
+from models.settings.names import flatten
+from models.settings.systems import FAMILY
+from models.systems.base import SYSTEMS, InnerProduct, vectors_of
 from models.systems.cdl import TwoTowers
 from tasks.runtime import ledger
 from tests import world
@@ -175,8 +177,8 @@ def test_the_papers_settings_are_what_each_of_the_family_is_fitted_with(source, 
 
     monkeypatch.setattr(TwoTowers, "fit", fit)
     small = ["images.size_px=64", "evaluation.min_favorites=10", "evaluation.num_concealed=5", "evaluation.max_k=5"]
-    config = settings.load_comparison("paper", [*small, "evaluation.num_others=20"], settings.FAMILY, "paper")
-    compared = compare(str(source), str(tmp_path), ",".join(settings.FAMILY), "paper", config=config)
+    config = settings.load_comparison("paper", [*small, "evaluation.num_others=20"], FAMILY, "paper")
+    compared = compare(str(source), str(tmp_path), ",".join(FAMILY), "paper", config=config)
     paper = settings.cdl_settings(settings.load("paper"))
 
     assert not compared.failed
@@ -188,7 +190,7 @@ def test_the_papers_settings_are_what_each_of_the_family_is_fitted_with(source, 
             assert flatten(getattr(of_system, section)) == flatten(getattr(paper, section))
     report = json.loads(Path(compared.folder, "comparison.json").read_text())
     assert {item["system"]: item["settings"]["training.optimizer"] for item in report["systems"]} == dict.fromkeys(
-        settings.FAMILY, "sgd"
+        FAMILY, "sgd"
     )
     page = Path(compared.folder, "index.html").read_text()
     assert page.count("training.weight_decay 0.0005") == 1 + 3  # of the comparison, and of each system

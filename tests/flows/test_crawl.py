@@ -14,7 +14,7 @@ from flows.errors import SettingsError
 from flows.nightly import nightly
 from storage import snapshots
 from storage.roots import Root
-from storage.sources.flickr.crawl import FlickrConfig
+from storage.settings.flickr import FlickrConfig
 from tasks.data.crawl import api_key
 from tests import world
 from tests.flows.processes import environment, tastegraph

@@ -21,7 +21,8 @@ from flows.settings import NightlyConfig
 from storage import checkpoints, leases, snapshots, tombstones
 from storage.leases import BusyError
 from storage.roots import Root
-from storage.sources.demo.community import DemoConfig, write_demo
+from storage.settings.demo import DemoConfig
+from storage.sources.demo.community import write_demo
 from tasks.runtime import ledger
 from tasks.upkeep.forget import Forgotten, forget
 from tests.storage.servers import moto_server

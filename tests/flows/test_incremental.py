@@ -14,12 +14,14 @@ from flows.nightly import nightly
 from storage import snapshots
 from storage.manifests import Manifest
 from storage.roots import Root
-from storage.sources.demo.community import DemoConfig, write_demo
+from storage.settings.demo import DemoConfig
+from storage.sources.demo.community import write_demo
 from storage.sources.demo.growth import Growth, GrowthConfig
-from tasks.data.word2vec import Word2VecConfig
 from tasks.night.records import FromScratch, InputFingerprint, NightStart
-from tasks.night.start import IncrementalConfig, choose, states_of
+from tasks.night.start import choose, states_of
 from tasks.runtime import ledger
+from tasks.settings.start import IncrementalConfig
+from tasks.settings.word2vec import Word2VecConfig
 from tests import world
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

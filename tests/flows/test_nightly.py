@@ -12,7 +12,8 @@ from prefect.client.schemas.filters import ArtifactFilter
 
 from flows import settings
 from flows.nightly import nightly
-from models.systems.base import flatten, vectors_of
+from models.settings.names import flatten
+from models.systems.base import vectors_of
 from models.systems.cdl import TwoTowers
 from storage import snapshots
 from storage.roots import Root

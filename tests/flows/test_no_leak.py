@@ -20,13 +20,14 @@ from flows.compare import compare, final_tables, prepare, prepare_images, tuning
 from flows.nightly import nightly
 from flows.tune import tune
 from models.community import Community
-from models.ensemble.weights import WeightsConfig, hold_out_favorites, hold_out_users
-from models.evaluation.splits import SplitConfig
+from models.ensemble.weights import hold_out_favorites, hold_out_users
+from models.settings.splits import SplitConfig
+from models.settings.weights import WeightsConfig
 from models.systems import SYSTEMS
 from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
-from storage.sources.directory import IngestConfig
+from storage.settings.directory import IngestConfig
 from tasks.data.community import CommunityTables, read_community
 from tasks.data.concealment import conceal_favorites
 from tasks.data.ingest import ingest

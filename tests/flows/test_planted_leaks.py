@@ -17,11 +17,11 @@ import pytest
 
 from flows import settings
 from flows.compare import final_tables, prepare, prepare_images
-from models.evaluation.splits import SplitConfig
+from models.settings.splits import SplitConfig
 from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
-from storage.sources.directory import IngestConfig
+from storage.settings.directory import IngestConfig
 from storage.tables.community import FAVORITES
 from storage.tables.splits import CONCEALED
 from tasks.data.ingest import ingest

@@ -10,8 +10,8 @@ from flows import settings
 from flows.nightly import nightly
 from storage import snapshots
 from storage.roots import Root
+from storage.settings.directory import IngestConfig
 from storage.sources import directory
-from storage.sources.directory import IngestConfig
 
 DATA = os.environ.get("TASTEGRAPH_DATA")
 pytestmark = pytest.mark.skipif(not DATA, reason="TASTEGRAPH_DATA names no folder with real communities")

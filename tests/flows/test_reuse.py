@@ -12,7 +12,8 @@ from storage.roots import Root
 from storage.tables.community import COMMUNITY
 from tasks.cdl.embed import PreviousEmbeddings, embedding_code
 from tasks.cdl.trained import Trained
-from tasks.systems.lists import ListBlock, PolicyConfig, RecommendConfig
+from tasks.settings.lists import PolicyConfig, RecommendConfig
+from tasks.systems.lists import ListBlock
 from tasks.systems.model import Embeddings, Fitted, Model
 
 

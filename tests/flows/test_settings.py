@@ -10,7 +10,6 @@ from flows.compare import compare
 from flows.errors import SettingsError
 from flows.nightly import nightly
 from flows.settings import (
-    FAMILY,
     MODELS,
     ComparisonConfig,
     NightlyConfig,
@@ -23,12 +22,13 @@ from flows.settings import (
     settings_of,
 )
 from flows.tune import tune
+from models.settings.names import configure, flatten
+from models.settings.systems import FAMILY
 from models.systems import SYSTEMS
-from models.systems.base import configure, flatten
 from storage import snapshots
 from storage.manifests import Manifest
 from storage.roots import Root
-from storage.sources.flickr.crawl import FlickrConfig
+from storage.settings.flickr import FlickrConfig
 from tasks.evaluation.tune import grid_of
 
 

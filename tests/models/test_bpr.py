@@ -9,7 +9,8 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from models import bpr
-from models.bpr import BPRConfig, Ranker, Step
+from models.bpr import Ranker, Step
+from models.settings.bpr import BPRConfig
 
 FAVORITES = csr_array(  # user 0 likes two images of five, user 1 all, user 2 none, user 3 one
     np.array([[1, 0, 1, 0, 0], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0], [0, 0, 0, 0, 1]], np.float32)

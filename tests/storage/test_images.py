@@ -12,8 +12,9 @@ import pytest
 from PIL import Image, features
 
 from storage import images
-from storage.images import ImageConfig, ImageError, ImageLimits, View
+from storage.images import ImageError, View
 from storage.roots import Root
+from storage.settings.images import ImageConfig, ImageLimits
 from storage.shards import Shards
 
 CONFIG = ImageConfig(size_px=8)
@@ -31,7 +32,7 @@ def noise(width: int = 32, height: int = 32) -> Image.Image:
 
 
 def decode(data: bytes, config: ImageConfig = CONFIG) -> np.ndarray:
-    return images.decode(data, config.view, config)
+    return images.decode(data, images.whole(config), config)
 
 
 def reason(data: bytes, config: ImageConfig = CONFIG) -> str:

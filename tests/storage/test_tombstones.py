@@ -8,9 +8,11 @@ import pytest
 
 from storage import tombstones
 from storage.roots import Root
+from storage.settings.demo import DemoConfig
+from storage.settings.directory import IngestConfig
 from storage.sources import directory
-from storage.sources.demo.community import DemoConfig, write_demo
-from storage.sources.directory import Community, IngestConfig, SourceError
+from storage.sources.demo.community import write_demo
+from storage.sources.directory import Community, SourceError
 from storage.tombstones import Tombstones
 
 ANNA = {"user": frozenset({"anna-7f3a91"})}

@@ -9,7 +9,7 @@ import pytest
 from models.systems.base import SYSTEMS, Vectors
 from storage.refs import Ref
 from storage.roots import Root
-from storage.sources.directory import IngestConfig
+from storage.settings.directory import IngestConfig
 from tasks.data.ingest import ingest
 from tests import world
 

@@ -5,18 +5,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-SIZE_LABELS = {  # the suffix in `extras` and in addresses, and the label in flickr.photos.getSizes
-    "sq": "Square",
-    "t": "Thumbnail",
-    "q": "Large Square",
-    "s": "Small",
-    "n": "Small 320",
-    "m": "Medium",
-    "z": "Medium 640",
-    "c": "Medium 800",
-    "l": "Large",
-    "o": "Original",
-}
+from storage.settings.flickr import SIZE_LABELS
 
 
 class Person(NamedTuple):

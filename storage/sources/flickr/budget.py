@@ -6,29 +6,12 @@ The documented limit is 3,600 requests an hour for a key, over all its users (Fl
 import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from storage.settings.flickr import BudgetConfig
 
 LONGEST_QUEUE_S = 2 * 3600.0  # the longest possible wait; caps a wait after the clock was set back
 BUSY_S = 60.0  # how long to wait for another process's transaction
-
-
-@dataclass(frozen=True, kw_only=True)
-class BudgetConfig:
-    """How many requests are sent to the API."""
-
-    requests_per_hour: int = 3600  # Flickr's documented limit of a key; never exceeded in any span of an hour
-    burst: int = 60  # so many may follow each other at once after a pause
-    file: str = (
-        ""  # where the budget is kept; empty: with the crawl. Crawls with one key share the limit: name one file
-    )
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.burst < self.requests_per_hour:
-            raise ValueError(
-                f"budget.burst = {self.burst}: it must be at least 1 and below "
-                f"budget.requests_per_hour = {self.requests_per_hour}"
-            )
 
 
 class Budget:

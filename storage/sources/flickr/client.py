@@ -8,7 +8,6 @@ import random
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -17,6 +16,7 @@ import httpx
 from pydantic import SecretStr
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
+from storage.settings.flickr import ApiConfig
 from storage.sources.flickr.addresses import certificates
 from storage.sources.flickr.budget import Budget
 from storage.sources.flickr.deadlines import deadline, keeps_deadlines
@@ -54,27 +54,6 @@ class PassingError(Exception):
     def __init__(self, what: str, wait_s: float = 0.0) -> None:
         super().__init__(what)
         self.wait_s = wait_s
-
-
-@dataclass(frozen=True, kw_only=True)
-class ApiConfig:
-    """How the API is called."""
-
-    endpoint: str = "https://api.flickr.com/services/rest/"  # the address of the API
-    timeout_s: float = 30.0  # a request whose answer is not complete after so long counts as failed
-    max_bytes: int = 16 * 2**20  # a longer answer counts as failed and is not read to its end; a full page has 1 MB
-    attempts: int = 6  # tries of a request in all
-    backoff_s: float = 2.0  # wait before the second attempt; doubled before each further one, plus up to as much again
-    longest_wait_s: float = 3600.0  # a server that requires a longer wait ends the crawl
-    failures: int = 5  # so many failed requests one after the other end the crawl
-    seed: int = 0  # of the random part of the waits
-
-    def __post_init__(self) -> None:
-        if not re.match("https?://[^/]", self.endpoint):
-            raise ValueError(f"api.endpoint = {self.endpoint!r}: it must be an http or https address")
-        for name in ("attempts", "failures", "max_bytes"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"api.{name} = {value}: it must be at least 1")
 
 
 class Client:

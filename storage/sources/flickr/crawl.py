@@ -4,34 +4,23 @@ import fcntl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pydantic import ConfigDict, SecretStr
+from pydantic import SecretStr
 
 from storage.roots import Root
+from storage.settings.flickr import FlickrConfig
 from storage.sources.flickr import photos, pictures, rows, source
-from storage.sources.flickr.budget import Budget, BudgetConfig
-from storage.sources.flickr.client import ApiConfig, Client
+from storage.sources.flickr.budget import Budget
+from storage.sources.flickr.client import Client
 from storage.sources.flickr.database import Crawl, Database
-from storage.sources.flickr.lists import ListConfig, Reader
-from storage.sources.flickr.pictures import PictureConfig, Progress
+from storage.sources.flickr.lists import Reader
+from storage.sources.flickr.pictures import Progress
 from storage.sources.flickr.source import SourceCounts
 from storage.sources.flickr.walk import CrawlRequest, Walk
 
 FOLDER = ".crawl"  # below the source directory: the database, the budget, the lock
-
-
-@dataclass(frozen=True, kw_only=True)
-class FlickrConfig:
-    """The settings of a crawl of Flickr, one section per component."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")  # refuse misspelled settings
-
-    api: ApiConfig = field(default_factory=ApiConfig)
-    budget: BudgetConfig = field(default_factory=BudgetConfig)
-    lists: ListConfig = field(default_factory=ListConfig)
-    pictures: PictureConfig = field(default_factory=PictureConfig)
 
 
 @dataclass(frozen=True)

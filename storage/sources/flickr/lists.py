@@ -11,36 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from storage.settings.flickr import ListConfig
 from storage.sources.flickr import answers, rows
 from storage.sources.flickr.client import Client, GoneError, NotPublicError, PassingError
 from storage.sources.flickr.database import Crawl, Database, Outcome, Page
 
 NEVER_FRESH = {"whereabouts"}  # asked because something has changed
 LOGIN_NEEDED = "*"  # stands for all groups, whose members are shown only with a login
-
-
-@dataclass(frozen=True, kw_only=True)
-class ListConfig:
-    """How much is read of users and groups."""
-
-    freshness_days: float = 7.0  # lists fetched within so many days before a crawl began are not fetched again
-    per_page: int = 500  # items requested per page; Flickr's maximum for photos and members is 500
-    most_pages: int = 20  # at most so many pages of a list are read
-    most_group_pages: int = 2  # the same of a group's members or pool, which may hold millions
-    passes: int = 3  # a list that changes during reading is read at most so many times
-    user_tags: int = 200  # a user's most used tags
-    groups: int = 100  # groups read for further users at each depth, those with the most users first
-
-    def __post_init__(self) -> None:
-        for name in ("per_page", "most_pages", "most_group_pages", "passes", "user_tags"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"lists.{name} = {value}: it must be at least 1")
-        if self.per_page > 500:
-            raise ValueError(f"lists.per_page = {self.per_page}: Flickr's maximum is 500")
-
-    @property
-    def freshness_s(self) -> float:
-        return self.freshness_days * 86_400
 
 
 @dataclass(frozen=True)

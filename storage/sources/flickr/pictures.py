@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 import httpx
 from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_after_attempt
 
-from storage.images import ImageError, ImageLimits, View, decode
+from storage.images import ImageError, View, decode
 from storage.roots import Root
+from storage.settings.flickr import PictureConfig
+from storage.settings.images import ImageLimits
 from storage.sources.flickr.addresses import MOST_REDIRECTS, PrivateAddressError, PublicOnly
-from storage.sources.flickr.answers import SIZE_LABELS
 from storage.sources.flickr.client import FlickrError, PassingError, backoff, retry_after
 from storage.sources.flickr.database import Crawl, Database
 from storage.sources.flickr.deadlines import deadline
@@ -35,31 +36,6 @@ PLACEHOLDER = "photo_unavailable"  # in the url that Flickr redirects to if a ph
 DECODED = View(size_px=32)  # a picture is kept if it can be decoded at this size
 
 Progress = Callable[[int, int], None]  # called with the pictures requested so far and their total
-
-
-@dataclass(frozen=True, kw_only=True)
-class PictureConfig:
-    """Which pictures are fetched, and at which rate."""
-
-    sizes: tuple[str, ...] = ("n", "m", "z", "s", "c", "l")  # Flickr's size suffixes, preferred first: n is 320 px
-    max_bytes: int = 8 * 2**20  # a larger file is quarantined and not read to its end
-    threads: int = 8  # pictures fetched at once
-    per_host: int = 4  # of these at most from one host
-    freshness_days: float = 30.0  # a picture is not requested again within; later only if it changed
-    timeout_s: float = 30.0  # for a whole picture, from the connection to its last byte, redirects too
-    attempts: int = 4  # tries of a picture in all
-    backoff_s: float = 1.0  # wait before the second attempt; doubled before each further one, plus up to as much again
-    longest_wait_s: float = 600.0  # a host that requires a longer wait is left alone until the next crawl
-    failures: int = 50  # so many failed pictures one after the other end the crawl
-    allow_private: bool = False  # also from private and loopback addresses: for tests
-    seed: int = 0  # of the random part of the waits
-
-    def __post_init__(self) -> None:
-        for name in ("max_bytes", "threads", "per_host", "attempts", "failures"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"pictures.{name} = {value}: it must be at least 1")
-        if not self.sizes or set(self.sizes) - set(SIZE_LABELS):
-            raise ValueError(f"pictures.sizes = {self.sizes}: choose from {', '.join(SIZE_LABELS)}")
 
 
 @dataclass(frozen=True)

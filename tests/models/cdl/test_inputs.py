@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from models.cdl.inputs import InputConfig, choose, unit_vectors
+from models.cdl.inputs import choose, unit_vectors
+from models.settings.inputs import InputConfig
 
 NONE = {"pixels": 0, "features": 0, "tags": 0, "favorites": 0}
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.sparse import csr_array
 
-from models.cdl.negatives import NegativeConfig, admissible, assign, exclusions_of, is_excluded
+from models.cdl.negatives import admissible, assign, exclusions_of, is_excluded
 from models.community import Signals
+from models.settings.negatives import NegativeConfig
 
 
 def matrices(num_rows: int, num_columns: int) -> st.SearchStrategy[csr_array]:

@@ -2,17 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.cdl.network import (
-    CDL,
-    SIZES,
-    CDLConfig,
-    comparison_loss,
-    doublet_loss,
-    embed,
-    restore,
-    score_vectors,
-    softmax_loss,
-)
+from models.cdl.network import CDL, SIZES, comparison_loss, doublet_loss, embed, restore, score_vectors, softmax_loss
+from models.settings.network import CDLConfig
 
 PIXELS, VECTORS = (32, 32, 3), (8,)  # what an image tower takes
 
@@ -162,7 +153,7 @@ def test_a_network_is_restored_whole_without_drawing_random_numbers(image_shape)
 
 
 def test_an_unknown_size_or_loss_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match="choose one of paper, small"):
+    with pytest.raises(ValueError, match="choose one of small, paper"):
         CDLConfig(size="huge")
     with pytest.raises(ValueError, match="choose one of cross_entropy, hinge, softmax, doublets"):
         CDLConfig(loss="squared")

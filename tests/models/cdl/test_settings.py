@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from models.cdl.settings import CDLSettings, ComparedSettings
-from models.systems.base import SYSTEMS, configure, flatten
+from models.settings.cdl import CDLSettings, ComparedSettings
+from models.settings.names import configure, flatten
+from models.systems.base import SYSTEMS
 
 OBJECTIVES = {"cdl": "cross_entropy", "cdl_hinge": "hinge", "twonets": "doublets"}
 

@@ -3,8 +3,10 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from models.cdl.network import CDL, CDLConfig, embed, score_vectors
-from models.cdl.training import TrainingConfig, TrainingData, TrainState, train
+from models.cdl.network import CDL, embed, score_vectors
+from models.cdl.training import TrainingData, TrainState, train
+from models.settings.network import CDLConfig
+from models.settings.training import TrainingConfig
 
 # Two communities of taste: users 0-9 like images 0-19, users 10-19 like images 20-39; each image's vector, and each
 # user's profile, is noise around its community's.

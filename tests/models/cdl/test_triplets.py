@@ -10,9 +10,11 @@ from scipy.sparse import csr_array
 from scipy.stats import chisquare
 
 from models.cdl import negatives
-from models.cdl.negatives import NegativeConfig, assign, exclusions_of
-from models.cdl.triplets import TripletConfig, Triplets, sample
+from models.cdl.negatives import assign, exclusions_of
+from models.cdl.triplets import Triplets, sample
 from models.community import Signals
+from models.settings.negatives import NegativeConfig
+from models.settings.triplets import TripletConfig
 
 COLUMNS = ("user", "positive", "negative", "pool", "draw")
 

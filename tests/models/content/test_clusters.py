@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from models.content.clusters import ClusterConfig, cluster, drift, match, place
+from models.content.clusters import cluster, drift, match, place
+from models.settings.clusters import ClusterConfig
 
 
 def blobs(sizes: list[int], num_dimensions: int = 8) -> np.ndarray:

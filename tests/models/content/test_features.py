@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from models.content import features
 from models.content.embedding import embed
-from models.content.features import FeatureConfig, LearningConfig, OwnFeatures
+from models.content.features import OwnFeatures
+from models.settings.features import FeatureConfig, LearningConfig
 
 LEARNING = LearningConfig(epochs=3, batch_images=16, size_px=16, channels=(8, 16), projection=8)
 LEARNED, DESCRIBED, BOTH = (FeatureConfig(kind=kind, learning=LEARNING) for kind in ("learned", "descriptors", "both"))

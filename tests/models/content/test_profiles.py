@@ -1,7 +1,8 @@
 import numpy as np
 from scipy.sparse import csr_array
 
-from models.content.profiles import InterestConfig, bag_of_clusters, interests, tag_counts
+from models.content.profiles import bag_of_clusters, interests, tag_counts
+from models.settings.profiles import InterestConfig
 
 
 def counts(*rows: list[int]) -> csr_array:

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from models.community import Pixels
-from models.content.visual_words import WordsConfig, descriptors, histograms
+from models.content.visual_words import descriptors, histograms
+from models.settings.visual_words import WordsConfig
 
 CPU = torch.device("cpu")
 

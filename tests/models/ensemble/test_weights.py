@@ -9,8 +9,8 @@ from scipy.sparse import csr_array
 from models.community import Community
 from models.ensemble import weights
 from models.ensemble.experts.base import Expert
-from models.ensemble.weights import WeightsConfig
 from models.evaluation import metrics
+from models.settings.weights import WeightsConfig
 from models.tag_assignments import TagAssignments
 from tests.models.systems.contract import NUM_USERS, two_tastes
 

@@ -5,7 +5,6 @@ import pytest
 from scipy.sparse import csr_array, vstack
 
 from models.evaluation.protocols import (
-    ProtocolConfig,
     Split,
     conceal,
     draw_distractors,
@@ -15,6 +14,7 @@ from models.evaluation.protocols import (
     random_vectors,
 )
 from models.retrieval.ranking import score_pairs, top_k
+from models.settings.protocols import ProtocolConfig
 
 PAPER = ProtocolConfig(lower_to_community=False)
 

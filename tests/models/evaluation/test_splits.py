@@ -9,7 +9,8 @@ import pytest
 from scipy.sparse import csr_array
 
 from models.evaluation import splits
-from models.evaluation.splits import Parts, SplitConfig
+from models.evaluation.splits import Parts
+from models.settings.splits import SplitConfig
 
 CONFIG = SplitConfig()
 

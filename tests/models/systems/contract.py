@@ -8,7 +8,8 @@ import pytest
 from scipy.sparse import csr_array
 
 from models.community import Community, Pixels
-from models.systems.base import SYSTEMS, System, configure
+from models.settings.names import configure
+from models.systems.base import SYSTEMS, System
 
 NUM_USERS, NUM_IMAGES, SIZE_PX = 24, 60, 32  # the first half of each is red, the other blue
 # Users and images of communities that hardly are any, and whether they have favorites.

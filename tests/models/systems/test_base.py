@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from models.settings.floor import FloorConfig
+from models.settings.names import configure, flatten
+from models.settings.systems import FAMILY, OWN_SETTINGS
 from models.systems import SYSTEMS
-from models.systems.base import InnerProduct, configure, flatten, pack_sparse, unpack_sparse, vectors_of
-from models.systems.floor import FloorConfig
+from models.systems.base import InnerProduct, pack_sparse, unpack_sparse, vectors_of
 from tests.models.systems.contract import two_tastes
 
 
@@ -52,3 +54,9 @@ def test_a_system_says_which_signals_it_needs_and_the_community_lacks() -> None:
     system = SYSTEMS["vbpr"]()
     assert system.lacking(two_tastes()) == []
     assert system.lacking(two_tastes().without("features")) == ["features"]
+
+
+def test_every_system_has_its_settings_where_commands_look_for_them() -> None:
+    others = {name: system.Config for name, system in SYSTEMS.items() if name not in FAMILY}
+    assert SYSTEMS.keys() == OWN_SETTINGS.keys()
+    assert {name: OWN_SETTINGS[name] for name in others} == others

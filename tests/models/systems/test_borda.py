@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 
 from models.community import Community
 from models.content import metric_learning
-from models.content.metric_learning import MapConfig
+from models.settings.metric_learning import MapConfig
 from models.systems.base import SYSTEMS
 from models.systems.borda import borda_points, no_common_favoriter
 from tests.models.systems.contract import NUM_USERS, SystemContract, two_tastes

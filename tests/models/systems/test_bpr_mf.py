@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.systems.bpr_mf import BPRMF, BPRMFConfig, update
+from models.settings.bpr_mf import BPRMFConfig
+from models.systems.bpr_mf import BPRMF, update
 from tests.models.systems.contract import SystemContract, two_tastes
 
 

@@ -7,11 +7,13 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
-from models.cdl.inputs import InputConfig
-from models.cdl.network import CDL, CDLConfig, comparison_loss, doublet_loss, softmax_loss
-from models.cdl.settings import ComparedSettings
+from models.cdl.network import CDL, comparison_loss, doublet_loss, softmax_loss
 from models.community import Community
-from models.systems.base import SYSTEMS, configure
+from models.settings.cdl import ComparedSettings
+from models.settings.inputs import InputConfig
+from models.settings.names import configure
+from models.settings.network import CDLConfig
+from models.systems.base import SYSTEMS
 from models.systems.cdl import image_inputs, sample_triplets
 from tests.models.systems.contract import NUM_IMAGES, NUM_USERS, SystemContract, two_tastes
 

@@ -8,7 +8,8 @@ import torch
 from scipy.sparse import csr_array
 
 from models.community import Community
-from models.systems.collaborative_dl import CollaborativeDL, CollaborativeDLConfig, solve
+from models.settings.collaborative_dl import CollaborativeDLConfig
+from models.systems.collaborative_dl import CollaborativeDL, solve
 from tests.models.systems.contract import NUM_IMAGES, SystemContract, two_tastes
 
 SMALL = {"K": 8, "hidden": 16, "pretraining": 5, "rounds": 5, "epochs": 2, "batch_images": 16}

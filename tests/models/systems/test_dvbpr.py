@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from models.settings.dvbpr import DVBPRConfig
 from models.systems.base import SYSTEMS
-from models.systems.dvbpr import CNNF, DVBPRConfig
+from models.systems.dvbpr import CNNF
 from tests.models.systems.contract import NUM_IMAGES, SystemContract, two_tastes
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from models import bpr
 from models.community import Pixels
-from models.systems.frozen_features import CAEConfig, autoencoder_codes
+from models.settings.frozen_features import CAEConfig
+from models.systems.frozen_features import autoencoder_codes
 from tests.models.systems.contract import SystemContract
 
 

@@ -7,9 +7,10 @@ import pytest
 from scipy.sparse import csr_array
 
 from models.community import Community
+from models.settings.implicit_library import ALSConfig
+from models.settings.implicit_library import BPRConfig as LibraryBPRConfig
 from models.systems.base import SYSTEMS
-from models.systems.implicit_library import ALS, BPR, ALSConfig
-from models.systems.implicit_library import BPRConfig as LibraryBPRConfig
+from models.systems.implicit_library import ALS, BPR
 from tests.models.systems.contract import SystemContract, two_tastes
 
 

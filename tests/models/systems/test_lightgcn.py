@@ -7,7 +7,8 @@ from scipy.sparse import csr_array
 
 from models.community import Community
 from models.propagation import Graph
-from models.systems.lightgcn import LightGCN, LightGCNConfig, Triplets, bpr_loss, train
+from models.settings.lightgcn import LightGCNConfig
+from models.systems.lightgcn import LightGCN, Triplets, bpr_loss, train
 from tests.models.systems.contract import SystemContract
 
 CPU = torch.device("cpu")

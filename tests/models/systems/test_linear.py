@@ -7,7 +7,8 @@ import pytest
 from scipy.sparse import csr_array
 
 from models.community import Community
-from models.systems.linear import EASE, EASEConfig, ItemKNN, ItemKNNConfig, nearest
+from models.settings.linear import EASEConfig, ItemKNNConfig
+from models.systems.linear import EASE, ItemKNN, nearest
 from tests.models.systems.contract import SystemContract, two_tastes
 
 

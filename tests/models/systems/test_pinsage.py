@@ -9,18 +9,9 @@ from scipy.sparse import csr_array
 from torch import nn
 
 from models.community import Community
+from models.settings.pinsage import PinSageConfig
 from models.sparse import unit_row_sums
-from models.systems.pinsage import (
-    Network,
-    PinSage,
-    PinSageConfig,
-    count_visits,
-    draw,
-    graph_of,
-    max_margin,
-    ranks,
-    train,
-)
+from models.systems.pinsage import Network, PinSage, count_visits, draw, graph_of, max_margin, ranks, train
 from tests.models.systems.contract import NUM_IMAGES, NUM_USERS, SystemContract, two_tastes
 
 SMALL = {"d": 16, "hidden": 16, "T": 5, "walks": 50, "epochs": 15, "batch_favorites": 128, "negatives": 40}

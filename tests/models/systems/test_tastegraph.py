@@ -7,8 +7,9 @@ import pytest
 from scipy.sparse import csr_array
 
 from models.community import Community
+from models.settings.tastegraph import TasteGraphConfig
 from models.systems import tastegraph
-from models.systems.tastegraph import TasteGraph, TasteGraphConfig
+from models.systems.tastegraph import TasteGraph
 from tests.models.systems.contract import NUM_USERS, SystemContract, two_tastes
 
 COLD_USERS = np.array([5, 20])  # red and blue

@@ -6,7 +6,8 @@ import torch
 
 from models import bpr
 from models.bpr import Step
-from models.systems.visual_taste import TasteConfig, Tastes
+from models.settings.visual_taste import TasteConfig
+from models.systems.visual_taste import Tastes
 
 
 def test_tastes_are_compared_and_regularised_as_seed_001_says():

@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 
+from models.settings.wide_deep import WideDeepConfig
 from models.systems.base import pack_sparse
-from models.systems.wide_deep import Network, WideDeep, WideDeepConfig, hash_crosses
+from models.systems.wide_deep import Network, WideDeep, hash_crosses
 from tests.models.systems.cold_images import COLD, with_cold_images
 from tests.models.systems.contract import NUM_IMAGES, NUM_USERS, SystemContract, two_tastes
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from storage import parquet
 from storage.roots import Root
-from storage.sources.directory import Community, IngestConfig, SourceError, ingest, table_files, tables_digest
+from storage.settings.directory import IngestConfig
+from storage.sources.directory import Community, SourceError, ingest, table_files, tables_digest
 from storage.tables.community import COMMUNITY, QUARANTINE
 
 LENIENT = IngestConfig(max_quarantined_share=1.0)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage.settings.reading import TableLimits
 from storage.sources import reading
-from storage.sources.reading import TableLimits
 
 COLUMNS = ("user_id", "image_id")
 LIMITS = TableLimits()

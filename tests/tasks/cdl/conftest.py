@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.cdl.negatives import NegativeConfig
-from models.cdl.triplets import TrainingUsersConfig, TripletConfig
+from models.settings.negatives import NegativeConfig
+from models.settings.triplets import TrainingUsersConfig, TripletConfig
 from storage import parquet, shards
 from storage.refs import Ref
 from storage.roots import Root

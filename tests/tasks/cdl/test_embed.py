@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from models.cdl.network import CDLConfig
-from models.cdl.training import TrainingConfig
+from models.settings.network import CDLConfig
+from models.settings.training import TrainingConfig
 from tasks.cdl.embed import Network, embed_images, embed_users
 from tasks.cdl.train import train_cdl
 from tasks.data.reuse import ShardOutput

@@ -3,7 +3,7 @@
 import numpy as np
 
 from models.cdl import negatives
-from models.cdl.negatives import NegativeConfig
+from models.settings.negatives import NegativeConfig
 from storage import parquet
 from tasks.cdl.negatives import assign_negatives, read_assignment
 from tasks.cdl.signals import read_signals

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from models.cdl import training
-from models.cdl.network import CDLConfig
-from models.cdl.training import TrainingConfig
-from models.cdl.triplets import TrainingUsersConfig
+from models.settings.network import CDLConfig
+from models.settings.training import TrainingConfig
+from models.settings.triplets import TrainingUsersConfig
 from storage import checkpoints
 from storage.roots import Root
 from tasks.cdl.train import train_cdl

@@ -2,8 +2,8 @@
 
 import polars as pl
 
-from models.cdl.negatives import NegativeConfig
-from models.cdl.triplets import TrainingUsersConfig, TripletConfig
+from models.settings.negatives import NegativeConfig
+from models.settings.triplets import TrainingUsersConfig, TripletConfig
 from storage import parquet
 from tests.tasks.cdl.conftest import LIKES
 

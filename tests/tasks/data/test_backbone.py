@@ -12,9 +12,10 @@ from torch.nn import functional
 
 from models.content.backbones import import_timm
 from storage import images
-from storage.images import ImageConfig, ImageError, ImageLimits, View
+from storage.images import ImageError, View
 from storage.refs import Ref
 from storage.roots import Root
+from storage.settings.images import ImageConfig, ImageLimits
 from storage.shards import Shards
 from tasks.data import backbone
 from tasks.data.backbone import PACKAGED, apply_backbone, keep_weights, packaged_file

@@ -3,11 +3,12 @@
 import polars as pl
 import pytest
 
-from models.evaluation.protocols import ProtocolConfig
+from models.settings.protocols import ProtocolConfig
 from storage import parquet
 from storage.roots import Root
 from storage.tables.community import FAVORITES
-from tasks.data.concealment import ConcealmentConfig, conceal_favorites, keep_concealed
+from tasks.data.concealment import conceal_favorites, keep_concealed
+from tasks.settings.concealment import ConcealmentConfig
 
 CONFIG = ProtocolConfig(min_favorites=4, num_concealed=2, num_others=4, max_k=2, lower_to_community=False)
 

@@ -5,7 +5,7 @@ import pytest
 
 from models.content import features
 from models.content.embedding import embed
-from models.content.features import FeatureConfig, LearningConfig
+from models.settings.features import FeatureConfig, LearningConfig
 from storage import shards
 from storage.refs import Ref
 from storage.roots import Root

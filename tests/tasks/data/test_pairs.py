@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from storage.roots import Root
-from storage.sources.directory import IngestConfig, ingest
+from storage.settings.directory import IngestConfig
+from storage.sources.directory import ingest
 from tasks.data.pairs import read_pairs
 
 PAIRS = [("1", "101"), ("2", "102")]

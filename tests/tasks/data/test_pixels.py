@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage.images import ImageConfig
 from storage.roots import Root
+from storage.settings.images import ImageConfig
 from tasks.data.pictures import Batch
 from tasks.data.pixels import decode_images
 

@@ -10,7 +10,8 @@ import pytest
 from scipy.sparse import csr_array
 
 from tasks.data import word2vec
-from tasks.data.word2vec import Sentences, Word2VecConfig, train
+from tasks.data.word2vec import Sentences, train
+from tasks.settings.word2vec import Word2VecConfig
 
 CONFIG = Word2VecConfig(dimensions=16, epochs=20)
 

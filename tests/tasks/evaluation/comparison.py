@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from models.evaluation.protocols import ProtocolConfig
-from models.evaluation.splits import SplitConfig
+from models.settings.protocols import ProtocolConfig
+from models.settings.splits import SplitConfig
 from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root

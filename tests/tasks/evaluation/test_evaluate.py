@@ -4,14 +4,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.evaluation.protocols import ProtocolConfig
+from models.settings.protocols import ProtocolConfig
 from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.embeddings import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
-from tasks.data.concealment import ConcealmentConfig, conceal_favorites
+from tasks.data.concealment import conceal_favorites
 from tasks.data.split import Split
 from tasks.evaluation.evaluate import evaluate
+from tasks.settings.concealment import ConcealmentConfig
 from tasks.systems.model import Embeddings, Model, write_embeddings
 from tests import world
 from tests.tasks.evaluation.comparison import SMALL

@@ -9,11 +9,12 @@ from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.community import BLOCKED_IMAGES, IMAGES
-from tasks.data.concealment import ConcealmentConfig, conceal_favorites
+from tasks.data.concealment import conceal_favorites
 from tasks.data.split import Split
 from tasks.evaluation.evaluate import evaluate
 from tasks.evaluation.policy_price import metrics_of, price_policy
-from tasks.systems.lists import PolicyConfig
+from tasks.settings.concealment import ConcealmentConfig
+from tasks.settings.lists import PolicyConfig
 from tests import world
 from tests.tasks.evaluation.comparison import SMALL
 from tests.tasks.evaluation.test_evaluate import figures, model_of_taste

@@ -14,7 +14,7 @@ from storage.tables.community import FAVORITES, IMAGE_TAGS, IMAGES, USER_TAGS, U
 from storage.tables.recommendations import RECOMMENDATIONS
 from tasks.night.drift import Run, check_drift
 from tasks.night.gate import Candidate, _check_drift
-from tasks.night.limits import GateConfig
+from tasks.settings.limits import GateConfig
 
 USER_IDS, IMAGE_IDS = ([f"{kind}{row:03d}" for row in range(count)] for kind, count in (("u", 100), ("i", 200)))
 PLACES = 20

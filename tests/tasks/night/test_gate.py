@@ -30,8 +30,9 @@ from storage.tables.schema import SCHEMA_VERSION, Table
 from storage.tables.similar import SIMILAR_IMAGES
 from tasks.data.tag_leak import TagAccount
 from tasks.night.gate import Candidate, gate
-from tasks.night.limits import GateConfig
-from tasks.systems.lists import ListRequest, Lists, PolicyConfig, RecommendConfig
+from tasks.settings.limits import GateConfig
+from tasks.settings.lists import PolicyConfig, RecommendConfig
+from tasks.systems.lists import ListRequest, Lists
 from tasks.systems.model import Embeddings, Fitted, Model
 
 COMMUNITY = {

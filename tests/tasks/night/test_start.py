@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from models.evaluation.protocols import ProtocolConfig
+from models.settings.protocols import ProtocolConfig
 from storage import parquet, snapshots
 from storage.manifests import Manifest
 from storage.refs import Ref
@@ -21,11 +21,13 @@ from storage.tables.tastes import TOKEN_VECTORS
 from tasks.data.pictures import Packed
 from tasks.data.split import Split
 from tasks.data.tastes import Clusters, Profiles, Vectors
-from tasks.data.word2vec import Word2VecConfig
 from tasks.night.records import STATE_VERSION, FromScratch, Keep, Learned, NightStart, NightState, Tastes, WarmStart
-from tasks.night.start import IncrementalConfig, InputFingerprint, choose, states_of
+from tasks.night.start import InputFingerprint, choose, states_of
 from tasks.runtime.digests import canonical
-from tasks.systems.lists import ListRequest, Lists, RecommendConfig
+from tasks.settings.lists import RecommendConfig
+from tasks.settings.start import IncrementalConfig
+from tasks.settings.word2vec import Word2VecConfig
+from tasks.systems.lists import ListRequest, Lists
 from tasks.systems.model import Embeddings, Fitted, Model
 from tests import frozen
 

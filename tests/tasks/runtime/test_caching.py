@@ -6,11 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from models.evaluation.protocols import ProtocolConfig
+from models.settings.protocols import ProtocolConfig
 from storage.refs import Ref
 from storage.roots import Root
-from tasks.data.concealment import ConcealmentConfig, conceal_favorites
+from tasks.data.concealment import conceal_favorites
 from tasks.runtime.caching import StageKey
+from tasks.settings.concealment import ConcealmentConfig
 
 FAVORITES = Ref("favorites", "tables/favorites/1.parquet", "1" * 64, 10, 100)
 

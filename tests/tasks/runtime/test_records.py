@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prefect.results import ResultStore
 
-from models.evaluation.protocols import ProtocolConfig
+from models.settings.protocols import ProtocolConfig
 from storage import refs
 from storage.documents import DocumentError
 from storage.roots import Root

@@ -15,9 +15,10 @@ from storage.tables.community import BLOCKED_IMAGES, BLOCKED_OWNERS, HIDES, IMAG
 from storage.tables.embeddings import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
 from storage.tables.schema import Table
 from tasks.data.community import CommunityTables
+from tasks.settings.lists import PolicyConfig, RecommendConfig
 from tasks.systems.appearance import describe_looks
 from tasks.systems.fit import fit_system
-from tasks.systems.lists import ListRequest, Lists, PolicyConfig, RecommendConfig
+from tasks.systems.lists import ListRequest, Lists
 from tasks.systems.model import Embeddings, Fitted, Model, write_embeddings
 from tasks.systems.recommend import recommend
 from tasks.systems.similar import find_similar

@@ -13,8 +13,9 @@ from storage.tables.community import FAVORITES, IMAGE_TAGS
 from storage.tables.embeddings import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
 from storage.tables.tastes import INTERESTS
 from tasks.runtime import ledger
+from tasks.settings.lists import RecommendConfig
 from tasks.systems.appearance import describe_looks
-from tasks.systems.lists import ListBlock, ListRequest, Lists, RecommendConfig
+from tasks.systems.lists import ListBlock, ListRequest, Lists
 from tasks.systems.model import Embeddings, Model, write_embeddings
 from tasks.systems.recommend import recommend
 from tasks.systems.similar import find_similar

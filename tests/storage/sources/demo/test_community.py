@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from storage.sources.demo.community import DemoConfig, write_demo
+from storage.settings.demo import DemoConfig
+from storage.sources.demo.community import write_demo
 from storage.sources.demo.styles import STYLES, vocabulary
 
 SMALL = DemoConfig(users=200, images=240, picture_px=32)

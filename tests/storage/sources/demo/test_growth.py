@@ -5,7 +5,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from storage.sources.demo.community import DemoConfig, write_demo
+from storage.settings.demo import DemoConfig
+from storage.sources.demo.community import write_demo
 from storage.sources.demo.growth import Growth, GrowthConfig
 
 CONFIG = GrowthConfig(nights=3, new_images=0.1, left_images=0.05, new_users=0.1, returning_users=0.1, left_users=0.05)

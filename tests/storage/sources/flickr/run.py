@@ -5,12 +5,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from storage.settings.flickr import ApiConfig, BudgetConfig, FlickrConfig, ListConfig, PictureConfig
 from storage.sources.flickr import crawl
-from storage.sources.flickr.budget import BudgetConfig
-from storage.sources.flickr.client import ApiConfig
-from storage.sources.flickr.crawl import FlickrConfig
-from storage.sources.flickr.lists import ListConfig
-from storage.sources.flickr.pictures import PictureConfig
 from storage.sources.flickr.source import SourceCounts
 from storage.sources.flickr.walk import CrawlRequest
 from tests.storage.sources.flickr.server import HANG_S, KEY

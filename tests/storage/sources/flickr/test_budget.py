@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.sources.flickr.budget import Budget, BudgetConfig
+from storage.settings.flickr import BudgetConfig
+from storage.sources.flickr.budget import Budget
 
 HOUR_S = 3600.0
 

@@ -11,9 +11,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from pydantic import SecretStr
 
-from storage.sources.flickr.budget import Budget, BudgetConfig
+from storage.settings.flickr import ApiConfig, BudgetConfig
+from storage.sources.flickr.budget import Budget
 from storage.sources.flickr.client import (
-    ApiConfig,
     Client,
     FlickrError,
     GoneError,

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from storage.roots import Root
+from storage.settings.directory import IngestConfig
 from storage.sources import directory
-from storage.sources.directory import IngestConfig
 from storage.sources.flickr import crawl
 from storage.sources.flickr.client import FlickrError
 from storage.sources.flickr.walk import CrawlRequest, seeds_in

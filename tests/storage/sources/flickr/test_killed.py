@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from storage.sources.flickr.pictures import PictureConfig
+from storage.settings.flickr import PictureConfig
 from storage.sources.flickr.walk import CrawlRequest
 from tests.storage.sources.flickr.community import Community, make
 from tests.storage.sources.flickr.run import quick, run

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from storage.roots import Root
+from storage.settings.flickr import PictureConfig
 from storage.sources.flickr import addresses
 from storage.sources.flickr.addresses import PrivateAddressError, PublicOnly, is_public, public_address
-from storage.sources.flickr.pictures import Downloader, Picture, PictureConfig
+from storage.sources.flickr.pictures import Downloader, Picture
 from tests.storage.sources.flickr.community import jpeg
 from tests.storage.sources.flickr.dripping import WHERE, dripping
 

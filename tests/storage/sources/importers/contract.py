@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from storage.roots import Root
+from storage.settings.directory import IngestConfig
 from storage.sources import directory
-from storage.sources.directory import IngestConfig
 from storage.sources.importers import ImportConfig, LayoutError, import_source
 
 Rows = set[tuple[Any, ...]]

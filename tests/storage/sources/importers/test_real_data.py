@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from storage.roots import Root
+from storage.settings.directory import IngestConfig
 from storage.sources import directory
-from storage.sources.directory import IngestConfig
 from storage.sources.importers import ImportConfig, import_source
 from tests.storage.sources.importers import originals
 from tests.storage.sources.importers.contract import left_out

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field, replace
 
-from models.cdl.inputs import InputConfig
-from models.cdl.negatives import NegativeConfig
-from models.cdl.network import CDLConfig
-from models.cdl.training import TrainingConfig
-from models.cdl.triplets import TrainingUsersConfig, TripletConfig
+from models.settings.inputs import InputConfig
+from models.settings.negatives import NegativeConfig
+from models.settings.network import CDLConfig
+from models.settings.training import TrainingConfig
+from models.settings.triplets import TrainingUsersConfig, TripletConfig
 
 
 @dataclass(frozen=True, kw_only=True)

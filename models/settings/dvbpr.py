@@ -1,0 +1,18 @@
+"""Settings of `dvbpr`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from models.settings.visual_taste import TasteConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class DVBPRConfig(TasteConfig):
+    """Settings of `dvbpr`. The paper trains CNN-F on pictures of 224 px, which takes a GPU; the defaults suit a CPU."""
+
+    epochs: int = 10  # passes over the favorites, hence over their pictures
+    learning_rate: float = 0.001  # of Adam; the paper's 0.0001 needs ten times the epochs
+    network: Literal["small", "cnn_f"] = "small"  # cnn_f is the paper's
+    channels: tuple[int, ...] = (32, 64, 128, 256)  # of the small network's convolutions
+    size_px: int = 32  # side that pictures are resized to; cnn_f is made for the paper's 224
+    dropout: float = 0.5  # after the first two fully connected layers of cnn_f

@@ -1,0 +1,26 @@
+"""Settings of `tastegraph`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from models.settings.weights import WeightsConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TasteGraphConfig(WeightsConfig):
+    """Settings of the experts; the first ones say how their weights are learned."""
+
+    effort: Literal["low", "normal", "high"] = "normal"  # seconds against quality: docs/performance.md has both
+    leave_out: tuple[str, ...] = ()  # experts to leave out, for ablations; docs/systems.md names them
+    ridge_strength: float = 150.0  # λ of the ridge experts, in units of the mean squared entry
+    factor_dimensions: int = 128  # of a factorisation
+    factor_strength: float = 50.0  # λ of the factorisations, whose α is 10; 8 times as much where it is 100
+    coded_dimensions: int = 100  # of the deep coded factors, whose code an autoencoder makes
+    tower_dimensions: int = 64  # of the two towers
+    tower_steps: int = 0  # of the towers' training; 0: as the effort says
+    dimensions: int = 0  # 0: the exact ensemble; else its best approximation by an inner product of so many dimensions
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.effort not in ("low", "normal", "high"):
+            raise ValueError(f"effort is {self.effort!r}; choose low, normal, high")

@@ -1,0 +1,117 @@
+"""Settings of a crawl of Flickr."""
+
+import re
+from dataclasses import dataclass, field
+
+SIZE_LABELS = {  # the suffix in `extras` and in addresses, and the label in flickr.photos.getSizes
+    "sq": "Square",
+    "t": "Thumbnail",
+    "q": "Large Square",
+    "s": "Small",
+    "n": "Small 320",
+    "m": "Medium",
+    "z": "Medium 640",
+    "c": "Medium 800",
+    "l": "Large",
+    "o": "Original",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiConfig:
+    """How the API is called."""
+
+    endpoint: str = "https://api.flickr.com/services/rest/"  # the address of the API
+    timeout_s: float = 30.0  # a request whose answer is not complete after so long counts as failed
+    max_bytes: int = 16 * 2**20  # a longer answer counts as failed and is not read to its end; a full page has 1 MB
+    attempts: int = 6  # tries of a request in all
+    backoff_s: float = 2.0  # wait before the second attempt; doubled before each further one, plus up to as much again
+    longest_wait_s: float = 3600.0  # a server that requires a longer wait ends the crawl
+    failures: int = 5  # so many failed requests one after the other end the crawl
+    seed: int = 0  # of the random part of the waits
+
+    def __post_init__(self) -> None:
+        if not re.match("https?://[^/]", self.endpoint):
+            raise ValueError(f"api.endpoint = {self.endpoint!r}: it must be an http or https address")
+        for name in ("attempts", "failures", "max_bytes"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"api.{name} = {value}: it must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetConfig:
+    """How many requests are sent to the API."""
+
+    requests_per_hour: int = 3600  # Flickr's documented limit of a key; never exceeded in any span of an hour
+    burst: int = 60  # so many may follow each other at once after a pause
+    file: str = (
+        ""  # where the budget is kept; empty: with the crawl. Crawls with one key share the limit: name one file
+    )
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.burst < self.requests_per_hour:
+            raise ValueError(
+                f"budget.burst = {self.burst}: it must be at least 1 and below "
+                f"budget.requests_per_hour = {self.requests_per_hour}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListConfig:
+    """How much is read of users and groups."""
+
+    freshness_days: float = 7.0  # lists fetched within so many days before a crawl began are not fetched again
+    per_page: int = 500  # items requested per page; Flickr's maximum for photos and members is 500
+    most_pages: int = 20  # at most so many pages of a list are read
+    most_group_pages: int = 2  # the same of a group's members or pool, which may hold millions
+    passes: int = 3  # a list that changes during reading is read at most so many times
+    user_tags: int = 200  # a user's most used tags
+    groups: int = 100  # groups read for further users at each depth, those with the most users first
+
+    def __post_init__(self) -> None:
+        for name in ("per_page", "most_pages", "most_group_pages", "passes", "user_tags"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"lists.{name} = {value}: it must be at least 1")
+        if self.per_page > 500:
+            raise ValueError(f"lists.per_page = {self.per_page}: Flickr's maximum is 500")
+
+    @property
+    def freshness_s(self) -> float:
+        return self.freshness_days * 86_400
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureConfig:
+    """Which pictures are fetched, and at which rate."""
+
+    sizes: tuple[str, ...] = ("n", "m", "z", "s", "c", "l")  # Flickr's size suffixes, preferred first: n is 320 px
+    max_bytes: int = 8 * 2**20  # a larger file is quarantined and not read to its end
+    threads: int = 8  # pictures fetched at once
+    per_host: int = 4  # of these at most from one host
+    freshness_days: float = 30.0  # a picture is not requested again within; later only if it changed
+    timeout_s: float = 30.0  # for a whole picture, from the connection to its last byte, redirects too
+    attempts: int = 4  # tries of a picture in all
+    backoff_s: float = 1.0  # wait before the second attempt; doubled before each further one, plus up to as much again
+    longest_wait_s: float = 600.0  # a host that requires a longer wait is left alone until the next crawl
+    failures: int = 50  # so many failed pictures one after the other end the crawl
+    allow_private: bool = False  # also from private and loopback addresses: for tests
+    seed: int = 0  # of the random part of the waits
+
+    def __post_init__(self) -> None:
+        for name in ("max_bytes", "threads", "per_host", "attempts", "failures"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"pictures.{name} = {value}: it must be at least 1")
+        if not self.sizes or set(self.sizes) - set(SIZE_LABELS):
+            raise ValueError(f"pictures.sizes = {self.sizes}: choose from {', '.join(SIZE_LABELS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlickrConfig:
+    """The settings of a crawl of Flickr, one section per component."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # refuse misspelled settings
+
+    api: ApiConfig = field(default_factory=ApiConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    lists: ListConfig = field(default_factory=ListConfig)
+    pictures: PictureConfig = field(default_factory=PictureConfig)

@@ -1,0 +1,25 @@
+"""Settings of pictures: how they are decoded and packed, and the largest."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageLimits:
+    """The largest images that are decoded."""
+
+    max_pixels: int = 100_000_000  # a larger image is refused by its header; one thread may need 12 bytes a pixel
+    max_bytes: int = 64 * 2**20  # a larger file is refused unread
+    max_scans: int = 100  # of a JPEG, each of which passes over all pixels; a progressive one of a camera has ten
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig(ImageLimits):
+    """How images are decoded and packed."""
+
+    size_px: int = 64  # width and height after resizing; the paper's is 256
+    shard_images: int = 1024  # images per shard: one task decodes them, and decodes them again if it fails
+
+    @property
+    def limits(self) -> ImageLimits:
+        """The limits alone."""
+        return ImageLimits(max_pixels=self.max_pixels, max_bytes=self.max_bytes, max_scans=self.max_scans)

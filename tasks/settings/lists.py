@@ -1,0 +1,45 @@
+"""Settings of lists, and of the policy."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecommendConfig:
+    """What is exported."""
+
+    num_recommendations: int = 50  # a user's list; shorter where fewer candidates are left
+    reserve: int = 16  # places behind the exported ones; a list is ranked again once more images than that have left it
+    num_similar: int = 20  # similar images of an image
+    candidates: Literal["auto", "interests", "all"] = (
+        "auto"  # interests: with a tag of the user's interest (CDL, section 5); auto: interests for cdl, else all
+    )
+    block_users: int = 32_768  # users in one block, a task run of its own; each reads all images' embeddings
+
+    def __post_init__(self) -> None:
+        if self.candidates not in ("auto", "interests", "all"):
+            raise ValueError(f"recommend.candidates is {self.candidates!r}; choose auto, interests or all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig:
+    """What may not be recommended, whatever its score. What the source blocks or mutes never is."""
+
+    own_uploads: bool = False  # users may be recommended what they uploaded themselves
+    muted_tags: tuple[str, ...] = ()  # images with one of these tags are recommended to no user
+    max_of_owner: int = 0  # images of one owner in a list; 0: any number
+    diversity: float = 0.0  # 0 to 1: how much an image's likeness to those above it counts against its score
+    pool: int = 100  # a user's best images, of which max_of_owner and diversity choose; more where they leave too few
+
+    def __post_init__(self) -> None:
+        if self.max_of_owner < 0:
+            raise ValueError(f"policy.max_of_owner is {self.max_of_owner}: it must be at least 0, which sets no limit")
+        if not 0 <= self.diversity < 1:
+            raise ValueError(f"policy.diversity is {self.diversity}: it must be at least 0 and less than 1")
+        if self.pool < 1:
+            raise ValueError(f"policy.pool is {self.pool}: it must be at least 1")
+
+    @property
+    def chooses(self) -> bool:
+        """Whether a list is more than the best images of those that may be recommended."""
+        return bool(self.max_of_owner or self.diversity)

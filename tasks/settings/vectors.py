@@ -1,0 +1,10 @@
+"""Settings of pretrained vectors."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedConfig:
+    """Word vectors from a file, in place of those that are learned from the community."""
+
+    file: str = ""  # word2vec binary or text, or gensim KeyedVectors; the paper took Google's. Empty: learn them
