@@ -22,6 +22,26 @@ class Singular(NamedTuple):
     right_CD: np.ndarray
 
 
+class ShiftedInverse(NamedTuple):
+    """(AᵀA + λ)⁻¹ of a matrix A (R, C), approximately `slope + right_CD @ diag(excess_D) @ right_CD.T`.
+
+    Exact in the leading singular vectors. All other eigenvalues of AᵀA count as half of the smallest leading one: they
+    are small against λ.
+    """
+
+    slope: float
+    right_CD: np.ndarray  # float32
+    excess_D: np.ndarray  # float64
+    eigenvalues_D: np.ndarray  # float64: the leading ones of AᵀA
+
+
+def shifted_inverse(found: Singular, strength: float) -> ShiftedInverse:
+    """The inverse of AᵀA + `strength` from the leading singular vectors of A."""
+    eigenvalues_D = found.values_D.astype(np.float64) ** 2
+    slope = 1 / (strength + eigenvalues_D[-1] / 2)
+    return ShiftedInverse(slope, found.right_CD, 1 / (eigenvalues_D + strength) - slope, eigenvalues_D)
+
+
 def singular_vectors(
     times: Times, times_transposed: Times, shape: tuple[int, int], dimensions: int, seed: int
 ) -> Singular:

@@ -14,7 +14,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from models.community import Community
 from models.ensemble.experts.base import MAX_FLOATS, Expert
-from models.ensemble.low_rank import singular_vectors
+from models.ensemble.low_rank import shifted_inverse, singular_vectors
 from models.sparse import commonest_columns, degree_normalised, has_entries, place_in_row, row_of_entry, with_energy
 
 MAX_WORDS = 12_000  # tags and title words that are rows, the commonest
@@ -76,12 +76,14 @@ class Sequence:
     window: int = 20  # favorites before, and after, each place
     decay: float = 10.0  # favorites after which a weight is 1/e
     strength: float = 500.0  # λ
+    exact_images: int = 6000  # at most so many warm images are solved exactly: the time grows with their cube
+    rank: int = 256  # singular vectors of the approximation
 
     def fit(self, community: Community, seed: int) -> Expert | None:
-        """The expert; None where favorites have no times, no user has one, or images are too many."""
-        if community.favorited_at_UI is None or community.num_images**2 > MAX_FLOATS:
+        """The expert; None where favorites have no times, no user has one, or they are too many."""
+        if community.favorited_at_UI is None or not community.favorites_UI.nnz:
             return None
-        if not community.favorites_UI.nnz:
+        if 2 * self.window * community.favorites_UI.nnz > MAX_FLOATS:
             return None
         user, image, place, count = _histories(community)
         weights = np.exp(-np.arange(self.window) / self.decay).astype(np.float32)
@@ -92,15 +94,27 @@ class Sequence:
         )
         warm = np.flatnonzero(community.popularity_I)
         last_nK = last_nI[:, warm]
-        gram_KK = (last_nK.T @ last_nK).toarray().astype(np.float32)
-        gram_KK[np.diag_indices_from(gram_KK)] += self.strength
-        factor = linalg.cho_factor(gram_KK, lower=True, overwrite_a=True)
-        next_KI = linalg.cho_solve(factor, (last_nK.T @ next_nI).toarray().astype(np.float32), overwrite_b=True)
+        gram_KK, next_KI = csr_array(last_nK.T @ last_nK), csr_array(last_nK.T @ next_nI, dtype=np.float32)
         age = count[user] - 1 - place
         queries_UI = csr_array(
             (np.exp(-age / self.decay).astype(np.float32), (user, image)), shape=community.favorites_UI.shape
         )
-        return Expert(csr_array(queries_UI[:, warm]), next_KI)
+        queries_UK = csr_array(queries_UI[:, warm])
+        if len(warm) > self.exact_images:
+            return self._approximate(gram_KK, queries_UK, next_KI, seed)
+        dense_KK = gram_KK.toarray().astype(np.float32)
+        dense_KK[np.diag_indices_from(dense_KK)] += self.strength
+        factor = linalg.cho_factor(dense_KK, lower=True, overwrite_a=True)
+        return Expert(queries_UK, linalg.cho_solve(factor, next_KI.toarray(), overwrite_b=True))
+
+    def _approximate(self, gram_KK: csr_array, queries_UK: csr_array, next_KI: csr_array, seed: int) -> Expert:
+        found = singular_vectors(gram_KK.dot, gram_KK.dot, gram_KK.shape, self.rank, seed)
+        inverse = shifted_inverse(found._replace(values_D=np.sqrt(found.values_D)), self.strength)
+        dense = Expert(
+            np.asarray((queries_UK @ inverse.right_CD) * inverse.excess_D, np.float32),
+            np.ascontiguousarray((next_KI.T @ inverse.right_CD).T, np.float32),
+        )
+        return Expert(csr_array(queries_UK * np.float32(inverse.slope)), next_KI, dense)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +128,16 @@ class Content:
     rarity: float = 0.25  # discount of a tag, word or owner of many images
     appearance: float = 0.5  # weight of the visual features, where the other columns have 1
     max_words: int = 4096  # of tags, title words and owners each, the commonest
+    exact_floats: int = 10**8  # at most so many of users times columns are solved exactly
+    rank: int = 512  # singular vectors of the approximation
 
     def fit(self, community: Community, seed: int) -> Expert | None:
         """The expert; None where images have no content, or no user has a favorite."""
         content_If = self.matrix(community)
         if content_If is None or not community.favorites_UI.nnz:
             return None
+        if community.num_users * content_If.shape[1] > self.exact_floats:
+            return self._approximate(community, content_If, seed)
         warm = np.flatnonzero(community.popularity_I)
         warm_Kf = content_If[warm]
         gram_ff = np.asarray((warm_Kf.T @ warm_Kf).toarray(), np.float32)
@@ -128,6 +146,22 @@ class Content:
         factor = linalg.cho_factor(gram_ff, lower=True, overwrite_a=True)
         tastes_fU = linalg.cho_solve(factor, likes_fU, overwrite_b=True)
         return Expert(np.ascontiguousarray(tastes_fU.T), csr_array(content_If.T))
+
+    def _approximate(self, community: Community, content_If: csr_array, seed: int) -> Expert:
+        """Nothing dense is larger than the singular vectors and the columns in which most images have an entry."""
+        warm = np.flatnonzero(community.popularity_I)
+        warm_Kf = csr_array(content_If[warm])
+        found = singular_vectors(warm_Kf.dot, csr_array(warm_Kf.T).dot, warm_Kf.shape, self.rank, seed)
+        inverse = shifted_inverse(found, self.strength)
+        is_dense_f = np.bincount(content_If.indices, minlength=content_If.shape[1]) > content_If.shape[0] / 2
+        tastes_Uf = csr_array(community.favorites_UI[:, warm] @ warm_Kf, dtype=np.float32)
+        slope = np.float32(inverse.slope)
+        users_UR = np.hstack(
+            [(tastes_Uf @ inverse.right_CD) * inverse.excess_D, slope * tastes_Uf[:, is_dense_f].toarray()]
+        )
+        images_IR = np.hstack([content_If @ inverse.right_CD, content_If[:, is_dense_f].toarray()])
+        dense = Expert(np.asarray(users_UR, np.float32), np.ascontiguousarray(images_IR.T, np.float32))
+        return Expert(slope * tastes_Uf[:, ~is_dense_f], csr_array(content_If[:, ~is_dense_f].T), dense)
 
     def matrix(self, community: Community) -> csr_array | None:
         """float32 (I, f): each image's content, the kinds of columns weighed against each other; None without any."""
@@ -205,19 +239,19 @@ def _approximate(rows_RI: csr_array, queries_UI: csr_array, strength: float, ran
     decomposition.
     """
     columns_IR = csr_array(rows_RI.T)
-    leading = singular_vectors(rows_RI.dot, columns_IR.dot, rows_RI.shape, rank, seed)
-    eigenvalues_D = leading.values_D.astype(np.float64) ** 2
-    slope = 1 / (strength + eigenvalues_D[-1] / 2)
-    excess_D = eigenvalues_D / (eigenvalues_D + strength) - slope * eigenvalues_D
+    found = singular_vectors(rows_RI.dot, columns_IR.dot, rows_RI.shape, rank, seed)
+    inverse = shifted_inverse(found, strength)
+    excess_D = inverse.eigenvalues_D * inverse.excess_D
     squares_I = np.asarray(rows_RI.power(2).sum(axis=0), np.float64).ravel()
-    leverage_I = slope * squares_I + np.square(leading.right_CD, dtype=np.float64) @ excess_D
+    leverage_I = inverse.slope * squares_I + np.square(inverse.right_CD, dtype=np.float64) @ excess_D
     scales_I = _exclude_itself(np.minimum(leverage_I, MAX_LEVERAGE))
     dense = Expert(
-        np.asarray((queries_UI @ leading.right_CD) * excess_D, np.float32),
-        np.ascontiguousarray(leading.right_CD.T * scales_I),
+        np.asarray((queries_UI @ inverse.right_CD) * excess_D, np.float32),
+        np.ascontiguousarray(inverse.right_CD.T * scales_I),
     )
     common_UR = csr_array(queries_UI @ columns_IR, dtype=np.float32)
-    return Expert(common_UR, csr_array(rows_RI @ diags_array(np.float32(slope) * scales_I), dtype=np.float32), dense)
+    scaled_RI = csr_array(rows_RI @ diags_array(np.float32(inverse.slope) * scales_I), dtype=np.float32)
+    return Expert(common_UR, scaled_RI, dense)
 
 
 def _exclude_itself(leverage_I: np.ndarray) -> np.ndarray:

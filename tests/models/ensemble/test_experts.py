@@ -151,6 +151,32 @@ def test_content_ranks_a_cold_image_of_the_users_taste_above_one_of_the_other_ta
     assert scores[1, 40] > scores[1, 7]
 
 
+@pytest.mark.parametrize(
+    ("expert", "rank", "likeness"),
+    [
+        (Content(strength=20.0), 512, 0.9999),
+        (Content(strength=20.0), 4, 0.95),
+        (Sequence(strength=2.0), 512, 0.9999),
+        (Sequence(strength=2.0), 24, 0.9),
+    ],
+)
+def test_for_many_an_expert_is_the_exact_one_in_the_leading_singular_vectors(
+    expert: Content | Sequence, rank: int, likeness: float
+) -> None:
+    rng, community, everybody = np.random.default_rng(0), two_tastes(), np.arange(NUM_USERS)
+    times_UI = csr_array(community.favorites_UI, dtype=np.float64, copy=True)
+    times_UI.data = rng.random(times_UI.nnz)
+    community = replace(community, favorited_at_UI=times_UI)
+    exact = expert.fit(community, 0)
+    limit = {"exact_floats": 1} if isinstance(expert, Content) else {"exact_images": 1}
+    approximate = replace(expert, rank=rank, **limit).fit(community, 0)
+    assert exact is not None
+    assert approximate is not None
+    assert approximate.addend is not None
+    found, expected = approximate.scores(everybody), exact.scores(everybody)
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > likeness
+
+
 @pytest.mark.parametrize("expert", [Tags(), Contacts(), Groups(), Owners()], ids=lambda expert: type(expert).__name__)
 def test_an_expert_of_each_signal_separates_the_two_tastes(expert: Tags | Contacts | Groups | Owners) -> None:
     fitted = expert.fit(two_tastes(), 0)
