@@ -12,12 +12,13 @@ from scipy.sparse import csr_array
 
 from models.community import EMPTY, Community
 from models.ensemble.experts.base import Expert
+from models.ensemble.side_by_side import side_by_side
 from models.settings.weights import WeightsConfig
 from models.sparse import keep, place_in_row, row_of_entry
 from models.tag_assignments import TagCounts, last_known, withhold
 
 MIN_GAIN = 0.001  # relative; less is noise, and every expert costs time
-BLOCK_FLOATS = 1 << 24  # scores in memory at a time while pools are built and rankings are judged: 64 MiB
+BLOCK_FLOATS = 1 << 24  # scores in memory at a time, of one thread, while pools are built and judged: 64 MiB
 MIN_COLD_ITEMS = 20  # images that lose all favorites even in a small community, but never more than a fifth of all
 MIN_FAVORITES = 2  # a user with fewer keeps all in a hold-out
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.5)  # tried for each expert; the first one starts with 1
@@ -237,50 +238,65 @@ def _pool(
     config: WeightsConfig,
     seed: int,
 ) -> Pool:
-    """Each expert's best allowed images of each user, or for mixtures sampled ones; never a training favorite."""
+    """Each expert's best allowed images of each user, or for mixtures sampled ones; never a training favorite.
+
+    Scores of all images are in memory for one block of users and one expert at a time: they are computed once to find
+    the best images, and once more to take those that any expert found.
+    """
+    if not len(users) or not experts:
+        return Pool.empty(len(experts))
     allowed = np.flatnonzero(allowed_I)
     depth = min(config.depth, len(allowed))
-    experts = [expert.for_images(allowed) for expert in experts]
     seen_NI, heldout_NI = (csr_array(matrix[users][:, allowed]) for matrix in (training.favorites_UI, heldout_UI))
-    mixtures_NP = None
-    if config.weighed_on == "mixtures" and depth:
-        popularity_I = training.popularity_I[allowed]
-        mixtures_NP = draw_mixtures(heldout_NI, popularity_I, depth, np.random.default_rng(seed))
-    blocks = []
-    num_users_in_block = max(1, BLOCK_FLOATS // max(1, len(experts) * len(allowed)))
-    for first in range(0, len(users), num_users_in_block):
-        block = slice(first, first + num_users_in_block)
-        is_seen_nI, is_heldout_nI = seen_NI[block].toarray() > 0, heldout_NI[block].toarray() > 0
-        scores_EnI = np.stack([expert.scores(users[block]) for expert in experts])
-        scores_EnI[:, is_seen_nI] = -np.inf
-        if not depth:
-            images_nP = np.zeros((scores_EnI.shape[1], 0), np.int64)
-        else:
-            images_nP = _best(scores_EnI, depth) if mixtures_NP is None else mixtures_NP[block]
-        scores_EnP = np.take_along_axis(scores_EnI, images_nP[None], axis=2)
-        is_filled_nP = (np.diff(images_nP, axis=1, prepend=-1) > 0) & np.isfinite(scores_EnP).all(axis=0)
-        filled_first_nP = np.argsort(~is_filled_nP, axis=1, kind="stable")[:, : is_filled_nP.sum(axis=1).max(initial=0)]
-        is_filled_nP = np.take_along_axis(is_filled_nP, filled_first_nP, axis=1)
-        scores_EnP = np.take_along_axis(scores_EnP, filled_first_nP[None], axis=2)
-        images_nP = np.take_along_axis(images_nP, filled_first_nP, axis=1)
-        is_heldout_nP = np.take_along_axis(is_heldout_nI, images_nP, axis=1) & is_filled_nP
-        num_heldout_n = is_heldout_nI.sum(axis=1) if mixtures_NP is None else is_heldout_nP.sum(axis=1)
-        blocks.append(
-            Pool(
-                np.where(is_filled_nP, scores_EnP, 0),
-                np.where(is_filled_nP, 0, -np.inf).astype(np.float32),
-                is_heldout_nP,
-                num_heldout_n.astype(np.int64),
-            )
-        )
-    return concatenated(tuple(blocks)) if blocks else Pool.empty(len(experts))
+    size = max(1, BLOCK_FLOATS // max(1, len(allowed)))
+    blocks = [slice(first, first + size) for first in range(0, len(users), size)]
+
+    def best(expert: Expert) -> np.ndarray:
+        """int32 (N, depth)."""
+        expert = expert.for_images(allowed)
+        return np.concatenate([_best(expert.scores(users[block]), seen_NI[block], depth) for block in blocks])
+
+    if not depth:
+        images_NP = np.zeros((len(users), 0), np.int64)
+    elif config.weighed_on == "mixtures":
+        images_NP = draw_mixtures(heldout_NI, training.popularity_I[allowed], depth, np.random.default_rng(seed))
+    else:
+        images_NP = np.sort(np.concatenate(side_by_side(best, experts), axis=1), axis=1).astype(np.int64)
+    is_filled_NP = (np.diff(images_NP, axis=1, prepend=-1) > 0) & ~_is_stored(seen_NI, images_NP)
+    filled_first_NP = np.argsort(~is_filled_NP, axis=1, kind="stable")[:, : is_filled_NP.sum(axis=1).max(initial=0)]
+    is_filled_NP, images_NP = (
+        np.take_along_axis(of_place_NP, filled_first_NP, axis=1) for of_place_NP in (is_filled_NP, images_NP)
+    )
+    scores_ENP = np.zeros((len(experts), *images_NP.shape), np.float32)
+
+    def take(numbered: tuple[int, Expert]) -> None:
+        number, expert = numbered[0], numbered[1].for_images(allowed)
+        for block in blocks:
+            scores_nP = np.take_along_axis(expert.scores(users[block]), images_NP[block], axis=1)
+            scores_ENP[number, block] = np.where(is_filled_NP[block], scores_nP, 0)
+
+    side_by_side(take, list(enumerate(experts)))
+    is_heldout_NP = is_filled_NP & _is_stored(heldout_NI, images_NP)
+    of_pool = is_heldout_NP.sum(axis=1) if config.weighed_on == "mixtures" else np.diff(heldout_NI.indptr)
+    floor_NP = np.where(is_filled_NP, 0, -np.inf).astype(np.float32)
+    return Pool(scores_ENP, floor_NP, is_heldout_NP, of_pool.astype(np.int64))
 
 
-def _best(scores_EnI: np.ndarray, depth: int) -> np.ndarray:
-    """int64 (n, P), ascending: the best images of every expert; one that several experts rank is listed as often."""
+def _best(scores_nI: np.ndarray, seen_nI: csr_array, depth: int) -> np.ndarray:
+    """int32 (n, depth), in any order: the best images of each user; those seen only where too few others are left."""
+    scores_nI[row_of_entry(seen_nI), seen_nI.indices] = -np.inf
     # torch takes half the time of numpy's argpartition
-    best_EnK = torch.topk(torch.from_numpy(scores_EnI), depth, dim=2, sorted=False).indices.numpy()
-    return np.sort(best_EnK.transpose(1, 0, 2).reshape(scores_EnI.shape[1], -1), axis=1)
+    return np.asarray(torch.topk(torch.from_numpy(scores_nI), depth, sorted=False).indices.numpy(), np.int32)
+
+
+def _is_stored(matrix_NI: csr_array, columns_NP: np.ndarray) -> np.ndarray:
+    """bool (N, P): whether the row has an entry in each of these columns."""
+    num_rows, num_columns = matrix_NI.shape
+    stored = np.sort(row_of_entry(matrix_NI) * num_columns + matrix_NI.indices)
+    wanted_NP = np.arange(num_rows)[:, None] * num_columns + columns_NP
+    if not len(stored):
+        return np.zeros(wanted_NP.shape, bool)
+    return np.asarray(stored[np.searchsorted(stored, wanted_NP).clip(max=len(stored) - 1)] == wanted_NP)
 
 
 def draw_mixtures(heldout_NI: csr_array, popularity_I: np.ndarray, depth: int, rng: np.random.Generator) -> np.ndarray:

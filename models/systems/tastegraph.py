@@ -11,23 +11,20 @@ favorites of some users, to learn weights for cold users; then, those with a wei
 import logging
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.sparse import issparse
-from threadpoolctl import threadpool_limits
 
 from models.community import Community
-from models.devices import choose_device
 from models.ensemble.experts.base import Expert, Matrix
 from models.ensemble.experts.factors import CodedFactors, Factors
 from models.ensemble.experts.graph import Contacts, Groups, Neighbors, Owners, Popular, Tags
 from models.ensemble.experts.linear import Attributes, Content, Ridge, Sequence
 from models.ensemble.experts.towers import Towers
 from models.ensemble.low_rank import singular_vectors
+from models.ensemble.side_by_side import side_by_side
 from models.ensemble.weights import (
     EnsembleWeights,
     build_pools,
@@ -47,7 +44,6 @@ log = logging.getLogger("tastegraph")
 
 COLD_USER_ONLY = ("attributes", "popular")  # experts for cold users alone
 FOR_COLD_USERS = (*COLD_USER_ONLY, "tags", "contacts", "groups", "owners")  # experts that need no favorite of the user
-MAX_WORKERS = 4  # experts that are fitted side by side, as each needs memory of its own
 LONG_SECONDS = 5.0  # of an expert whose fit is worth a line
 SCALE_SAMPLE = 2048  # images on which the spread of an expert's scores for a user is measured
 
@@ -301,10 +297,7 @@ class DeepCodedFactors:
 
 
 def _fit_all(unfitted: dict[str, Any], community: Community, seed: int) -> dict[str, Expert]:
-    """The experts that the community's signals allow, each user's scores scaled to a common spread.
-
-    On a CPU side by side, each on one thread, in which their many small operations take little more time than on all.
-    """
+    """The experts that the community's signals allow, each user's scores scaled to a common spread."""
 
     def fit(item: tuple[str, Any]) -> tuple[str, Expert | None]:
         (name, maker), start = item, time.perf_counter()
@@ -314,16 +307,8 @@ def _fit_all(unfitted: dict[str, Any], community: Community, seed: int) -> dict[
             log.info("%-18s %s in %.0f s", "fit-ensemble", name, seconds)
         return name, scaled
 
-    workers = min(torch.get_num_threads(), MAX_WORKERS, len(unfitted))
-    if workers > 1 and choose_device("auto").type == "cpu":
-        with (
-            threadpool_limits(1),
-            ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
-        ):
-            # Last in the list are the slow ones: they begin, and the others fill what is left.
-            found = dict(pool.map(fit, reversed(unfitted.items())))
-    else:
-        found = dict(map(fit, unfitted.items()))
+    # Last in the list are the slow ones: they begin, and the others fill what is left.
+    found = dict(side_by_side(fit, list(reversed(unfitted.items()))))
     return {name: expert for name in unfitted if (expert := found[name])}
 
 

@@ -1,0 +1,26 @@
+"""Many small computations side by side on a CPU, each on one thread."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from models.devices import choose_device
+
+MAX_WORKERS = 4  # as each needs memory of its own
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+def side_by_side(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """The results in the order of the items, which are begun in this order; one after the other on a GPU.
+
+    Small operations take little more time on one thread than on all.
+    """
+    workers = min(torch.get_num_threads(), MAX_WORKERS, len(items))
+    if workers < 2 or choose_device("auto").type != "cpu":
+        return list(map(function, items))
+    with threadpool_limits(1), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return list(pool.map(function, items))
