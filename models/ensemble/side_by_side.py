@@ -11,7 +11,8 @@ from models.devices import choose_device
 
 MAX_WORKERS = 4  # as each needs memory of its own
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def side_by_side(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
