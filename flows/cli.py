@@ -4,12 +4,12 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -32,6 +32,12 @@ from flows.output import (
     print_validation,
 )
 from flows.terminal import log_errors, prepare_terminal, say, say_error, say_table
+
+if TYPE_CHECKING:
+    from flows.settings import ComparisonConfig
+    from storage.settings.flickr import FlickrConfig
+
+C = TypeVar("C")  # the settings of a flow
 
 app = typer.Typer(
     add_completion=False,
@@ -75,11 +81,12 @@ def nightly(
     as_json: JsonOption = False,
 ) -> None:
     """Ingest, train, recommend, and publish: the whole night."""
-    with at_work_on(root, "nightly"):
-        from flows.nightly import nightly as flow  # Prefect reads its settings when it is first imported
-        from flows.settings import load
+    from flows.settings import load
 
-        published = flow(source=source, root=root, config=load(config, set_), run_id=run_id)
+    with at_work_on(root, "nightly", source, lambda: load(config, set_)) as settings:
+        from flows.nightly import nightly as flow  # Prefect reads its settings when it is first imported
+
+        published = flow(source=source, root=root, config=settings, run_id=run_id)
         if as_json:
             print_json({key: getattr(published, key) for key in published.__dataclass_fields__})
         else:
@@ -96,10 +103,11 @@ def validate(
 ) -> None:
     """What a night would read, keep out and why, and whether it would run; exit 1 where it would not."""
     from flows.settings import load
+
+    settings = load(config, set_)
     from storage.roots import Root
     from tasks.data.validate import validate as report_on
 
-    settings = load(config, set_)
     validation = report_on(Root(source), settings.ingest, settings.images)
     if as_json:
         print_json(validation.to_json())
@@ -201,10 +209,13 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Fit and measure systems on one split; exit 1 where one of them fails."""
-    with at_work_on(root, "compare"):
+    from flows.settings import load_comparison, systems_named
+
+    def load() -> "ComparisonConfig":
+        return load_comparison(config, set_, systems_named(systems), protocol)
+
+    with at_work_on(root, "compare", source, load) as settings:
         from flows.compare import compare as flow
-        from flows.compare import systems_named
-        from flows.settings import load_comparison
         from storage.roots import Root
 
         compared = flow(
@@ -216,7 +227,7 @@ def compare(
             validation=validation,
             seeds=seeds,
             budget=budget,
-            config=load_comparison(config, set_, systems_named(systems), protocol),
+            config=settings,
         )
         print_comparison(compared, Root(root), as_json)
         raise typer.Exit(FAILED if compared.failed else 0)
@@ -236,9 +247,12 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Choose a system's settings on validation, never on the test."""
-    with at_work_on(root, "tune"):
-        from flows.compare import systems_named
-        from flows.settings import load_comparison
+    from flows.settings import load_comparison, systems_named
+
+    def load() -> "ComparisonConfig":
+        return load_comparison(config, set_, systems_named(system), protocol)
+
+    with at_work_on(root, "tune", source, load) as settings:
         from flows.tune import tune as flow
         from storage.roots import Root
 
@@ -250,7 +264,7 @@ def tune(
             test=test,
             validation=validation,
             budget=budget,
-            config=load_comparison(config, set_, systems_named(system), protocol),
+            config=settings,
         )
         print_tuned(tuned, Root(root), as_json)
         raise typer.Exit(FAILED if tuned.lacking else 0)
@@ -270,13 +284,17 @@ def crawl_flickr(
     as_json: JsonOption = False,
 ) -> None:
     """Crawl Flickr from seeds; the key comes from FLICKR_API_KEY or the Prefect Secret flickr-api-key."""
+    from flows.settings import load_as
     from storage.settings.flickr import FlickrConfig
     from storage.sources.flickr.crawl import FOLDER, locked
 
+    def load() -> "FlickrConfig":
+        return load_as(FlickrConfig, config, set_).config
+
     folder = out_.expanduser().resolve()
-    with at_work("crawl", folder, folder / FOLDER / "prefect", locked(folder), again="with --resume"):
+    home = folder / FOLDER / "prefect"
+    with at_work("crawl", folder, home, locked(folder), load, again="with --resume") as settings:
         from flows.crawl import crawl as flow
-        from flows.settings import load_as
 
         crawled = flow(
             out=str(out_),
@@ -286,7 +304,7 @@ def crawl_flickr(
             max_users=max_users,
             depth=depth,
             resume=resume,
-            config=load_as(FlickrConfig, config, set_).config,
+            config=settings,
         )
         if as_json:
             print_json({key: getattr(crawled, key) for key in crawled.__dataclass_fields__})
@@ -485,7 +503,7 @@ def main() -> None:
             app()
         except BaseException as error:
             stopping.wait_if_stopped()
-            if _wants_traceback() or (line := line_for_a_person(error)) is None:
+            if isinstance(error, SystemExit) or _wants_traceback() or (line := line_for_a_person(error)) is None:
                 raise
             say_error(line)
             sys.exit(USAGE if isinstance(error, SettingsError) else FAILED)
@@ -493,55 +511,73 @@ def main() -> None:
 
 def line_for_a_person(error: BaseException) -> object | None:
     """What is wrong and what to do; None for an error that only a programmer can correct."""
-    from storage.leases import BusyError, LostError
-    from storage.roots import ConflictError
-
     text = str(error)
     if isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY):
         return (
             f"out of memory ({text.partition(chr(10))[0] or 'no words'}); give it more, close other programs, or "
             f"lower recommend.block_users and images.shard_images, and start again: it resumes"
         )
-    return error if isinstance(error, ValueError | OSError | BusyError | LostError | ConflictError) else None
+    if isinstance(error, ValueError | OSError):
+        return error
+    from storage.leases import BusyError, LostError
+    from storage.roots import ConflictError
+
+    return error if isinstance(error, BusyError | LostError | ConflictError) else None
 
 
 @contextmanager
-def at_work_on(root: str, kind: str) -> Iterator[None]:
-    """Inside a command that runs the flow `kind` on a root."""
+def at_work_on(root: str, kind: str, source: str, load: Callable[[], C]) -> Iterator[C]:
+    """Inside a command that runs the flow `kind` on a source and a root: its settings."""
     from storage import leases
     from storage.roots import Root, scratch_folder
+
+    def load_and_look() -> C:
+        from flows.startup import check_source
+
+        settings = load()
+        check_source(source)
+        return settings
 
     stopping.on_stop(lambda _number: leases.release())
     output = Root(root)
     home = scratch_folder() if output.is_remote else Path(output.address)
-    with at_work(kind, root, home / "prefect", leases.shared(output, kind)):
-        yield
+    with at_work(kind, root, home / "prefect", leases.shared(output, kind), load_and_look) as settings:
+        yield settings
 
 
 @contextmanager
 def at_work(
-    kind: str, where: object, home: Path, lease: AbstractContextManager[None], again: str = "the same way"
-) -> Iterator[None]:
-    """Inside a command that runs the flow `kind`: its lease is taken, then Prefect runs, and then the flow is loaded.
+    kind: str,
+    where: object,
+    home: Path,
+    lease: AbstractContextManager[None],
+    load: Callable[[], C],
+    again: str = "the same way",
+) -> Iterator[C]:
+    """Inside a command that runs the flow `kind`: its settings.
+
+    They are loaded, the lease is taken, then Prefect starts, and then the flow is imported.
 
     Args:
         where: what the flow works on, for the first line of its log.
         home: where Prefect's files lie, unless PREFECT_HOME says so.
+        load: its settings; also refuses what else would end the flow in its first seconds.
         again: how the command is started again when it was stopped.
     """
+    log_errors()
+    stopping.say_when_stopped(f"stopped; start it again {again}, and it resumes from here")
+    logging.getLogger("tastegraph").info("%-18s starts on %s", kind, where)
+    settings = load()
     from flows.local_server import prefect_serves
     from flows.startup import check_home, prefect_error
 
-    log_errors()
-    stopping.say_when_stopped(f"stopped; start it again {again}, and it resumes from here")
     prepare_prefect(home)
     check_home(Path(os.environ["PREFECT_HOME"]))
-    logging.getLogger("tastegraph").info("%-18s starts on %s", kind, where)
     with lease:
         with prefect_serves():
             import_module(f"flows.{kind}")
         try:
-            yield
+            yield settings
         except Exception as error:
             if (line := prefect_error(error)) is None or _wants_traceback():
                 raise

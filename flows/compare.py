@@ -13,7 +13,7 @@ from prefect import flow
 from flows.learn import describe_tastes, make_features, signals_of
 from flows.nightly import THREADS
 from flows.opening import OpenRun, open_run, settings_of_run
-from flows.settings import ComparisonConfig, SharedConfig, changed_settings, refuse_ignored, settings_of
+from flows.settings import ComparisonConfig, SharedConfig, changed_settings, refuse_ignored, settings_of, systems_named
 from models.evaluation.splits import Protocol
 from models.systems import SYSTEMS
 from storage.refs import Ref
@@ -122,14 +122,6 @@ def final_tables(table: dict[str, Ref], splits: ComparisonSplit, root: Root) -> 
     """What may be learned from for the reported figures: nothing of the test."""
     final = splits.final
     return known_tables(table, final.training, [final.heldout], root, time_of=final.time_of)
-
-
-def systems_named(systems: str) -> list[str]:
-    """The systems of a list with commas, or all. Raises ValueError for one that does not exist."""
-    names = sorted(SYSTEMS) if systems == "all" else [name.strip() for name in systems.split(",")]
-    if unknown := [name for name in names if name not in SYSTEMS]:
-        raise ValueError(f"no system {', '.join(unknown)}; there are {', '.join(sorted(SYSTEMS))}")
-    return list(dict.fromkeys(names))
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,10 @@
 """All lists of a run: the recommendations of each user, and the similar images of each image."""
 
-from prefect import unmapped
-
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.community import BLOCKED_IMAGES, BLOCKED_OWNERS, HIDES, IMAGE_TAGS, IMAGES, USER_BLOCKS, USER_MUTES
 from tasks.data.tastes import Profiles
-from tasks.runtime.caching import unsearched
+from tasks.runtime.caching import unmapped, unsearched
 from tasks.runtime.code_version import code_versions
 from tasks.settings.lists import PolicyConfig, RecommendConfig
 from tasks.systems.appearance import describe_looks

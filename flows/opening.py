@@ -16,7 +16,8 @@ from tasks.data.ingest import content_of
 from tasks.runtime import ledger, runs
 from tasks.runtime.digests import digest
 from tasks.runtime.ledger import Ledger
-from tasks.runtime.records import WRITTEN_BY_STAGES, records_below
+from tasks.runtime.record_store import records_below
+from tasks.runtime.records import WRITTEN_BY_STAGES
 from tasks.runtime.runs import Run
 from tasks.runtime.whereabouts import RUN
 

@@ -195,6 +195,14 @@ def refuse_ignored(config: ComparisonConfig) -> None:
             )
 
 
+def systems_named(systems: str) -> list[str]:
+    """The systems of a list with commas, or all. Raises ValueError for one that does not exist."""
+    names = sorted(OWN_SETTINGS) if systems == "all" else [name.strip() for name in systems.split(",")]
+    if unknown := [name for name in names if name not in OWN_SETTINGS]:
+        raise ValueError(f"no system {', '.join(unknown)}; there are {', '.join(sorted(OWN_SETTINGS))}")
+    return list(dict.fromkeys(names))
+
+
 def unused_sections(sections: Collection[str], system: str, names: Collection[str], protocol: str) -> list[str]:
     """Those of these sections that no part of a comparison of these systems reads.
 
@@ -203,7 +211,7 @@ def unused_sections(sections: Collection[str], system: str, names: Collection[st
         system: that of the section `model`.
         names: the systems that are compared or tuned.
     """
-    from models.systems import SYSTEMS  # imports torch: only a comparison, which needs it anyway, waits for it
+    from models.systems import SYSTEMS
 
     signals = {signal for name in names for signal in (*SYSTEMS[name].needs, *SYSTEMS[name].wants)}
     uses_cdl = any(name in FAMILY for name in names)

@@ -1,4 +1,4 @@
-"""What a command checks before it starts Prefect: room and rights below its home, and a server that answers."""
+"""What a command checks before it starts Prefect: its source, room and rights below its home, a server that answers."""
 
 import os
 import shutil
@@ -33,6 +33,15 @@ def check_home(home: Path, room: int = ROOM) -> None:
             f"{home}: {free / 2**20:,.0f} MiB are free on this disk and {room / 2**20:,.0f} are needed to begin; make "
             f"room (`tastegraph gc`), or set PREFECT_HOME to a folder on another disk"
         )
+
+
+def check_source(source: str) -> None:
+    """Raises SourceError where a source's folder or one of its required tables is missing."""
+    from storage.roots import Root
+    from storage.sources.directory import listing
+
+    if source != "demo":
+        listing(Root(source))
 
 
 def check_server(url: str, patience_s: float = PATIENCE_S) -> None:

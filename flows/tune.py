@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from prefect import flow
 
-from flows.compare import ingest_and_split, prepare, prepare_images, systems_named, tuning_tables
+from flows.compare import ingest_and_split, prepare, prepare_images, tuning_tables
 from flows.learn import signals_of
 from flows.nightly import THREADS
 from flows.opening import open_run, settings_of_run
-from flows.settings import ComparisonConfig, refuse_ignored, settings_of
+from flows.settings import ComparisonConfig, refuse_ignored, settings_of, systems_named
 from models.evaluation.splits import Protocol
 from models.systems import SYSTEMS
 from tasks.data.tag_leak import account_of_tags

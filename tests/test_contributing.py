@@ -40,8 +40,7 @@ TRY = """
 import json, sys
 from types import SimpleNamespace as Some
 import numpy as np
-from flows.compare import systems_named
-from flows.settings import load
+from flows.settings import load, systems_named
 from storage import matrices, parquet
 from storage.roots import Root
 from storage.tables.embeddings import IMAGE_EMBEDDINGS, USER_EMBEDDINGS

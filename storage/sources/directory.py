@@ -96,21 +96,7 @@ def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -
     Raises SourceError if a required table or column is missing, a file cannot be read, no favorite is left, or more
     than the allowed share of rows was quarantined.
     """
-    files, unknown_files = _listing(source)
-    required = [table.name for table in REQUIRED if table is not FAVORITES or EVENTS.name not in files]
-    if missing := [name for name in required if name not in files]:
-        folders = source.others()
-        if parts := next((name for name in missing if name in folders), None):
-            raise SourceError(
-                f"{source.url(parts)}: a {folders[parts]}, but a table is one file; write its parts as one "
-                f"{parts}.parquet, {parts}.csv or {parts}.jsonl, with the columns that stand in names of folders"
-            )
-        names = [entry.path for entry in files.values()] + unknown_files
-        found = ", ".join([*names[:SHOWN_NAMES], *(["..."] if len(names) > SHOWN_NAMES else [])]) or "no file"
-        raise SourceError(
-            f"{source.address}: no table {' and no '.join(missing)} (found {found}); "
-            f"every source needs {' and '.join(table.name + '.parquet, .csv or .jsonl' for table in REQUIRED)}"
-        )
+    files, unknown_files = listing(source)
     ingested: dict[str, _Ingested] = {}
     config = replace(config, columns=_names_of_columns(source, config.columns))
     if TOMBSTONES.name in files:
@@ -199,6 +185,29 @@ def _names_of_columns(source: Root, chosen: Mapping[str, Mapping[str, str]]) -> 
                     )
                 merged.setdefault(table, {})[ours] = theirs
     return merged
+
+
+def listing(source: Root) -> tuple[dict[str, Entry], list[str]]:
+    """The table files by table name, and the names of all other files in the folder.
+
+    Raises SourceError where the folder or a required table is missing, or two files are of one table.
+    """
+    files, unknown_files = _listing(source)
+    required = [table.name for table in REQUIRED if table is not FAVORITES or EVENTS.name not in files]
+    if missing := [name for name in required if name not in files]:
+        folders = source.others()
+        if parts := next((name for name in missing if name in folders), None):
+            raise SourceError(
+                f"{source.url(parts)}: a {folders[parts]}, but a table is one file; write its parts as one "
+                f"{parts}.parquet, {parts}.csv or {parts}.jsonl, with the columns that stand in names of folders"
+            )
+        names = [entry.path for entry in files.values()] + unknown_files
+        found = ", ".join([*names[:SHOWN_NAMES], *(["..."] if len(names) > SHOWN_NAMES else [])]) or "no file"
+        raise SourceError(
+            f"{source.address}: no table {' and no '.join(missing)} (found {found}); "
+            f"every source needs {' and '.join(table.name + '.parquet, .csv or .jsonl' for table in REQUIRED)}"
+        )
+    return files, unknown_files
 
 
 def _listing(source: Root) -> tuple[dict[str, Entry], list[str]]:

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-from prefect import unmapped
 
 from models.cdl.network import CDL, image_vectors, user_vectors
 from models.devices import choose_device
@@ -19,7 +18,7 @@ from tasks.data import reuse
 from tasks.data.reuse import ShardOutput
 from tasks.data.tastes import read_profiles
 from tasks.runtime import ledger
-from tasks.runtime.caching import stage, unsearched
+from tasks.runtime.caching import stage, unmapped, unsearched
 from tasks.runtime.code_version import code_version
 from tasks.systems.model import Embeddings, Model, read_embeddings, write_embeddings
 

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from prefect import unmapped
-
 from models.cdl.inputs import choose
 from models.settings.inputs import InputConfig, InputKind
 from storage import parquet
@@ -13,6 +11,7 @@ from tasks.cdl.pack import pack_features, pack_image_vectors, pack_tag_bags, sca
 from tasks.data.pictures import Features
 from tasks.data.tastes import Vectors
 from tasks.data.vectors import learn_vectors
+from tasks.runtime.caching import unmapped
 from tasks.settings.word2vec import Word2VecConfig
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import torch
-from prefect import unmapped
 from safetensors.torch import load_file
 
 from models.content.backbones import Backbone, load_backbone
@@ -26,7 +25,7 @@ from storage.shards import Shards
 from tasks.data.pictures import Features, Pictures, same_files
 from tasks.data.reuse import ShardOutput
 from tasks.runtime import ledger
-from tasks.runtime.caching import stage, unsearched
+from tasks.runtime.caching import stage, unmapped, unsearched
 from tasks.runtime.progress import Progress
 
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from prefect import unmapped
-
 from models.content import features
 from models.content.embedding import embed
 from models.content.features import OwnFeatures
@@ -16,7 +14,7 @@ from tasks.data import reuse
 from tasks.data.pictures import Features
 from tasks.data.reuse import ShardOutput
 from tasks.runtime import ledger
-from tasks.runtime.caching import stage, unsearched
+from tasks.runtime.caching import stage, unmapped, unsearched
 from tasks.runtime.progress import Progress
 
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from prefect import unmapped
 
 from storage import images, matrices, parquet, shards
 from storage.refs import Ref
@@ -16,7 +15,7 @@ from storage.shards import Shards
 from storage.tables.pixels import PICTURES
 from tasks.data.pictures import Batch, Packed, Shard, same_files
 from tasks.runtime import ledger
-from tasks.runtime.caching import stage, unsearched
+from tasks.runtime.caching import stage, unmapped, unsearched
 from tasks.runtime.code_version import code_version
 from tasks.runtime.digests import digest
 from tasks.runtime.progress import Progress

@@ -1,77 +1,47 @@
 """What makes a function a stage: a Prefect task whose result is reused while its key stays the same.
 
-A stage's key covers its name, the version of the code that it calls, its parameters and the content of its inputs.
+A stage's key covers its name, the version of the code that it calls, its parameters and the content of its inputs. It
+becomes a task when a flow first calls it: a command that runs no flow imports stages without Prefect.
 """
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import wraps
+from functools import cached_property, wraps
 from inspect import signature
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
-from prefect import Task, task
-from prefect.cache_policies import NO_CACHE, CachePolicy
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.context import FlowRunContext, TaskRunContext
-from prefect.futures import as_completed, wait
-from prefect.utilities.annotations import quote
-
-from storage.roots import DamagedError, UnavailableError
-from tasks.runtime import ledger
+from storage.roots import DamagedError
 from tasks.runtime.code_version import code_version
-from tasks.runtime.digests import canonical, digest
-from tasks.runtime.records import place_of, refs_of
-from tasks.runtime.whereabouts import in_stage
+from tasks.runtime.digests import WHERE_NOT_WHAT, canonical
+
+if TYPE_CHECKING:
+    from tasks.runtime.task_runs import TaskRuns
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-# Arguments that are no part of the key: those that say where bytes lie, as digests beside them identify the bytes; and
-# `last`, the previous run's output by the same code and settings, as reusing it gives the bytes of computing it again.
-WHERE_NOT_WHAT = {"root", "source", "last"}
-
 
 class Stage(Generic[P, R]):
-    """A function as a Prefect task of a flow, whose runs the flow's ledger lists. `fn` is the plain function.
+    """A function as a Prefect task of a flow, whose runs the flow's ledger lists. `fn` is the plain function."""
 
-    The task may run in another process or on another machine: its result comes back in an envelope, with its seconds
-    and the work that it did.
-    """
-
-    def __init__(self, function: Callable[P, R], **options: Any) -> None:
-        self.fn = function
+    def __init__(self, function: Callable[P, R], *, is_cached: bool) -> None:
+        self.fn, self.is_cached = function, is_cached
         self.name = function.__name__.replace("_", "-")
 
-        @wraps(function)
-        def enveloped(*args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
-            start = time.monotonic()
-            with in_stage(self.name), ledger.account() as account:
-                value = function(*args, **kwargs)
-            seconds = time.monotonic() - start
-            return {"value": value, "seconds": seconds, "work": dict(account.work), "is_reused": account.is_reused}
+    @cached_property
+    def runs(self) -> "TaskRuns[P, R]":
+        """Its task runs."""
+        from tasks.runtime.task_runs import TaskRuns
 
-        self.task: Task[P, dict[str, Any]] = task(name=self.name, **options)(enveloped)
+        return TaskRuns(self.fn, self.name, is_cached=self.is_cached)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The result, in a flow."""
-        with _ledger().measuring(self.name):
-            state = self.task(*args, **kwargs, return_state=True)
-        return self._open(state)
+        return self.runs.result(*args, **kwargs)
 
     def map(self, *args: Any) -> list[R]:
         """The results, in order: one task run for each item of the arguments that are not `unmapped`, in parallel."""
-        with _ledger().measuring(self.name):
-            futures, results = list(self.task.map(*args)), {}
-            try:
-                for future in as_completed(futures):  # so that the first failure is raised at once
-                    future.wait()
-                    results[future] = self._open(future.state)
-            except DamagedError:  # the flow will begin again: not beside these
-                wait(futures)
-                raise
-        return [results[future] for future in futures]
+        return self.runs.results(*args)
 
     def outcome(self, *args: P.args, **kwargs: P.kwargs) -> R | Exception:
         """The result, or the error that ended the stage; damage to what it reads is raised."""
@@ -81,28 +51,6 @@ class Stage(Generic[P, R]):
             raise
         except Exception as error:
             return error
-
-    def _open(self, state: State[dict[str, Any]]) -> R:
-        """The result of an ended task run, which is noted in the ledger. Raises its error where it failed."""
-        run = _ledger()
-        if not state.is_completed():
-            run.note(self.name, "failed", 0.0)
-        envelope = state.result()
-        is_reused = state.name == "Cached" or envelope["is_reused"]
-        run.note(self.name, "reused" if is_reused else "ran", 0.0 if is_reused else envelope["seconds"])
-        if not is_reused:
-            run.work.update(envelope["work"])
-        if self.task.persist_result:
-            record = getattr(state.data, "metadata", state.data)
-            run.records.add(place_of(str(record.storage_key)))
-            run.note_files(self.name, refs_of(canonical(envelope["value"], self.name)))
-        return cast(R, envelope["value"])
-
-
-def _ledger() -> ledger.Ledger:
-    """That of the flow run in which this is called."""
-    context = FlowRunContext.get()
-    return ledger.of_run(str(context.flow_run.id) if context and context.flow_run else "")
 
 
 def stage(function: Callable[P, R]) -> Stage[P, R]:
@@ -117,20 +65,19 @@ def stage(function: Callable[P, R]) -> Stage[P, R]:
                 canonical(value, f"{function.__name__}({name})")
         return function(*args, **kwargs)
 
-    return Stage(
-        checked,
-        cache_policy=StageKey(),
-        persist_result=True,
-        result_serializer="json",
-        retries=2,
-        retry_delay_seconds=5,
-        retry_condition_fn=_is_transient,
-    )
+    return Stage(checked, is_cached=True)
 
 
 def uncached_stage(function: Callable[P, R]) -> Stage[P, R]:
     """A stage that runs each time, for work that keeps its own state: a crawl's database, the published runs."""
-    return Stage(function, cache_policy=NO_CACHE, persist_result=False)
+    return Stage(function, is_cached=False)
+
+
+def unmapped(value: Any) -> Any:
+    """The value as an argument of `map` that is the same for each task run."""
+    from tasks.runtime import task_runs
+
+    return task_runs.unmapped(value)
 
 
 def unsearched(value: T) -> T:
@@ -139,26 +86,6 @@ def unsearched(value: T) -> T:
     Prefect looks through each argument, item by item, three times per task run: for a thousand ids that takes longer
     than many stages do. Use it for values that no stage of this flow run returned.
     """
-    return cast(T, quote(value))
+    from tasks.runtime import task_runs
 
-
-@dataclass
-class StageKey(CachePolicy):
-    """The stage's name, the version of its code, its parameters and the content of its inputs."""
-
-    def compute_key(
-        self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
-    ) -> str:
-        given = {name: canonical(value, name) for name, value in sorted(inputs.items()) if name not in WHERE_NOT_WHAT}
-        return f"{task_ctx.task.name}/{digest([code_version(task_ctx.task.fn.__module__), given])}"
-
-
-def _is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Whether trying again may help: the network or the store failed, not the data or the code."""
-    try:
-        state.result()
-    except (UnavailableError, ConnectionError, TimeoutError):
-        return True
-    except Exception:
-        return False
-    return False
+    return task_runs.unsearched(value)

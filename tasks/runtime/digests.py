@@ -5,6 +5,10 @@ import json
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+# A stage's arguments that are no part of its key: those that say where bytes lie, as digests beside them identify the
+# bytes; and `last`, the previous run's output by the same code and settings: reusing it gives the same bytes.
+WHERE_NOT_WHAT = {"root", "source", "last"}
+
 
 def digest(value: Any) -> str:
     """A short digest of a value of refs, settings and plain types; equal values give equal digests."""

@@ -4,8 +4,7 @@ import logging
 import time
 from uuid import UUID
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.context import TaskRunContext
+from tasks.runtime.whereabouts import STAGE
 
 log = logging.getLogger("tastegraph")
 
@@ -32,8 +31,15 @@ class Progress:
             log.info(
                 "%-18s %d of %d %s, about %.0f s left%s", self.stage, self.done, self.total, self.unit, left_s, note
             )
-        if now - self._shown >= ARTIFACT_S and TaskRunContext.get():
+        if now - self._shown >= ARTIFACT_S and STAGE.get():
             self._shown = now
+            self._show()
+
+    def _show(self) -> None:
+        from prefect.artifacts import create_progress_artifact, update_progress_artifact
+        from prefect.context import TaskRunContext
+
+        if TaskRunContext.get():
             percent = 100 * self.done / self.total
             if self._artifact is None:
                 created = create_progress_artifact(percent, description=f"{self.stage}: {self.total} {self.unit}")

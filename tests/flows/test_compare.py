@@ -15,7 +15,7 @@ from flows import settings
 from flows.compare import compare
 from models.content.backbones import import_timm
 from models.settings.names import flatten
-from models.settings.systems import FAMILY
+from models.settings.systems import FAMILY, OWN_SETTINGS
 from models.systems.base import SYSTEMS, InnerProduct, vectors_of
 from models.systems.cdl import TwoTowers
 from tasks.runtime import ledger
@@ -47,7 +47,7 @@ class NoConfig:
 
 
 @pytest.fixture
-def mended() -> Iterator[type]:
+def mended(monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
     """A system that fails until it is mended."""
 
     class Broken(InnerProduct[NoConfig]):
@@ -58,6 +58,7 @@ def mended() -> Iterator[type]:
         def fit(self, community: Any) -> None:
             raise RuntimeError("out of paint")
 
+    monkeypatch.setitem(OWN_SETTINGS, "broken", NoConfig)
     yield Broken
     SYSTEMS.pop("broken")
 

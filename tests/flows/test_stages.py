@@ -11,7 +11,7 @@ from storage.roots import Root
 from tasks.runtime import ledger
 from tasks.runtime.caching import stage, uncached_stage
 from tasks.runtime.ledger import Ledger
-from tasks.runtime.records import records_below
+from tasks.runtime.record_store import records_below
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

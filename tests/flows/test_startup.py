@@ -1,6 +1,9 @@
 """What is checked before Prefect starts."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +13,70 @@ from flows.startup import StartupError, check_home, check_server
 from storage import leases, snapshots
 from storage.roots import Root
 from storage.sources.flickr.crawl import locked
+from tests import frozen
 from tests.flows.processes import BIN, environment, free_port, started, tastegraph, wait_until, without_start
+
+SLOW = {"torch", "prefect", "sklearn", "scipy", "gensim", "timm", "duckdb"}  # each takes a command a second or two
+TABLES = {"polars", "pyarrow", "boto3"}  # what a root and its tables are read with
+IMPORTED = """
+import sys
+from flows.cli import main
+try:
+    main()
+finally:
+    print(*{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
+"""
+
+
+def imported(*arguments: object, env: dict[str, str]) -> set[str]:
+    """The packages that a command has imported when it ends."""
+    command = [sys.executable, "-c", IMPORTED, *map(str, arguments)]
+    ended = subprocess.run(command, check=False, env=env, capture_output=True, text=True, timeout=60)
+    return set(ended.stderr.splitlines()[-1].split())
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    return environment(tmp_path / "prefect")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["config"],
+        ["config", "--set", "training.epoch=3"],
+        ["validate", "--source", "x", "--set", "ingest.column=3"],
+        ["nightly", "--set", "model.system=ese"],
+        ["compare", "--set", "training.epoch=3"],
+    ],
+)
+def test_help_settings_and_a_misspelled_one_are_answered_without_a_library_that_takes_long(arguments, env, tmp_path):
+    root = ["--root", tmp_path / "root"] if arguments[0] in ("nightly", "compare") else []
+
+    # These make the root's lease before they load the settings.
+    assert imported(*arguments, *root, env=env) & (SLOW | TABLES) <= ({"boto3"} if root else set())
+
+
+@pytest.mark.parametrize("command", [["show"], ["show", "--history"], ["show", "--run", "older"], ["config"], ["diff"]])
+def test_what_is_published_is_read_without_prefect_or_torch(command, env, tmp_path):
+    root, runs = frozen.root_of_schema_1(tmp_path), ["older", "newest"] if command == ["diff"] else []
+    packages = imported(*command, "--root", root, *runs, env=env)
+
+    assert "boto3" in packages
+    assert packages.isdisjoint(SLOW)
+
+
+@pytest.mark.parametrize("command", ["nightly", "validate"])
+def test_a_source_is_looked_at_before_prefect_starts(command, env, tmp_path):
+    (tmp_path / "source").mkdir()
+    root = ["--root", tmp_path / "root"] if command == "nightly" else []
+    refused = tastegraph(command, "--source", tmp_path / "source", *root, env=env)
+
+    assert refused.returncode == 1
+    assert re.fullmatch(r"tastegraph: .*/source: no table images and .*\n", without_start(refused.stderr))
+    assert not (tmp_path / "prefect").exists()
+    assert "prefect" not in imported(command, "--source", tmp_path / "source", *root, env=env)
 
 
 def test_a_home_that_cannot_be_made_is_named_with_the_way_out(tmp_path):

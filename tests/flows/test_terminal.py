@@ -197,7 +197,7 @@ def test_a_line_of_json_says_run_stage_and_what_happened(lines):
         logging.getLogger("tastegraph").warning("100 %% of %s\x1b[2J", "images")
 
     token = RUN.set("night-1")
-    count_images.task.fn()
+    count_images.runs.task.fn()
     Ledger().note("count-images", "ran", 1.25)
     RUN.reset(token)
     try:

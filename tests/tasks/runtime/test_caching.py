@@ -10,7 +10,7 @@ from models.settings.protocols import ProtocolConfig
 from storage.refs import Ref
 from storage.roots import Root
 from tasks.data.concealment import conceal_favorites
-from tasks.runtime.caching import StageKey
+from tasks.runtime.task_runs import StageKey
 from tasks.settings.concealment import ConcealmentConfig
 
 FAVORITES = Ref("favorites", "tables/favorites/1.parquet", "1" * 64, 10, 100)
@@ -18,7 +18,7 @@ FAVORITES = Ref("favorites", "tables/favorites/1.parquet", "1" * 64, 10, 100)
 
 def key(favorites: Ref = FAVORITES, seed: int = 0, root: str = "data") -> str:
     given = {"favorites_table": favorites, "config": ProtocolConfig(seed=seed), "root": Root(root)}
-    return StageKey().compute_key(SimpleNamespace(task=conceal_favorites.task), given, {})
+    return StageKey().compute_key(SimpleNamespace(task=conceal_favorites.runs.task), given, {})
 
 
 def test_content_and_settings_are_part_of_the_key_and_the_root_is_not():

@@ -16,7 +16,7 @@ from storage import refs
 from storage.documents import DocumentError
 from storage.roots import Root
 from tasks.data.split import Split
-from tasks.runtime.records import SERIALIZER, Records
+from tasks.runtime.record_store import SERIALIZER, Records
 
 
 def record(result: str, **metadata: Any) -> bytes:
