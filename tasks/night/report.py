@@ -19,6 +19,7 @@ from storage.settings.images import ImageLimits
 from storage.shards import Shards
 from tasks.night.records import CDLChain, Night, Tastes
 from tasks.pages.contents import (
+    Call,
     Cluster,
     Distributions,
     Gate,
@@ -91,7 +92,7 @@ def build(
                 if key != "class"
             ],
         ),
-        stages=[Stage(name=line.stage, ran=line.ran, reused=line.reused, seconds=line.seconds) for line in stages],
+        stages=[_stage(line) for line in stages],
         people=_people(night, root),
     )
 
@@ -319,6 +320,11 @@ def _pictures(ids: np.ndarray, night: Night, root: Root) -> dict[str, Picture]:
         )
         for row in rows
     }
+
+
+def _stage(line: Line) -> Stage:
+    calls = [Call(**vars(call)) for call in line.calls]
+    return Stage(name=line.stage, ran=line.ran, reused=line.reused, seconds=line.seconds, calls=calls)
 
 
 def _thumbnails(path_of: Mapping[str, str | None], night: Night, root: Root) -> dict[str, bytes]:

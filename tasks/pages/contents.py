@@ -95,13 +95,23 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call of a stage, in seconds from the begin of the run's first stage."""
+
+    started_s: float
+    elapsed_s: float
+    is_reused: bool = False  # nothing of it had to run
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A stage of the run: how many of its task runs ran or were reused, and how long they took together."""
+    """A stage of the run: how many of its task runs ran or were reused, how long they took together, and when."""
 
     name: str
     ran: int
     reused: int
     seconds: float
+    calls: Sequence[Call] = ()  # none in reports that were kept before they were noted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +211,7 @@ def from_json(data: bytes) -> Report:
             "metrics": [Metric(**item) for item in value.pop("metrics")],
             "community": [Ingested(**item) for item in value.pop("community")],
             "clusters": [Cluster(**item) for item in value.pop("clusters")],
-            "stages": [Stage(**item) for item in value.pop("stages")],
+            "stages": [_stage(item) for item in value.pop("stages")],
             "training": _record(Training, value.pop("training")),
             "distributions": _record(Distributions, value.pop("distributions")),
             "negatives": _record(NegativesAudit, value.pop("negatives")),
@@ -247,6 +257,10 @@ def _record(kind: type[Any], value: Mapping[str, Any] | None) -> Any:
         if isinstance(item, dict)
     }
     return kind(**{**value, **arrays})
+
+
+def _stage(value: Mapping[str, Any]) -> Stage:
+    return Stage(**{**value, "calls": [Call(**item) for item in value.get("calls", ())]})
 
 
 def _person(value: Mapping[str, Any], pictures: Mapping[str, Picture]) -> Person:

@@ -14,7 +14,17 @@ from markupsafe import Markup
 
 from models.evaluation.headlines import HEADLINES
 from tasks.pages import charts
-from tasks.pages.contents import Counts, Distributions, Metric, NegativesAudit, Report, Training, pictures_of, to_json
+from tasks.pages.contents import (
+    Counts,
+    Distributions,
+    Metric,
+    NegativesAudit,
+    Report,
+    Stage,
+    Training,
+    pictures_of,
+    to_json,
+)
 
 PROTOCOLS = {
     "paper_both": "Paper’s protocol, the mean of both versions",
@@ -37,6 +47,7 @@ METRICS = {
 }
 SYSTEMS = {"cdl": "CDL", "popularity": "Popularity", "random": "Random"}  # others go by their own name
 CURVES = (("paper", "precision"), ("paper", "recall"), ("paper_matched", "precision"), ("paper_matched", "recall"))
+CLOCK_STEPS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # seconds between two ticks
 PAGE, CONTENTS = "index.html", "report.json"
 TABLE_KS = (1, 5, 10, 20)  # lengths in the tables; the curves' own tables hold every other
 
@@ -68,10 +79,22 @@ def render(report: Report) -> bytes:
         distributions=list(_distributions(report.distributions)),
         exclusions=list(_exclusions(report.negatives)),
         loss=_loss(report.training),
+        clock=clock(report.stages),
         jpegs=[picture.jpeg for picture in pictures],
         number_of={picture.image_id: number for number, picture in enumerate(pictures)},
     )
     return html.encode()
+
+
+def clock(stages: Sequence[Stage]) -> list[float]:
+    """The seconds at which the waterfall of the stages has its ticks: from 0 to the end of the last stage or later."""
+    end = max((call.started_s + call.elapsed_s for stage in stages for call in stage.calls), default=0.0)
+    if not end:
+        return []
+    step = next(
+        (step for step in CLOCK_STEPS if step * 5 >= end), CLOCK_STEPS[-1] * math.ceil(end / (5 * CLOCK_STEPS[-1]))
+    )
+    return [step * tick for tick in range(math.ceil(end / step) + 1)]
 
 
 def environment() -> Environment:
@@ -265,9 +288,9 @@ def _figure(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "–"
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: float, digits: int = 1) -> str:
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.{digits}f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

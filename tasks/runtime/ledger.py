@@ -17,6 +17,15 @@ from tasks.runtime.usage import Measured, Usage
 log = logging.getLogger("tastegraph")
 
 
+@dataclass(frozen=True)
+class Call:
+    """One call of a stage by the flow; of a sharded stage it spans all task runs."""
+
+    started_s: float  # after the ledger's beginning
+    elapsed_s: float
+    is_reused: bool  # whole: no task run had to run
+
+
 @dataclass
 class Line:
     """One stage of the run; a sharded stage has several task runs."""
@@ -30,6 +39,7 @@ class Line:
     usage: Usage = field(default_factory=Usage)  # of the flow's process meanwhile
     rows: int = 0  # of the files that its results name
     bytes: int = 0
+    calls: list[Call] = field(default_factory=list)
 
 
 @dataclass
@@ -52,14 +62,16 @@ class Ledger:
 
     @contextmanager
     def measuring(self, stage: str) -> Iterator[None]:
-        """Around a call of a stage: what this process uses meanwhile is entered in its line."""
-        line = self.lines.setdefault(stage, Line(stage, started_s=time.monotonic() - self._began_s))
-        measured = Measured()
+        """Around a call of a stage: when it began, and what this process uses meanwhile, is entered in its line."""
+        started_s = time.monotonic() - self._began_s
+        line = self.lines.setdefault(stage, Line(stage, started_s=started_s))
+        measured, before = Measured(), line.ran + line.failed
         try:
             with measured:
                 yield
         finally:
             line.usage.add(measured.usage)
+            line.calls.append(Call(started_s, measured.usage.elapsed_s, line.ran + line.failed == before))
 
     def note_files(self, stage: str, refs: Iterable[dict[str, Any]]) -> None:
         """Enter the files that a stage's result names, as `tasks.runtime.records.refs_of` finds them."""

@@ -51,8 +51,7 @@ class TaskRuns(Generic[P, R]):
     def result(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The result of one task run."""
         with _ledger().measuring(self.name):
-            state = self.task(*args, **kwargs, return_state=True)
-        return self._open(state)
+            return self._open(self.task(*args, **kwargs, return_state=True))
 
     def results(self, *args: Any) -> list[R]:
         """The results of one task run for each item of the arguments that are not unmapped."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from tasks.pages.contents import (
+    Call,
     Cluster,
     Distributions,
     Gate,
@@ -55,7 +56,18 @@ def full() -> Report:
         clusters=[Cluster(cluster=3, size=2, tokens=["lake", "sea"])],
         negatives=NegativesAudit(tagged=counts, contacts=counts, groups=counts, left=counts, dropped=[("tags", 2)]),
         training=Training(loss=[(1, 0.7), (2, 0.6)], settings=[("batch", "128")]),
-        stages=[Stage(name="train", ran=1, reused=0, seconds=75.0), Stage(name="embed", ran=0, reused=4, seconds=0.0)],
+        stages=[
+            Stage(
+                name="train",
+                ran=2,
+                reused=0,
+                seconds=75.0,
+                calls=[Call(started_s=0, elapsed_s=30), Call(started_s=50, elapsed_s=45)],
+            ),
+            Stage(
+                name="embed", ran=0, reused=4, seconds=0.0, calls=[Call(started_s=30, elapsed_s=0.5, is_reused=True)]
+            ),
+        ],
         people=[
             Person(
                 user_id="u1",

@@ -7,6 +7,7 @@ import pytest
 
 from tasks.pages import charts
 from tasks.pages.contents import (
+    Call,
     Cluster,
     Distributions,
     Gate,
@@ -17,7 +18,7 @@ from tasks.pages.contents import (
     Stage,
     Training,
 )
-from tasks.pages.night import render
+from tasks.pages.night import clock, render
 from tests.tasks.pages.reports import JPEG, bare, full, metric
 
 HOSTILE = '<script>alert(\'x\')</script>"><img src="https://outside.example/a.png" onerror=alert(1)>&amp; $\\frac12$'
@@ -97,6 +98,30 @@ def test_hostile_strings_are_shown_and_not_obeyed(full_html: str) -> None:
     assert {tag for tag, _ in page.elements} <= {tag for tag, _ in calm.elements}
     assert not any(name.startswith("on") for _, attributes in page.elements for name, _ in attributes)
     assert page.text.count("<script>alert('x')</script>") >= 15
+
+
+def test_each_call_of_a_stage_stands_where_it_ran_and_a_reused_one_is_an_outline(full_html: str) -> None:
+    bars = [
+        dict(attributes)
+        for tag, attributes in parsed(full_html).elements
+        if tag == "i" and ("title", "") not in attributes and "at " in str(dict(attributes).get("title"))
+    ]
+
+    assert [(bar["style"], bar.get("class"), bar["title"]) for bar in bars] == [  # the clock ends at 100 s
+        ("left: 0.00%; width: 30.00%", None, "ran at 0.0 s for 30.0 s"),
+        ("left: 50.00%; width: 45.00%", None, "ran at 50.0 s for 45.0 s"),
+        ("left: 30.00%; width: 0.50%", "reused", "reused at 30.0 s for 0.5 s"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("end_s", "ticks"), [(0.4, [0, 1]), (9, [0, 2, 4, 6, 8, 10]), (40_000, [0, 10_800, 21_600, 32_400, 43_200])]
+)
+def test_the_clock_of_the_stages_has_few_ticks_and_ends_behind_the_last_stage(end_s: float, ticks: list[int]) -> None:
+    stage = Stage(name="train", ran=1, reused=0, seconds=1, calls=[Call(started_s=0, elapsed_s=end_s)])
+
+    assert clock([stage]) == ticks
+    assert clock([replace(stage, calls=())]) == []  # of a report of before
 
 
 def test_equal_reports_give_equal_bytes(full_html: str) -> None:

@@ -56,6 +56,12 @@ def test_what_stages_took_is_kept_as_a_table_beside_the_note(root):
             ledger.note(stage, "ran", 0.5)
         ledger.note_files(stage, [{"path": "tables/a", "sha256": "a", "rows": 3, "bytes": 70}])  # the same file again
     ledger.note("recommend", "failed", 0.0)
+    with ledger.measuring("recommend"):
+        ledger.note("recommend", "reused", 0.0)
+    assert [[call.is_reused for call in line.calls] for line in ledger.lines.values()] == [
+        [False, False],
+        [False, True],
+    ]
     run = runs.begin("night-1", "purpose", root)
     runs.write_stages(run, ledger.lines.values(), root)
 
