@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import random
 import re
 import shutil
 import stat
@@ -40,6 +41,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
+from s3transfer.exceptions import S3DownloadFailedError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -47,6 +49,7 @@ WORK_FOLDER = ".tmp"  # below a local root: unfinished files, and the lock of `s
 
 ATTEMPTS = 5  # how often S3 is asked before an error counts, with growing pauses
 CONNECT_S, READ_S = 10.0, 60.0  # how long S3 may take to accept a connection, and to send the next bytes
+PARTS_FROM = 8 * 2**20  # bytes; files from this size on go to S3 and come from it in parts
 OVERLOADED = ("SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded")
 
 _log = logging.getLogger("tastegraph")
@@ -163,7 +166,7 @@ class Root:
             with self.workspace() as folder:
                 fetched = folder / file.name
                 with self._store(path) as client:
-                    client.download_file(*self._bucket_and_key(path), str(fetched))
+                    client.download_file(*self._bucket_and_key(path), str(fetched), Config=_transfer())
                 if sha256 is None or (found := digest_once(fetched)) == sha256:
                     file.parent.mkdir(parents=True, exist_ok=True)
                     return fetched.replace(file)
@@ -196,8 +199,7 @@ class Root:
     def put(self, file: Path, path: str) -> None:
         """Move a finished local file to `path`, atomically; after that not even a power cut loses it."""
         if self.is_remote:
-            with file.open("rb") as stream, self._store(path) as client:
-                client.upload_fileobj(stream, *self._bucket_and_key(path))
+            self._upload(file, path)
             file.unlink()
             return
         target = self._file(path)
@@ -246,13 +248,7 @@ class Root:
                         os.utime(folder / "file", ns=(after_ns, after_ns))
                     self.put(folder / "file", path)
         elif self.honours_conditions():
-            try:
-                self._put_object(path, data, **({"IfMatch": f'"{expected}"'} if expected else {"IfNoneMatch": "*"}))
-            except (ConflictError, FileNotFoundError) as error:
-                entry = self.entry(path)
-                if entry and self.read(path) == data:
-                    return  # this writer won: the answer was lost, and the client sent the request again
-                raise _conflict(self.url(path), entry, expected) from error
+            self._put_if(path, data, expected)
         else:
             self._check_version(path, expected)
             self._put_object(path, data)
@@ -429,6 +425,36 @@ class Root:
         with self._store(path) as client:
             client.put_object(**self._object(path), Body=data, **condition)
 
+    def _upload(self, file: Path, path: str) -> None:
+        for attempt in range(2):
+            with file.open("rb") as stream, self._store(path) as client:
+                try:
+                    client.upload_fileobj(stream, *self._bucket_and_key(path), Config=_transfer())
+                except ClientError as error:
+                    # The answer to the upload's end was lost, and the client asked for its end again.
+                    if attempt or error.response["Error"]["Code"] != "NoSuchUpload":
+                        raise
+                else:
+                    return
+
+    def _put_if(self, path: str, data: bytes, expected: str | None) -> None:
+        condition = {"IfMatch": f'"{expected}"'} if expected else {"IfNoneMatch": "*"}
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._put_object(path, data, **condition)
+            except (ConflictError, FileNotFoundError) as error:
+                refused, entry = error, self.entry(path)
+                with suppress(FileNotFoundError):
+                    if entry and self.read(path) == data:
+                        return None  # this writer won: the answer was lost, and the client sent the request again
+                if (entry and entry.version) != expected:
+                    raise _conflict(self.url(path), entry, expected) from error
+            time.sleep(random.uniform(0.1, 0.2) * 2**attempt)  # S3 refuses also what meets another request half done
+        raise UnavailableError(
+            f"{self.url(path)}: the store refused {ATTEMPTS} times to write it, although nobody else did; the store is "
+            f"overloaded: start again later, and a run resumes"
+        ) from refused
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the root's only lock, a kernel lock: it is released however its holder ends."""
@@ -448,6 +474,8 @@ class Root:
                 f"{self.url(path)}: {error}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
                 f"or give the machine a role"
             ) from error
+        except S3DownloadFailedError as error:
+            raise UnavailableError(f"{self.url(path)}: overwritten while it was read; run again") from error
         except (HTTPClientError, BotoConnectionError, Boto3Error, ConnectionError, TimeoutError) as error:
             raise UnavailableError(
                 f"{self.url(path)}: {_one_line(error)}; check the network, AWS_ENDPOINT_URL and that the store is up, "
@@ -543,6 +571,10 @@ def _read_body(client: Any, where: dict[str, str], begin: Callable[[], Callable[
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _transfer() -> TransferConfig:
+    return TransferConfig(multipart_threshold=PARTS_FROM)
 
 
 @lru_cache(maxsize=1)

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults import local, stores
+from tests.faults import local, servers, stores
 from tests.faults.trials import SYSTEMS, Bench, Count, bench_in
 
-Scenario = Callable[[Bench, str, int, random.Random], Count]
+Scenario = Callable[[Bench, str, int, random.Random], Count | list[Count]]
 
 # With the share of --kills that each is tried, and at least once; the systems that take part.
 SCENARIOS: dict[str, tuple[Scenario, float, tuple[str, ...]]] = {
@@ -29,7 +29,9 @@ SCENARIOS: dict[str, tuple[Scenario, float, tuple[str, ...]]] = {
     "full-disk-prefect": (local.full_disks_with_prefect, 0.2, ("cdl",)),
     "read-only": (local.read_only_folders, 1.0, ("cdl",)),
     "two-hosts": (local.two_hosts, 0.15, ("cdl",)),
-    "server": (local.servers_away, 0.3, ("cdl",)),
+    "server": (servers.own, 0.3, ("cdl",)),
+    "server-outer": (servers.outer, 0.5, ("cdl",)),
+    "workers": (servers.workers, 0.4, ("cdl",)),
     "clocks": (local.clocks, 0.2, ("cdl",)),
     "memory": (local.little_memory, 0.5, ("cdl",)),
 }
@@ -46,7 +48,7 @@ def main() -> None:
                 for system in systems:
                     if system in options.systems:
                         times = max(1, round(share * options.kills))
-                        counts.append(_play(scenario, bench, system, times, random.Random(f"{name} {options.seed}")))
+                        counts += _play(scenario, bench, system, times, random.Random(f"{name} {options.seed}"))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     _say()
@@ -61,15 +63,17 @@ def main() -> None:
     sys.exit(1 if any(count.lost for count in counts) else 0)
 
 
-def _play(scenario: Scenario, bench: Bench, system: str, times: int, rng: random.Random) -> Count:
+def _play(scenario: Scenario, bench: Bench, system: str, times: int, rng: random.Random) -> list[Count]:
     began = time.monotonic()
     try:
-        count = scenario(bench, system, times, rng)
+        found = scenario(bench, system, times, rng)
     except local.ImpossibleError as error:
-        count = Count(f"not here ({error})")
-    took = time.monotonic() - began
-    _say(f"{count.scenario}: {count.lost} of {count.tried} lost, {count.named} named, {took:.0f} s")
-    return count
+        found = Count(f"not here ({error})")
+    counts = found if isinstance(found, list) else [found]
+    for count in counts:
+        _say(f"{count.scenario}: {count.lost} of {count.tried} lost, {count.named} named")
+    _say(f"{time.monotonic() - began:.0f} s")
+    return counts
 
 
 def _sum(counts: list[Count]) -> Count:

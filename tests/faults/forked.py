@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from signal import SIGKILL
 from typing import IO, Any
 
@@ -48,15 +49,18 @@ class Forks:
         *arguments: object,
         env: Mapping[str, str] | None = None,
         limits: Mapping[str, int] | None = None,
+        constants: Mapping[str, float] | None = None,
         meanwhile: Callable[[int], object] | None = None,
     ) -> Ended:
         """The command line with these arguments, run to its end.
 
         Args:
             limits: names of resource.RLIMIT_*, with their values.
+            constants: names of constants as module.NAME, with other values.
             meanwhile: called in a thread with the number of the process, which it may kill.
         """
         request = {"arguments": [*map(str, arguments)], "env": dict(env or {}), "limits": dict(limits or {})}
+        request["constants"] = dict(constants or {})
         began = time.monotonic()
         self._send({**request, "log": str(self._log)})
         pid = self._answer()
@@ -129,7 +133,9 @@ def _tell(stream: IO[str], number: int) -> None:
     stream.flush()
 
 
-def _become(arguments: list[str], env: dict[str, str], limits: dict[str, int], log: str) -> None:
+def _become(
+    arguments: list[str], env: dict[str, str], limits: dict[str, int], constants: dict[str, float], log: str
+) -> None:
     """This process becomes the command, as far as it can be told from outside."""
     os.setsid()
     os.environ.update(env)
@@ -140,6 +146,11 @@ def _become(arguments: list[str], env: dict[str, str], limits: dict[str, int], l
     os.dup2(output, 2)
     for name, value in limits.items():
         resource.setrlimit(getattr(resource, name), (value, value))
+    for name, number in constants.items():
+        place, _, constant = name.rpartition(".")
+        owner = resolve_name(place)
+        assert hasattr(owner, constant), name
+        setattr(owner, constant, number)
     sys.argv = ["tastegraph", *arguments]
     import_module("flows.cli").main()
     os._exit(0)

@@ -3,12 +3,11 @@
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -197,40 +196,6 @@ def two_hosts(bench: Bench, system: str, times: int, rng: random.Random) -> Coun
     return count
 
 
-def servers_away(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
-    """Prefect's server killed, or silent, or its database locked, in the middle of a night."""
-    count = Count(f"Prefect's server killed, silent or locked, {system}")
-    bench.prepare(system)
-    for trial in range(times):
-        root, home, after = bench.fresh("away"), bench.fresh("away-prefect"), rng.uniform(0, 6)
-        kind = ("killed", "silent for 20 s", "locked for 20 s")[trial % 3]
-
-        def away(
-            night: subprocess.Popen[str], root: Path = root, home: Path = home, kind: str = kind, after: float = after
-        ) -> None:
-            while not (root / "tables").exists() and night.poll() is None:
-                time.sleep(0.01)
-            time.sleep(after)
-            pids = [pid for pid in _pids(home) if pid != night.pid]
-            with suppress(ProcessLookupError):
-                if kind == "killed":
-                    for pid in pids:
-                        os.kill(pid, signal.SIGKILL)
-                elif kind.startswith("silent"):
-                    for number in (signal.SIGSTOP, signal.SIGCONT):
-                        for pid in pids:
-                            os.kill(pid, number)
-                        time.sleep(20)
-                else:
-                    with closing(sqlite3.connect(home / "prefect.db", timeout=30)) as database:
-                        database.execute("BEGIN EXCLUSIVE")
-                        time.sleep(20)
-
-        ended = command(bench, root, home, system, meanwhile=away)
-        count.note(*_at(f"{trial}: {kind}, {after:.1f} s after the ingest", bench.judge(root, system, ended)))
-    return count
-
-
 def clocks(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
     """The clock jumps by hours in the middle of a night; a night goes over the end of summer time."""
     if FAKETIME is None:
@@ -327,10 +292,6 @@ def _kill_later(seconds: float, is_group: bool, night: subprocess.Popen[str]) ->
     time.sleep(seconds)
     with suppress(ProcessLookupError):
         (os.killpg if is_group else os.kill)(night.pid, signal.SIGKILL)
-
-
-def _pids(home: Path) -> list[int]:
-    return [pid for pid, _ in processes_of(home)]
 
 
 def _at(what: str, outcome: tuple[str, str]) -> tuple[str, str]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ class Count:
         setattr(self, outcome, getattr(self, outcome) + 1)
         if outcome == "lost":
             self.said.append(what)
+        sys.stdout.write(f"{outcome:9} {self.scenario}: {what[:2000]}\n")
+        sys.stdout.flush()
 
 
 @dataclass
@@ -58,9 +61,10 @@ class Bench:
     expected: dict[str, dict[str, str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def arguments(self, root: object, system: str, *changes: str) -> list[str]:
+    def arguments(self, root: object, system: str, *changes: str, source: str = "") -> list[str]:
         return [
-            *("nightly", "--source", self.source, "--root", str(root), "--config", str(self.settings[system])),
+            *("nightly", "--source", source or self.source, "--root", str(root)),
+            *("--config", str(self.settings[system])),
             *changes,
         ]
 

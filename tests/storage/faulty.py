@@ -8,14 +8,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from tests.storage.servers import Server
 
-Fault = Literal["503", "500", "400", "403", "404", "412", "reset", "silence", "cut", "lost answer"]
-Plan = Callable[[str, str], Fault | None]  # method and path of a request -> what goes wrong with it
+Fault = Literal[
+    *("503", "500", "400", "403", "404", "409", "412"),
+    *("reset", "silence", "cut", "short", "drip", "lost answer", "error in 200", "no upload"),
+]
+Operation = Literal[
+    *("GET", "HEAD", "PUT", "conditional PUT", "COPY", "LIST", "DELETE"),
+    *("multipart begin", "multipart PUT", "multipart end"),
+    "other",
+]
+Plan = Callable[[str, str], Fault | None]  # operation and path of a request -> what goes wrong with it
 ERROR = b'<?xml version="1.0"?><Error><Code>%s</Code><Message>as planned</Message></Error>'
 ERRORS = {
     "503": b"SlowDown",
@@ -23,6 +32,7 @@ ERRORS = {
     "400": b"InvalidRequest",
     "403": b"AccessDenied",
     "404": b"NoSuchKey",
+    "409": b"ConditionalRequestConflict",
     "412": b"PreconditionFailed",
 }
 
@@ -31,34 +41,53 @@ ERRORS = {
 class FaultyServer(Server):
     """A server behind the proxy. Requests go wrong as `plan` says, which a test may change at any time.
 
-    Numbers: the server is not asked. reset: the connection breaks. silence: no answer for `silent_s`. cut: half
-    of the answer's body. lost answer: the server does what it was asked, and the connection breaks.
+    Numbers: the server is not asked. reset: the connection breaks. silence: no answer for `silent_s`, then it breaks.
+    cut: it breaks in the middle of the answer's body; short: it ends there. drip: the body takes `drip_s`. lost answer:
+    the server does what it was asked, and the connection breaks. error in 200: it is not asked, and says so late, as S3
+    may for what takes it long. no upload: nor is it, and does not know the upload that is to end.
     """
 
     plan: Plan = lambda _method, _path: None
     silent_s: float = 3.0
-    seen: list[tuple[str, str, Fault | None]] = field(default_factory=list)
+    drip_s: float = 2.0
+    seen: list[tuple[Operation, str, Fault | None]] = field(default_factory=list)
 
-    def count(self, method: str, part: str = "") -> int:
-        """How many requests had this method, and this text in their path."""
-        return sum(method == seen and part in path for seen, path, _ in self.seen)
+    def count(self, operation: str, part: str = "") -> int:
+        """How many requests had this text in their operation, and this one in their path."""
+        return sum(operation in seen and part in path for seen, path, _ in self.seen)
 
 
-def first(times: int, fault: Fault, method: str = "", part: str = "") -> Plan:
-    """The first requests of a method and with a text in their path go wrong."""
+def first(times: int, fault: Fault, operation: str = "", part: str = "") -> Plan:
+    """The first requests with a text in their operation and one in their path go wrong."""
     left = iter(range(times))
     turn = threading.Lock()
 
     def plan(seen: str, path: str) -> Fault | None:
         with turn:
-            return fault if method in ("", seen) and part in path and next(left, None) is not None else None
+            return fault if operation in seen and part in path and next(left, None) is not None else None
 
     return plan
 
 
-def always(fault: Fault, method: str = "", part: str = "") -> Plan:
-    """All requests of a method and with a text in their path go wrong."""
-    return first(10**9, fault, method, part)
+def always(fault: Fault, operation: str = "", part: str = "") -> Plan:
+    """All requests with a text in their operation and one in their path go wrong."""
+    return first(10**9, fault, operation, part)
+
+
+def operation_of(method: str, path: str, headers: Message) -> Operation:
+    """What a request asks the store to do."""
+    query = parse_qs(urlsplit(path).query, keep_blank_values=True)
+    if "uploadId" in query or "uploads" in query:
+        steps: dict[str, Operation] = {"PUT": "multipart PUT", "POST": "multipart end"}
+        return "multipart begin" if "uploads" in query else steps.get(method, "other")
+    if method == "PUT" and "x-amz-copy-source" in headers:
+        return "COPY"
+    if method == "PUT" and ("If-Match" in headers or "If-None-Match" in headers):
+        return "conditional PUT"
+    if method == "GET" and "list-type" in query:
+        return "LIST"
+    plain: dict[str, Operation] = {"GET": "GET", "HEAD": "HEAD", "PUT": "PUT", "DELETE": "DELETE"}
+    return plain.get(method, "other")
 
 
 @contextmanager
@@ -72,14 +101,19 @@ def faulty(server: Server) -> Iterator[FaultyServer]:
 
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            fault = proxied.plan(self.command, self.path)
-            proxied.seen.append((self.command, self.path, fault))
+            operation = operation_of(self.command, self.path, self.headers)
+            fault = proxied.plan(operation, self.path)
+            proxied.seen.append((operation, self.path, fault))
             if fault == "silence":
                 time.sleep(proxied.silent_s)
             if fault in ("reset", "silence"):
                 return self.reset()
             if fault in ERRORS:
                 return self.answer(int(fault), {}, ERROR % ERRORS[fault])
+            if fault == "no upload":
+                return self.answer(404, {}, ERROR % b"NoSuchUpload")
+            if fault == "error in 200":
+                return self.answer(200, {}, ERROR % b"InternalError")
             connection = http.client.HTTPConnection(str(upstream.hostname), upstream.port, timeout=30)
             connection.request(self.command, self.path, body, dict(self.headers))
             response = connection.getresponse()
@@ -90,9 +124,13 @@ def faulty(server: Server) -> Iterator[FaultyServer]:
             headers = {name: value for name, value in response.headers.items() if name.lower() not in HOP_BY_HOP}
             length = response.headers.get("Content-Length") if self.command == "HEAD" else None
             headers["Content-Length"] = length or str(len(content))
-            self.answer(response.status, headers, content[: len(content) // 2] if fault == "cut" else content)
+            if fault == "drip":
+                return self.drip(response.status, headers, content)
+            sent = len(content) // 2 if fault in ("cut", "short") else len(content)
+            self.answer(response.status, headers, content[:sent])
             if fault == "cut":
                 self.reset()
+            self.close_connection |= fault == "short"
             return None
 
         do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = handle_any
@@ -103,6 +141,13 @@ def faulty(server: Server) -> Iterator[FaultyServer]:
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
+
+        def drip(self, status: int, headers: dict[str, str], content: bytes) -> None:
+            self.answer(status, headers, b"")
+            size = len(content) // 8 + 1
+            for start in range(0, len(content), size):
+                time.sleep(proxied.drip_s / 8)
+                self.wfile.write(content[start : start + size])
 
         def reset(self) -> None:
             self.close_connection = True

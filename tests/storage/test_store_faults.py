@@ -74,11 +74,41 @@ def test_a_request_that_goes_wrong_is_sent_again(fault, server, root):
         assert server.plan("any", "") is None, f"{name}: it sent no request that could go wrong"
 
 
+@pytest.mark.parametrize("fault", ["cut", "short"])
 @pytest.mark.parametrize("call", ["read", "local", "digest"])
-def test_a_body_that_breaks_off_is_asked_for_again(call, server, root):
-    server.plan = first(1, "cut", "GET")
+def test_a_body_that_breaks_off_is_asked_for_again(call, fault, server, root):
+    server.plan = first(1, fault, "GET")
     assert CALLS[call](root)
     assert server.count("GET", "/a") == 2
+
+
+@pytest.mark.parametrize("operation", ["GET", "LIST"])
+def test_a_body_that_comes_slowly_is_read_to_its_end(operation, server, root):
+    server.drip_s = 1.0  # longer than a read may wait, but in pieces
+    server.plan = first(1, "drip", operation)
+    assert len(root.read("a")) == 960
+    assert [entry.path for entry in root.entries()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "operation"),
+    [(fault, f"multipart {step}") for fault in ("reset", "lost answer") for step in ("begin", "PUT", "end")]
+    + [("no upload", "multipart end"), ("error in 200", "multipart end"), ("error in 200", "COPY")],
+)
+def test_a_file_in_parts_or_copied_is_whole_after_an_error(fault, operation, server, root, monkeypatch):
+    monkeypatch.setattr(roots, "PARTS_FROM", 1)
+    server.plan = first(1, fault, operation)
+    put(root, "d")
+    root.copy("d", "e")
+    assert server.plan(operation, "") is None
+    assert (root.read("d"), root.read("e")) == (b"4", b"4")
+
+
+def test_a_file_that_is_overwritten_while_its_parts_are_fetched_is_one_line(server, root, monkeypatch):
+    monkeypatch.setattr(roots, "PARTS_FROM", 1)
+    server.plan = first(1, "412", "GET")
+    with pytest.raises(UnavailableError, match=r"/a: overwritten while it was read; run again$"):
+        root.local("a")
 
 
 @pytest.mark.parametrize(("fault", "advice"), [("503", "start again later"), ("400", "check AWS_ENDPOINT_URL")])
@@ -101,9 +131,21 @@ def test_so_is_a_network_that_stays_broken(fault, call, server, root):
 
 
 def test_a_swap_whose_answer_is_lost_has_won(server, root):
-    server.plan = first(1, "lost answer", "PUT")
+    server.plan = first(1, "lost answer", "conditional PUT")
     root.swap("c", b"3", None)
     assert root.read("c") == b"3"
+
+
+@pytest.mark.parametrize("fault", ["409", "412"])
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_swap_that_is_refused_although_nobody_else_wrote_is_tried_again(fault, is_new, server, root):
+    path, before = ("c", None) if is_new else ("a", root.entry("a").version)
+    server.plan = first(1, fault, "conditional PUT")
+    root.swap(path, b"3", before)
+    assert root.read(path) == b"3"
+    server.plan = always(fault, "conditional PUT")
+    with pytest.raises(UnavailableError, match=rf"/{path}: the store refused 2 times .* start again later"):
+        root.swap(path, b"4", root.entry(path).version)
 
 
 def test_a_lease_outlives_a_burst_of_errors(server, root, monkeypatch):
@@ -111,7 +153,10 @@ def test_a_lease_outlives_a_burst_of_errors(server, root, monkeypatch):
     with leases.shared(root, "nightly"):
         (before,) = leases.held_by_others(root)
         server.plan = first(4, "503", "PUT", "leases/")
-        while server.count("PUT", "leases/") < 7:
+        while sum(fault == "503" for *_, fault in server.seen) < 4:
+            time.sleep(0.05)
+        until = server.count("PUT", "leases/") + 2  # of which one at least has been answered
+        while server.count("PUT", "leases/") < until:
             time.sleep(0.05)
         (after,) = leases.held_by_others(root)
         assert after.beat_s > before.beat_s
