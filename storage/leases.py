@@ -9,6 +9,9 @@ left. Of two processes that start in the same instant at least one sees the othe
 A holder that was not heard of for `LOST_S`, on another machine, may be dead or only cut off. An exclusive holder takes
 its lease: deletes it, then raises the pointer's fence. The one that was cut off cannot write its lease again, and
 cannot publish: it looks for its lease after it has read the pointer's version, which its put of the pointer expects.
+
+How long ago a lease was written is told by the store's clock alone: whoever looks compares it with the lease that it
+has just written itself. The clocks of machines may differ, and jump.
 """
 
 import logging
@@ -29,7 +32,7 @@ from storage.roots import ConflictError, Entry, Root, StoreError
 
 FOLDER = "leases"
 BEAT_S = 20.0  # how often a holder rewrites its lease
-LOST_S = 600.0  # on another machine, a lease not rewritten for so long is lost; clocks must differ by less
+LOST_S = 600.0  # on another machine, a lease not rewritten for so long is lost
 LOOK_S = 1.0  # how often a waiting process checks again
 MEND = "delete it where nothing is at work on the root; after ten minutes it does not count any more"
 
@@ -53,17 +56,26 @@ class Lease:
     since: str
     machine: str
     pid: int
-    beat_s: float  # when it was last written, seconds since 1970
+    beat_s: float  # when it was last written, seconds since 1970 by its holder's clock; decides nothing
     started: str = ""  # when the process began, as the kernel counts: another process may get its pid
 
-    def is_held(self) -> bool:
+    def is_held(self, age_s: float) -> bool:
         """Whether the holder is alive: by its process on this machine, by the lease's age on another one."""
         if self.machine == _machine():
             return _is_running(self.pid, self.started)
-        return time.time() - self.beat_s <= LOST_S
+        return age_s <= LOST_S
 
     def __str__(self) -> str:
         return f"{self.kind} (process {self.pid} on {self.machine.partition(' ')[0]}, since {self.since})"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A lease below a root."""
+
+    path: str
+    lease: Lease
+    is_held: bool  # by a living process
 
 
 class _Own:
@@ -75,6 +87,7 @@ class _Own:
         self.lease = Lease(kind, is_alone, since, _machine(), os.getpid(), 0.0, _started(os.getpid()))
         self.num_users = 1  # blocks of this process that share it
         self._version: str | None = None
+        self._written = _ticks()
         self._ended, self._lock = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._beat, name=f"lease of {kind}", daemon=True)
 
@@ -102,6 +115,7 @@ class _Own:
                 self._version = self._found()
                 self.root.swap(self.path, documents.dump(self.lease), self._version)
             self._version = self._found()
+            self._written = _ticks()
 
     def _found(self) -> str:
         entry = self.root.entry(self.path)
@@ -116,7 +130,7 @@ class _Own:
 
     def keep(self) -> None:
         """Rewrite the lease if that is overdue, as after a pause of the machine. Raises LostError."""
-        if time.time() - self.lease.beat_s > LOST_S / 2:
+        if _ticks() - self._written > LOST_S / 2:
             self.write()
 
     def _lost(self) -> LostError:
@@ -162,14 +176,14 @@ def exclusive(root: Root, kind: str, fence: Callable[[Root], None]) -> Iterator[
     BusyError if another process holds an exclusive lease.
     """
     with _held(root, kind, is_alone=True) as own:
-        found = [(path, lease) for path, lease in all_of(root) if path != own.path]
-        holders = [lease for _, lease in found if lease.is_held()]
+        found = [other for other in all_of(root) if other.path != own.path]
+        holders = [other.lease for other in found if other.is_held]
         if exclusive_holders := [lease for lease in holders if lease.is_alone]:
             raise BusyError(f"{root.address}: {exclusive_holders[0]} is running; try again when it has ended")
-        lost = [(path, lease) for path, lease in found if not lease.is_held() and lease.machine != _machine()]
-        for path, lease in lost:
-            log.warning("taken, as it was not rewritten for %.0f minutes: the lease of %s", LOST_S / 60, lease)
-            root.delete(path)
+        lost = [other for other in found if not other.is_held and other.lease.machine != _machine()]
+        for other in lost:
+            log.warning("taken, as it was not rewritten for %.0f minutes: the lease of %s", LOST_S / 60, other.lease)
+            root.delete(other.path)
         if lost:
             fence(root)
         yield holders
@@ -195,20 +209,22 @@ def release() -> None:
 
 def held_by_others(root: Root, own_path: str = "") -> list[Lease]:
     """The leases of living processes, except the one at `own_path`."""
-    return [lease for path, lease in all_of(root) if path != own_path and lease.is_held()]
+    return [found.lease for found in all_of(root) if found.path != own_path and found.is_held]
 
 
-def all_of(root: Root) -> list[tuple[str, Lease]]:
-    """Every lease with its path, also those of dead processes. A damaged one counts as exclusive until it is old."""
-    found = []
-    for entry in root.entries(FOLDER):
+def all_of(root: Root) -> list[Found]:
+    """Every lease, also those of dead processes. A damaged one counts as exclusive until it is old."""
+    found, entries = [], list(root.entries(FOLDER))
+    ours = {own.path for own in _own_on(root)}
+    now_s = max((entry.modified_s for entry in entries if entry.path in ours), default=time.time())
+    for entry in entries:
         try:
             lease = documents.read(root, entry.path, Lease, MEND)
         except DocumentError as error:
             log.warning("%s", error)
             lease = _damaged(entry)
         if lease:  # else released just now
-            found.append((entry.path, lease))
+            found.append(Found(entry.path, lease, lease.is_held(now_s - entry.modified_s)))
     return found
 
 
@@ -259,6 +275,11 @@ def _is_running(pid: int, started: str) -> bool:
     except PermissionError:  # the process of another user
         return True
     return not started or started == _started(pid)
+
+
+def _ticks() -> float:
+    """Seconds of a clock that nobody sets, and that goes on while the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _started(pid: int) -> str:

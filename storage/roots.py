@@ -49,6 +49,7 @@ WORK_FOLDER = ".tmp"  # below a local root: unfinished files, and the lock of `s
 
 ATTEMPTS = 5  # how often S3 is asked before an error counts, with growing pauses
 CONNECT_S, READ_S = 10.0, 60.0  # how long S3 may take to accept a connection, and to send the next bytes
+OUTAGE_S = 60.0  # for how long a store that has answered this process is asked again while it is away
 PARTS_FROM = 8 * 2**20  # bytes; files from this size on go to S3 and come from it in parts
 OVERLOADED = ("SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded")
 
@@ -243,9 +244,8 @@ class Root:
                 before = self._check_version(path, expected)
                 with self.workspace() as folder:
                     (folder / "file").write_bytes(data)
-                    if before:  # two swaps within one tick of the clock still differ in version
-                        after_ns = max((folder / "file").stat().st_mtime_ns, self._file(path).stat().st_mtime_ns + 1)
-                        os.utime(folder / "file", ns=(after_ns, after_ns))
+                    if before:
+                        _differ_in_time(folder / "file", self._file(path))
                     self.put(folder / "file", path)
         elif self.honours_conditions():
             self._put_if(path, data, expected)
@@ -504,8 +504,7 @@ class Root:
                 ) from error
             if status in (408, 429) or (status >= 500 and status != 501) or code in OVERLOADED:
                 raise UnavailableError(
-                    f"{self.url(path)}: {error}, asked {ATTEMPTS} times; the store is down or overloaded: start again "
-                    f"later, and a run resumes"
+                    f"{self.url(path)}: {error}; the store is down or overloaded: start again later, and a run resumes"
                 ) from error
             raise StoreError(
                 f"{self.url(path)}: {error}; the store refuses this request: check AWS_ENDPOINT_URL and the region"
@@ -529,6 +528,13 @@ def _move(file: Path, target: Path) -> None:
     file.replace(target)
     for folder in (target.parent, *(folder.parent for folder in made)):
         _sync(folder)
+
+
+def _differ_in_time(file: Path, last: Path) -> None:
+    """Two swaps within a tick of the clock still differ in version."""
+    time_ns, last_ns = file.stat().st_mtime_ns, last.stat().st_mtime_ns
+    if time_ns <= last_ns < time_ns + 10**9:  # else the clock was set back, and tells them apart
+        os.utime(file, ns=(last_ns + 1, last_ns + 1))
 
 
 def _sync(path: Path) -> None:
@@ -590,7 +596,29 @@ def _s3() -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    return boto3.session.Session().client("s3", config=config)  # its own session: the default one is global
+    client = boto3.session.Session().client("s3", config=config)  # its own session: the default one is global
+    client.meta.events.register("needs-retry.s3", _outlast(threading.Event()))
+    return client
+
+
+def _outlast(has_answered: threading.Event) -> Callable[..., float | None]:
+    """The client's own attempts are over within a second where connections break: a store that restarts takes longer.
+
+    A store that has never answered may not be there at all, and people wait for a command that says so.
+    """
+
+    def pause_s(*, response: Any, caught_exception: Any, request_dict: dict[str, Any], **_: Any) -> float | None:
+        is_away = isinstance(caught_exception, HTTPClientError | BotoConnectionError)
+        if response is not None:
+            is_away = response[0].status_code in (500, 502, 503, 504)
+            if not is_away:
+                has_answered.set()
+        if not is_away or not has_answered.is_set():
+            return None
+        end = request_dict["context"].setdefault("tastegraph_gives_up", time.monotonic() + OUTAGE_S)
+        return random.uniform(0.5, 1.5) if time.monotonic() < end else None
+
+    return pause_s
 
 
 @lru_cache

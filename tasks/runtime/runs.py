@@ -9,8 +9,9 @@ From the first two `tasks/upkeep/retention.py` finds what a published run needs.
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +23,8 @@ from storage.roots import Entry, Root
 from storage.tables.stages import STAGES
 from tasks.runtime.ledger import Line
 
+ID_FORMAT = "%Y%m%dT%H%M%SZ"
+SECOND = timedelta(seconds=1)
 MEND = "delete it: nothing but what that run would reuse is lost"
 
 log = logging.getLogger("tastegraph")
@@ -85,10 +88,17 @@ def finish(run: Run, root: Root, published: str | None = None, records: Iterable
 
 
 def new_id(root: Root) -> str:
-    """The time as an id that no run has."""
-    taken = {_id_of(entry) for entry in _note_entries(root)}
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return next(name for name in (stamp, *(f"{stamp}-{number}" for number in range(2, 1000))) if name not in taken)
+    """The time as an id, later than every other such id: where the clock was set back, by a second than the last."""
+    taken = [time for time in map(_time_in, map(_id_of, _note_entries(root))) if time]
+    now = datetime.now(UTC)
+    return max(now, max(taken, default=now - SECOND) + SECOND).strftime(ID_FORMAT)
+
+
+def _time_in(run_id: str) -> datetime | None:
+    """The time of an id that is one; those of version 0.2 may have a number behind it."""
+    with suppress(ValueError):
+        return datetime.strptime(run_id.partition("-")[0], ID_FORMAT).replace(tzinfo=UTC)
+    return None
 
 
 def notes(root: Root, *, skip_damaged: bool = False) -> list[Note]:

@@ -15,6 +15,7 @@ While a flow is at work, only published runs are deleted: it may be about to use
 """
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -128,7 +129,7 @@ def _unreachable(kept: list[Manifest], places: set[str], notes: list[Note], root
     kept_beside = (runs.note_path, runs.records_path, runs.stages_path)
     wanted = {place(note.id) for note in (*ended, *going_on) for place in kept_beside}
     yield from (entry for entry in root.entries("runs") if entry.path not in wanted)
-    held = {path for path, lease in leases.all_of(root) if lease.is_held()}
+    held = {found.path for found in leases.all_of(root) if found.is_held}
     yield from (entry for entry in root.entries(leases.FOLDER) if entry.path not in held)
     yield from root.debris()
 
@@ -138,6 +139,8 @@ def _needed(
 ) -> set[str]:
     """What can be reached from manifests and from what ended runs used, and all that is newer than a broken-off one."""
     since_s = min((note.written_s for note in going_on), default=float("inf")) - CLOCK_S
+    if since_s > time.time() and going_on:  # the clock was set back since that run began: nothing says what is newer
+        since_s = 0.0
     recent = {entry.path for entry in entries if entry.modified_s >= since_s}
     used = recent.union(*(runs.records_of(note, root) for note in ended))
     records = [entry.path for entry in entries if entry.path in used and entry.path.startswith("cache/")]

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+from storage import leases, snapshots
 from storage.roots import Root
 from tests.faults.forked import Ended, kill_after
 from tests.faults.trials import OTHER_LISTS, Bench, Count
@@ -178,9 +179,7 @@ def two_hosts(bench: Bench, system: str, times: int, rng: random.Random) -> Coun
 
         def on_host(name: str, wait: float, root: Path = root, ended: list[Ended] = ended) -> None:
             time.sleep(wait)
-            inner = f'hostname {name}; exec "$@"'
-            host = ["unshare", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", inner, "sh"]
-            ended.append(command(bench, root, bench.folder / f"prefect-{name}", system, before=host))
+            ended.append(command(bench, root, bench.folder / f"prefect-{name}", system, before=on_host(name)))
 
         both = [threading.Thread(target=on_host, args=at) for at in (("one", 0.0), ("two", delay))]
         for thread in both:
@@ -197,32 +196,65 @@ def two_hosts(bench: Bench, system: str, times: int, rng: random.Random) -> Coun
 
 
 def clocks(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
-    """The clock jumps by hours in the middle of a night; a night goes over the end of summer time."""
+    """The clock jumps by hours in the middle of a night; a night goes over a change of summer time. Then another night.
+
+    Run ids sort as the nights were, another host sees the night alive, and `gc` takes nothing that is needed.
+    """
     if FAKETIME is None:
         raise ImpossibleError("libfaketime is not installed (Debian's package libfaketime)")
-    count = Count(f"clock jumps, end of summer time, {system}")
+    count = Count(f"clock jumps, changes of summer time, {system}")
+    bench.prepare(system, *OTHER_LISTS)
     bench.prepare(system)
+    kinds = ("jump", "2026-10-25 02:59:55", "2027-03-28 01:59:55")
     for trial in range(times):
-        root, home, file = bench.fresh("clock"), bench.fresh("clock-prefect"), bench.folder / "clock"
-        jump = rng.choice([-7200, -900, 900, 7200, 86400])
+        root, file, kind = bench.fresh("clock"), bench.folder / "clock", kinds[trial % len(kinds)]
+        jump, seen = rng.choice([-7200, -900, 900, 7200, 86400]), list[bool]()
         fake = {"LD_PRELOAD": str(FAKETIME), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-        if trial % 2:
-            what = "over the end of summer time"
-            fake |= {"TZ": "Europe/Berlin", "FAKETIME": "@2026-10-25 02:59:55"}
-            night = command(bench, root, home, system, env=fake)
-        else:
-            what = f"by {jump} s"
+        if kind == "jump":
             file.write_text("+0")
             fake |= {"FAKETIME_TIMESTAMP_FILE": str(file)}
+        else:
+            fake |= {"TZ": "Europe/Berlin", "FAKETIME": f"@{kind}"}
 
-            def leap(night: subprocess.Popen[str], root: Path = root, jump: int = jump, file: Path = file) -> None:
-                while not (root / "tables").exists() and night.poll() is None:
-                    time.sleep(0.01)
-                file.write_text(f"{jump:+d}")
+        def leap(
+            night: subprocess.Popen[str],
+            root: Path = root,
+            jump: int = jump,
+            file: Path = file,
+            seen: list[bool] = seen,
+        ) -> None:
+            while not (root / "tables").exists() and night.poll() is None:
+                time.sleep(0.01)
+            file.write_text(f"{jump:+d}")
+            time.sleep(0.5)
+            with leases.shared(Root(str(root)), "look"):
+                seen.append("nightly" in {lease.kind for lease in leases.held_by_others(Root(str(root)))})
 
-            night = command(bench, root, home, system, env=fake, meanwhile=leap)
-        count.note(*_at(f"{trial}: {what}", bench.judge(root, system, night)))
+        night = command(
+            bench, root, bench.fresh("clock-prefect"), system, before=on_host("elsewhere"), env=fake, meanwhile=leap
+        )
+        what = f"{trial}: {f'by {jump} s' if kind == 'jump' else f'over {kind} in Berlin'}"
+        outcome, said = bench.judge(root, system, night)
+        wrong = _after(bench, root, system) if outcome != "lost" else ""
+        if seen != [True]:
+            wrong += " another host took the running night for dead"
+        count.note("lost" if wrong else outcome, f"{what}: {said}{wrong}")
     return count
+
+
+def _after(bench: Bench, root: Path, system: str) -> str:
+    """What is wrong with another night and with `gc` after the first."""
+    other = bench.night(root, system, *OTHER_LISTS)
+    if other.code or bench.differing(root, system, *OTHER_LISTS):
+        return f"the other night: {other.code} {other.log[-1500:]}"
+    ids = [change.run_id for change in snapshots.changes(Root(str(root)))]
+    if len(ids) != 2 or ids != sorted(ids):
+        return f"run ids do not sort: {ids}"
+    collected = bench.forks.run("gc", "--root", root, "--keep", "1")
+    again = bench.night(root, system, *OTHER_LISTS)
+    if collected.code or again.code or " ran in " in again.log or bench.differing(root, system, *OTHER_LISTS):
+        return f"after gc: {collected.code} {collected.log[-500:]} {again.code} {again.log[-1500:]}"
+    return ""
 
 
 def little_memory(bench: Bench, system: str, times: int, _rng: random.Random) -> Count:
@@ -269,6 +301,12 @@ def command(
             code = 124
         stream.seek(0)
         return Ended(code, stream.read(), time.monotonic() - began)
+
+
+def on_host(name: str) -> list[str]:
+    """What comes before a command that runs on a host of this name, with process ids of its own."""
+    inner = f'hostname {name}; exec "$@"'
+    return ["unshare", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", inner, "sh"]
 
 
 @contextmanager

@@ -127,7 +127,7 @@ class Outer:
         given = dict(line.split("=", 1) for line in lines if line.startswith("PREFECT_SERVER_"))
         ours = {"PREFECT_API_URL": self.url, "PREFECT_SERVER_API_PORT": str(port), "OMP_NUM_THREADS": "1"}
         ours["PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION"] = SLOT_S
-        self.env = environment(home, **given, **ours, TASTEGRAPH_HOME=str(PROJECT), PYTHONPATH=str(PROJECT))
+        self.env = environment(home, **(given | ours), TASTEGRAPH_HOME=str(PROJECT), PYTHONPATH=str(PROJECT))
         self._process: subprocess.Popen[bytes] | None = None
 
     @contextmanager

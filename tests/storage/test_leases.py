@@ -1,12 +1,13 @@
 """Shared and exclusive leases on a root."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -21,11 +22,14 @@ def nobody_to_fence(_root: Root) -> None:
     raise AssertionError("no lease was lost")
 
 
-def lose(root: Root) -> None:
-    """The shared lease becomes one of a machine that was not heard of for long."""
-    ((path, lease),) = leases.all_of(root)
-    lost = replace(lease, machine="elsewhere", beat_s=time.time() - leases.LOST_S - 1)
-    root.write(path, documents.dump(lost))
+@contextmanager
+def lost_lease(root: Root) -> Iterator[None]:
+    """The shared lease is one of another machine, and for now such leases count as lost at once."""
+    (found,) = leases.all_of(root)
+    root.write(found.path, documents.dump(replace(found.lease, machine="elsewhere")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leases, "LOST_S", -1.0)
+        yield
 
 
 @pytest.fixture(params=["local", "moto"])
@@ -155,8 +159,7 @@ def test_a_damaged_lease_is_named_and_counts_until_it_is_old(root, content, capl
 def test_a_holder_whose_lease_was_taken_neither_publishes_nor_deletes_nor_takes_it_back(any_root, monkeypatch):
     publish(any_root, "night-1")
     with leases.shared(any_root, "nightly"):
-        lose(any_root)
-        with leases.exclusive(any_root, "gc", snapshots.raise_fence) as holders:
+        with lost_lease(any_root), leases.exclusive(any_root, "gc", snapshots.raise_fence) as holders:
             assert holders == []
         with pytest.raises(LostError, match="start it again, and it resumes"):
             publish(any_root, "night-2")
@@ -183,8 +186,7 @@ def test_nor_does_one_whose_lease_is_taken_after_it_looked(any_root, nights, mon
     def then_taken(root: Root) -> None:
         check(root)
         monkeypatch.setattr(leases, "check", check)
-        lose(root)
-        with leases.exclusive(root, "gc", snapshots.raise_fence):
+        with lost_lease(root), leases.exclusive(root, "gc", snapshots.raise_fence):
             pass
 
     with leases.shared(any_root, "nightly"):
@@ -195,12 +197,23 @@ def test_nor_does_one_whose_lease_is_taken_after_it_looked(any_root, nights, mon
     assert (after and after.run_id) == (before and before.run_id)
 
 
-def test_the_lease_of_another_machine_counts_until_it_is_old(root):
-    lease = {"kind": "nightly", "is_alone": False, "since": "today", "machine": "elsewhere", "pid": 1}
-    root.write("leases/fresh.json", json.dumps({**lease, "beat_s": time.time() - 60}).encode())
-    root.write("leases/lost.json", json.dumps({**lease, "beat_s": time.time() - leases.LOST_S - 1}).encode())
+def test_the_lease_of_another_machine_counts_until_the_store_has_not_seen_it_for_long(root):
+    """Whatever the clock of that machine says, which may have jumped, and whatever ours does."""
+    lease = leases.Lease("nightly", False, "today", "elsewhere", 1, 0.0)
+    for name, beat_s, age_s in ("behind", 0.0, 60.0), ("ahead", time.time() + 7200, leases.LOST_S + 60):
+        root.write(f"leases/{name}.json", documents.dump(replace(lease, kind=name, beat_s=beat_s)))
+        set_back(root, f"leases/{name}.json", age_s)
+    assert [lease.kind for lease in leases.held_by_others(root)] == ["behind"]
 
-    assert len(leases.held_by_others(root)) == 1
+    with leases.shared(root, "compare"):
+        for entry in list(root.entries("leases")):
+            set_back(root, entry.path, 7200)  # as if the store's clock were two hours behind ours
+        assert {lease.kind for lease in leases.held_by_others(root)} == {"behind", "compare"}
+
+
+def set_back(root: Root, path: str, seconds: float) -> None:
+    found = root.local(path).stat()
+    os.utime(root.local(path), (found.st_atime, found.st_mtime - seconds))
 
 
 def test_leases_work_in_a_bucket(moto, monkeypatch, tmp_path):

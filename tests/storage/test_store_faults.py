@@ -24,6 +24,7 @@ def bucket(proxy, tmp_path_factory) -> Iterator[Root]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(roots, "ATTEMPTS", 2)
         patch.setattr(roots, "READ_S", 0.5)
+        patch.setattr(roots, "OUTAGE_S", 0.0)
         root = proxy.root(patch, tmp_path_factory.mktemp("scratch"))
         root.honours_conditions()
         yield root
@@ -128,6 +129,24 @@ def test_so_is_a_network_that_stays_broken(fault, call, server, root):
     server.plan = always(fault)
     with pytest.raises(UnavailableError, match=r"^s3://.*; check the network, .* start again"):
         CALLS[call](root)
+
+
+@pytest.mark.parametrize("fault", ["reset", "500"])
+def test_a_store_that_goes_away_for_a_while_is_waited_for(fault, server, root, monkeypatch):
+    monkeypatch.setattr(roots, "OUTAGE_S", 20.0)
+    end = time.monotonic() + 2.0
+    server.plan = lambda _operation, _path: fault if time.monotonic() < end else None
+    assert root.entry("a")
+    assert time.monotonic() > end
+
+
+def test_a_store_that_never_answered_is_given_up_soon(server, root, monkeypatch):
+    monkeypatch.setattr(roots, "OUTAGE_S", 20.0)
+    server.plan, start = always("reset"), time.monotonic()
+    roots._s3.cache_clear()
+    with pytest.raises(UnavailableError):
+        root.entry("a")
+    assert time.monotonic() - start < 10.0
 
 
 def test_a_swap_whose_answer_is_lost_has_won(server, root):

@@ -29,6 +29,13 @@ def test_a_night_of_another_purpose_gets_an_id_of_its_own_within_the_same_second
     assert len({runs.begin(None, purpose, root).id for purpose in ("one", "two", "three")}) == 3
 
 
+def test_ids_sort_as_nights_begin_also_where_the_clock_was_set_back(root):
+    for id_ in ("20990101T000000Z", "20990101T000000Z-12", "by-hand"):  # with a number, as version 0.2 did
+        runs.begin(id_, "a", root)
+    ids = [runs.begin(None, purpose, root).id for purpose in "bc"]
+    assert ids == ["20990101T000001Z", "20990101T000002Z"]
+
+
 def test_a_night_that_ended_is_not_gone_on_with(root):
     begun = runs.begin(None, "purpose", root)
     runs.finish(begun, root)

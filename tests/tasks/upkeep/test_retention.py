@@ -170,6 +170,14 @@ def test_a_night_that_broke_off_keeps_what_it_has_made_until_a_later_one_has_end
     assert world.left("runs") == {"runs/night2.json", "runs/night2.records"}
 
 
+def test_what_a_night_made_after_the_clock_was_set_back_in_its_middle_stays(world):
+    runs.begin("broken", "purpose", world.root)
+    world.age("runs/broken.json", -7200)
+    state = world.file("checkpoints/1234/step-000000004.safetensors", age_s=0).path
+    collect(world.root, 1)
+    assert state in world.left()
+
+
 def test_a_run_begun_again_under_its_name_counts_from_its_first_beginning(world):
     runs.begin("named", "purpose", world.root)
     world.age("runs/named.json", 500)
@@ -184,7 +192,8 @@ def test_what_killed_runs_left_goes(world, tmp_path):
     half = world.file("exports/runs/run_id=half/users/part-00000.parquet").path
     (tmp_path / ".tmp" / "tmpdead" / "deeper").mkdir(parents=True)
     (tmp_path / ".tmp" / "tmpdead" / "deeper" / "half.arrow").write_bytes(b"12345")
-    world.root.write("leases/nightly-dead.json", json.dumps({**LEASE, "beat_s": 0.0}).encode())
+    world.root.write("leases/nightly-dead.json", json.dumps(LEASE).encode())
+    world.age("leases/nightly-dead.json", OLD_S)
     done = collect(world.root, 1)
 
     assert not {half, "leases/nightly-dead.json"} & world.left()
