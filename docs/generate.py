@@ -57,7 +57,7 @@ def table_sections() -> dict[str, list[Table]]:
     derived = (pixels, splits, tastes, cdl, evaluation, stages)
     return {
         "What a source becomes": [*community.COMMUNITY, community.EVENTS, community.TOMBSTONES, community.QUARANTINE],
-        "What downstream teams read": list(exports.EXPORTS),
+        "What downstream teams read": [*exports.EXPORTS, *exports.OPTIONAL_EXPORTS],
         "What the pipeline derives": [table for module in derived for table in _tables_in(module)],
     }
 

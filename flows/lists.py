@@ -1,13 +1,16 @@
-"""All lists of a run: the recommendations of each user, and the similar images of each image."""
+"""All lists of a run: each user's recommendations, the reasons for the first ones, and each image's similar images."""
 
+from models.systems import SYSTEMS
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.community import BLOCKED_IMAGES, BLOCKED_OWNERS, HIDES, IMAGE_TAGS, IMAGES, USER_BLOCKS, USER_MUTES
 from tasks.data.tastes import Profiles
+from tasks.night.records import Keep, Learned, NightStart
 from tasks.runtime.caching import unmapped, unsearched
 from tasks.runtime.code_version import code_versions
 from tasks.settings.lists import PolicyConfig, RecommendConfig
 from tasks.systems.appearance import describe_looks
+from tasks.systems.explain import Evidence, explain
 from tasks.systems.lists import ListRequest, Lists, Policy
 from tasks.systems.model import Model
 from tasks.systems.recommend import recommend
@@ -58,6 +61,20 @@ def make_lists(
     recommendations = recommend.map(blocks, *map(unmapped, (request, config, root, unsearched(last))))
     similar = find_similar(request.model, appearance, config, request.policy, root, unsearched(last))
     return Lists(request, config, appearance, recommendations, similar, code)
+
+
+def explain_lists(
+    lists: Lists, final: Learned, start: NightStart, table: dict[str, Ref], config: RecommendConfig, root: Root
+) -> list[Ref]:
+    """The reasons for the first places, a file for each block of users; none where the system cannot say."""
+    learned = start.base.published if isinstance(start, Keep) and not final.fitted else final
+    is_a_sum = learned.fitted and SYSTEMS[learned.fitted.system].explains
+    if not learned.fitted or not is_a_sum or final.model.fitted or not config.num_explained:
+        return []
+    evidence = Evidence.of(learned.fitted, learned.model.users, table)
+    blocks = [block.exported for block in lists.recommendations]
+    found = explain.map(blocks, *map(unmapped, (final.model, evidence, config.num_explained, root)))
+    return found if any(ref.rows for ref in found) else []
 
 
 def _same_rules(one: ListRequest, other: ListRequest) -> bool:

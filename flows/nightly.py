@@ -13,7 +13,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.learn import learn
 from flows.lineage import lineage
-from flows.lists import make_lists, policy_of, request_lists
+from flows.lists import explain_lists, make_lists, policy_of, request_lists
 from flows.opening import OpenRun, open_run, settings_of_run
 from flows.settings import NightlyConfig
 from models.settings.splits import TimeOf
@@ -95,6 +95,7 @@ def run_stages(opened: OpenRun, config: NightlyConfig) -> Published:
     # The lists, and the snapshot.
     request = request_lists(final.model, table["favorites"], final.tastes.profiles, config.recommend, policy)
     lists = make_lists(request, config.recommend, out, *reusable_lists(start))
+    reasons = explain_lists(lists, final, start, table, config.recommend, out)
     night = Night(
         run=run,
         source=source_root,
@@ -111,6 +112,7 @@ def run_stages(opened: OpenRun, config: NightlyConfig) -> Published:
         prices=prices,
         final=final,
         lists=lists,
+        reasons=reasons,
         work=dict(opened.ledger.work),
     )
     return publish(night, plain(config, "config"), config.gate, list(opened.ledger.lines.values()), out)

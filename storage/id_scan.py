@@ -187,9 +187,8 @@ def _is_text(type_: pa.DataType) -> bool:
 
 def _kinds_in(column: str) -> tuple[list[str], bool]:
     """The kinds of id that a column may hold, and whether its cells are nothing but ids."""
-    for kind in NAMED_IN:
-        if column in (*NAMED_IN[kind], *CLEARED_IN[kind]):
-            return [kind], True
+    if kinds := [kind for kind in NAMED_IN if column in (*NAMED_IN[kind], *CLEARED_IN[kind])]:
+        return kinds, True
     if column in COMMON_TO_IMAGES:
         return ["image"], True
     return ([], True) if column in NO_IDS else (list(NAMED_IN), False)

@@ -24,7 +24,7 @@ NAMED_IN = {
     "user": ("user_id", "contact_id", "blocked_id"),
     "image": ("image_id", "similar_image_id", "positive_id", "negative_id"),
 }
-CLEARED_IN = {"user": ("owner_id",), "image": ()}  # the row belongs to another id: only the cell is emptied
+CLEARED_IN = {"user": ("owner_id", "because"), "image": ("because",)}  # the row is of another id: the cell is emptied
 
 
 IdsByKind = Mapping[str, frozenset[str]]  # kind -> ids

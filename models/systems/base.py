@@ -4,6 +4,8 @@ U users, I images, N users to score, d dimensions.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
@@ -73,6 +75,10 @@ class System(ABC, Generic[ConfigT]):
     def vectors(self) -> Vectors | None:
         """The vectors whose inner product is the score; None for a system whose score is none."""
         return None
+
+    explains: ClassVar[bool] = False  # whether `users_by_signal` says what each signal adds
+    users_by_signal: Mapping[str, np.ndarray] = MappingProxyType({})
+    """What each signal adds to the users' vectors (U, d), by its name; empty where the system cannot say."""
 
     @abstractmethod
     def state(self) -> dict[str, np.ndarray]:

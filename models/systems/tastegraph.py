@@ -18,7 +18,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from models.community import Community
-from models.ensemble.experts.base import Expert, Matrix
+from models.ensemble.experts.base import MAX_FLOATS, Expert, Matrix
 from models.ensemble.experts.factors import CodedFactors, Factors
 from models.ensemble.experts.graph import Contacts, Groups, Neighbors, Owners, Popular, Tags
 from models.ensemble.experts.linear import Attributes, Content, Ridge, Sequence
@@ -44,6 +44,15 @@ log = logging.getLogger("tastegraph")
 
 COLD_USER_ONLY = ("attributes", "popular")  # experts for cold users alone
 FOR_COLD_USERS = (*COLD_USER_ONLY, "tags", "contacts", "groups", "owners")  # experts that need no favorite of the user
+SIGNALS = {  # what an expert's scores are owed to; the favorites, for all that are not named here
+    "content": "content",
+    "tags": "tags",
+    "contacts": "contacts",
+    "groups": "groups",
+    "owners": "owners",
+    "attributes": "profile",
+    "popular": "popularity",
+}
 LONG_SECONDS = 5.0  # of an expert whose fit is worth a line
 SCALE_SAMPLE = 2048  # images on which the spread of an expert's scores for a user is measured
 
@@ -78,6 +87,7 @@ class TasteGraph(System[TasteGraphConfig]):
     name = "tastegraph"
     source = "ours; docs/systems.md says what each part is taken from"
     wants = ("features",)
+    explains = True
     grid = {"weighed_on": ("lists", "mixtures"), "factor_strength": (25.0, 50.0)}
     Config = TasteGraphConfig
 
@@ -105,9 +115,10 @@ class TasteGraph(System[TasteGraphConfig]):
         )
         self.names, self.experts = list(fitted), list(fitted.values())
         self.weights = [named.in_order(self.names) for named in learned]
+        self.users_by_signal: dict[str, np.ndarray] = {}
         if self.config.dimensions:
-            self.experts = [_compress(self, community.num_users, self.config.dimensions)]
-            self.names = ["compressed"]
+            compressed, self.users_by_signal = _compress(self, community.num_users, self.config.dimensions)
+            self.experts, self.names = [compressed], ["compressed"]
             self.weights = [EnsembleWeights(np.ones(1), np.ones(1), 1.0)] * len(learned)
 
     def _learn_weights(self, community: Community) -> "_NamedWeights":
@@ -175,15 +186,17 @@ class TasteGraph(System[TasteGraphConfig]):
     def score(self, users_N: np.ndarray) -> np.ndarray:
         scores_NI = np.zeros((len(users_N), len(self.is_cold_I)), np.float32)
         for rows, weighted in self._weighted_experts(self.is_cold_U[users_N]):
-            for expert, weights_I in weighted:
+            for _, expert, weights_I in weighted:
                 scores_NI[rows] += expert.scores(users_N[rows]) * weights_I
         return scores_NI
 
-    def times(self, vectors_ID: np.ndarray) -> np.ndarray:
-        """float32 (U, D): the matrix of all scores times vectors of images."""
+    def times(self, vectors_ID: np.ndarray, signal: str | None = None) -> np.ndarray:
+        """float32 (U, D): the matrix of all scores, or of what one signal adds to them, times vectors of images."""
         product_UD = np.zeros((len(self.is_cold_U), vectors_ID.shape[1]), np.float32)
         for rows, weighted in self._weighted_experts(self.is_cold_U):
-            for expert, weights_I in weighted:
+            for name, expert, weights_I in weighted:
+                if signal and SIGNALS.get(name, "favorites") != signal:
+                    continue
                 product_UD[rows] += expert.for_users(rows).times(weights_I[:, None] * vectors_ID)
         return product_UD
 
@@ -191,20 +204,20 @@ class TasteGraph(System[TasteGraphConfig]):
         """float32 (I, D): the transposed matrix of all scores times vectors of users."""
         product_ID = np.zeros((len(self.is_cold_I), vectors_UD.shape[1]), np.float32)
         for rows, weighted in self._weighted_experts(self.is_cold_U):
-            for expert, weights_I in weighted:
+            for _, expert, weights_I in weighted:
                 product_ID += weights_I[:, None] * expert.for_users(rows).times_transposed(vectors_UD[rows])
         return product_ID
 
-    def _weighted_experts(self, is_cold_N: np.ndarray) -> Iterator[tuple[Any, list[tuple[Expert, np.ndarray]]]]:
-        """Rows of the users that share weights, and each expert with its weight on every image, float32 (I,)."""
+    def _weighted_experts(self, is_cold_N: np.ndarray) -> Iterator[tuple[Any, list[tuple[str, Expert, np.ndarray]]]]:
+        """Rows of users that share weights, and each expert by name with its weight on every image, float32 (I,)."""
         for weights, is_member_N in zip(self.weights, (~is_cold_N, is_cold_N), strict=False):
             if not is_member_N.any():
                 continue
             weighted = []
-            for expert, warm, cold in zip(self.experts, weights.warm_E, weights.cold_E, strict=True):
+            for name, expert, warm, cold in zip(self.names, self.experts, weights.warm_E, weights.cold_E, strict=True):
                 weights_I = np.where(self.is_cold_I, cold * weights.cold_item_scale, warm).astype(np.float32)
                 if weights_I.any():
-                    weighted.append((expert, weights_I))
+                    weighted.append((name, expert, weights_I))
             yield slice(None) if is_member_N.all() else np.flatnonzero(is_member_N), weighted
 
     @property
@@ -227,6 +240,7 @@ class TasteGraph(System[TasteGraphConfig]):
             },
             "is_cold": self.is_cold_I,
             "is_new": self.is_cold_U,
+            **{f"signal.{name}": users_UD.astype(np.float16) for name, users_UD in self.users_by_signal.items()},
         }
         for name, expert in zip(self.names, self.experts, strict=True):
             for number, part in enumerate(expert.products):
@@ -242,6 +256,9 @@ class TasteGraph(System[TasteGraphConfig]):
         self.is_cold_I, self.is_cold_U = state["is_cold"], state["is_new"]
         self.learned = [_NamedWeights.restored(state, f"learned.{number}") for number in range(len(self.weights))]
         self.experts = [_restore_expert(name, state) for name in self.names]
+        self.users_by_signal = {
+            key.removeprefix("signal."): part for key, part in state.items() if key.startswith("signal.")
+        }
 
 
 @dataclass(frozen=True)
@@ -327,14 +344,20 @@ def _scaled(expert: Expert, community: Community, seed: int) -> Expert:
     return expert.scaled(factors_U)
 
 
-def _compress(system: TasteGraph, num_users: int, dimensions: int) -> Expert:
-    """The best approximation of the ensemble by one inner product: its singular vectors, by randomised iteration."""
+def _compress(system: TasteGraph, num_users: int, dimensions: int) -> tuple[Expert, dict[str, np.ndarray]]:
+    """The best approximation of the ensemble by one inner product, and what each signal adds to the users' vectors.
+
+    The images' vectors are the leading right singular vectors, by randomised iteration; the users' are their scores'
+    projection on these, a sum over experts. The parts are {} where they would be too large to keep.
+    """
     shape = (num_users, len(system.is_cold_I))
     found = singular_vectors(system.times, system.times_transposed, shape, dimensions, system.seed)
-    return Expert(
-        np.ascontiguousarray(found.left_RD * found.values_D, np.float32),
-        np.ascontiguousarray(found.right_CD.T, np.float32),
-    )
+    images_DI = np.ascontiguousarray(found.right_CD.T, np.float32)
+    signals = sorted({SIGNALS.get(name, "favorites") for name in system.names})
+    if len(signals) * num_users * len(images_DI) > MAX_FLOATS:
+        return Expert(system.times(found.right_CD), images_DI), {}
+    by_signal = {signal: system.times(found.right_CD, signal) for signal in signals}
+    return Expert(np.sum(list(by_signal.values()), axis=0), images_DI), by_signal
 
 
 def _restore_expert(name: str, state: dict[str, np.ndarray], number: int = 0) -> Expert:

@@ -11,7 +11,8 @@ from storage.manifests import Outcome
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.embeddings import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
-from storage.tables.exports import EXPORTS
+from storage.tables.exports import EXPORTS, OPTIONAL_EXPORTS
+from storage.tables.reasons import REASONS
 from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.schema import SCHEMA_VERSION, VECTOR, Table
 from storage.tables.similar import SIMILAR_IMAGES
@@ -23,6 +24,7 @@ REFERS_TO = {  # column: the table that has the id
     USER_EMBEDDINGS.name: {"user_id": "users"},
     IMAGE_EMBEDDINGS.name: {"image_id": "images"},
     SIMILAR_IMAGES.name: {"image_id": "images", "similar_image_id": "images"},
+    REASONS.name: {"user_id": "users", "image_id": "images"},
 }
 LISTED = {RECOMMENDATIONS.name: ("user_id", "image_id"), SIMILAR_IMAGES.name: ("image_id", "similar_image_id")}
 
@@ -39,14 +41,15 @@ def check_contracts(
     """One outcome for each promise of each exported table; one that is broken holds the run back.
 
     Args:
-        exports: the files of each table of EXPORTS.
+        exports: the files of each table of EXPORTS, and of those of OPTIONAL_EXPORTS that there are.
         table: the community, as ingested.
         lengths: the longest list of each table of lists.
         is_by_score: whether places are in the order of scores.
         is_inner_product: whether a recommendation's score is the inner product of its embeddings.
     """
-    rows = {of.name: parquet.scan_all(exports[of.name], root) for of in EXPORTS}
-    for of in EXPORTS:
+    tables = [of for of in (*EXPORTS, *OPTIONAL_EXPORTS) if of in EXPORTS or of.name in exports]
+    rows = {of.name: parquet.scan_all(exports[of.name], root) for of in tables}
+    for of in tables:
         name, found = of.name, rows[of.name]
         differing = sorted({fault for ref in exports[name] for fault in _schema_faults(of, ref, root)})
         yield _holds(f"{name}: columns, types and schema version", len(differing), "; ".join(differing))
@@ -63,6 +66,8 @@ def check_contracts(
             yield _none(f"{name}: every {column} is one of {target}", unknown)
         if name in LISTED:
             yield from _check_lists(of, found, lengths[name], is_by_score=is_by_score or of is SIMILAR_IMAGES)
+        elif of is REASONS:
+            yield _check_shares(found, rows[RECOMMENDATIONS.name])
         else:
             finite = pl.col("embedding").arr.to_list().list.eval(pl.element().is_finite().fill_null(False)).list.all()
             yield _none(f"{name}: every embedding is finite", found.filter(~finite))
@@ -144,6 +149,16 @@ def _check_scores(lists: pl.LazyFrame, users: pl.LazyFrame, images: pl.LazyFrame
         lost + int(wrong_N.sum()),
         f"of {some.height:,} rows {int(wrong_N.sum()):,} have another score, {lost:,} no vector",
     )
+
+
+def _check_shares(reasons: pl.LazyFrame, lists: pl.LazyFrame) -> Outcome:
+    """Whether the shares of each recommendation sum to its score, and each pair stands at its place."""
+    pair = ["user_id", "rank", "image_id"]
+    sums = reasons.group_by(pair).agg(pl.col("share").sum(), largest=pl.col("share").abs().max())
+    wrong = sums.join(lists.select(*pair, "score"), on=pair, how="left").filter(
+        ~((pl.col("share") - pl.col("score")).abs() <= SAME * pl.max_horizontal("largest", 1e-6)).fill_null(False)
+    )
+    return _none("reasons: the shares of a recommendation sum to its score", wrong)
 
 
 def _repeated(rows: pl.LazyFrame, key: tuple[str, ...]) -> pl.LazyFrame:

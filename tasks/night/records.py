@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, TypeAlias
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.exports import EXPORTS
+from storage.tables.reasons import REASONS
 from tasks.cdl.inputs import Inputs
 from tasks.cdl.trained import Trained
 from tasks.data.ingest import Community
@@ -202,6 +203,7 @@ class Night:
     prices: list[Price]  # of the policy's rules, measured on the tested model
     final: Learned  # what is published: the same, or another one that learned from all favorites
     lists: Lists
+    reasons: list[Ref]  # of the first places; none where the system cannot say
     work: dict[str, int]  # units of work really done, by what they are
 
     @property
@@ -215,4 +217,5 @@ class Night:
         lists, embeddings = self.lists, self.lists.request.model.embeddings
         recommendations = [block.exported for block in lists.recommendations]
         parts = (recommendations, [embeddings.users], embeddings.images, [lists.similar])
-        return {table.name: part for table, part in zip(EXPORTS, parts, strict=True)}
+        exports = {table.name: part for table, part in zip(EXPORTS, parts, strict=True)}
+        return exports | ({REASONS.name: self.reasons} if self.reasons else {})

@@ -11,6 +11,7 @@ class RecommendConfig:
     num_recommendations: int = 50  # a user's list; shorter where fewer candidates are left
     reserve: int = 16  # places behind the exported ones; a list is ranked again once more images than that have left it
     num_similar: int = 20  # similar images of an image
+    num_explained: int = 10  # first places of a list whose reasons are exported, where the system can say; 0: none
     candidates: Literal["auto", "interests", "all"] = (
         "auto"  # interests: with a tag of the user's interest (CDL, section 5); auto: interests for cdl, else all
     )

@@ -13,6 +13,7 @@ from storage.id_scan import IdScan
 from storage.manifests import Manifest
 from storage.refs import Ref
 from storage.roots import Root
+from storage.tables.reasons import REASONS
 from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.similar import SIMILAR_IMAGES
 from storage.tombstones import KINDS, IdsByKind
@@ -23,7 +24,7 @@ from tasks.runtime.digests import digest
 
 log = logging.getLogger("tastegraph")
 
-RANKED_BY = {RECOMMENDATIONS.name: "user_id", SIMILAR_IMAGES.name: "image_id"}
+RANKED_BY = {RECOMMENDATIONS.name: "user_id", REASONS.name: "user_id", SIMILAR_IMAGES.name: "image_id"}
 WITHDRAWN = (
     b'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Report withdrawn</title>\n'
     b"<p>The report of this run named somebody who was forgotten, and was withdrawn. The figures are in "
@@ -121,7 +122,7 @@ def _without(ref: Ref, gone: IdsByKind, root: Root) -> Ref:
     """The table without the rows that name one of the ids; ranks close up. The same file where no row does."""
     left = tombstones.redact(pl.DataFrame(parquet.read(ref, root)), gone)
     if group := RANKED_BY.get(ref.name):
-        left = left.sort(group, "rank").with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over(group))
+        left = left.with_columns(pl.col("rank").rank("dense").over(group).cast(pl.Int32))
     return parquet.rewrite(ref, left, root)
 
 

@@ -96,6 +96,17 @@ def with_cold_users(community: Community) -> Community:
     return replace(community, favorites_UI=csr_array(kept), favorited_at_UI=None)
 
 
+def test_what_signals_add_to_the_users_vectors_sums_to_these_and_is_restored(with_cold_users: Community) -> None:
+    system = fitted(with_cold_users, dimensions=16)
+    assert len(system.users_by_signal) > 1
+    whole = np.sum(list(system.users_by_signal.values()), axis=0)
+    np.testing.assert_array_equal(whole, system.vectors.users_Ud)
+    again = TasteGraph(system.config)
+    again.restore(system.state())
+    for signal, part in system.users_by_signal.items():
+        np.testing.assert_allclose(again.users_by_signal[signal], part, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("dimensions", [0, 16])
 def test_cold_users_get_images_that_similar_users_favor(with_cold_users: Community, dimensions: int) -> None:
     red, blue = fitted(with_cold_users, dimensions=dimensions).score(COLD_USERS)

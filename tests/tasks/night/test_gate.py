@@ -25,6 +25,7 @@ from storage.tables.community import (
     USERS,
 )
 from storage.tables.embeddings import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
+from storage.tables.reasons import REASONS
 from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.schema import SCHEMA_VERSION, Table
 from storage.tables.similar import SIMILAR_IMAGES
@@ -154,6 +155,23 @@ def other_file(root: Root, table: Table, version: str = SCHEMA_VERSION, **column
         return {table.name: [store(folder / "a.parquet", f"tables/{table.name}", table.name, len(rows), root)]}
 
 
+def reasons(root: Root, **columns: list) -> dict[str, list[Ref]]:
+    """Two reasons for the first recommendation of u1."""
+    (file,) = candidate(root, figures(0.5)).exports["recommendations"]
+    first = parquet.read(file, root).to_pylist()[0]
+    two = {"signal": ["favorites", "tags"], "share": [first["score"] - 0.5, 0.5], "because": ["i1", None]} | columns
+    return {
+        "reasons": [
+            parquet.write(REASONS, {key: [first[key]] * 2 for key in ("user_id", "rank", "image_id")} | two, root)
+        ]
+    }
+
+
+def test_reasons_whose_shares_sum_to_the_score_pass(root):
+    night = candidate(root, figures(0.5))
+    assert all(item.passed for item in outcomes(root, replace(night, exports=night.exports | reasons(root))))
+
+
 LONG_LIST = {"user_id": ["u3"] * 51, "rank": list(range(1, 52)), "image_id": ["i1"] * 51, "score": [3.0] * 51}
 TYPED = {"user_id": ["u1"], "rank": pa.array([1], pa.int32()), "image_id": ["i2"], "score": [2.0], "model": ["ease-0"]}
 ROWS = {**TYPED, "score": pa.array([2.0], pa.float32())}
@@ -162,6 +180,8 @@ ROWS = {**TYPED, "score": pa.array([2.0], pa.float32())}
 @pytest.mark.parametrize(
     ("exports", "named"),
     [
+        (lambda root: reasons(root, share=[0.5, 0.5]), "the shares of a recommendation sum to its score"),
+        (lambda root: reasons(root, image_id=["i9", "i9"]), "reasons: every image_id is one of images"),
         (lambda root: similar(root, similar_image_id=["i2", "i1"]), "no image is its own"),
         (lambda root: similar(root, similar_image_id=["i2", "i2"]), "one row per image_id, similar_image_id"),
         (lambda root: similar(root, similar_image_id=["i2", "i9"]), "every similar_image_id is one of images"),

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import polars as pl
 import pytest
 
 from storage import parquet, snapshots
 from storage.id_scan import IdScan
 from storage.manifests import Manifest
 from storage.roots import Root
+from storage.tables.reasons import REASONS
 from storage.tables.recommendations import RECOMMENDATIONS
 from tasks.pages.contents import Cluster, Picture, Recommendation, Report, from_json
 from tasks.pages.night import CONTENTS, PAGE, files_of
@@ -112,6 +114,24 @@ def test_the_redacted_run_s_page_is_rendered_from_its_own_data_and_names_its_own
     assert b"night-1" not in left[PAGE]
     rows = parquet.read(snapshots.manifest(root, run_id).table_files()[0].ref, root).to_pydict()
     assert list(zip(rows["user_id"], rows["rank"], rows["image_id"], strict=True)) == [("u1", 1, "7"), ("u1", 2, "9")]
+
+
+@pytest.mark.parametrize(("gone", "behind"), [("8", "9"), ("9", None)])
+def test_reasons_keep_to_the_ranks_that_close_up_and_what_is_forgotten_stands_behind_none(root, gone, behind):
+    lists = parquet.write(RECOMMENDATIONS, LISTS, root)
+    rows = pl.DataFrame(parquet.read(lists, root)).select("user_id", "rank", "image_id")
+    because = pl.Series(["9"] * rows.height)
+    reasons = parquet.write(REASONS, rows.with_columns(signal=pl.lit("favorites"), share=1.0, because=because), root)
+    manifest = Manifest(run_id="night-1", generated_at="2026-01-01T00:00:00+00:00", metrics=[], ingest={})
+    exports = {"recommendations": [lists], "reasons": [reasons]}
+    published = snapshots.publish(root, manifest, exports, files_of(full()), current=True)
+    left = {
+        file.table: pl.DataFrame(parquet.read(file.ref, root))
+        for file in snapshots.manifest(root, republish(published, scan(image=gone), root)).table_files()
+    }
+    place = ["user_id", "rank", "image_id"]
+    assert left["reasons"].select(place).rows() == left["recommendations"].select(place).rows()
+    assert set(left["reasons"]["because"]) == {behind}
 
 
 @pytest.mark.parametrize("data", [None, b"{}", b'{"version": 0}', b"no JSON"])
