@@ -2,6 +2,7 @@
 
 from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,6 +30,10 @@ def conform(table: Table, columns: Columns) -> pa.Table:
 
     Raises SchemaError for a missing column, a null in a column that needs a value, or a value of another type.
     """
+    return in_order(_typed(table, columns), table.key).combine_chunks()
+
+
+def _typed(table: Table, columns: Columns) -> pa.Table:
     rows = columns.to_arrow() if isinstance(columns, pl.DataFrame) else columns
     if not isinstance(rows, pa.Table):
         rows = pa.table(dict(rows))
@@ -48,7 +53,7 @@ def conform(table: Table, columns: Columns) -> pa.Table:
             raise SchemaError(
                 f"{table.name}.{field.name}: {rows[field.name].null_count} of {len(rows)} values are missing"
             )
-    return in_order(rows, table.key).combine_chunks()
+    return rows
 
 
 def in_order(rows: pa.Table, key: Sequence[str]) -> pa.Table:
@@ -73,11 +78,28 @@ def is_sorted(rows: pa.Table, key: Sequence[str]) -> bool:
 
 def write(table: Table, columns: Columns, root: Root) -> Ref:
     """The ref of one immutable Parquet file with the rows. Equal rows give the same file, hence the same ref."""
-    rows = conform(table, columns)
     with root.workspace() as folder:
         file = folder / f"{table.name}.parquet"
-        write_file(rows, file, table.name)
-        return store(file, f"tables/{table.name}", table.name, len(rows), root)
+        if isinstance(columns, pl.DataFrame) and len(columns) > ROW_GROUP_ROWS and _write_slices(table, columns, file):
+            num_rows = len(columns)
+        else:
+            rows = conform(table, columns)
+            num_rows = len(rows)
+            write_file(rows, file, table.name)
+        return store(file, f"tables/{table.name}", table.name, num_rows, root)
+
+
+def _write_slices(table: Table, rows: pl.DataFrame, file: Path) -> bool:
+    """Whether the rows, in order already, could be written without a second copy of them in memory."""
+    with ExitStack() as stack:
+        writer = None
+        for first in range(0, len(rows), ROW_GROUP_ROWS):
+            typed = _typed(table, rows[first : first + ROW_GROUP_ROWS + 1])
+            if not is_sorted(typed, table.key):
+                return False
+            writer = writer or stack.enter_context(_writer(typed.schema, file, table.name))
+            writer.write_table(typed[:ROW_GROUP_ROWS].combine_chunks(), ROW_GROUP_ROWS)
+    return True
 
 
 def rewrite(ref: Ref, rows: pl.DataFrame, root: Root) -> Ref:
@@ -98,12 +120,16 @@ def rewrite(ref: Ref, rows: pl.DataFrame, root: Root) -> Ref:
 
 def write_file(rows: pa.Table, file: Path, name: str, version: str = SCHEMA_VERSION) -> None:
     """Write rows to a local Parquet file, its table's name and schema version in the metadata."""
+    with _writer(rows.schema, file, name, version) as writer:
+        writer.write_table(rows, ROW_GROUP_ROWS)
+
+
+def _writer(schema: pa.Schema, file: Path, name: str, version: str = SCHEMA_VERSION) -> pq.ParquetWriter:
     metadata = {NAME_KEY: name.encode(), VERSION_KEY: version.encode()}
-    columns = [_column(field) for field in rows.schema]
-    pq.write_table(
-        rows.replace_schema_metadata(metadata),
+    columns = [_column(field) for field in schema]
+    return pq.ParquetWriter(
         file,
-        row_group_size=ROW_GROUP_ROWS,
+        schema.with_metadata(metadata),
         # Floats are neither compressed nor dictionary-encoded: they seldom repeat, and trying takes four times as long
         # as writing, to save a tenth of the space.
         compression={path: "none" if is_float else "zstd" for path, is_float in columns},

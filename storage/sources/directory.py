@@ -1,28 +1,28 @@
 """The source directory of the source contract: table files in, community tables and quarantine out."""
 
 import hashlib
-import json
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from types import MappingProxyType
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 import yaml
-from polars.exceptions import PanicException, PolarsError
 
-from storage.roots import Entry, Root
+from storage.roots import Root
 from storage.settings.directory import EVENT_WEIGHTS, IngestConfig
-from storage.settings.reading import TableLimits
-from storage.sources import reading, redacted, rules
+from storage.sources import redacted, rules
 from storage.sources.findings import Finding, findings
-from storage.sources.reading import SUFFIXES, UnfitFileError
-from storage.sources.redacted import RedactedRows
+from storage.sources.table_files import (
+    COLUMNS_FILE,
+    UNREADABLE,
+    Ingested,
+    SourceError,
+    TableFiles,
+    fetched,
+    files_of,
+    ingest_table,
+)
 from storage.tables.community import (
     COMMUNITY,
     EVENTS,
@@ -42,8 +42,6 @@ TABLES = (*COMMUNITY, EVENTS, TOMBSTONES)
 READ_ONLY = (EVENTS, TOMBSTONES)  # of these no table is kept
 REQUIRED = (IMAGES, FAVORITES)
 REFERRED = (USERS, IMAGES, GROUPS)  # read first: rows of other tables refer to these
-UNREADABLE = "unreadable row"
-COLUMNS_FILE = "columns.yaml"
 HOW_COLUMNS = "write the names as {favorites: {user_id: userId, image_id: photo_id}}"
 SHOWN_NAMES = 12  # at most so many file names in an error
 NAMING_USERS = {
@@ -55,17 +53,6 @@ NAMING_USERS = {
 }
 
 
-class SourceError(ValueError):
-    """A source that cannot be ingested: a table, a column or every favorite is missing, or too many rows are bad.
-
-    `found` is what was read of it, where all tables could be read.
-    """
-
-    def __init__(self, message: str, found: "Community | None" = None) -> None:
-        super().__init__(message)
-        self.found = found
-
-
 @dataclass(frozen=True)
 class Community:
     """A source's valid rows, typed, unique and sorted by key; its quarantined rows; and the report."""
@@ -73,19 +60,6 @@ class Community:
     tables: dict[str, pl.DataFrame]  # by table name; all of COMMUNITY, but image_features only if the source has it
     quarantine: pl.DataFrame
     report: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Ingested:
-    """The result for one table file: each row was kept, quarantined, redacted, or a duplicate of a kept one."""
-
-    kept: pl.DataFrame
-    quarantined: pl.DataFrame
-    read: int
-    unknown_columns: list[str]
-    redacted: RedactedRows
-    not_utf8: int = 0  # rows that are unreadable because they are not UTF-8
-    notes: tuple[str, ...] = ()  # what was found out about how the file is written
 
 
 def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -> Community:
@@ -97,21 +71,26 @@ def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -
     than the allowed share of rows was quarantined.
     """
     files, unknown_files = listing(source)
-    ingested: dict[str, _Ingested] = {}
-    config = replace(config, columns=_names_of_columns(source, config.columns))
-    if TOMBSTONES.name in files:
-        ingested[TOMBSTONES.name] = _ingest_table(source, files[TOMBSTONES.name], TOMBSTONES, {}, forgotten, config)
-        forgotten = forgotten.with_(redacted.ids_in(ingested[TOMBSTONES.name].kept))
+    ingested: dict[str, Ingested] = {}
+    names_of = _names_of_columns(source, config.columns)
     ids: dict[str, pl.Series] = {}
+
+    def take(table: Table) -> None:
+        names = names_of.get(table.name, {})
+        ingested[table.name] = ingest_table(source, files[table.name], table, ids, forgotten, config, names)
+
+    if TOMBSTONES.name in files:
+        take(TOMBSTONES)
+        forgotten = forgotten.with_(redacted.ids_in(ingested[TOMBSTONES.name].kept))
     for table in sorted((*COMMUNITY, EVENTS), key=lambda table: table not in REFERRED):
         if table.name in files:
-            ingested[table.name] = _ingest_table(source, files[table.name], table, ids, forgotten, config)
+            take(table)
             if table in REFERRED:
                 ids[table.name] = ingested[table.name].kept[table.key[0]]
     tables = {name: result.kept for name, result in ingested.items()}
     _take_events(tables, config)
     pictures = set(tables["images"]["path"].filter(tables["images"]["path"].is_in(unknown_files)))
-    pictures |= ingested["images"].redacted.paths  # a picture's file name may be its id
+    pictures |= ingested["images"].paths  # a picture's file name may be its id
     derived = _complete(tables)
     quarantine = pl.concat(result.quarantined for result in ingested.values()).sort(QUARANTINE.key)
     report = {
@@ -133,28 +112,46 @@ def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -
     return community
 
 
-def table_files(source: Root) -> dict[str, Entry]:
-    """The file of each table, by table name. Raises SourceError for a missing directory or two files of one table."""
-    return _listing(source)[0]
+def listing(source: Root) -> tuple[dict[str, TableFiles], list[str]]:
+    """The files of each table by its name, and the names of all other files in the folder.
+
+    Raises SourceError where the folder or a required table is missing, or a table stands in two places.
+    """
+    files, unknown_files = files_of(source, TABLES)
+    required = [table.name for table in REQUIRED if table is not FAVORITES or EVENTS.name not in files]
+    if missing := [name for name in required if name not in files]:
+        names = [table.path for table in files.values()] + unknown_files
+        found = ", ".join([*names[:SHOWN_NAMES], *(["..."] if len(names) > SHOWN_NAMES else [])]) or "no file"
+        raise SourceError(
+            f"{source.address}: no table {' and no '.join(missing)} (found {found}); "
+            f"every source needs {' and '.join(table.name + '.parquet, .csv or .jsonl' for table in REQUIRED)}"
+        )
+    return files, unknown_files
+
+
+def table_files(source: Root) -> dict[str, TableFiles]:
+    """The files of each table, by its name. Raises SourceError for a missing directory or two files of one table."""
+    return files_of(source, TABLES)[0]
 
 
 def tables_digest(source: Root) -> str:
     """The sha256 of all table files, names and contents, tombstones too, without the pictures."""
     digest = hashlib.sha256()
     names = source.entry(COLUMNS_FILE)
-    for entry in sorted([*table_files(source).values(), *([names] if names else [])], key=lambda entry: entry.path):
-        with _fetched(source, entry) as file, file.open("rb") as stream:
+    entries = [entry for table in table_files(source).values() for entry in table.parts]
+    for entry in sorted([*entries, *([names] if names else [])], key=lambda entry: entry.path):
+        with fetched(source, entry) as file, file.open("rb") as stream:
             digest.update(f"{entry.path} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
 
 
 def tombstones_of(source: Root) -> IdsByKind:
     """The ids in the source's own table of tombstones, by kind. Raises SourceError if it has no such table."""
-    entry = table_files(source).get(TOMBSTONES.name)
-    if entry is None:
+    files = table_files(source).get(TOMBSTONES.name)
+    if files is None:
         raise SourceError(f"{source.address}: no table {TOMBSTONES.name}; name the ids to forget, or add the table")
-    config = IngestConfig(columns=_names_of_columns(source, {}))
-    return redacted.ids_in(_ingest_table(source, entry, TOMBSTONES, {}, NOBODY, config).kept)
+    names = _names_of_columns(source, {}).get(TOMBSTONES.name, {})
+    return redacted.ids_in(ingest_table(source, files, TOMBSTONES, {}, NOBODY, IngestConfig(), names).kept)
 
 
 def _names_of_columns(source: Root, chosen: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
@@ -187,166 +184,6 @@ def _names_of_columns(source: Root, chosen: Mapping[str, Mapping[str, str]]) -> 
     return merged
 
 
-def listing(source: Root) -> tuple[dict[str, Entry], list[str]]:
-    """The table files by table name, and the names of all other files in the folder.
-
-    Raises SourceError where the folder or a required table is missing, or two files are of one table.
-    """
-    files, unknown_files = _listing(source)
-    required = [table.name for table in REQUIRED if table is not FAVORITES or EVENTS.name not in files]
-    if missing := [name for name in required if name not in files]:
-        folders = source.others()
-        if parts := next((name for name in missing if name in folders), None):
-            raise SourceError(
-                f"{source.url(parts)}: a {folders[parts]}, but a table is one file; write its parts as one "
-                f"{parts}.parquet, {parts}.csv or {parts}.jsonl, with the columns that stand in names of folders"
-            )
-        names = [entry.path for entry in files.values()] + unknown_files
-        found = ", ".join([*names[:SHOWN_NAMES], *(["..."] if len(names) > SHOWN_NAMES else [])]) or "no file"
-        raise SourceError(
-            f"{source.address}: no table {' and no '.join(missing)} (found {found}); "
-            f"every source needs {' and '.join(table.name + '.parquet, .csv or .jsonl' for table in REQUIRED)}"
-        )
-    return files, unknown_files
-
-
-def _listing(source: Root) -> tuple[dict[str, Entry], list[str]]:
-    """The table files by table name, and the names of all other files in the folder."""
-    entries = {entry.path: entry for entry in source.entries(recursive=False)}
-    if not entries and (source.is_remote or not Path(source.address).is_dir()):
-        raise SourceError(f"{source.address}: no such source directory; check the address and its permissions")
-    others = source.others()
-    files: dict[str, Entry] = {}
-    for table in TABLES:
-        suffixes = SUFFIXES[:1] if table is IMAGE_FEATURES else SUFFIXES
-        for name in (*(table.name + suffix for suffix in suffixes), COLUMNS_FILE):
-            if name in others:
-                raise SourceError(
-                    f"{source.url(name)}: a {others[name]}, but a table is one file; put the file itself there"
-                )
-            if source.leads_out(name):
-                target = Path(source.address, name).resolve()
-                raise SourceError(
-                    f"{source.url(name)}: a link out of the source directory, to {target}; put the file itself there"
-                )
-        found = [entries.pop(table.name + suffix) for suffix in suffixes if table.name + suffix in entries]
-        if len(found) > 1:
-            raise SourceError(
-                f"{source.address}: table {table.name} stands in {' and in '.join(entry.path for entry in found)}; "
-                f"keep one of them"
-            )
-        if found:
-            files[table.name] = found[0]
-    entries.pop(COLUMNS_FILE, None)
-    # A name that is not UTF-8 has halves of surrogate pairs, which no table and no report can hold.
-    return files, sorted(name.encode(errors="surrogateescape").decode(errors="backslashreplace") for name in entries)
-
-
-@contextmanager
-def _fetched(source: Root, entry: Entry) -> Iterator[Path]:
-    """A local file with the bytes of a table file; from S3 a copy, kept by version.
-
-    Raises SourceError if the file changed since it was listed: unlike files of a root, a source's files may change.
-    """
-    yield source.local(entry.path)
-    if source.entry(entry.path) != entry:
-        raise SourceError(f"{source.url(entry.path)}: the file changed while it was read; run again")
-
-
-def read_table(file: Path, table: Table, limits: TableLimits) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The valid rows of a file as those of a source's table, each key once, and the quarantined ones; no id is checked.
-
-    Raises SourceError if the file is missing, cannot be read, or lacks a column.
-    """
-    if not file.is_file():
-        raise SourceError(f"{file}: no such file")
-    ingested = _ingest_file(file, str(file), table, {}, NOBODY, limits)
-    return ingested.kept, ingested.quarantined
-
-
-def _ingest_table(
-    source: Root,
-    entry: Entry,
-    table: Table,
-    ids: Mapping[str, pl.Series],
-    forgotten: Tombstones,
-    config: IngestConfig,
-) -> _Ingested:
-    with _fetched(source, entry) as file:
-        names = config.columns.get(table.name, {})
-        return _ingest_file(file, source.url(entry.path), table, ids, forgotten, config, names)
-
-
-def _ingest_file(
-    file: Path,
-    url: str,
-    table: Table,
-    ids: Mapping[str, pl.Series],
-    forgotten: Tombstones,
-    limits: TableLimits,
-    names: Mapping[str, str] = MappingProxyType({}),
-) -> _Ingested:
-    columns = table.schema.names
-    needed = [name for name in columns if name in table.key or name == "feature"]
-    theirs = {name: names.get(name, name) for name in columns}
-    if twice := sorted({name for name in theirs.values() if list(theirs.values()).count(name) > 1}):
-        raise SourceError(f"{url}: {', '.join(twice)} is to be two of {', '.join(columns)}; name one column for each")
-    try:
-        found = reading.read(file, list(theirs.values()), limits)
-        if missing := [name for name in columns if name in {*needed, *names} and theirs[name] not in found.columns]:
-            raise SourceError(_lacks(url, table, [theirs[name] for name in missing], found.columns, needed))
-        rows = found.rows.rename({old: new for new, old in theirs.items() if old in found.columns})
-        kept_out = redacted.redact(rows, table, forgotten)
-        checked, broken = rules.check(kept_out.rows, table, ids, limits.max_text_bytes)
-    except SourceError:
-        raise
-    except UnfitFileError as error:
-        raise SourceError(f"{url}: cannot be read as {reading.suffix_of(file.name)[1:]}: {error}") from error
-    except (ValueError, OSError, pa.ArrowException, PolarsError, PanicException) as error:
-        form = reading.suffix_of(file.name)[1:]
-        why = getattr(error, "strerror", None) or "it is damaged, or was not written to its end; write it again"
-        raise SourceError(f"{url}: cannot be read as {form}: {why}") from error
-    # Events repeat, and count each time.
-    kept, contradicting = rules.merge(checked, table) if table is not EVENTS else (checked.drop("row"), broken.clear())
-    if table is TOMBSTONES:  # who is to be forgotten is not written down
-        broken = broken.with_columns(text=pl.lit(None, pl.String))
-    # An unreadable line may name a forgotten id: if there are tombstones, it is counted and not shown.
-    is_shown = not forgotten.digests and table is not TOMBSTONES
-    unreadable = pl.DataFrame(
-        [(row, UNREADABLE, line if is_shown else None, None) for row, line in found.broken],
-        {"row": pl.Int64, "reason": pl.String, "value": pl.String, "text": pl.String},
-        orient="row",
-    )
-    return _Ingested(
-        kept,
-        rules.quarantine(table, unreadable, broken, contradicting),
-        len(checked) + len(broken) + len(unreadable) + kept_out.forgotten,
-        _unknown([name for name in found.columns if name not in theirs.values()]),
-        kept_out,
-        found.not_utf8,
-        found.notes,
-    )
-
-
-def _lacks(url: str, table: Table, missing: Sequence[str], found: Sequence[str], needed: Sequence[str]) -> str:
-    """That a file lacks columns, and how to say which column of another name is meant."""
-    alike = {re.sub(r"[\W_]", "", name).lower(): name for name in found}
-    guess = alike.get(missing[0].replace("_", ""), "ITS_NAME")
-    guess = guess if guess.isidentifier() else json.dumps(guess)
-    return (
-        f"{url}: no column {', '.join(missing)} (found {', '.join(found)}); {table.name} needs {', '.join(needed)}; "
-        f"if one has another name, add --set 'ingest.columns={{{table.name}: {{{missing[0]}: {guess}}}}}' "
-        f"or write it in {COLUMNS_FILE}"
-    )
-
-
-def _unknown(names: Sequence[str]) -> list[str]:
-    """The names of columns, those without a name counted."""
-    named = [name for name in names if name.strip()]
-    unnamed = len(names) - len(named)
-    return [*named, *([f"({unnamed} without a name)"] if unnamed else [])]
-
-
 def _take_events(tables: dict[str, pl.DataFrame], config: IngestConfig) -> None:
     """Add what the events amount to to the favorites and the hides."""
     if EVENTS.name not in tables:
@@ -356,8 +193,7 @@ def _take_events(tables: dict[str, pl.DataFrame], config: IngestConfig) -> None:
         (FAVORITES, HIDES), rules.of_events(tables.pop(EVENTS.name), weights, config.favorite_weight), strict=True
     ):
         if table.name in tables:
-            together = pl.concat([tables[table.name], rows.select(tables[table.name].columns)]).with_row_index("row")
-            rows, _ = rules.merge(together, table)
+            rows, _ = rules.merge([tables[table.name], rows.select(tables[table.name].columns)], table)
         tables[table.name] = rows.select(list(rules.frame_schema(table)))
 
 
@@ -384,10 +220,10 @@ def _rows_of(table: Table, ids: Sequence[pl.Series]) -> pl.DataFrame:
     return distinct.with_columns(pl.lit(None, type_).alias(name) for name, type_ in optional.items())
 
 
-def _account(entry: Entry | None, ingested: _Ingested | None, rows: pl.DataFrame | None) -> dict[str, Any]:
+def _account(files: TableFiles | None, ingested: Ingested | None, rows: pl.DataFrame | None) -> dict[str, Any]:
     """The report's entry for a table."""
     kept = len(rows) if rows is not None else len(ingested.kept) if ingested else 0
-    if entry is None or ingested is None:
+    if files is None or ingested is None:
         return {
             "file": None,
             "missing": True,
@@ -401,20 +237,20 @@ def _account(entry: Entry | None, ingested: _Ingested | None, rows: pl.DataFrame
             "notes": [],
         }
     return {
-        "file": entry.path,
+        "file": files.path,
         "missing": False,
         "read": ingested.read,
         "kept": kept,
-        "duplicates": ingested.read - len(ingested.kept) - len(ingested.quarantined) - ingested.redacted.forgotten,
-        "forgotten": ingested.redacted.forgotten,
-        "cleared": ingested.redacted.cleared,
+        "duplicates": ingested.read - len(ingested.kept) - len(ingested.quarantined) - ingested.forgotten,
+        "forgotten": ingested.forgotten,
+        "cleared": ingested.cleared,
         "quarantined": dict(sorted(Counter(ingested.quarantined["reason"]).items())),
-        "unknown_columns": ingested.unknown_columns,
+        "unknown_columns": list(ingested.unknown_columns),
         "notes": list(ingested.notes),
     }
 
 
-def _check_enough_is_left(community: Community, config: IngestConfig, ingested: Mapping[str, _Ingested]) -> None:
+def _check_enough_is_left(community: Community, config: IngestConfig, ingested: Mapping[str, Ingested]) -> None:
     report = community.report
     source, accounts = report["source"], report["tables"]
     reasons = "; ".join(_sentence(one, accounts[one.table], ingested) for one in findings(community.quarantine))
@@ -436,7 +272,7 @@ def _check_enough_is_left(community: Community, config: IngestConfig, ingested: 
         )
 
 
-def _sentence(finding: Finding, account: Mapping[str, Any], ingested: Mapping[str, _Ingested]) -> str:
+def _sentence(finding: Finding, account: Mapping[str, Any], ingested: Mapping[str, Ingested]) -> str:
     """A reason with its count, the first row in its file, and what to do."""
     not_utf8 = ingested[finding.table].not_utf8 if finding.reason == UNREADABLE else 0
     return (

@@ -1,9 +1,9 @@
-"""Read a table file: Parquet, CSV or JSON lines, with the rows that cannot be parsed listed separately.
+"""Read a table file in chunks: Parquet, CSV or JSON, with the rows that cannot be parsed listed separately.
 
 Text is UTF-8, also compressed by gzip or zstd; what a file is instead is said. Nothing is read that would not fit.
 
-A fast reader reads valid files. If it fails, or if the result looks as if a quote was never closed, a careful reader
-reads the file again record by record, so that a broken row loses no other row.
+A fast reader reads valid files. Where it fails, or where quotes look as if one was never closed, a careful reader
+reads the rest of the file record by record, so that a broken row loses no other row.
 """
 
 import codecs
@@ -13,11 +13,11 @@ import mmap
 import re
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
@@ -30,13 +30,15 @@ import pyarrow.parquet as pq
 
 from storage.settings.reading import TableLimits
 
-CHUNK_BYTES = 1 << 24
-CHUNK_ROWS = 1 << 16
+CHUNK_BYTES = 1 << 23
+CHUNK_ROWS = 1 << 18
 RECORD_LINES = 1000  # a quoted value of more lines counts as a quote that was never closed
 VIEW_BYTES = 16  # of a text's place in polars' memory, beside the text
+SEPARATORS = re.compile(r"[\s,]*")  # between the elements of a JSON array
 MOST_DIGITS = 400  # of a number that is spelled out; 1e999999999 would fill the memory
 SHOWN_CHARACTERS = 200  # of a bad value
-SUFFIXES = (".parquet", ".csv", ".jsonl", ".csv.gz", ".csv.zst", ".jsonl.gz", ".jsonl.zst")
+CSV, JSON = (".csv", ".tsv"), (".jsonl", ".ndjson", ".json")
+SUFFIXES = (".parquet", *(form + packed for packed in ("", ".gz", ".zst") for form in (*CSV, *JSON)))
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8}  # bytes of a value of Parquet
 BEGINNINGS = {  # of files that are no text, and what they are
     b"\x1f\x8b": "gzip; end its name in .gz, or unpack it",
@@ -66,15 +68,16 @@ class UnfitFileError(ValueError):
     """A file that is no table of ours, or too large; the message says what to do."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reading:
-    """A file's data rows: `row` (counted from 0) and the known columns, with the file's types."""
+    """A file's data rows in chunks, and what was found out about the file: complete once all chunks are taken."""
 
-    rows: pl.LazyFrame
-    columns: list[str]  # every column of the file, known or not
-    broken: list[tuple[int, str]]  # row number and text of each row that cannot be parsed
+    chunks: Iterator[pl.DataFrame] = field(init=False)  # `row`, from 0, and the known columns; at least one chunk
+    columns: list[str] = field(default_factory=list)  # every column of the file, known or not
+    is_headed: bool = True  # whether the columns are complete from the first chunk on
+    broken: list[tuple[int, str]] = field(default_factory=list)  # row number and text of rows that cannot be parsed
     not_utf8: int = 0  # so many of these hold bytes that are not UTF-8
-    notes: tuple[str, ...] = ()  # what was found out about how the file is written
+    notes: list[str] = field(default_factory=list)  # what was found out about how the file is written
 
 
 def suffix_of(name: str) -> str:
@@ -86,22 +89,37 @@ def suffix_of(name: str) -> str:
 
 
 def read(file: Path, known: Sequence[str], limits: TableLimits) -> Reading:
-    """The rows of NAME.parquet, NAME.csv (all text) or NAME.jsonl, the last two also with .gz or .zst.
+    """The rows of a file whose name ends in one of SUFFIXES; those of CSV as text.
 
-    Raises ValueError, OSError, ArrowException or PolarsError if no row of the file can be read, or too many could.
+    Raises ValueError, OSError, ArrowException or PolarsError, also while chunks are taken, if the file cannot be read,
+    or has more rows than the limits allow.
     """
-    suffix = suffix_of(file.name)
-    if suffix == ".parquet":
-        found = _read_parquet(file, known, limits)
-    else:
-        with _unpacked(file, suffix, limits) as unpacked, _as_utf8(unpacked, limits) as (text, note):
-            _refuse_no_text(text)
-            found = (_read_csv if suffix.startswith(".csv") else _read_jsonl)(text, known)
-            found = replace(found, notes=(*note, *found.notes))
-    rows = found.rows.select(pl.len()).collect().item() + len(found.broken)
-    if rows > limits.max_rows:
-        raise UnfitFileError(_too_many(rows, limits))
+    found = Reading()
+    chunks = _chunks(file, known, limits, found)
+    found.chunks = chain([next(chunks)], chunks)  # the first one now, as it brings the columns
     return found
+
+
+def _chunks(file: Path, known: Sequence[str], limits: TableLimits, found: Reading) -> Iterator[pl.DataFrame]:
+    suffix, rows = suffix_of(file.name), 0
+    with ExitStack() as stack:
+        if suffix == ".parquet":
+            chunks = _read_parquet(file, known, limits, found)
+        else:
+            unpacked = stack.enter_context(_unpacked(file, suffix, limits))
+            text, notes = stack.enter_context(_as_utf8(unpacked, limits))
+            _refuse_no_text(text)
+            found.notes += notes
+            if suffix.startswith(CSV):
+                chunks = _read_csv(text, known, found)
+            else:
+                chunks = _read_json(stack.enter_context(_as_lines(text, found)), known, found)
+        for chunk in chunks:
+            rows += len(chunk)
+            if rows + len(found.broken) > limits.max_rows:
+                raise UnfitFileError(too_many(limits))
+            yield chunk
+        pa.default_memory_pool().release_unused()
 
 
 @contextmanager
@@ -183,7 +201,7 @@ def _what_it_is(begin: bytes) -> str | None:
     return None
 
 
-def _read_parquet(file: Path, known: Sequence[str], limits: TableLimits) -> Reading:
+def _read_parquet(file: Path, known: Sequence[str], limits: TableLimits, found: Reading) -> Iterator[pl.DataFrame]:
     # By Arrow: polars 2.1 aborts the process on some damaged pages, whose lengths it trusts. Times of the type INT96
     # in microseconds: nanoseconds wrap around before 1677 and after 2262, without a word.
     if (begin := _beginning(file))[:4] != b"PAR1":
@@ -191,18 +209,26 @@ def _read_parquet(file: Path, known: Sequence[str], limits: TableLimits) -> Read
         raise UnfitFileError(f"it is no Parquet file: {what}")
     how = {"memory_map": True, "page_checksum_verification": True, "coerce_int96_timestamp_unit": "us"}
     with pq.ParquetFile(file, **how) as parquet:
-        columns = parquet.schema_arrow.names
-        wanted = [name for name in known if name in columns]
+        found.columns = parquet.schema_arrow.names
+        wanted = [name for name in known if name in found.columns]
         _refuse_too_large(file, parquet.metadata, wanted, limits)
-        table = parquet.read(wanted)
-    table.validate()
-    for place, name in enumerate(wanted):
-        table = table.set_column(place, name, _readable(table.column(name), name))
-    return Reading(_numbered(_frame(table)), columns, [])
+        nothing = pa.schema([parquet.schema_arrow.field(name) for name in wanted]).empty_table()
+        batches = parquet.iter_batches(CHUNK_ROWS, columns=wanted)
+        tables = (pa.Table.from_batches([batch]) for batch in batches) if parquet.metadata.num_rows else [nothing]
+        first = 0
+        for table in tables:
+            table.validate()
+            for place, name in enumerate(wanted):
+                table = table.set_column(place, name, _readable(table.column(name), name, first))
+            yield _numbered(table, first)
+            first += len(table)
 
 
-def _readable(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """A Parquet column as polars takes it, without a change of any value. Raises UnfitFileError where there is none."""
+def _readable(column: pa.ChunkedArray, name: str, first: int) -> pa.ChunkedArray:
+    """A Parquet column as polars takes it, without a change of any value. Raises UnfitFileError where there is none.
+
+    `first` is the row of its first value.
+    """
     type_ = column.type
     if isinstance(type_, pa.UuidType):
         hexed = pl.Series(values=column.cast(pa.binary(16)), dtype=pl.Binary).bin.encode("hex")
@@ -225,9 +251,9 @@ def _readable(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         if not (is_text or is_bytes):
             raise
         row = _first_not_utf8(column)
+        held = column[row].cast(pa.binary()).as_py()[:40]
         raise UnfitFileError(
-            f"column {name} is not UTF-8 in row {row}, where it holds {column[row].cast(pa.binary()).as_py()[:40]!r}; "
-            f"write it as text in UTF-8"
+            f"column {name} is not UTF-8 in row {first + row}, where it holds {held!r}; write it as text in UTF-8"
         ) from error
     return column
 
@@ -244,7 +270,7 @@ def _first_not_utf8(column: pa.ChunkedArray) -> int:
 def _refuse_too_large(file: Path, content: pq.FileMetaData, wanted: Sequence[str], limits: TableLimits) -> None:
     """Raises ValueError if these columns have too many rows, or may fill the memory: equal values take no space."""
     if content.num_rows > limits.max_rows:
-        raise UnfitFileError(_too_many(content.num_rows, limits))
+        raise UnfitFileError(too_many(limits, content.num_rows))
     size, columns = 0, [content.schema.column(place) for place in range(content.num_columns)]
     texts = [one.path for one in columns if one.path in wanted and one.physical_type == "BYTE_ARRAY"]
     with pq.ParquetFile(file, memory_map=True, read_dictionary=texts) as parquet:
@@ -286,38 +312,73 @@ def _text_bytes(parquet: pq.ParquetFile, group: int, name: str) -> int:
     return total
 
 
-def _too_many(rows: int, limits: TableLimits) -> str:
-    return f"it has {rows:,} rows, and ingest.max_rows is {limits.max_rows:,}; raise it if the file is right"
+def too_many(limits: TableLimits, rows: int | None = None) -> str:
+    """That a table has too many rows, and what to do."""
+    rows_found = f"{rows:,}" if rows else f"more than {limits.max_rows:,}"
+    return f"it has {rows_found} rows, and ingest.max_rows is {limits.max_rows:,}; raise it if the file is right"
 
 
-def _read_csv(file: Path, known: Sequence[str]) -> Reading:
+def _read_csv(file: Path, known: Sequence[str], found: Reading) -> Iterator[pl.DataFrame]:
     delimiter = _delimiter(file, known)
-    notes = () if delimiter == "," else (f"read with {DELIMITERS[delimiter]} between the cells",)
+    if delimiter != ",":
+        found.notes.append(f"read with {DELIMITERS[delimiter]} between the cells")
     records = _csv_records(file, delimiter)
-    columns = [_shown(name or "") for name in next(records, (None, ""))[0] or ()]
+    header = [name or "" for name in next(records, (None, ""))[0] or ()]
+    columns = [_shown(name).strip() for name in header]
     if not columns:
         raise UnfitFileError("there is no header line; the first line names the columns")
+    found.columns = columns
     wanted = [name for name in known if name in columns]
     if twice := [name for name in wanted if columns.count(name) > 1]:
         raise UnfitFileError(f"the header names {', '.join(twice)} twice; name every column once")
-    table = _fast_csv(file, columns, wanted, delimiter)
-    if table is not None:
-        return Reading(_numbered(_frame(table)), columns, [], notes=notes)
     places = [columns.index(name) for name in wanted]
+    rows: int | None = 0
+    if wanted and not _is_oddly_quoted(file, delimiter):
+        rows = yield from _fast_csv(file, [header[place] for place in places], wanted, delimiter)
+    if rows is None:
+        return
     cells: Iterator[Record] = (
         ([values[place] for place in places] if values and len(values) == len(columns) else None, line)
-        for values, line in records
+        for values, line in islice(records, rows, None)
     )
-    return Reading(*_assemble(cells, wanted, columns), notes)
+    yield from _assemble(cells, wanted, found, rows)
 
 
 def _delimiter(file: Path, known: Sequence[str]) -> str:
     """What stands between the cells: that which makes most known columns of the header; a comma where none does."""
     headers = {delimiter: next(_csv_records(file, delimiter), (None, ""))[0] or () for delimiter in DELIMITERS}
-    return max(DELIMITERS, key=lambda delimiter: len({name or "" for name in headers[delimiter]} & set(known)))
+    return max(DELIMITERS, key=lambda one: len({(name or "").strip() for name in headers[one]} & set(known)))
 
 
-def _read_jsonl(file: Path, known: Sequence[str]) -> Reading:
+@contextmanager
+def _as_lines(file: Path, found: Reading) -> Iterator[Path]:
+    """The file, or where it is one JSON array, its elements as the lines of a temporary file."""
+    if not re.match(rb"(\xef\xbb\xbf)?\s*\[\s*[{\]]", _beginning(file)):
+        yield file
+        return
+    found.notes.append("read as one JSON array")
+    with tempfile.TemporaryDirectory() as folder:
+        lines = Path(folder, "lines")
+        with lines.open("w", encoding="utf-8", errors="surrogateescape", newline="") as target:
+            target.writelines(_elements(file.read_text(encoding="utf-8-sig", errors="surrogateescape")))
+        yield lines
+
+
+def _elements(text: str) -> Iterator[str]:
+    """The elements of a JSON array as lines; what follows a broken one, or the array, as one line."""
+    decoder, place = json.JSONDecoder(), text.index("[") + 1
+    while place < len(text):
+        begin = SEPARATORS.match(text, place).end()  # type: ignore[union-attr]  # it fits nothing, too
+        if text[begin : begin + 1] == "]" and not text[begin + 1 :].strip():
+            return
+        try:
+            _, place = decoder.raw_decode(text, begin)
+        except (ValueError, RecursionError):
+            place = len(text)
+        yield re.sub(r"[\r\n]", " ", text[begin:place]) + "\n"
+
+
+def _read_json(file: Path, known: Sequence[str], found: Reading) -> Iterator[pl.DataFrame]:
     try:
         scan = pl.scan_ndjson(_as_pattern(file), infer_schema_length=None)
         schema = scan.collect_schema()
@@ -331,13 +392,18 @@ def _read_jsonl(file: Path, known: Sequence[str]) -> Reading:
                 for pattern in (LEVELED, ROUNDED)
             )
             if not odd and not (long and _has_fraction(file)):
-                return Reading(_numbered(frame.lazy()), schema.names(), [])
+                found.columns = schema.names()
+                numbered = frame.with_row_index("row")
+                yield from (numbered[first : first + CHUNK_ROWS] for first in range(0, len(frame) or 1, CHUNK_ROWS))
+                return
     except pl.exceptions.PolarsError:
         pass  # a broken line; the careful reader finds it
+    found.is_headed = False
     columns: dict[str, None] = {}
-    found = Reading(*_assemble(_json_records(file, known, columns), known, list(known)))
-    names = [_shown(name) for name in columns] or list(known)  # a file without rows counts as having every column
-    return replace(found, rows=found.rows.select("row", *(name for name in known if name in names)), columns=names)
+    for chunk in _assemble(_json_records(file, known, columns), known, found):
+        found.columns = [_shown(name) for name in columns] or list(known)  # without rows it counts as having all
+        yield chunk
+    found.columns = [_shown(name) for name in columns] or list(known)
 
 
 def _has_fraction(file: Path) -> bool:
@@ -356,32 +422,35 @@ def _as_pattern(file: Path) -> str:
     return re.sub(r"([\[*?])", r"[\1]", str(file))
 
 
-def _frame(table: pa.Table) -> pl.LazyFrame:
-    frame = pl.from_arrow(table.replace_schema_metadata(None))
+def _numbered(table: pa.Table | pa.RecordBatch, first: int) -> pl.DataFrame:
+    if isinstance(table, pa.Table):
+        table = table.replace_schema_metadata(None)
+    frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
-    return frame.lazy()
+    return frame.with_row_index("row", first)
 
 
-def _numbered(rows: pl.LazyFrame) -> pl.LazyFrame:
-    return rows.with_row_index("row")
+def _fast_csv(
+    file: Path, headers: Sequence[str], names: Sequence[str], delimiter: str
+) -> Generator[pl.DataFrame, None, int | None]:
+    """Chunks of these columns, under other names, until a row is ragged or not UTF-8.
 
-
-def _fast_csv(file: Path, columns: list[str], wanted: list[str], delimiter: str) -> pa.Table | None:
-    """The wanted columns as text; None if a row is ragged, not UTF-8, oddly quoted, or of several lines."""
-    if _is_oddly_quoted(file, delimiter):
-        return None
-    batches = []
+    Returns how many rows it read where it ended so, and None where it read all.
+    """
+    rows = 0
     try:
         reader = pacsv.open_csv(
             file,
             pacsv.ReadOptions(block_size=CHUNK_BYTES),
             pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            pacsv.ConvertOptions(column_types={name: pa.string() for name in columns}),
+            pacsv.ConvertOptions(column_types=dict.fromkeys(headers, pa.string()), include_columns=headers),
         )
-        batches = [batch.select(wanted) for batch in reader]
-    except (pa.ArrowInvalid, UnicodeDecodeError):  # the latter for a header that is not UTF-8
-        return None
-    return pa.Table.from_batches(batches, pa.schema([(name, pa.string()) for name in wanted]))
+        while batch := next(reader, None):
+            yield _numbered(batch.rename_columns(names), rows)
+            rows += len(batch)
+    except (pa.ArrowInvalid, UnicodeError, KeyError):  # UnicodeError for a header that is not UTF-8
+        return rows
+    return None if rows else 0
 
 
 def _is_oddly_quoted(file: Path, delimiter: str) -> bool:
@@ -485,24 +554,21 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _assemble(
-    records: Iterable[Record], columns: Sequence[str], found: list[str]
-) -> tuple[pl.LazyFrame, list[str], list[tuple[int, str]], int]:
-    """The records as numbered rows of text, the columns found, the broken records, and how many are not UTF-8."""
-    not_utf8 = 0
+    records: Iterable[Record], columns: Sequence[str], found: Reading, first: int = 0
+) -> Iterator[pl.DataFrame]:
+    """The records as numbered rows of text; adds those that are broken to what was found."""
     schema = {"row": pl.UInt32, **dict.fromkeys(columns, pl.String)}
-    frames, broken = [pl.DataFrame(schema=schema)], []
     chunk: list[tuple[int | str | None, ...]] = []
-    for row, (values, line) in enumerate(records):
+    for row, (values, line) in enumerate(records, first):
         if values is None or not _is_text(values):
-            not_utf8 += not _is_text([line])
-            broken.append((row, _shown(line.rstrip("\r\n")[:SHOWN_CHARACTERS])))
+            found.not_utf8 += not _is_text([line])
+            found.broken.append((row, _shown(line.rstrip("\r\n")[:SHOWN_CHARACTERS])))
             continue
         chunk.append((row, *values))
         if len(chunk) == CHUNK_ROWS:
-            frames.append(pl.DataFrame(chunk, schema, orient="row"))
+            yield pl.DataFrame(chunk, schema, orient="row")
             chunk = []
-    frames.append(pl.DataFrame(chunk, schema, orient="row"))
-    return pl.concat(frames).lazy(), found, broken, not_utf8
+    yield pl.DataFrame(chunk, schema, orient="row")
 
 
 def _is_text(values: Sequence[str | None]) -> bool:

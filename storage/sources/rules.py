@@ -1,8 +1,11 @@
 """The rules for a source's rows: typed columns, and for each bad row the first rule that it breaks."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -37,6 +40,7 @@ REFERENCES = {
 HIDE = "hide"  # the event that makes no favorite of an image, whatever else happened
 FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # years 1 to 9999
 SHOWN_CELL = 100  # characters of each cell of a row in quarantine
+LATEST = 2**63 - 1  # in place of a missing time where the earliest is sought
 MOST_USES = 2**53  # integers up to this are exact in a float column
 AS_WRITTEN = ("id", "name", "title", "path")  # keep surrounding white space, as ids do
 
@@ -45,11 +49,32 @@ ISO_8601 = (  # extended and basic: 2024-02-29T12:30:00Z, 20240229T123000Z
     r"(?:[t ](?P<minute>\d\d:?\d\d)(?::?(?P<second>\d\d)(?:[.,]\d+)?)?"  # fractions of a second are dropped
     r"\s?(?:z|utc|(?P<zone_hours>[+-]\d\d):?(?P<zone_minutes>\d\d)?)?)?$"
 )
+# Of the ways to write a time that Arrow reads exactly as we do, and ten times as fast, the only one of each length.
+ARROW_TIMES = {19: pa.timestamp("s"), 20: pa.timestamp("s", "UTC")}
 DAYS = (1900_01_01, 2100_12_31)  # a number between is a day written as YYYYMMDD, and no second of August 1970
 # Numbers that may be a year, a month or a minute (YYYY, YYYYMM, YYYYMMDDhhmm): neither that nor seconds for certain.
 YEARS, MONTHS, MINUTES = (1900, 2100), (1900_01, 2100_12), (1900_01_01_00_00, 2100_12_31_23_59)
 # Of floating-point numbers: from 2 to this power on, whole numbers are missing.
 EXACT_BITS: dict[pl.DataType, int] = {pl.Float16(): 11, pl.Float32(): 24, pl.Float64(): 53}
+
+
+_vocabularies = count()
+
+
+@dataclass(frozen=True, eq=False)
+class Words:
+    """A column's distinct texts, each held once: a table's rows then take four bytes a text."""
+
+    type: pl.Categorical
+    held: pl.Series  # polars forgets the texts with the last series of this type
+    known: int | None = None  # the texts that exist in the table referred to are the first so many
+
+    @classmethod
+    def of(cls, ids: pl.Series | None = None) -> "Words":
+        """A vocabulary that begins with these ids, to which no other may be added; or one for any text."""
+        type_ = pl.Categorical(pl.Categories(f"{next(_vocabularies)}", "tastegraph.sources"))
+        held = pl.Series([], dtype=type_) if ids is None else ids.cast(type_)
+        return cls(type_, held, None if ids is None else len(ids))
 
 
 @dataclass(frozen=True)
@@ -66,17 +91,25 @@ def frame_schema(table: Table) -> dict[str, pl.DataType]:
     return {field.name: TYPES[field.type] for field in table.schema}
 
 
+def words_of(table: Table, ids: Mapping[str, pl.Series]) -> dict[str, Words]:
+    """Vocabularies for a table's ids and tags, by column. `ids` are the distinct ids that exist, by table."""
+    targets = REFERENCES.get(table.name, {})
+    names = dict.fromkeys([*(table.key if len(table.key) > 1 else ()), *targets])
+    return {name: Words.of(ids.get(targets.get(name, ""))) for name in names}
+
+
 def check(
-    rows: pl.LazyFrame, table: Table, ids: Mapping[str, pl.Series], max_text_bytes: int
+    rows: pl.LazyFrame, table: Table, words: Mapping[str, Words], max_text_bytes: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The valid rows (typed, with `row`), and the bad ones (row, reason, value, text).
 
-    `ids` are the ids that exist, by table; a reference to a table that is missing is not checked. A row that breaks
-    several rules gets the first one's reason. Raises ValueError for a column whose type cannot be read at all.
+    `words`, from `words_of`, hold the columns of that name, which come as categories; rows of one table may be checked
+    part by part with the same words. A reference to a table that is missing is not checked. A row that breaks several
+    rules gets the first one's reason. Raises ValueError for a column whose type cannot be read at all.
     """
     types, schema = rows.collect_schema(), frame_schema(table)
     times = [name for name, type_ in schema.items() if type_ == pl.Datetime]
-    rules = list(_rules(table, ids, types, max_text_bytes))
+    rules = list(_rules(table, words, types, max_text_bytes))
     # Each step uses columns of the previous one: an expression that is used twice may be computed twice.
     checked = (
         rows.select(
@@ -85,13 +118,18 @@ def check(
             **{f"inexact_{name}": _is_inexact(name, types.get(name)) for name in schema if schema[name] == pl.String},
         )
         .with_columns(**{name: _typed(name, type_, types.get(name)) for name, type_ in schema.items()})
-        .with_columns(_time(name) for name in times)
+        .with_columns(
+            *(_time(name) for name in times), **{f"word_{name}": pl.col(name).cast(words[name].type) for name in words}
+        )
+        .with_columns(usual_length=_usual_length() if "feature" in schema else pl.lit(None))
         .with_columns(rule=_first(rules, [pl.lit(place, pl.UInt8) for place in range(len(rules))]))
     )
     shown = [pl.when(pl.col("rule") == place).then(rule.value) for place, rule in enumerate(rules)]
     kept, broken = pl.collect_all(
         [
-            checked.filter(pl.col("rule").is_null()).select("row", *schema),
+            checked.filter(pl.col("rule").is_null()).select(
+                "row", *(pl.col(f"word_{name}").alias(name) if name in words else name for name in schema)
+            ),
             checked.filter(pl.col("rule").is_not_null()).select(
                 "row",
                 reason=pl.col("rule").replace_strict(
@@ -106,35 +144,106 @@ def check(
     return kept, broken
 
 
-def merge(rows: pl.DataFrame, table: Table) -> tuple[pl.DataFrame, pl.DataFrame]:
+def merge(frames: list[pl.DataFrame], table: Table) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows sorted by key, each key once, and later rows of an id whose values differ from its first row.
 
     Favorites and tag assignments keep the earliest time, user_tags the sum of their counts, other tables the first row.
+    The list of frames is emptied, so that nothing else holds them in memory.
     """
-    order = [*table.key, EARLIEST.get(table.name, "row")]
-    rows = rows.sort(order, nulls_last=True)
-    repeats = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in table.key).fill_null(False)
+    none = pl.DataFrame(schema={"row": pl.UInt32, **dict.fromkeys(("reason", "value", "text"), pl.String)})
+    return (_merge_pairs(frames, table), none) if len(table.key) > 1 else _merge_ids(together(frames), table, none)
+
+
+def together(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """The rows of all frames, with text in place of categories; the list is emptied."""
+    rows = pl.concat(frames)
+    frames.clear()
+    return rows.with_columns(pl.col(pl.Categorical).cast(pl.String))
+
+
+def _merge_pairs(frames: list[pl.DataFrame], table: Table) -> pl.DataFrame:
+    # Texts are compared once for each distinct one, and rows by their places: with ten million rows this takes a sixth
+    # of the time and a third of the memory of sorting the texts. What is done with is freed at once.
+    rows = pl.concat(frames).select(list(frame_schema(table)))
+    frames.clear()
+    ranked = [_ranked(rows[name]) for name in table.key]
+    texts, codes = [text for text, _ in ranked], [code for _, code in ranked]
+    del ranked
+    order = _order(codes, [len(text) for text in texts])
+    is_first = np.zeros(len(order), bool)
+    is_first[:1] = True
+    for code in codes:
+        in_order = code[order]
+        is_first[1:] |= in_order[1:] != in_order[:-1]
+    repeats = order[~is_first]
+    of_repeats = np.flatnonzero(~is_first) - np.arange(1, len(repeats) + 1)  # the place in `firsts` that each repeats
+    firsts = order[is_first]
+    del order, is_first, in_order, code
+    columns = {}
+    for name, type_ in frame_schema(table).items():
+        if name not in table.key:
+            columns[name] = _merged(rows[name], firsts, repeats, of_repeats, name == EARLIEST.get(table.name), type_)
+    del rows
+    for name, text in zip(table.key, texts, strict=True):
+        columns[name] = text.gather(pl.Series(codes.pop(0)[firsts]))
+    return pl.DataFrame({name: columns[name] for name in frame_schema(table)})
+
+
+def _merged(
+    column: pl.Series,
+    firsts: np.ndarray,
+    repeats: np.ndarray,
+    of_repeats: np.ndarray,
+    is_time: bool,
+    type_: pl.DataType,
+) -> pl.Series:
+    """The earliest time, or the sum, of the rows of each key."""
+    values = column.to_physical().fill_null(LATEST if is_time else 0).to_numpy()
+    merged = values[firsts]
+    (np.minimum if is_time else np.add).at(merged, of_repeats, values[repeats])
+    found = pl.Series(merged)
+    return (found.set(found == LATEST, None) if LATEST in found else found).cast(type_)
+
+
+def _order(codes: Sequence[np.ndarray], sizes: Sequence[int]) -> np.ndarray:
+    """uint32: the order of rows by their codes, each below the size of its column; equal rows in any order."""
+    if math.prod(sizes) >= 2**64:
+        return np.lexsort(codes[::-1]).astype(np.uint32)
+    key = np.zeros(len(codes[0]), np.uint64)
+    for code, size in zip(codes, sizes, strict=True):
+        key *= np.uint64(size)
+        key += code
+    return np.argsort(key).astype(np.uint32)
+
+
+def _ranked(column: pl.Series) -> tuple[pl.Series, np.ndarray]:
+    """A column's distinct texts in order, and uint32 per row: the text's place among them."""
+    if column.dtype == pl.String:
+        column = column.cast(Words.of().type)
+    distinct = column.unique()
+    texts = distinct.cast(pl.String)
+    order = texts.arg_sort()
+    places = distinct.to_physical().to_numpy()[order]
+    rank = np.zeros(int(places.max(initial=0)) + 1, np.uint32)
+    rank[places] = np.arange(len(places), dtype=np.uint32)
+    return texts.gather(order), rank[column.to_physical().to_numpy()]
+
+
+def _merge_ids(rows: pl.DataFrame, table: Table, none: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    rows = rows.sort(*table.key, "row")
+    repeats = (pl.col(table.key[0]) == pl.col(table.key[0]).shift()).fill_null(False)
     repeated = rows.filter(repeats)
-    texts = {"reason": pl.String, "value": pl.String, "text": pl.String}
-    contradicting = pl.DataFrame(schema={"row": rows.schema["row"], **texts})
     if repeated.is_empty():
-        return rows.drop("row"), contradicting
+        return rows.drop("row"), none
     first = rows.filter(~repeats)
-    if table.name == "user_tags":
-        counts = repeated.group_by(table.key).agg(more=pl.col("count").sum())
-        first = first.join(counts, on=table.key, how="left", maintain_order="left")
-        first = first.with_columns(pl.col("count") + pl.col("more").fill_null(0)).drop("more")
-    if len(table.key) == 1:
-        values = [name for name in frame_schema(table) if name not in table.key]
-        differs = [pl.col(name).ne_missing(pl.col(f"{name}_first")) for name in values]
-        contradicting = repeated.join(first, on=table.key, suffix="_first", maintain_order="left").filter(
-            pl.any_horizontal(pl.lit(False), *differs)
-        )
-        cells = pl.struct(pl.col(name).cast(pl.String).str.slice(0, SHOWN_CELL) for name in frame_schema(table))
-        text = cells.struct.json_encode() if table.name != "image_features" else pl.lit(None, pl.String)
-        contradicting = contradicting.select(
-            "row", reason=pl.lit("duplicate id"), value=pl.col(table.key[0]), text=text
-        )
+    values = [name for name in frame_schema(table) if name not in table.key]
+    differs = [pl.col(name).ne_missing(pl.col(f"{name}_first")) for name in values]
+    contradicting = repeated.join(first, on=table.key, suffix="_first", maintain_order="left").filter(
+        pl.any_horizontal(pl.lit(False), *differs)
+    )
+    cells = pl.struct(pl.col(name).cast(pl.String).str.slice(0, SHOWN_CELL) for name in frame_schema(table))
+    text = cells.struct.json_encode() if table.name != "image_features" else pl.lit(None, pl.String)
+    contradicting = contradicting.select("row", reason=pl.lit("duplicate id"), value=pl.col(table.key[0]), text=text)
     return first.drop("row"), contradicting
 
 
@@ -212,7 +321,23 @@ def _seconds(cell: pl.Expr, file_type: pl.DataType) -> pl.Expr:
         return cell.dt.epoch("s")  # from 1970 UTC also for a time with a zone; without a zone, it is UTC
     if file_type.is_numeric():
         return _seconds_of_number(cell.cast(pl.Float64))
-    parts = cell.cast(pl.String).str.extract_groups(ISO_8601).struct
+    return cell.cast(pl.String).map_batches(_seconds_of_texts, return_dtype=pl.Int64, is_elementwise=True)
+
+
+def _seconds_of_texts(texts: pl.Series) -> pl.Series:
+    """Whole seconds since 1970 UTC of each text; null where it is no time."""
+    lengths = texts.str.len_bytes()
+    length = lengths.min()
+    if isinstance(length, int) and length == lengths.max() and length in ARROW_TIMES:  # all alike, as in most files
+        try:
+            return pl.Series(values=texts.to_arrow().cast(ARROW_TIMES[length]).cast(pa.int64()), dtype=pl.Int64)
+        except pa.ArrowInvalid:
+            pass
+    return texts.to_frame("cell").select(_seconds_of_text(pl.col("cell"))).to_series()
+
+
+def _seconds_of_text(cell: pl.Expr) -> pl.Expr:
+    parts = cell.str.extract_groups(ISO_8601).struct
     spelled = pl.concat_str(
         parts["date"].str.replace_all("-", "", literal=True),
         pl.lit("T"),
@@ -264,7 +389,7 @@ def _shown(time: pl.Expr, file_type: pl.DataType | None) -> pl.Expr:
 
 
 def _rules(
-    table: Table, ids: Mapping[str, pl.Series], types: Mapping[str, pl.DataType], max_text_bytes: int
+    table: Table, words: Mapping[str, Words], types: Mapping[str, pl.DataType], max_text_bytes: int
 ) -> Iterator[Rule]:
     """The table's rules, over its typed columns and, for unreadable values, its cells."""
     nothing = pl.lit(None, pl.String)
@@ -297,9 +422,9 @@ def _rules(
             yield from _feature_rules(column)
     if "contact_id" in table.key:
         yield Rule("self reference", pl.col("user_id") == pl.col("contact_id"), pl.col("user_id"))
-    for name, target in REFERENCES.get(table.name, {}).items():
-        if target in ids:
-            yield Rule("dangling reference", ~pl.col(name).is_in(ids[target].implode()), pl.col(name))
+    for name, one in words.items():
+        if one.known is not None:
+            yield Rule("dangling reference", pl.col(f"word_{name}").to_physical() >= one.known, pl.col(name))
 
 
 def _leads_outside(path: pl.Expr) -> pl.Expr:
@@ -311,9 +436,13 @@ def _leads_outside(path: pl.Expr) -> pl.Expr:
     return path.str.contains(r"^/|^[^/]*:|[\\\x00]|(^|/)\.\.(/|$)")
 
 
+def _usual_length() -> pl.Expr:
+    length = pl.col("feature").list.len()
+    return length.filter(length > 0).mode().max()
+
+
 def _feature_rules(feature: pl.Expr) -> Iterator[Rule]:
-    length = feature.list.len()
-    usual = length.filter(length > 0).mode().max()
+    length, usual = feature.list.len(), pl.col("usual_length")
     found = pl.format("length {}, others have {}", length, usual)
     yield Rule("bad feature", feature.is_null() | (length != usual) | (length == 0), found)
     # A sum is finite only if all its terms are; in float64, so that finite float32 terms cannot overflow.

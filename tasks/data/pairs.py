@@ -12,7 +12,7 @@ from storage.refs import Ref
 from storage.roots import Root
 from storage.settings.reading import TableLimits
 from storage.sources import directory
-from storage.sources.directory import SourceError
+from storage.sources.table_files import SourceError, read_table
 from storage.tables.community import TOMBSTONES, USERS
 from storage.tables.splits import CONCEALED
 
@@ -24,7 +24,7 @@ def read_pairs(file: Path) -> tuple[pl.DataFrame, dict[str, int]]:
 
     Raises SourceError if the file cannot be read as Parquet, CSV or JSON lines, or no row of it is left.
     """
-    pairs, quarantined = directory.read_table(file, CONCEALED, TableLimits())
+    pairs, quarantined = read_table(file, CONCEALED, TableLimits())
     left_out = dict(sorted(Counter(quarantined["reason"]).items()))
     if left_out:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())

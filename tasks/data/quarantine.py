@@ -7,8 +7,8 @@ from storage import parquet
 from storage.refs import Ref
 from storage.roots import Root
 from storage.settings.directory import IngestConfig
-from storage.sources.directory import SourceError
 from storage.sources.findings import findings
+from storage.sources.table_files import SourceError
 from storage.tables.community import QUARANTINE
 from tasks.data.pictures import Shard
 from tasks.runtime.caching import stage

@@ -13,8 +13,8 @@ from storage.roots import Root
 from storage.settings.directory import IngestConfig
 from storage.settings.images import ImageConfig
 from storage.sources import directory
-from storage.sources.directory import SourceError
 from storage.sources.findings import Finding, findings
+from storage.sources.table_files import SourceError
 from storage.tables.community import IMAGES, QUARANTINE
 from tasks.data.pictures import Shard
 from tasks.data.pixels import decode_images, plan_shards

@@ -12,6 +12,7 @@ from storage import snapshots
 from storage.roots import Root
 from storage.settings.directory import IngestConfig
 from storage.sources import directory
+from storage.sources.table_files import SourceError
 
 DATA = os.environ.get("TASTEGRAPH_DATA")
 pytestmark = pytest.mark.skipif(not DATA, reason="TASTEGRAPH_DATA names no folder with real communities")
@@ -35,7 +36,7 @@ def test_a_real_community_is_ingested_without_losing_a_row(name):
 
 
 def test_a_community_without_images_and_favorites_is_refused():
-    with pytest.raises(directory.SourceError, match="no table images and no favorites"):
+    with pytest.raises(SourceError, match="no table images and no favorites"):
         directory.ingest(Root(str(folder("blogcatalog-social"))), IngestConfig())
 
 

@@ -103,3 +103,15 @@ def test_a_table_with_a_flipped_bit_is_not_read(root, use):
     flip(root, ref.path)
     with pytest.raises(DamagedError, match=rf"{ref.path}: damaged"):
         use(ref, root)
+
+
+@pytest.mark.parametrize("swapped", [(), (0, 1), (2, 3), (4, 5)])
+def test_a_frame_that_is_written_in_slices_gives_the_file_of_the_whole(root, monkeypatch, swapped):
+    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 3)
+    order = list(range(8))
+    if swapped:
+        order[swapped[0]], order[swapped[1]] = swapped[1], swapped[0]
+    rows = pl.DataFrame({"user_id": list("aaabbbcc"), "image_id": list("12345678"), "favorited_at": [None, *range(7)]})
+    whole = parquet.write(FAVORITES, rows.to_arrow(), root)
+
+    assert parquet.write(FAVORITES, rows[order], root) == whole

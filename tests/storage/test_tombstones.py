@@ -12,7 +12,8 @@ from storage.settings.demo import DemoConfig
 from storage.settings.directory import IngestConfig
 from storage.sources import directory
 from storage.sources.demo.community import write_demo
-from storage.sources.directory import Community, SourceError
+from storage.sources.directory import Community
+from storage.sources.table_files import SourceError
 from storage.tombstones import Tombstones
 
 ANNA = {"user": frozenset({"anna-7f3a91"})}

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from storage import parquet
 from storage.roots import Root
 from storage.settings.directory import IngestConfig
-from storage.sources.directory import Community, SourceError, ingest, table_files, tables_digest
+from storage.sources.directory import Community, ingest, table_files, tables_digest
+from storage.sources.table_files import SourceError
 from storage.tables.community import COMMUNITY, QUARANTINE
 
 LENIENT = IngestConfig(max_quarantined_share=1.0)
@@ -438,7 +439,7 @@ def test_a_text_that_is_too_long_goes_to_quarantine_and_is_cut(tmp_path: Path) -
 
 
 def test_a_table_larger_than_the_limits_is_refused_with_the_settings_name(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"images\.csv: .* it has 3 rows, and ingest\.max_rows is 2"):
+    with pytest.raises(SourceError, match=r"images\.csv: .* it has more than 2 rows, and ingest\.max_rows is 2"):
         community(tmp_path, IngestConfig(max_rows=2))
 
 
@@ -527,9 +528,9 @@ def test_names_of_columns_that_cannot_be_are_refused(tmp_path: Path, names: str,
 
 def test_a_missing_column_is_refused_with_how_to_name_it(tmp_path: Path) -> None:
     with pytest.raises(
-        SourceError, match=r"""--set .ingest.columns={favorites: {user_id: "User ID"}}. or write it in"""
+        SourceError, match=r"""--set .ingest.columns={favorites: {user_id: "User ID", image_id: NAME1}}. or write"""
     ):
-        community(tmp_path, favorites="User ID,Image ID\nu1,i1\n")
+        community(tmp_path, favorites="User ID,Photo\nu1,i1\n")
 
 
 def test_a_name_that_is_not_utf_8_is_listed_with_escapes(tmp_path: Path) -> None:
@@ -546,7 +547,7 @@ def test_a_table_that_is_no_file_of_the_source_is_refused_by_name(tmp_path: Path
     elsewhere.write_text("user_id,contact_id\nu1,secret\n")
     if kind == "folder":
         (source / name).mkdir()
-        (source / name / "part-0.parquet").touch()
+        (source / name / "_SUCCESS").touch()
     elif kind == "pipe":
         os.mkfifo(source / name)
     else:
@@ -636,13 +637,66 @@ def test_a_refusal_shows_the_first_value_its_row_and_file_and_what_to_do(tmp_pat
         community(tmp_path, **tables)
 
 
-@pytest.mark.parametrize("part", ["favorites/dt=2024-03-01/part-0.parquet", "favorites/part-0.csv"])
-def test_a_folder_of_parts_is_refused_by_name(tmp_path: Path, part: str) -> None:
+def test_a_table_may_be_a_folder_of_parts(tmp_path: Path) -> None:
     (tmp_path / "images.csv").write_text(IMAGES_CSV)
-    (tmp_path / part).parent.mkdir(parents=True)
-    (tmp_path / part).touch()
-    with pytest.raises(SourceError, match=r"/favorites: a folder, but a table is one file; write its parts as one"):
+    folder = tmp_path / "favorites.parquet"
+    folder.mkdir()
+    pl.DataFrame({"user_id": [7, None], "image_id": ["i1", "i2"]}).write_parquet(folder / "part-00000.parquet")
+    pl.DataFrame({"user_id": ["8", "x"], "image_id": ["i2", "i9"]}).write_parquet(folder / "part-00001.parquet")
+    (folder / "part-00002.csv").write_text("user_id,image_id\n7,i1\n9,i3\n")
+    for ignored in ("_SUCCESS", ".part-00000.parquet.crc", "_temporary/0/part-00003.parquet"):
+        (folder / ignored).parent.mkdir(parents=True, exist_ok=True)
+        (folder / ignored).touch()
+    found = ingest(Root(str(tmp_path)), LENIENT)
+
+    assert rows(found, "favorites") == [("7", "i1", None), ("8", "i2", None), ("9", "i3", None)]
+    assert quarantine(found) == [
+        ("favorites", 1, "missing id", None),
+        ("favorites", 3, "dangling reference", "i9"),
+    ]
+    account = found.report["tables"]["favorites"]
+    assert (account["file"], account["read"], account["notes"]) == ("favorites.parquet/", 6, ["3 files"])
+    digest = tables_digest(Root(str(tmp_path)))
+    (folder / "part-00002.csv").write_text("user_id,image_id\n9,i3\n7,i1\n")
+    assert tables_digest(Root(str(tmp_path))) != digest
+    with pytest.raises(SourceError, match=r"it has more than 5 rows, and ingest\.max_rows is 5"):
+        ingest(Root(str(tmp_path)), IngestConfig(max_rows=5))
+    (folder / "part-00001.parquet").unlink()
+    pl.DataFrame({"user": ["8"], "image_id": ["i2"]}).write_parquet(folder / "part-00001.parquet")
+    with pytest.raises(SourceError, match=r"parquet/part-00001\.parquet: no column user_id \(found user, image_id\)"):
         ingest(Root(str(tmp_path)), LENIENT)
+
+
+def test_names_of_folders_are_columns(tmp_path: Path) -> None:
+    (tmp_path / "images.csv").write_text(IMAGES_CSV)
+    for part in ("day=2024-03-01/kind=a%20b", "day=__HIVE_DEFAULT_PARTITION__"):
+        (tmp_path / "favorites" / part).mkdir(parents=True)
+        (tmp_path / "favorites" / part / "0.csv").write_text(f"user_id,image_id\n{len(part)},i1\n")
+    found = ingest(Root(str(tmp_path)), IngestConfig(columns={"favorites": {"favorited_at": "day"}}))
+
+    assert rows(found, "favorites") == [("25", "i1", datetime(2024, 3, 1, tzinfo=UTC)), ("30", "i1", None)]
+    assert found.report["tables"]["favorites"]["unknown_columns"] == ["kind"]
+
+
+def test_features_in_parts_are_of_one_length(tmp_path: Path) -> None:
+    community(tmp_path)
+    (tmp_path / "image_features.parquet").mkdir()
+    for part, (ids, vectors) in enumerate([(["i1", "i2"], [[1.0, 2.0]] * 2), (["i3"], [[1.0, 2.0, 3.0]])]):
+        frame = pl.DataFrame({"image_id": ids, "feature": vectors})
+        frame.write_parquet(tmp_path / "image_features.parquet" / f"{part}.parquet")
+    found = ingest(Root(str(tmp_path)), LENIENT)
+
+    assert quarantine(found) == [("image_features", 2, "bad feature", "length 3, others have 2")]
+
+
+def test_a_folder_of_pictures_is_no_table_and_two_places_of_a_table_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "i1.json").touch()
+    assert len(rows(community(tmp_path), "images")) == 3
+    (tmp_path / "images.parquet").mkdir()
+    (tmp_path / "images.parquet" / "0.csv").write_text(IMAGES_CSV)
+    with pytest.raises(SourceError, match=r"table images stands in images.parquet/ and in images.csv; keep one"):
+        community(tmp_path)
 
 
 def test_no_text_of_a_library_is_in_a_refusal(tmp_path: Path) -> None:

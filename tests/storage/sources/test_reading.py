@@ -1,3 +1,4 @@
+from collections.abc import Generator
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,17 +13,22 @@ from hypothesis import strategies as st
 
 from storage.settings.reading import TableLimits
 from storage.sources import reading
+from storage.sources.reading import Reading
 
 COLUMNS = ("user_id", "image_id")
 LIMITS = TableLimits()
 PACKED = {".gz": "gzip", ".zst": "zstd"}
 
 
+def rows(found: Reading) -> pl.DataFrame:
+    return pl.concat(found.chunks)
+
+
 def read(file: Path, content: str | bytes) -> tuple[list[tuple[int, str, str]], list[tuple[int, str]]]:
     """The rows read from the file, and the broken ones."""
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     found = reading.read(file, COLUMNS, LIMITS)
-    return found.rows.select("row", *COLUMNS).collect().rows(), found.broken
+    return rows(found).select("row", *COLUMNS).rows(), found.broken
 
 
 def test_csv_may_have_a_byte_order_mark_any_line_end_and_empty_lines(tmp_path: Path) -> None:
@@ -62,6 +68,34 @@ def test_a_broken_json_line_costs_itself_only(tmp_path: Path, line: str) -> None
     assert [row for row, _ in broken] == [1]
 
 
+@pytest.mark.parametrize("name", ["t.json", "t.jsonl", "t.ndjson"])
+def test_a_json_array_is_read_as_lines(tmp_path: Path, name: str) -> None:
+    array = '\ufeff [\n {"user_id": 9007199254740993,\n  "image_id": "é"}, {"image_id": "[,]", "user_id": "v"} ]\n'
+    assert read(tmp_path / name, array) == ([(0, "9007199254740993", "é"), (1, "v", "[,]")], [])
+    broken = '[{"user_id": "u", "image_id": "i"}, {"user_id": ["u"], "image_id": "i"}, {"user_id": "v", "im'
+    assert read(tmp_path / name, broken) == (
+        [(0, "u", "i")],
+        [(1, '{"user_id": ["u"], "image_id": "i"}'), (2, '{"user_id": "v", "im')],
+    )
+    assert read(tmp_path / name, "[]") == ([], [])
+
+
+def test_names_of_columns_lose_the_space_around_them(tmp_path: Path) -> None:
+    assert read(tmp_path / "t.csv", "user_id, image_id\nu,i\n") == ([(0, "u", "i")], [])
+    with pytest.raises(ValueError, match="the header names user_id twice"):
+        read(tmp_path / "t.csv", "user_id, user_id,image_id\nu,v,i\n")
+
+
+def test_a_broken_row_far_down_costs_no_row_above_or_below(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(reading, "CHUNK_BYTES", 100)
+    lines = [f"u{row},i{row}" for row in range(200)]
+    lines[150] = "u,i,x"
+    found, broken = read(tmp_path / "t.csv", "user_id,image_id\n" + "\n".join(lines))
+
+    assert broken == [(150, "u,i,x")]
+    assert found == [(row, f"u{row}", f"i{row}") for row in range(200) if row != 150]
+
+
 def test_json_values_that_polars_would_level_are_read_as_written(tmp_path: Path) -> None:
     content = '{"user_id": 12.0, "image_id": "12.0"}\n{"user_id": 18446744073709551617, "image_id": "[a]"}\n'
     assert read(tmp_path / "t.jsonl", content)[0] == [(0, "12", "12.0"), (1, "18446744073709551617", "[a]")]
@@ -93,14 +127,21 @@ CELLS = st.text(st.sampled_from(list('ab ,"\\\n\r;\ufeffé')), max_size=5)
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(CELLS, max_size=8), st.booleans())
-def test_the_fast_and_the_careful_reader_of_csv_read_the_same_rows(cells: list[str], is_quoted: bool) -> None:
+@given(st.lists(CELLS, max_size=8), st.booleans(), st.sampled_from([1 << 24, 40, 24]))
+def test_the_fast_and_the_careful_reader_of_csv_read_the_same_rows(
+    cells: list[str], is_quoted: bool, chunk_bytes: int
+) -> None:
+    def no_row(*_: object) -> Generator[pl.DataFrame, None, int]:
+        return 0
+        yield
+
     quoted = [f'"{cell}"' if is_quoted or place % 2 else cell for place, cell in enumerate(cells)]
     lines = [",".join(quoted[place : place + 2]) for place in range(0, len(quoted), 2)]
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         content = "\n".join(["user_id,image_id", *lines])
+        patch.setattr(reading, "CHUNK_BYTES", chunk_bytes)
         either = read(Path(folder, "t.csv"), content)
-        patch.setattr(reading, "_fast_csv", lambda *_: None)
+        patch.setattr(reading, "_fast_csv", no_row)
         assert either == read(Path(folder, "t.csv"), content)
 
 
@@ -131,7 +172,7 @@ def test_parquet_times_far_from_1970_are_what_they_are(tmp_path: Path) -> None:
     table = pa.table({"user_id": ["a", "b", "c"], "image_id": pa.array(far, pa.timestamp("us"))})
     pq.write_table(table, tmp_path / "t.parquet", use_deprecated_int96_timestamps=True)
     found = reading.read(tmp_path / "t.parquet", COLUMNS, LIMITS)
-    assert found.rows.select("image_id").collect().to_series().to_list() == far
+    assert rows(found).select("image_id").to_series().to_list() == far
 
 
 @pytest.mark.parametrize(
@@ -146,7 +187,7 @@ def test_parquet_times_far_from_1970_are_what_they_are(tmp_path: Path) -> None:
 def test_parquet_columns_that_polars_does_not_know_are_read(tmp_path: Path, column: pa.Array, text: list[str]) -> None:
     pq.write_table(pa.table({"user_id": column, "image_id": ["i", "j"]}), tmp_path / "t.parquet")
     found = reading.read(tmp_path / "t.parquet", COLUMNS, LIMITS)
-    assert found.rows.select(pl.col("user_id").cast(pl.String)).collect().to_series().to_list() == text
+    assert rows(found).select(pl.col("user_id").cast(pl.String)).to_series().to_list() == text
 
 
 @pytest.mark.parametrize(
@@ -225,7 +266,7 @@ def test_a_header_in_another_encoding_costs_no_row_where_its_column_is_not_neede
     found = reading.read(tmp_path / "t.csv", COLUMNS, LIMITS)
 
     assert found.columns == ["user_id", r"Gr\xf6\xdfe", "image_id"]
-    assert found.rows.select(COLUMNS).collect().rows() == [("u", "i")]
+    assert rows(found).select(COLUMNS).rows() == [("u", "i")]
 
 
 def test_names_of_json_columns_in_another_encoding_are_shown_with_escapes(tmp_path: Path) -> None:
@@ -259,7 +300,7 @@ def test_a_path_is_no_pattern(tmp_path: Path, name: str) -> None:
         file.write_bytes(content[reading.suffix_of(name)])
 
     found = reading.read(file, COLUMNS, LIMITS)
-    assert found.rows.select(COLUMNS).collect().rows() == [("u", "i")]
+    assert rows(found).select(COLUMNS).rows() == [("u", "i")]
 
 
 def test_parquet_of_more_rows_than_the_limit_is_refused_unread(tmp_path: Path, monkeypatch) -> None:
@@ -293,12 +334,12 @@ def test_one_long_text_among_many_rows_does_not_make_a_table_too_large(tmp_path:
     pq.write_table(pa.table({"user_id": users, "image_id": ["i"] * len(users)}), tmp_path / "t.parquet")
     found = reading.read(tmp_path / "t.parquet", COLUMNS, TableLimits(max_bytes=1_000_000))
 
-    assert found.rows.select("user_id").collect()["user_id"].to_list() == users
+    assert rows(found).select("user_id")["user_id"].to_list() == users
 
 
 def test_rows_of_text_count_too(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("user_id,image_id\n" + "u,i\n" * 11)
-    with pytest.raises(ValueError, match=r"it has 11 rows, and ingest.max_rows is 10"):
+    with pytest.raises(ValueError, match=r"it has more than 10 rows, and ingest.max_rows is 10"):
         reading.read(tmp_path / "t.csv", COLUMNS, TableLimits(max_rows=10))
 
 

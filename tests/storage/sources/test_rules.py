@@ -12,7 +12,9 @@ from storage.tables.community import CONTACTS, FAVORITES, IMAGES, QUARANTINE, US
 def check(table, ids=None, **columns) -> tuple[pl.DataFrame, list[tuple[object, ...]]]:
     """The valid rows, and the bad ones as (row, reason, value)."""
     rows = pl.LazyFrame(columns).with_row_index("row")
-    valid, bad = rules.check(rows, table, {name: pl.Series(values) for name, values in (ids or {}).items()}, 4096)
+    valid, bad = rules.check(
+        rows, table, rules.words_of(table, {name: pl.Series(values) for name, values in (ids or {}).items()}), 4096
+    )
     return valid, bad.drop("text").rows()
 
 
@@ -20,7 +22,7 @@ def test_valid_rows_have_the_types_of_their_table_and_missing_columns_are_null()
     valid, bad = check(FAVORITES, user_id=["u"], image_id=[12])
 
     assert bad == []
-    assert valid.drop("row").schema == rules.frame_schema(FAVORITES)
+    assert rules.merge([valid], FAVORITES)[0].schema == rules.frame_schema(FAVORITES)
     assert valid.rows() == [(0, "u", "12", None)]
 
 
@@ -57,13 +59,13 @@ def test_merged_favorites_keep_the_earliest_time_and_merged_user_tags_the_sum():
     favorites, _ = check(FAVORITES, user_id=["u"] * 3, image_id=["i"] * 3, favorited_at=[None, 9, 5])
     user_tags, _ = check(USER_TAGS, user_id=["u", "u"], tag=["sea", "sea"], count=[2, 3])
 
-    assert rules.merge(favorites, FAVORITES)[0]["favorited_at"].dt.epoch("s").to_list() == [5]
-    assert rules.merge(user_tags, USER_TAGS)[0]["count"].to_list() == [5]
+    assert rules.merge([favorites], FAVORITES)[0]["favorited_at"].dt.epoch("s").to_list() == [5]
+    assert rules.merge([user_tags], USER_TAGS)[0]["count"].to_list() == [5]
 
 
 def test_a_repeated_id_with_other_values_is_a_duplicate_and_its_first_row_stays():
     images, _ = check(IMAGES, image_id=["i", "i", "i"], title=["one", "two", "one"])
-    kept, duplicates = rules.merge(images, IMAGES)
+    kept, duplicates = rules.merge([images], IMAGES)
 
     assert kept.select("image_id", "title").rows() == [("i", "one")]
     assert duplicates.select("row", "reason", "value").rows() == [(1, "duplicate id", "i")]

@@ -73,7 +73,7 @@ def test_what_can_be_read_of_a_file_is_read_and_the_rest_counted(
         ("t.csv", b"user_id,image_id\n", "no pair of a user and an image is in it"),
         ("t.csv", b"user_id,item\n1,2\n", r"no column image_id \(found user_id, item\)"),
         ("t.parquet", b"<html>", "cannot be read as parquet"),
-        ("t.tsv", b"1\t2\n", "rows are read from .parquet, .csv"),
+        ("t.txt", b"1\t2\n", "rows are read from .parquet, .csv"),
         ("missing.csv", None, "no such file"),
     ],
 )
