@@ -203,6 +203,7 @@ def print_list(root: str, name: str, key: str, wanted: str, found: str, k: int, 
     import polars as pl
 
     from storage import snapshots
+    from storage.near_ids import UnknownIdError
     from storage.roots import Root
 
     output = Root(root)
@@ -211,14 +212,11 @@ def print_list(root: str, name: str, key: str, wanted: str, found: str, k: int, 
         raise nothing_published(root)
     if not pointer.rows[name]:
         raise ValueError(f"run {pointer.run_id} exports no {name}: its system has none")
-    rows = (
-        pl.scan_parquet(snapshots.dataset(output, pointer, name), glob=False)
-        .filter((pl.col(key) == wanted) & (pl.col("rank") <= k))
-        .sort("rank")
-        .collect()
-    )
+    lists = pl.scan_parquet(snapshots.dataset(output, pointer, name), glob=False)
+    rows = lists.filter((pl.col(key) == wanted) & (pl.col("rank") <= k)).sort("rank").collect()
     if rows.is_empty():
-        raise ValueError(f"{key} {wanted!r} has no row in {name} of run {pointer.run_id}")
+        ids = lists.select(key).unique().sort(key).collect()[key].to_list()
+        raise UnknownIdError(key, wanted, f"{name} of run {pointer.run_id}", ids)
     if as_json:
         print_json(rows.to_dicts())
         return

@@ -141,8 +141,9 @@ def answer_of(snippet: str, names: dict[str, Any]) -> Any:
     return eval(compile(ast.Expression(last.value), "reading.md", "eval"), names)
 
 
-OPENING, *SNIPPETS = queries("python")
-LIBRARIES = [re.search(r"pyspark|boto3|duckdb|polars|pandas|pyarrow", snippet)[0] for snippet in SNIPPETS]  # type: ignore[index]
+OPENING = next(snippet for snippet in queries("python") if "ROOT = " in snippet)
+SNIPPETS = [snippet for snippet in queries("python") if snippet != OPENING]
+LIBRARIES = [re.search(r"tastegraph|pyspark|boto3|duckdb|polars|pandas|pyarrow", snippet)[0] for snippet in SNIPPETS]  # type: ignore[index]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Spark leaves a socket open
@@ -163,6 +164,7 @@ def test_the_readers_page_reads_the_current_run(
                 if file.is_file():
                     there.write(file.relative_to(published / "tastegraph-data").as_posix(), file.read_bytes())
             monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+            snippet = snippet.replace('"tastegraph-data"', repr(there.address))
             bucket, prefix = there.address.removeprefix("s3://").split("/", 1)
             opening = opening.replace('"tastegraph-data"', repr(there.address))
             snippet = snippet.replace("my-bucket", bucket).replace("some/prefix", prefix)
@@ -176,7 +178,7 @@ def test_the_readers_page_reads_the_current_run(
 def test_the_readme_has_a_query_and_the_readers_page_has_one_for_each_library() -> None:
     assert README.count("```sql") == 1
     assert len(queries("sql")) == 2
-    assert LIBRARIES == ["pyarrow", "pandas", "polars", "duckdb", "pyspark", "boto3"]
+    assert LIBRARIES == ["tastegraph", "pyarrow", "pandas", "polars", "duckdb", "pyspark", "boto3"]
 
 
 def test_every_file_of_the_four_folders_says_in_one_line_what_it_holds() -> None:

@@ -1,0 +1,32 @@
+"""The ids that are nearest to one that does not exist, for an error that helps."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+WINDOW = 2000  # ids on each side, in order, that are looked at: 10 ms, of however many ids
+
+
+class UnknownIdError(ValueError):
+    """No user or image has this id; the message names the nearest ids."""
+
+    def __init__(self, what: str, wanted: str, where: str, ids: Sequence[str]) -> None:
+        super().__init__(what, wanted, where, ids)
+        near = ", ".join(map(repr, nearest(wanted, ids)))
+        self.message = f"{what} {wanted!r} has no row in {where}; " + (f"near ones: {near}" if near else "nor has any")
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def nearest(wanted: str, ids: Sequence[str], at_most: int = 3) -> list[str]:
+    """The ids that look most like the wanted one, the most alike first; where none does, its neighbours in order.
+
+    Args:
+        ids: sorted; an id that differs in case or surrounding space alone is found anywhere, others near its place.
+    """
+    place, plain = bisect_left(ids, wanted), wanted.strip().casefold()
+    same = [found for found in ids if found.strip().casefold() == plain]
+    alike = get_close_matches(wanted, ids[max(0, place - WINDOW) : place + WINDOW], at_most)
+    found = list(dict.fromkeys([*same, *alike])) or ids[max(0, place - 1) : place + at_most - 1]
+    return list(found[:at_most])
