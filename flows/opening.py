@@ -10,6 +10,9 @@ from prefect.context import FlowRunContext
 
 from flows.settings import SharedConfig, over_environment
 from flows.stopping import tell_prefect
+from flows.telemetry.watching import watched
+from storage import snapshots
+from storage.manifests import Manifest
 from storage.roots import DamagedError, Root, StoreError
 from tasks.data.demo import open_source
 from tasks.data.ingest import content_of
@@ -27,7 +30,7 @@ C = TypeVar("C")  # a flow's settings
 log = logging.getLogger("tastegraph")
 
 
-@dataclass(frozen=True)
+@dataclass
 class OpenRun:
     """A run that has begun on a source."""
 
@@ -36,6 +39,7 @@ class OpenRun:
     content: str  # a digest of the source's tables and of the root's tombstones
     root: Root
     ledger: Ledger
+    published: str | None = None  # the folder below the root that holds its output, once it is finished
 
     def rebuilding(self, body: Callable[[], T]) -> T:
         """The body's result. Where it meets a damaged file that a stage wrote, the file is deleted and it begins again.
@@ -60,8 +64,14 @@ class OpenRun:
                 deleted.add(error.path)
                 self.root.delete(error.path)
 
+    def manifest(self) -> Manifest | None:
+        """What the run has published, or found published before; None for what is no night."""
+        nights = snapshots.runs(self.root, skip_damaged=True)
+        return next((night for night in nights if snapshots.folder(night.run_id) == self.published), None)
+
     def finish(self, published: str | None = None) -> None:
         """Note that the run has ended, which records it used, and the folder below the root that it published."""
+        self.published = published
         try:
             runs.finish(self.run, self.root, published, self.ledger.records)
         except StoreError as error:  # what is published stays so: the next run goes on with this one and ends at once
@@ -101,8 +111,11 @@ def open_run(
         run = runs.begin(run_id, purpose, output, context.flow.name)
         before = RUN.set(run.id)
         kept = ledger.of_run(str(context.flow_run.id))
+        opened = OpenRun(run, source_root, content, output, kept)
+        places = (source_root.address, output.address)
         try:
-            yield OpenRun(run, source_root, content, output, kept)
+            with watched(context.flow.name, run.id, purpose, places, config, kept, opened.manifest):
+                yield opened
         finally:
             RUN.reset(before)
             try:

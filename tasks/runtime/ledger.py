@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from tasks.runtime.usage import Measured, Usage
 
@@ -24,6 +24,16 @@ class Call:
     started_s: float  # after the ledger's beginning
     elapsed_s: float
     is_reused: bool  # whole: no task run had to run
+
+
+class Listener(Protocol):
+    """Hears of each call of a stage, in the flow's thread: what it does must be quick and raise nothing."""
+
+    def stage_began(self, stage: str, given: Any) -> None:
+        """Before a call; `given` are its arguments."""
+
+    def stage_ended(self, line: "Line", before: "Line", call: Call, usage: Usage, error: BaseException | None) -> None:
+        """After it: the stage's line, and what it was before the call."""
 
 
 @dataclass
@@ -40,6 +50,7 @@ class Line:
     rows: int = 0  # of the files that its results name
     bytes: int = 0
     calls: list[Call] = field(default_factory=list)
+    outputs: set[str] = field(default_factory=set)  # names of these files
 
 
 @dataclass
@@ -49,8 +60,14 @@ class Ledger:
     lines: dict[str, Line] = field(default_factory=dict)
     work: Counter[str] = field(default_factory=Counter)  # amounts by kind, without those of a killed run
     records: set[str] = field(default_factory=set)  # paths below the root
+    listener: Listener | None = None
     _began_s: float = field(default_factory=time.monotonic)
     _named: set[tuple[str, str]] = field(default_factory=set)  # stages and the files that their results name
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since its beginning."""
+        return time.monotonic() - self._began_s
 
     def note(self, stage: str, outcome: str, seconds: float) -> None:
         """Enter an ended task run; `outcome` is ran, reused or failed."""
@@ -61,17 +78,26 @@ class Ledger:
         log.info("%-18s %s", stage, said, extra={"outcome": outcome, "seconds": round(seconds, 3)})
 
     @contextmanager
-    def measuring(self, stage: str) -> Iterator[None]:
+    def measuring(self, stage: str, given: Any = None) -> Iterator[None]:
         """Around a call of a stage: when it began, and what this process uses meanwhile, is entered in its line."""
-        started_s = time.monotonic() - self._began_s
+        started_s = self.age_s
         line = self.lines.setdefault(stage, Line(stage, started_s=started_s))
-        measured, before = Measured(), line.ran + line.failed
+        measured, before, failed = Measured(), replace(line), None
+        if self.listener:
+            self.listener.stage_began(stage, given)
         try:
             with measured:
                 yield
+        except BaseException as error:
+            failed = error
+            raise
         finally:
             line.usage.add(measured.usage)
-            line.calls.append(Call(started_s, measured.usage.elapsed_s, line.ran + line.failed == before))
+            is_reused = (line.ran, line.failed) == (before.ran, before.failed) and failed is None
+            call = Call(started_s, measured.usage.elapsed_s, is_reused)
+            line.calls.append(call)
+            if self.listener:
+                self.listener.stage_ended(line, before, call, measured.usage, failed)
 
     def note_files(self, stage: str, refs: Iterable[dict[str, Any]]) -> None:
         """Enter the files that a stage's result names, as `tasks.runtime.records.refs_of` finds them."""
@@ -81,6 +107,7 @@ class Ledger:
                 self._named.add((stage, ref["path"]))
                 line.rows += ref.get("rows", 0)
                 line.bytes += ref["bytes"]
+                line.outputs.add(ref.get("name") or ref["path"])
 
 
 @dataclass

@@ -50,12 +50,12 @@ class TaskRuns(Generic[P, R]):
 
     def result(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The result of one task run."""
-        with _ledger().measuring(self.name):
+        with _ledger().measuring(self.name, (args, kwargs)):
             return self._open(self.task(*args, **kwargs, return_state=True))
 
     def results(self, *args: Any) -> list[R]:
         """The results of one task run for each item of the arguments that are not unmapped."""
-        with _ledger().measuring(self.name):
+        with _ledger().measuring(self.name, args):
             futures, results = list(self.task.map(*args)), {}
             try:
                 for future in as_completed(futures):  # so that the first failure is raised at once
