@@ -122,9 +122,11 @@ def listing(source: Root) -> tuple[dict[str, TableFiles], list[str]]:
     if missing := [name for name in required if name not in files]:
         names = [table.path for table in files.values()] + unknown_files
         found = ", ".join([*names[:SHOWN_NAMES], *(["..."] if len(names) > SHOWN_NAMES else [])]) or "no file"
+        alike = next((name for name in unknown_files if name.lower().partition(".")[0] in missing), None)
         raise SourceError(
             f"{source.address}: no table {' and no '.join(missing)} (found {found}); "
             f"every source needs {' and '.join(table.name + '.parquet, .csv or .jsonl' for table in REQUIRED)}"
+            + (f"; {alike} is not read: capital letters in names count, and so do their endings" if alike else "")
         )
     return files, unknown_files
 

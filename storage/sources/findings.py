@@ -52,7 +52,7 @@ SIGNS: dict[str, list[tuple[str, str]]] = {
     "unreadable row": [
         (r"\\x[89a-f][0-9a-f]", "this is not UTF-8: save the file as UTF-8, or name it in ingest.encoding"),
         (r'\\"', 'a quote is escaped by a backslash: write it twice, ""'),
-        (r"^\s*\[", "JSON lines hold one object a line, and no list around them"),
+        (r"^\s*[\[{]", "write JSON objects whose cells are text or numbers, not lists or objects"),
     ],
 }
 

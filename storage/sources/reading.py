@@ -205,7 +205,8 @@ def _read_parquet(file: Path, known: Sequence[str], limits: TableLimits, found: 
     # By Arrow: polars 2.1 aborts the process on some damaged pages, whose lengths it trusts. Times of the type INT96
     # in microseconds: nanoseconds wrap around before 1677 and after 2262, without a word.
     if (begin := _beginning(file))[:4] != b"PAR1":
-        what = _what_it_is(begin) or "it does not begin as one"
+        text = "it looks like text; end its name in .csv or .jsonl" if begin.isascii() and begin.strip() else ""
+        what = _what_it_is(begin) or text or "it does not begin as one"
         raise UnfitFileError(f"it is no Parquet file: {what}")
     how = {"memory_map": True, "page_checksum_verification": True, "coerce_int96_timestamp_unit": "us"}
     with pq.ParquetFile(file, **how) as parquet:
@@ -327,6 +328,10 @@ def _read_csv(file: Path, known: Sequence[str], found: Reading) -> Iterator[pl.D
     columns = [_shown(name).strip() for name in header]
     if not columns:
         raise UnfitFileError("there is no header line; the first line names the columns")
+    if columns[0].lower().startswith("sep="):
+        raise UnfitFileError(
+            "its first line is Excel's sep=; take it out: the header line says what stands between cells"
+        )
     found.columns = columns
     wanted = [name for name in known if name in columns]
     if twice := [name for name in wanted if columns.count(name) > 1]:
@@ -338,10 +343,15 @@ def _read_csv(file: Path, known: Sequence[str], found: Reading) -> Iterator[pl.D
     if rows is None:
         return
     cells: Iterator[Record] = (
-        ([values[place] for place in places] if values and len(values) == len(columns) else None, line)
+        ([values[place] for place in places] if values and _fits(values, len(columns)) else None, line)
         for values, line in islice(records, rows, None)
     )
     yield from _assemble(cells, wanted, found, rows)
+
+
+def _fits(values: Sequence[str | None], num_columns: int) -> bool:
+    """Whether a row has a cell for each column; delimiters at its end, with nothing after them, do not count."""
+    return len(values) >= num_columns and not any(values[num_columns:])
 
 
 def _delimiter(file: Path, known: Sequence[str]) -> str:

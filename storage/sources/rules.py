@@ -44,6 +44,10 @@ LATEST = 2**63 - 1  # in place of a missing time where the earliest is sought
 MOST_USES = 2**53  # integers up to this are exact in a float column
 AS_WRITTEN = ("id", "name", "title", "path")  # keep surrounding white space, as ids do
 
+NO_TEXT = r"\N"  # what MySQL and PostgreSQL write for a missing value
+NO_VALUES = ("NULL", "null", "None", "NaN", "nan", "<NA>", "NaT")  # the same of others; an id or a tag may be one
+NEVER_WORDS = ("url", "count", "weight")
+
 ISO_8601 = (  # extended and basic: 2024-02-29T12:30:00Z, 20240229T123000Z
     r"(?i)^(?P<date>\d{4}-\d\d-\d\d|\d{8})"
     r"(?:[t ](?P<minute>\d\d:?\d\d)(?::?(?P<second>\d\d)(?:[.,]\d+)?)?"  # fractions of a second are dropped
@@ -298,7 +302,10 @@ def cell_of(name: str, file_type: pl.DataType | None, is_time: bool) -> pl.Expr:
     if file_type.is_decimal():
         return text.str.replace(r"(\.\d*?)0+$", "$1").str.strip_suffix(".")  # 1.50 is 1.5, as anywhere else
     stripped = text.str.strip_chars()
-    return pl.when(stripped != "").then(text if name in AS_WRITTEN or name.endswith("_id") else stripped)
+    is_missing = (stripped == "") | (stripped == NO_TEXT)
+    if is_time or name in NEVER_WORDS:
+        is_missing |= stripped.is_in(NO_VALUES)
+    return pl.when(~is_missing).then(text if name in AS_WRITTEN or name.endswith("_id") else stripped)
 
 
 def _typed(name: str, type_: pl.DataType, file_type: pl.DataType | None) -> pl.Expr:

@@ -80,6 +80,11 @@ def test_a_json_array_is_read_as_lines(tmp_path: Path, name: str) -> None:
     assert read(tmp_path / name, "[]") == ([], [])
 
 
+def test_delimiters_at_the_end_of_a_row_do_not_count(tmp_path: Path) -> None:
+    content = "user_id,image_id\nu1,i1,\nu2,i2,,\nu3,i3,x\nu4\n"
+    assert read(tmp_path / "t.csv", content) == ([(0, "u1", "i1"), (1, "u2", "i2")], [(2, "u3,i3,x"), (3, "u4")])
+
+
 def test_names_of_columns_lose_the_space_around_them(tmp_path: Path) -> None:
     assert read(tmp_path / "t.csv", "user_id, image_id\nu,i\n") == ([(0, "u", "i")], [])
     with pytest.raises(ValueError, match="the header names user_id twice"):
@@ -126,7 +131,7 @@ def test_a_json_number_keeps_all_its_digits_whatever_stands_in_the_other_rows(tm
 CELLS = st.text(st.sampled_from(list('ab ,"\\\n\r;\ufeffé')), max_size=5)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(CELLS, max_size=8), st.booleans(), st.sampled_from([1 << 24, 40, 24]))
 def test_the_fast_and_the_careful_reader_of_csv_read_the_same_rows(
     cells: list[str], is_quoted: bool, chunk_bytes: int
