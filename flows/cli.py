@@ -335,6 +335,24 @@ def similar(
 
 
 @app.command()
+def serve(
+    root: RootOption = "tastegraph-data",
+    run: Annotated[str | None, typer.Option(help="A run's id; by default the current one, whichever that is.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Where pictures lie, instead of the source directory that the run names.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on; the default is reached from here alone.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8020,
+) -> None:
+    """A gallery of the published runs in the browser, and a JSON API; nothing is written. Ends with Ctrl-C."""
+    from flows.serve import serve as serve_
+
+    serve_(root, run, source, host, port)
+
+
+@app.command()
 def show(
     root: RootOption,
     history: Annotated[

@@ -1,0 +1,1 @@
+"""The gallery: published runs to look at, as pages and a JSON API; a root is only read."""

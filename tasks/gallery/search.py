@@ -1,0 +1,38 @@
+"""Search of ids and titles: what begins with the words, then what contains them, then what is near to them."""
+
+import difflib
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import islice
+
+MAX_LENGTH = 200  # letters of a query that count
+NEAR_AMONG = 2_000  # near ids are looked for among so many that stand beside the query in the order of the ids
+
+
+class Index:
+    """Texts to be found: sorted ids, and the titles or names of some."""
+
+    def __init__(self, ids: Sequence[str], titles: Sequence[str | None]):
+        self.ids = ids
+        self.titles = titles
+        self._texts = [f"{id_}\n{title or ''}".casefold() for id_, title in zip(ids, titles, strict=True)]
+
+    def find(self, query: str, at_most: int) -> list[str]:
+        """Ids that begin with the query, then those that contain it or whose titles do."""
+        wanted = query.strip()[:MAX_LENGTH].casefold()
+        if not wanted:
+            return []
+        first = list(islice((row for row, text in enumerate(self._texts) if text.startswith(wanted)), at_most))
+        seen = set(first)
+        rest = (row for row, text in enumerate(self._texts) if row not in seen and wanted in text)
+        found = [*first, *islice(rest, at_most - len(first))]
+        return [self.ids[row] for row in found]
+
+    def near(self, query: str, at_most: int = 3) -> list[str]:
+        """The ids most like the query, at most so many; none where none is like it."""
+        wanted = query.strip()[:MAX_LENGTH]
+        if not wanted:
+            return []
+        place = bisect_left(self.ids, wanted)
+        beside = self.ids[max(0, place - NEAR_AMONG // 2) : place + NEAR_AMONG // 2]
+        return difflib.get_close_matches(wanted, beside, at_most)
