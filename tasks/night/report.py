@@ -17,6 +17,7 @@ from storage.refs import Ref
 from storage.roots import Root
 from storage.settings.images import ImageLimits
 from storage.shards import Shards
+from storage.tables.reasons import REASONS
 from tasks.night.records import CDLChain, Night, Tastes
 from tasks.pages.contents import (
     Call,
@@ -28,6 +29,7 @@ from tasks.pages.contents import (
     NegativesAudit,
     Person,
     Picture,
+    Reason,
     Recommendation,
     Report,
     Stage,
@@ -249,6 +251,7 @@ def _people(night: Night, root: Root) -> list[Person]:
         *(item["image_id"] for items in exported.values() for item in items),
     }
     pictures = _pictures(np.array(sorted(shown), object), night, root)
+    reasons = _reasons(tested, night, root)
     interests = (
         parquet.scan(night.tested.tastes.profiles.interests, root)
         .filter(pl.col("user_id").is_in(tested.tolist()))
@@ -264,7 +267,12 @@ def _people(night: Night, root: Root) -> list[Person]:
             interests=interests_of.get(user, []),
             likes=[pictures[image] for image in likes[row]],
             got=[
-                Recommendation(picture=pictures[item["image_id"]], rank=item["rank"], score=item["score"])
+                Recommendation(
+                    picture=pictures[item["image_id"]],
+                    rank=item["rank"],
+                    score=item["score"],
+                    reasons=reasons.get((user, item["image_id"]), ()),
+                )
                 for item in exported.get(user, [])
             ],
             num_concealed=concealed_UI[[row]].nnz,
@@ -292,6 +300,26 @@ def _exported(users: np.ndarray, night: Night, root: Root) -> dict[str, list[dic
         .collect()
     )
     return {str(user): part.to_dicts() for (user,), part in rows.group_by("user_id", maintain_order=True)}
+
+
+def _reasons(users: np.ndarray, night: Night, root: Root) -> dict[tuple[str, str], list[Reason]]:
+    """The reasons for what these users got, the largest share first, by user and image."""
+    if REASONS.name not in night.exports:
+        return {}
+    titles = parquet.scan(night.community.tables["images"], root).select(because="image_id", label="title")
+    rows = (
+        parquet.scan_all(night.exports[REASONS.name], root)
+        .filter(pl.col("user_id").is_in(users.tolist()))
+        .join(titles, on="because", how="left")
+        .with_columns(label=pl.when(pl.col("signal").is_in(["favorites", "content"])).then(pl.col("label")))
+        .sort("share", "signal", descending=[True, False])
+        .collect()
+    )
+    reasons: dict[tuple[str, str], list[Reason]] = {}
+    for row in rows.to_dicts():
+        shown = {name: row[name] for name in ("signal", "share", "because", "label")}
+        reasons.setdefault((row["user_id"], row["image_id"]), []).append(Reason(**shown))
+    return reasons
 
 
 def _pictures(ids: np.ndarray, night: Night, root: Root) -> dict[str, Picture]:

@@ -125,6 +125,16 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reason:
+    """What a signal adds to a score, and what stands behind it: rows of the REASONS table."""
+
+    signal: str
+    share: float
+    because: str | None = None  # the id of an image, tag, contact, group or owner
+    label: str | None = None  # the image's title
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recommendation:
     """A picture in a list of a user's."""
 
@@ -132,6 +142,7 @@ class Recommendation:
     rank: int
     score: float
     concealed: bool = False  # a favorite kept from what was measured: a correct one
+    reasons: Sequence[Reason] = ()  # the largest share first; none where the run does not say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,11 +275,13 @@ def _stage(value: Mapping[str, Any]) -> Stage:
 
 
 def _person(value: Mapping[str, Any], pictures: Mapping[str, Picture]) -> Person:
-    lists = {
-        name: [Recommendation(**{**item, "picture": pictures[item["picture"]]}) for item in value.get(name, ())]
-        for name in ("got", "found")
-    }
+    lists = {name: [_recommendation(item, pictures) for item in value.get(name, ())] for name in ("got", "found")}
     return Person(**{**value, "likes": [pictures[image_id] for image_id in value["likes"]], **lists})
+
+
+def _recommendation(value: Mapping[str, Any], pictures: Mapping[str, Picture]) -> Recommendation:
+    reasons = [Reason(**item) for item in value.get("reasons", ())]
+    return Recommendation(**{**value, "picture": pictures[value["picture"]], "reasons": reasons})
 
 
 def _picture(value: Mapping[str, Any]) -> Picture:

@@ -19,6 +19,7 @@ from tasks.pages.contents import (
     Distributions,
     Metric,
     NegativesAudit,
+    Reason,
     Report,
     Stage,
     Training,
@@ -80,6 +81,7 @@ def render(report: Report) -> bytes:
         exclusions=list(_exclusions(report.negatives)),
         loss=_loss(report.training),
         clock=clock(report.stages),
+        signals=sorted({reason.signal for person in report.people for got in person.got for reason in got.reasons}),
         jpegs=[picture.jpeg for picture in pictures],
         number_of={picture.image_id: number for number, picture in enumerate(pictures)},
     )
@@ -109,7 +111,9 @@ def environment() -> Environment:
     )
     environment.filters |= {
         "count": lambda number: f"{number:,}",
+        "because": _because,
         "figure": _figure,
+        "part": _part,
         "duration": _duration,
         "data_uri": lambda jpeg: f"data:image/jpeg;base64,{b64encode(jpeg).decode()}",
         "hue": lambda image_id: int(hashlib.sha256(image_id.encode()).hexdigest(), 16) % 360,
@@ -130,6 +134,29 @@ def _headline(report: Report, systems: Sequence[str], protocol: str, metric: str
     standings = [] if ours is None else [(_standing(ours, row), row.system) for row in rows if row is not ours]
     top = _round_up(max((row.high for row in rows), default=0.0))
     return {"protocol": protocol, "metric": metric, "k": k, "rows": rows, "standings": standings, "top": top}
+
+
+def _because(reason: Reason) -> str:
+    """A reason in words."""
+    named = reason.label or reason.because
+    if named is None:
+        return {"popularity": "popular", "profile": "liked by users with the same tags, contacts and groups"}.get(
+            reason.signal, reason.signal
+        )
+    words = {
+        "favorites": "as you like {}",
+        "content": "looks like {}",
+        "tags": "tag {}",
+        "contacts": "{} likes it",
+        "groups": "liked in the group {}",
+        "owners": "by {}",
+    }
+    return words.get(reason.signal, "{}").format(named)
+
+
+def _part(reason: Reason, reasons: Sequence[Reason]) -> float:
+    """The reason's share of all that raises the score, 0 to 1."""
+    return reason.share / sum(one.share for one in reasons if one.share > 0)
 
 
 def _round_up(value: float) -> float:

@@ -17,7 +17,7 @@ from storage.tables.reasons import REASONS
 from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.similar import SIMILAR_IMAGES
 from storage.tombstones import KINDS, IdsByKind
-from tasks.pages.contents import ContentsError, Picture, Recommendation, Report, from_json
+from tasks.pages.contents import ContentsError, Picture, Reason, Recommendation, Report, from_json
 from tasks.pages.night import CONTENTS, PAGE, files_of
 from tasks.runtime import runs
 from tasks.runtime.digests import digest
@@ -79,8 +79,15 @@ def report_without(report: Report, scan: IdScan) -> Report:
         return [word for word in words if word not in images and not scan.in_words(word)]
 
     def listed(items: Sequence[Recommendation]) -> list[Recommendation]:
-        left = (item for item in items if is_left(item.picture))
+        left = (replace(item, reasons=reasons_left(item.reasons)) for item in items if is_left(item.picture))
         return [replace(item, rank=place + 1) for place, item in enumerate(left)]
+
+    def names_one(reason: Reason) -> bool:
+        texts = [text for text in (reason.because, reason.label) if text]
+        return reason.because in users | images or any(map(scan.in_words, texts))
+
+    def reasons_left(reasons: Sequence[Reason]) -> list[Reason]:
+        return [replace(one, because=None, label=None) if names_one(one) else one for one in reasons]
 
     people = [
         replace(

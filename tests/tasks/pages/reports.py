@@ -15,6 +15,7 @@ from tasks.pages.contents import (
     NegativesAudit,
     Person,
     Picture,
+    Reason,
     Recommendation,
     Report,
     Stage,
@@ -74,7 +75,16 @@ def full() -> Report:
                 interests=["blue"],
                 likes=[pixels],
                 got=[
-                    Recommendation(picture=plate, rank=1, score=2.5),
+                    Recommendation(
+                        picture=plate,
+                        rank=1,
+                        score=2.5,
+                        reasons=[
+                            Reason(signal="favorites", share=2.0, because="8", label="A lake"),
+                            Reason(signal="tags", share=1.0, because="blue"),
+                            Reason(signal="popularity", share=-0.5),
+                        ],
+                    ),
                     Recommendation(picture=replace(plate, image_id="9"), rank=2, score=1.5),
                 ],
                 num_concealed=20,

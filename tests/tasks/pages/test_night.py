@@ -221,6 +221,17 @@ def full_html() -> str:
     return render(full()).decode()
 
 
+def test_under_a_picture_stand_its_main_reason_and_the_share_of_each_signal_that_raises_the_score(
+    full_html: str,
+) -> None:
+    people = full_html.split('id="people"')[1].split('id="found"')[0]
+    assert "as you like A lake" in people
+    assert 'aria-label="favorites 67 %, tags 33 %"' in people
+    assert people.count('class="because"') == 1
+    assert "2.5" not in people  # the score, which says less
+    assert "1.5" in people  # of the picture without reasons
+
+
 class Page(HTMLParser):
     """The elements of a page, its text, and what is not closed as it was opened."""
 
