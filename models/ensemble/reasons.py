@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 
 from models.sparse import row_of_entry
 
+LEAST = 0.01  # of a pair's shares, by size
 CHUNK = 1 << 16  # pairs in memory at a time
 
 
@@ -18,6 +19,8 @@ def shares(
     users_by_signal: dict[str, np.ndarray], user_N: np.ndarray, images_Nd: np.ndarray, scores_N: np.ndarray
 ) -> np.ndarray:
     """float32 (N, S): what each signal adds to the score, in the order of the dict; the shares of a pair sum to it.
+
+    What is less than a hundredth of all is counted as part of the largest share.
 
     Args:
         users_by_signal: what each signal adds to the users' vectors, (U, d) each, of any precision.
@@ -27,6 +30,8 @@ def shares(
         np.einsum("nd,nd->n", users_Ud[user_N].astype(np.float32), images_Nd) for users_Ud in users_by_signal.values()
     ]
     shares_NS = np.stack(parts, axis=1).astype(np.float64)
+    sizes_NS = np.abs(shares_NS)
+    shares_NS[sizes_NS < LEAST * sizes_NS.sum(axis=1, keepdims=True)] = 0
     largest_N = np.abs(shares_NS).argmax(axis=1)
     shares_NS[np.arange(len(user_N)), largest_N] += scores_N - shares_NS.sum(axis=1)
     return shares_NS.astype(np.float32)

@@ -144,7 +144,7 @@ def _because(reason: Reason) -> str:
             reason.signal, reason.signal
         )
     words = {
-        "favorites": "as you like {}",
+        "favorites": "likes {}",
         "content": "looks like {}",
         "tags": "tag {}",
         "contacts": "{} likes it",

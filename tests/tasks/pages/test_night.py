@@ -162,14 +162,17 @@ def test_pictures_come_before_tables_and_each_is_in_the_page_once(full_html: str
     assert full_html.count('class="photo p0"') == 2  # liked, and found again
 
 
-def test_the_gate_is_one_line_unless_something_warns() -> None:
+def test_the_gate_is_one_line_unless_something_holds_the_run_back() -> None:
     passed = Gate(name="tables", passed=True, message="every check held")
-    warned = replace(passed, passed=False, is_warning=True)
-    calm, loud = (render(replace(bare(), gates=gates)).decode() for gates in ([passed], [passed, warned]))
+    warned, held = replace(passed, passed=False, is_warning=True), replace(passed, passed=False)
+    calm, loud, stopped = (
+        render(replace(bare(), gates=gates)).decode() for gates in ([passed], [passed, warned], [passed, held])
+    )
     assert '<details class="gates">' in calm
     assert "The gate: 1 of 1 checks passed</summary>" in calm
-    assert '<details class="gates" open>' in loud
+    assert '<details class="gates">' in loud  # what warns stands above it in whole
     assert "1 of 2 checks passed, 1 warns</summary>" in loud
+    assert '<details class="gates" open>' in stopped
 
 
 def test_a_community_that_lacks_tags_contacts_and_pixels_has_its_page() -> None:
@@ -225,7 +228,7 @@ def test_under_a_picture_stand_its_main_reason_and_the_share_of_each_signal_that
     full_html: str,
 ) -> None:
     people = full_html.split('id="people"')[1].split('id="found"')[0]
-    assert "as you like A lake" in people
+    assert "likes A lake" in people
     assert 'aria-label="favorites 67 %, tags 33 %"' in people
     assert people.count('class="because"') == 1
     assert "2.5" not in people  # the score, which says less
