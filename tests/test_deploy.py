@@ -1,6 +1,7 @@
 """What `deploy/` holds: units, image, compose file and cluster's objects, each checked by the tool that reads it."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -30,6 +31,26 @@ def test_systemd_takes_the_units(unit: Path, tmp_path: Path) -> None:
     here.write_text(unit.read_text().replace("/srv/tastegraph/app/.venv/bin", str(BIN)))
     checked = subprocess.run(["systemd-analyze", "verify", here], check=False, capture_output=True, text=True)
     assert (checked.returncode, [line for line in checked.stderr.splitlines() if unit.name in line]) == (0, [])
+
+
+def test_who_runs_is_known_to_a_server_that_was_started_again(tmp_path: Path) -> None:
+    """Else Prefect cancels the runs of deployments that it does not know: each asks for its place every few minutes."""
+    name = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
+    pages = ("deploy/systemd/tastegraph.env", "deploy/Dockerfile", "docs/running.md")
+    (place,) = {re.findall(rf"{name}=(\S+)", (PROJECT / page).read_text())[0] for page in pages}
+    env = {**os.environ, "PREFECT_HOME": str(tmp_path), name: place}
+
+    def on_a_server(statement: str) -> str:
+        code = (
+            "import asyncio\nfrom datetime import timedelta\nfrom uuid import UUID, uuid4\n"
+            "from prefect.server.concurrency.lease_storage import get_concurrency_lease_storage\n"
+            f"async def main():\n    {statement}\nstorage = get_concurrency_lease_storage()\nasyncio.run(main())"
+        )
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, env=env, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+
+    lease = on_a_server("print((await storage.create_lease([uuid4()], timedelta(minutes=5))).id)")
+    on_a_server(f"assert await storage.renew_lease(UUID({lease!r}), timedelta(minutes=5))")
 
 
 def test_the_image_follows_the_rules_of_hadolint() -> None:

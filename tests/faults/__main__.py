@@ -25,6 +25,7 @@ SCENARIOS: dict[str, tuple[Scenario, float, tuple[str, ...]]] = {
     "kills-command": (local.kills_of_commands, 0.2, ("cdl",)),
     "damages": (local.damages, 2.0, ("default", "cdl")),
     "errors-s3": (stores.errors, 1.2, ("cdl",)),
+    "errors-s3-many": (stores.many_errors, 0.3, ("cdl",)),
     "full-disk": (local.full_disks, 0.6, ("default", "cdl")),
     "full-disk-prefect": (local.full_disks_with_prefect, 0.2, ("cdl",)),
     "read-only": (local.read_only_folders, 1.0, ("cdl",)),

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tests.faults.trials import OTHER_LISTS, Bench, Count
 from tests.flows.processes import BIN, environment, processes_of
 from tests.storage.damage import cut_off, empty, flip
 
-FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
+CLOCK = Path(__file__).with_name("clock.c")
 LARGE = 2**30  # bytes of a disk that does not fill
 REAL_S = 300.0  # the most that a command of its own may take
 
@@ -200,46 +201,55 @@ def clocks(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
 
     Run ids sort as the nights were, another host sees the night alive, and `gc` takes nothing that is needed.
     """
-    if FAKETIME is None:
-        raise ImpossibleError("libfaketime is not installed (Debian's package libfaketime)")
+    clock = _clock(bench.folder)
     count = Count(f"clock jumps, changes of summer time, {system}")
     bench.prepare(system, *OTHER_LISTS)
     bench.prepare(system)
-    kinds = ("jump", "2026-10-25 02:59:55", "2027-03-28 01:59:55")
+    changes = ("2026-10-25T00:59:56+00:00", "2027-03-28T00:59:56+00:00")
     for trial in range(times):
-        root, file, kind = bench.fresh("clock"), bench.folder / "clock", kinds[trial % len(kinds)]
-        jump, seen = rng.choice([-7200, -900, 900, 7200, 86400]), list[bool]()
-        fake = {"LD_PRELOAD": str(FAKETIME), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-        if kind == "jump":
-            file.write_text("+0")
-            fake |= {"FAKETIME_TIMESTAMP_FILE": str(file)}
-        else:
-            fake |= {"TZ": "Europe/Berlin", "FAKETIME": f"@{kind}"}
+        root, offset, seen = bench.fresh("clock"), bench.folder / "clock", list[bool]()
+        jump = 0 if trial % 2 else rng.choice([-7200, -900, 900, 7200, 86400])
+        start = datetime.fromisoformat(changes[trial // 2 % 2]).timestamp() - time.time() - 6 if not jump else 0
+        offset.write_text(f"{start:.0f}")
+        env = {"LD_PRELOAD": str(clock), "CLOCK_OFFSET": str(offset)} | ({} if jump else {"TZ": "Europe/Berlin"})
+        if trial % 4 < 2:  # else with a server of its own, whose clock jumps too
+            env["PREFECT_API_URL"] = bench.env["PREFECT_API_URL"]
 
         def leap(
             night: subprocess.Popen[str],
             root: Path = root,
             jump: int = jump,
-            file: Path = file,
+            offset: Path = offset,
             seen: list[bool] = seen,
         ) -> None:
             while not (root / "tables").exists() and night.poll() is None:
                 time.sleep(0.01)
-            file.write_text(f"{jump:+d}")
+            if jump:
+                offset.write_text(f"{jump}")
             time.sleep(0.5)
             with leases.shared(Root(str(root)), "look"):
                 seen.append("nightly" in {lease.kind for lease in leases.held_by_others(Root(str(root)))})
 
         night = command(
-            bench, root, bench.fresh("clock-prefect"), system, before=on_host("elsewhere"), env=fake, meanwhile=leap
+            bench, root, bench.fresh("clock-prefect"), system, before=on_host("elsewhere"), env=env, meanwhile=leap
         )
-        what = f"{trial}: {f'by {jump} s' if kind == 'jump' else f'over {kind} in Berlin'}"
+        what = f"{trial}: {f'by {jump} s' if jump else f'over {changes[trial // 2 % 2]} in Berlin'}"
         outcome, said = bench.judge(root, system, night)
         wrong = _after(bench, root, system) if outcome != "lost" else ""
         if seen != [True]:
             wrong += " another host took the running night for dead"
         count.note("lost" if wrong else outcome, f"{what}: {said}{wrong}")
     return count
+
+
+def _clock(folder: Path) -> Path:
+    """The library that sets the wall clock of one process."""
+    library = folder / "clock.so"
+    try:
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, CLOCK, "-ldl"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ImpossibleError(f"no C compiler makes tests/faults/clock.c: {error}") from error
+    return library
 
 
 def _after(bench: Bench, root: Path, system: str) -> str:

@@ -118,21 +118,35 @@ def errors(bench: Bench, system: str, times: int, rng: random.Random) -> list[Co
     return [count for count in counts.values() if count.tried]
 
 
+def many_errors(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
+    """A first night from a bucket to a bucket of which every tenth call or so goes wrong, each time in another way."""
+    count = Count(f"S3, many calls of one night, {system}")
+    with bucket(bench.folder) as (proxied, root, env):
+        trials = _Trials(bench, system, proxied, root, env)
+        for trial in range(times):
+            outcome, said = trials.play_many(f"{root.address}/{trial}", rng.randint(7, 13), rng)
+            count.note(outcome, f"{trial}: {said}")
+    return count
+
+
 class _Trials:
     """Nights from a bucket to a bucket, of which some calls go wrong."""
 
     def __init__(self, bench: Bench, system: str, proxied: FaultyServer, root: Root, env: dict[str, str]) -> None:
         self.bench, self.system, self.proxied, self.root, self.env = bench, system, proxied, root, env
-        for changes in CHANGES.values():
-            bench.prepare(system, *changes)
+        self.num_calls: dict[str, Counter[str]] = {}  # of an undisturbed night, by operation
+        bench.prepare(system)
         for file in Path(bench.source).rglob("*"):
             if file.is_file():
                 root.write(f"source/{file.relative_to(bench.source)}", file.read_bytes())
-        self.num_calls = {night: self._num_calls(night) for night in CHANGES}
 
     def play(self, number: int, night: str, name: str, operation: Operation, rng: random.Random) -> tuple[Outcome, str]:
         """What came of an error, and what went wrong with which call."""
         kind, here = KINDS[name], f"{self.root.address}/{number}"
+        for needed in ("first", night):  # the next night goes on from the first one
+            if needed not in self.num_calls:
+                self.bench.prepare(self.system, *CHANGES[needed])
+                self.num_calls[needed] = self._num_calls(needed)
         if night == "next":
             self._copy("first", here)
         first = rng.randrange(max(1, self.num_calls[night][operation]))
@@ -141,6 +155,24 @@ class _Trials:
         outcome, said = self._judge(here, night, kind, disturbed) if hit else ("lost", "no call went wrong")
         _forget_fetched(self.bench)
         return outcome, f"{name}, {operation} {first} of a {night} night, {len(hit)} calls as {hit[:1]}: {said}"
+
+    def play_many(self, here: str, every: int, rng: random.Random) -> tuple[Outcome, str]:
+        """What came of a first night of which each so many calls goes wrong, in a way that it must outlive."""
+        kinds = [kind for kind in KINDS.values() if kind.is_outlived and not kind.seconds]
+        wrong, turn, calls = list[str](), threading.Lock(), count_up(1)
+
+        def plan(seen: str, path: str) -> Fault | None:
+            with turn:
+                if next(calls) % every:
+                    return None
+                kind = rng.choice([kind for kind in kinds if seen in kind.operations] or kinds[:1])
+                wrong.append(f"{kind.fault} at {seen} {path}")
+            return kind.fault
+
+        disturbed = self._night(here, "first", plan, PARTS[0])
+        outcome, said = self._judge(here, "first", KINDS["503"], disturbed)
+        _forget_fetched(self.bench)
+        return outcome, f"{len(wrong)} calls: {said} {wrong if outcome == 'lost' else ''}"
 
     def _num_calls(self, night: str) -> Counter[str]:
         """How often an undisturbed night asks for each operation."""

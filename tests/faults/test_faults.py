@@ -7,7 +7,7 @@ import pytest
 
 from storage import snapshots
 from storage.roots import Root
-from tests.faults import local
+from tests.faults import local, stores
 from tests.faults.forked import Ended
 from tests.faults.trials import Bench, bench_in, exported
 from tests.storage.damage import flip
@@ -19,7 +19,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield made
 
 
-@pytest.mark.parametrize("scenario", [local.kills, local.damages, local.full_disks])
+@pytest.mark.parametrize("scenario", [local.kills, local.damages, local.full_disks, stores.many_errors])
 def test_a_night_survives_its_faults_or_names_them(bench, scenario):
     try:
         count = scenario(bench, "cdl", 1, random.Random(0))

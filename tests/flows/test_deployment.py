@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from storage import snapshots
@@ -36,6 +37,15 @@ def _is_up(url: str) -> bool:
         return False
 
 
+def _is_scheduled(url: str, deployment: str) -> bool:
+    """Whether Prefect's scheduler has planned runs of a deployment."""
+    wanted = {
+        "deployments": {"name": {"any_": [deployment]}},
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+    }
+    return bool(httpx.post(f"{url}/flow_runs/filter", json=wanted, timeout=30).json())
+
+
 def test_the_documented_commands_run_a_night_on_a_server_and_a_worker(source, tmp_path):
     terminals, port, root = _documented(), free_port(), tmp_path / "root"
     api = f"http://127.0.0.1:{port}/api"
@@ -52,6 +62,7 @@ def test_the_documented_commands_run_a_night_on_a_server_and_a_worker(source, tm
             done = subprocess.run(
                 run, check=False, shell=True, env=env, cwd=PROJECT, capture_output=True, text=True, timeout=300
             )
+        wait_until(lambda: _is_scheduled(api, "nightly"), "the scheduled night", server, log, step_s=0.5)
 
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:] + log.read_text()[-3000:]
     pointer = json.loads((root / "exports" / "current.json").read_text())
