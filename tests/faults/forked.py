@@ -89,12 +89,13 @@ class Forks:
         return int(self._process.stdout.readline())
 
 
-def kill_after(seconds: float) -> Callable[[int], None]:
-    """For `meanwhile`."""
+def kill_after(seconds: float, *, is_group: bool = False) -> Callable[[int], None]:
+    """For `meanwhile`: the command alone is killed, or all processes of its group."""
 
     def kill(pid: int) -> None:
         time.sleep(seconds)
-        _kill(pid)
+        with suppress(ProcessLookupError):
+            (os.killpg if is_group else os.kill)(pid, SIGKILL)
 
     return kill
 

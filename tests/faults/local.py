@@ -29,12 +29,13 @@ class ImpossibleError(RuntimeError):
 
 
 def kills(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
-    """SIGKILL at a random instant of a first night."""
-    count, name = Count(f"SIGKILL, local disk, {system}"), bench.prepare(system)
+    """SIGKILL of the command, or of its process group, at a random instant of a first night."""
+    count, name = Count(f"SIGKILL of leader or group, local disk, {system}"), bench.prepare(system)
     for trial in range(times):
-        root, instant = bench.fresh("killed"), rng.uniform(0, bench.seconds[name])
-        killed = bench.night(root, system, meanwhile=kill_after(instant))
-        count.note(*_at(f"{trial}: after {instant:.2f} s", bench.judge(root, system, killed)))
+        root, instant, is_group = bench.fresh("killed"), rng.uniform(0, bench.seconds[name]), trial % 2 == 1
+        killed = bench.night(root, system, meanwhile=kill_after(instant, is_group=is_group))
+        what = f"{trial}: {'group' if is_group else 'leader'} after {instant:.2f} s, code {killed.code}"
+        count.note(*_at(what, bench.judge(root, system, killed)))
     return count
 
 
