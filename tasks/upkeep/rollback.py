@@ -5,12 +5,14 @@ moves the pointer, and the other is refused and says so.
 """
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import polars as pl
 
 from storage import history, leases, snapshots, tombstones
+from storage.history import Change
 from storage.manifests import Manifest, PublishedFile
 from storage.roots import Root
 from storage.tombstones import NAMED_IN, Tombstones
@@ -50,15 +52,16 @@ def roll_back(root: Root, to: str | None = None, why: str = "", *, read_all: boo
         if to == current.run_id:
             return Moved(to, to, [], False, time.monotonic() - start)
         once_current, withdrawn = {change.run_id for change in changes}, history.withdrawn(changes)
-        fit = [one for one in published if one.is_current or one.run_id in once_current]
-        earlier = (one for one in fit if _moment(one) < _moment(current) and one.run_id not in withdrawn)
+        moment = _moments(published, changes)
+        fit = sorted((one for one in published if one.is_current or one.run_id in once_current), key=moment)[::-1]
+        earlier = (one for one in fit if moment(one) < moment(current) and one.run_id not in withdrawn)
         target = _named(to, root) if to else next(earlier, None)
         if target is None:
             raise RefusedError(
                 f"{root.address}: no run before {current.run_id} is left that the gate let through; `tastegraph show` "
                 f"lists all"
             )
-        if _moment(target) >= _moment(current):
+        if moment(target) >= moment(current):
             raise RefusedError(
                 f"run {target.run_id} is not earlier than {current.run_id}, which is current; "
                 f"`tastegraph publish --run {target.run_id}` makes it current"
@@ -66,7 +69,7 @@ def roll_back(root: Root, to: str | None = None, why: str = "", *, read_all: boo
         if target not in fit:
             raise _held(target)
         _check(target, root, read_all=read_all)
-        behind = [one.run_id for one in fit if _moment(target) < _moment(one) < _moment(current)]
+        behind = [one.run_id for one in fit if moment(target) < moment(one) < moment(current)]
         ids = [current.run_id, *behind]
         snapshots.make_current(root, target, "rollback", why, after=current.run_id, withdrawn=ids)
     return Moved(target.run_id, current.run_id, ids, True, time.monotonic() - start)
@@ -111,8 +114,14 @@ def _held(target: Manifest) -> RefusedError:
     )
 
 
-def _moment(manifest: Manifest) -> tuple[str, str]:
-    return manifest.generated_at, manifest.run_id
+def _moments(published: list[Manifest], changes: list[Change]) -> Callable[[Manifest], tuple[str, int, str]]:
+    """What runs sort by: their times, and where the clock was set back between two nights, the nights' order."""
+    times, latest, of_night = {one.run_id: one.generated_at for one in published}, "", dict[str, tuple[str, int]]()
+    for change in changes:
+        if change.action == "night" and change.run_id in times and change.run_id not in of_night:
+            latest = max(latest, times[change.run_id])
+            of_night[change.run_id] = latest, change.number
+    return lambda one: (*of_night.get(one.run_id, (one.generated_at, 0)), one.run_id)
 
 
 def _check(manifest: Manifest, root: Root, *, read_all: bool) -> None:

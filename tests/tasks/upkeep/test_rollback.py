@@ -111,6 +111,12 @@ def test_a_rollback_makes_the_run_before_the_current_one_current_and_the_next_ro
     ]
 
 
+def test_a_rollback_goes_back_as_the_nights_were_also_where_the_clock_was_set_back_between_them(root):
+    for number in (1, 20, 5, 6):
+        night(root, number)
+    assert [roll_back(root).run_id for _ in range(3)] == ["night5", "night20", "night1"]
+
+
 def test_a_rollback_to_a_named_run_withdraws_all_that_came_after_it(root):
     nights(root)
     night(root, 4, held=True)
