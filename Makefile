@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: nightly test check lint types docs audit bench faults mutants clean
+.PHONY: nightly test check lint types docs audit bench faults fuzz mutants clean
 
 nightly: .venv/ready
 	$(BIN)/tastegraph nightly --source demo --root tastegraph-data
@@ -33,6 +33,12 @@ bench: .venv/ready
 KILLS ?= 10
 faults: .venv/ready
 	$(BIN)/python -m tests.faults --kills $(KILLS)
+
+# Damaged settings, records, tables, pictures and downloads, led by the code that they reach.
+MINUTES ?= 10
+fuzz: .venv/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 # Do tests notice when the code is wrong? All of models/ takes a night, and a run that is broken off is gone on with by the
 # next one. PATHS=models/evaluation checks only that part, and always all of it.

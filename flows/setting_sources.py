@@ -63,7 +63,8 @@ def of_file(file: str | None) -> Layer:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise SettingsError(f"{path}: cannot be read as a settings file: {error.problem}{line}") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SettingsError(f"{path}: cannot be read as a settings file: {error}") from error
+        why = " ".join(str(error).split())  # some errors of YAML are several lines
+        raise SettingsError(f"{path}: cannot be read as a settings file: {why}") from error
     if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):
         raise SettingsError(f"{path}: no settings file; write sections, and below each its settings as key: value")
     return Layer(file, sections)

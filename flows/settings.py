@@ -389,6 +389,9 @@ def _validate(of: type[C], settings: dict[str, Any], layers: list[Layer]) -> C:
 
 
 def _explain(of: Any, problem: Any, layers: list[Layer]) -> str:
+    if not problem["loc"]:  # a key of the outermost dict, which is no text
+        sections = ", ".join(item.name for item in fields(of))
+        return f"{problem['input']!a}: there is no such section; there are {sections}"
     section, *keys = problem["loc"]
     if problem["type"] == "union_tag_invalid":
         wanted = problem["ctx"]["tag"]

@@ -382,3 +382,19 @@ def test_another_system_than_the_files_takes_none_of_its_settings(tmp_path, capl
 def test_a_seed_of_cdl_alone_is_refused_where_every_system_has_the_same_seeds(setting, flow):
     with pytest.raises(SettingsError, match=setting.partition("=")[0]):
         flow.fn(config=load_comparison(None, [setting], ["cdl"]))
+
+
+@pytest.mark.parametrize(("data", "why"), [(b"a: \x00", "special characters"), (b"a: [", "expected the node content")])
+def test_a_settings_file_that_cannot_be_read_is_one_line_with_its_name(tmp_path, data, why):
+    file = tmp_path / "settings.yaml"
+    file.write_bytes(data)
+    with pytest.raises(SettingsError, match=why) as error:
+        load(str(file))
+
+    assert str(error.value).startswith(f"{file}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_section_that_is_no_text_is_refused_as_one_that_does_not_exist():
+    with pytest.raises(SettingsError, match=r"^'\\udc80training': there is no such section; there are .*demo"):
+        load(None, ["\udc80training.epochs=3"])

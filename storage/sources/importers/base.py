@@ -89,9 +89,12 @@ def import_source(
             source.take_pictures(config.images)
         try:
             found.read(path, source, config)
+            accounts = source.finish()
         except FileNotFoundError as error:
             raise LayoutError(f"{error.filename}: no such file; {name} reads {found.doc}") from error
-        report = {"importer": name, "threshold": config.threshold, **source.finish()}
+        except LayoutError as error:
+            raise error if str(path) in str(error) else LayoutError(f"{path}: {error}") from error
+        report = {"importer": name, "threshold": config.threshold, **accounts}
         (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n")
     return report
 

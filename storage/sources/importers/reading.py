@@ -97,6 +97,8 @@ def rows(
 
     with Utf8Lines(file, delimiter.encode(), one.encode()) as utf8, io.BufferedReader(utf8, CHUNK_BYTES) as stream:
         columns = list(header) or _cells(stream.readline(), one)
+        if "\0" in "".join(columns):
+            raise LayoutError(f"{file}: its first line holds a zero byte; a text file of columns is needed")
         if missing := [name for name in wanted if name[-1:] != "?" and name not in columns]:
             raise LayoutError(f"{file}: no column {', '.join(missing)} (found {', '.join(columns) or 'none'})")
         names = [name.rstrip("?") for name in wanted]

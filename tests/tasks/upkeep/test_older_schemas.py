@@ -134,3 +134,11 @@ def test_the_command_line_shows_and_reads_older_runs(root):
     assert "newest (current)" in shown
     assert "system   ease" in shown
     assert [row["rank"] for row in answer] == [1, 2, 3, 4, 5]
+
+
+def test_the_command_line_compares_older_runs(root):
+    answer = json.loads(command("diff", "--root", root.address, "older", "newest", "--json").stdout)
+
+    assert answer["runs"] == ["older", "newest"]
+    assert answer["lists"]["recommendations"]["in_both"] == 24
+    assert answer["lists"]["recommendations"]["changed"] > 0

@@ -133,3 +133,13 @@ def test_an_import_that_is_killed_leaves_no_half_source_and_the_next_one_clears_
     import_source("lightgcn", download, out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["download", "out"]
     assert json.loads((out / "import_report.json").read_text())["importer"] == "lightgcn"
+
+
+def test_a_download_that_is_refused_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.inter").write_text("\0user_id:token\titem_id:token\nu\ti\n")
+    with pytest.raises(LayoutError, match=r"/a\.inter: its first line holds a zero byte"):
+        import_source("recbole", tmp_path, tmp_path / "out")
+
+    (tmp_path / "a.inter").write_text("user_id:token\titem_id:token\n")
+    with pytest.raises(LayoutError, match=f"^{tmp_path}: no favorite is left"):
+        import_source("recbole", tmp_path, tmp_path / "out")
