@@ -19,6 +19,7 @@ from flows.output import (
     print_comparison,
     print_crawled,
     print_difference,
+    print_finding,
     print_history,
     print_import,
     print_json,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 C = TypeVar("C")  # the settings of a flow
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="From an image community's raw data to versioned recommendations in Parquet.",
@@ -69,6 +69,38 @@ QuickOption = Annotated[
     bool, typer.Option("--quick", help="Look at the files' sizes alone, instead of reading and comparing every byte.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        say(f"tastegraph {version('tastegraph')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """From an image community's raw data to versioned recommendations in Parquet."""
+
+
+@app.command()
+def doctor(root: RootOption = "tastegraph-data", as_json: JsonOption = False) -> None:
+    """Whether this machine has what a night needs: torch, GPU, codecs, the root, Prefect; exit 1 where it has not."""
+    from flows.doctor import examine
+
+    findings = []
+    for found in examine(root):
+        findings.append(found)
+        if not as_json:
+            print_finding(found)
+    if as_json:
+        print_json([vars(found) for found in findings])
+    raise typer.Exit(FAILED if any(found.verdict == "fault" for found in findings) else 0)
 
 
 @app.command()

@@ -31,11 +31,40 @@ def print_published(published: Any, root: str) -> None:
         say(f"  {reason}", "red")
     for warning in published.warnings:
         say(f"  warning: {warning}", "yellow")
+    _say_headlines(published.run_id, root)
     for table, rows in published.rows.items():
         say(f"  {rows:>10,} rows  {published.folder}/{table}/")
     say(f"  report      {published.folder}/report/index.html")
     if published.is_current:
         say(f"  pointer     {root.rstrip('/')}/exports/current.json")
+
+
+def _say_headlines(run_id: str, root: str) -> None:
+    """The run's headline figures beside those of popularity and of chance, and what was quarantined."""
+    from models.evaluation.headlines import HEADLINES, headline_of
+    from storage import snapshots
+    from storage.roots import Root
+
+    run = snapshots.manifest(Root(root), run_id)
+    systems = list(dict.fromkeys((run.system, "popularity", "random")))
+    rows = []
+    for protocol, metric in HEADLINES:
+        found = [headline_of(run.metrics, system, protocol, metric) for system in systems]
+        if found[0]:
+            shown = ("–" if row is None else f"{row['value']:.3f}" for row in found)
+            rows.append((f"{protocol} {metric}@{found[0]['k']}", *shown))
+    if rows:
+        say_table(("metric", *systems), rows, box=SIMPLE_HEAD, pad_edge=False)
+    kept_out = run.quarantine.rows if run.quarantine else 0
+    say(f"  quarantined {kept_out:,} rows and pictures" if kept_out else "  nothing was quarantined")
+
+
+def print_finding(found: Any) -> None:
+    """What one check of the machine found, and what to do."""
+    mark, style = {"ok": ("ok", ""), "note": ("note", "yellow"), "fault": ("FAULT", "red")}[found.verdict]
+    say(f"{mark:<6}{found.about:<10}{found.found}", style)
+    if found.advice:
+        say(f"{'':16}{found.advice}")
 
 
 def print_crawled(crawled: Any) -> None:
@@ -221,8 +250,28 @@ def print_list(root: str, name: str, key: str, wanted: str, found: str, k: int, 
         print_json(rows.to_dicts())
         return
     say(f"{name} of {wanted}, run {pointer.run_id}")  # a table's title would be cut into lines
-    shown = ((row["rank"], row[found], f"{row['score']:.4f}") for row in rows.iter_rows(named=True))
-    say_table(("rank", found, "score"), shown)
+    why = _main_reasons(output, pointer, wanted) if name == "recommendations" else {}
+    shown = (
+        (row["rank"], row[found], f"{row['score']:.4f}", *([why.get(row[found], "")] if why else []))
+        for row in rows.iter_rows(named=True)
+    )
+    say_table(("rank", found, "score", *(["mostly because of"] if why else [])), shown)
+
+
+def _main_reasons(output: "Root", pointer: Any, user: str) -> dict[str, str]:
+    """The largest share of each of the user's scores, in words, by image; {} where the run has no reasons."""
+    import polars as pl
+
+    from storage import snapshots
+
+    if not pointer.rows.get("reasons"):
+        return {}
+    rows = pl.scan_parquet(snapshots.dataset(output, pointer, "reasons"), glob=False)
+    largest = rows.filter(pl.col("user_id") == user).sort("share", descending=True).unique("image_id", keep="first")
+    return {
+        row["image_id"]: f"{row['signal']}{': ' + row['because'] if row['because'] is not None else ''}"
+        for row in largest.collect().iter_rows(named=True)
+    }
 
 
 def print_runs(root: str, output: "Root", as_json: bool) -> None:

@@ -14,7 +14,7 @@ from tests import world
 from tests.flows.processes import BIN, answer, environment, started, tastegraph, wait_until, without_start
 
 COMMANDS = (
-    *("nightly", "config", "validate", "import", "evaluate", "compare", "tune"),
+    *("nightly", "config", "doctor", "validate", "import", "evaluate", "compare", "tune"),
     *("recommend", "similar", "show", "diff", "rollback", "publish", "forget", "verify", "gc"),
 )
 
@@ -70,6 +70,9 @@ def test_the_night_tells_its_stages_what_came_out_and_where(home):
     assert f"Run {run_id} is current." in said
     assert f"{world.NUM_USERS} rows  {home.root}/exports/runs/run_id={run_id}/user_embeddings/" in said
     assert f"{home.root}/exports/runs/run_id={run_id}/report/index.html" in said
+    figures = next(line for line in said.splitlines() if line.split()[:2] == ["full", "ndcg@20"])
+    assert len([float(figure) for figure in figures.split()[2:]]) == 3  # of the system, popularity, random
+    assert "quarantined" in said
     assert (home.root / "exports" / "runs" / f"run_id={run_id}" / "report" / "index.html").exists()
     stages = [line.split()[0] for line in home.first.stderr.splitlines()]
     assert {"ingest", "train-cdl", "publish"} <= set(stages)
