@@ -35,7 +35,7 @@ from tests.storage.servers import moto_server
 PROJECT = Path(__file__).parents[1]
 PAGES = [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")]
 FOLDERS = ("flows", "tasks", "models", "storage")
-README, ARCHITECTURE, READING, COMMAND_LINE, PIPELINE, SOURCES, RUNNING, CONTRIBUTING, FILES = (
+README, ARCHITECTURE, READING, COMMAND_LINE, PIPELINE, SOURCES, IMPORTS, RUNNING, CONTRIBUTING, FILES = (
     (PROJECT / name).read_text()
     for name in (
         "README.md",
@@ -44,6 +44,7 @@ README, ARCHITECTURE, READING, COMMAND_LINE, PIPELINE, SOURCES, RUNNING, CONTRIB
         "docs/command-line.md",
         "docs/pipeline.md",
         "docs/sources.md",
+        "docs/imports.md",
         "docs/running.md",
         "CONTRIBUTING.md",
         "docs/files.md",
@@ -269,8 +270,8 @@ def test_every_importer_and_every_reason_to_leave_a_row_out_stands_on_the_page()
     reasons = set(re.findall(r'pl\.lit\("([a-z]+ [a-z ]+)"\)', importers))
 
     assert {"unreadable time", "no genre"} <= reasons
-    assert reasons <= first_cells(SOURCES)
-    assert {f"### `{name}`" for name in IMPORTERS} <= set(SOURCES.splitlines())
+    assert reasons <= first_cells(IMPORTS)
+    assert {f"## `{name}`" for name in IMPORTERS} <= set(IMPORTS.splitlines())
 
 
 def test_every_reason_to_keep_something_out_is_explained() -> None:
