@@ -4,7 +4,7 @@ U users, I images, d dimensions, k places of a list, D >= k places that are kept
 K places looked at.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -13,12 +13,7 @@ from models.retrieval import ranking
 from models.retrieval.ranking import Candidates, TopK
 
 GONE = -2  # in the place of a listed image that does not exist any longer; -1 where the list had no image
-# Products of different shapes differ in their last bits. So a few more images are ranked than a list has places, and
-# lists are ordered by scores that depend on the pair alone. Where the scores just behind a list are within that error
-# of it, more images are ranked: all of them for a user whose scores are nothing but rounding errors.
-SPARE, MORE = 16, 8
 CHANGED_CHECKED = 16  # changed images that are ranked for a list that is kept, at first
-ERROR = 8 * 2.0**-24  # of a product's entry, over the norms of both vectors and the root of their length
 
 
 class Before(NamedTuple):
@@ -38,31 +33,10 @@ class Updated(NamedTuple):
 
 
 def best(
-    users_Ud: np.ndarray,
-    images_Id: np.ndarray,
-    k: int,
-    *,
-    seen_UI: csr_array,
-    candidates: Candidates | None = None,
-    spare: int = SPARE,
+    users_Ud: np.ndarray, images_Id: np.ndarray, k: int, *, seen_UI: csr_array, candidates: Candidates | None = None
 ) -> TopK:
-    """Every user's k best images as `ranking.top_k` ranks them, but no score depends on the other pairs.
-
-    Of equal scores the lower image row comes first. `spare` images beyond k are ranked at first.
-    """
-    num_images = len(images_Id)
-    width = min(k + spare, max(k, num_images))
-    found = ranking.top_k(users_Ud, images_Id, width, seen_UI=seen_UI, candidates=candidates)
-    lists = _rescored(users_Ud, images_Id, found.rows, k)
-    if width < num_images:
-        error_U = _errors(users_Ud, images_Id)
-        is_near_U = found.scores[:, -1] >= lists.scores[:, -1] - 2 * error_U
-        unsure = np.flatnonzero(is_near_U & (found.rows[:, -1] >= 0) & (error_U > 0))
-        if unsure.size:
-            some = _restrict(candidates, unsure)
-            options: dict[str, Any] = {"seen_UI": seen_UI[unsure], "candidates": some, "spare": MORE * spare}
-            _write(lists, unsure, best(users_Ud[unsure], images_Id, k, **options))
-    return lists
+    """Every user's k best images as `ranking.top_k` ranks them: no score depends on the other pairs."""
+    return ranking.top_k(users_Ud, images_Id, k, seen_UI=seen_UI, candidates=candidates)
 
 
 def best_of(
@@ -129,35 +103,24 @@ def _entrants(
     seen_UI: csr_array,
     candidates: Candidates | None,
 ) -> tuple[np.ndarray, TopK]:
-    """The users of `kept` for whom a changed image may score `least_N` or more, and lists of these images, at most D.
-
-    Only pairs that the product leaves undecided are scored again; for a user with many of them, as many as `best` does.
-    """
+    """The users of `kept` for whom a changed image scores `least_N` or more, and lists of these images, at most D."""
     kept_Nd, images_Cd, seen_UC = users_Ud[kept], images_Id[changed], seen_UI[:, changed]
 
-    def restricted(users: np.ndarray) -> dict[str, Any]:
-        return {"seen_UI": seen_UC[users], "candidates": _restrict(candidates, users, changed)}
+    def ranked(users: np.ndarray, width: int) -> TopK:
+        some = _restrict(candidates, kept[users], changed)
+        return best(kept_Nd[users], images_Cd, width, seen_UI=seen_UC[kept[users]], candidates=some)
 
-    found = ranking.top_k(kept_Nd, images_Cd, min(CHANGED_CHECKED, len(changed)), **restricted(kept))
-    floor_N = least_N - 2 * _errors(kept_Nd, images_Cd)
-    may_NK = (found.rows >= 0) & (found.scores >= floor_N[:, None])
-    may_be = np.flatnonzero(may_NK[:, 0])  # the scores fall from left to right
-    entering, may_NK = kept[may_be], may_NK[may_be]
-    more = np.flatnonzero(may_NK.all(axis=1)) if len(changed) > CHANGED_CHECKED else may_be[:0]
-    some_NK = np.where(may_NK, found.rows[may_be], -1)[:, : may_NK.sum(axis=1).max(initial=0)]
-    width = min(depth, len(changed)) if more.size else some_NK.shape[1]
-    near = empty(len(entering), width)
-    _write(near, np.arange(len(entering)), _rescored(kept_Nd[may_be], images_Cd, some_NK, width))
-    if more.size:
-        users = entering[more]
-        _write(near, more, best(users_Ud[users], images_Cd, width, **restricted(users)))
-    return entering, TopK(np.append(changed, -1)[near.rows], near.scores)
-
-
-def _errors(users_Nd: np.ndarray, images_Id: np.ndarray) -> np.ndarray:
-    """float32 (N,): bound on the difference between an entry of the product and the score of the pair."""
-    longest = np.linalg.norm(images_Id, axis=1).max()
-    return np.asarray(ERROR * np.sqrt(images_Id.shape[1]) * longest * np.linalg.norm(users_Nd, axis=1))
+    found = ranked(np.arange(len(kept)), min(CHANGED_CHECKED, len(changed)))
+    is_in_NK = (found.rows >= 0) & (found.scores >= least_N[:, None])
+    entering = np.flatnonzero(is_in_NK[:, 0])  # the scores fall from left to right
+    near = TopK(found.rows[entering], found.scores[entering])
+    more = np.flatnonzero(is_in_NK[entering].all(axis=1))
+    if more.size and len(changed) > CHANGED_CHECKED:
+        wider = empty(len(entering), min(depth, len(changed)))
+        _write(wider, np.arange(len(entering)), TopK(*(part[:, : wider.rows.shape[1]] for part in near)))
+        _write(wider, more, ranked(entering[more], wider.rows.shape[1]))
+        near = wider
+    return kept[entering], TopK(np.append(changed, -1)[near.rows], near.scores)
 
 
 def _cut(lists: TopK, is_changed_I: np.ndarray, num_left_N: np.ndarray, k: int) -> TopK:
@@ -183,15 +146,6 @@ def unit(vectors_Id: np.ndarray) -> np.ndarray:
     """float32 (I, d): vectors of unit length, so that inner products are cosines. A vector of zeros stays one."""
     norms_I1 = np.linalg.norm(vectors_Id, axis=1, keepdims=True)
     return np.asarray(np.divide(vectors_Id, norms_I1, out=np.zeros_like(vectors_Id), where=norms_I1 > 0))
-
-
-def _rescored(users_Nd: np.ndarray, images_Id: np.ndarray, rows_NK: np.ndarray, k: int) -> TopK:
-    """The k best of the images in each row (-1: none), by scores that depend on the pair alone, then by row."""
-    if not len(images_Id):
-        return empty(len(users_Nd), k)
-    scores_NK = ranking.score_pairs(users_Nd, images_Id, np.maximum(rows_NK, 0)) + np.float32(0)  # no -0.0
-    scores_NK[rows_NK < 0] = -np.inf
-    return _sorted(rows_NK, scores_NK, k)
 
 
 def _sorted(rows_NK: np.ndarray, scores_NK: np.ndarray, k: int) -> TopK:

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
+from models.retrieval.coarse import WAYS, Coarse, Way
 from models.retrieval.ranking import Candidates, score_pairs, top_k, top_k_blocks, top_k_of_scores
 
 
@@ -21,7 +22,13 @@ def plain_top_k(
     users: np.ndarray, images: np.ndarray, k: int, seen: csr_array, candidates: Candidates | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The definition: score all pairs, hide what may not be listed, sort by score and then by row."""
-    scores = users @ images.T + np.float32(0)
+    return plain_lists(users @ images.T + np.float32(0), k, seen, candidates)
+
+
+def plain_lists(
+    scores: np.ndarray, k: int, seen: csr_array, candidates: Candidates | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lists by these scores of all pairs, which are written to."""
     scores[seen.toarray()] = -np.inf
     if candidates:
         interests, tags = candidates.interests.toarray(), candidates.image_tags.toarray()
@@ -165,3 +172,62 @@ def test_wrong_input_is_named() -> None:
     images[3, 1] = np.nan
     with pytest.raises(ValueError, match="images: the vector of row 3 is not finite"):
         top_k(users, images, 1)
+
+
+def vectors(rng: np.random.Generator, kind: str, count: int, dimensions: int = 40) -> np.ndarray:
+    """Vectors that are hard to rank in little precision."""
+    plain = rng.standard_normal((count, dimensions)).astype(np.float32)
+    if kind == "norms of many sizes":
+        return plain * np.exp(rng.uniform(-25, 25, (count, 1))).astype(np.float32)
+    if kind == "almost the same":
+        return (1 + plain[:1] + 1e-5 * plain).astype(np.float32)
+    if kind == "each many times":
+        return plain[rng.integers(0, min(30, count), count)]
+    if kind == "mostly zeros":
+        return np.where(rng.random((count, 1)) < 0.9, np.float32(0), plain)
+    if kind == "too small to multiply":
+        return plain * np.float32(1e-30)
+    return -np.abs(plain) if kind == "far apart" else plain
+
+
+KINDS = ["plain", "norms of many sizes", "almost the same", "each many times", "mostly zeros", "too small to multiply"]
+
+
+@pytest.mark.parametrize("way", WAYS["cpu"], ids=str)
+@pytest.mark.parametrize("kind", [*KINDS, "far apart"])
+def test_every_way_to_multiply_ranks_all_pairs_by_their_score(kind: str, way: Way) -> None:
+    rng = np.random.default_rng(0)
+    users, images = abs(vectors(rng, kind, 25)), vectors(rng, kind, 7000)
+    seen = sparse(rng, (25, 7000), 0.2)
+    seen = csr_array(seen.toarray() | (np.arange(25) == 3)[:, None])  # user 3 has seen everything
+    candidates = Candidates(sparse(rng, (25, 9), 0.2), sparse(rng, (7000, 9), 0.1))
+    found = top_k(users, images, 30, seen_UI=seen, candidates=candidates, way=way)
+    scores = score_pairs(users, images, np.tile(np.arange(7000), (25, 1))) + np.float32(0)
+    rows, expected = plain_lists(scores, 30, seen, candidates)
+    np.testing.assert_array_equal(found.rows, rows)
+    assert found.scores.tobytes() == expected.tobytes()
+    np.testing.assert_allclose(
+        found.scores[rows >= 0],
+        np.take_along_axis(users.astype(np.float64) @ images.astype(np.float64).T, rows.clip(0), axis=1)[rows >= 0],
+        rtol=1e-4,
+        atol=1e-5 * np.abs(expected[rows >= 0]).max() + 1e-37,
+    )
+
+
+@pytest.mark.parametrize("way", WAYS["cpu"], ids=str)
+def test_no_product_is_farther_from_the_score_than_its_bound(way: Way) -> None:
+    rng = np.random.default_rng(0)
+    users, images = (torch.from_numpy(rng.random((count, 300), np.float32) - 0.3) for count in (40, 5000))
+    images[:9] *= 1000
+    coarse = Coarse(images, float(images.norm(dim=1).max()), way, (40, 2048))
+    errors = coarse.errors(users, users.norm(dim=1).double())
+    products = torch.cat([part.clone() for _, part in coarse.blocks(users)], dim=1)[:, :5000].double()
+    scores = torch.from_numpy(score_pairs(users.numpy(), images.numpy(), np.tile(np.arange(5000), (40, 1)))).double()
+    assert ((products - scores).abs() <= errors[:, None] + products.abs() * 2.0**-8).all()
+    floors = coarse.floors(products.amax(1).float(), errors)  # nothing that is lower is better than the best product
+    assert (scores.masked_fill(products >= floors[:, None].double(), -torch.inf).amax(1) < scores.amax(1)).all()
+
+
+def test_products_that_float32_cannot_hold_are_refused() -> None:
+    with pytest.raises(ValueError, match="may be larger than float32 holds"):
+        top_k(np.full((1, 2), 1e20, np.float32), np.full((3, 2), 1e20, np.float32), 1)
