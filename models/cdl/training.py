@@ -38,7 +38,11 @@ class TrainState:
     num_steps: int
     losses: list[float]
     state: State
-    parts: int = 1  # into which each step is split, one after the other, as memory holds no more
+
+    @property
+    def parts(self) -> int:
+        """Into how many parts each step is split, one after the other, as memory holds no more."""
+        return int(self.state["parts"])
 
 
 def train(
@@ -84,7 +88,7 @@ def train(
                     f"the loss is not finite between steps {step + 1 - len(values)} and {step + 1} of {num_steps}; "
                     f"lower training.learning_rate (now {config.learning_rate})"
                 )
-            yield TrainState(step + 1, num_steps, values, _state(step + 1, parts, model, optimizer, device), parts)
+            yield TrainState(step + 1, num_steps, values, _state(step + 1, parts, model, optimizer, device))
             losses = []
 
 

@@ -24,9 +24,7 @@ from tasks.systems.policy import Rules, read_rules
 from tasks.systems.scoring import Scorer, best_images, read_scorer
 
 K = 20
-MOST_USERS = (
-    5_000  # about so many of the test users, the same every night: the interval of a rare rule's price is small
-)
+MOST_USERS = 5_000  # about so many of the test users, the same every night; a rare rule's interval is small there
 NO_RULE, ALL_RULES = "no rule", "all rules"
 PROTOCOL = "policy"  # of the rows in METRICS
 

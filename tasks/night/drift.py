@@ -12,7 +12,7 @@ from storage.manifests import Outcome
 from storage.refs import Ref
 from storage.roots import Root
 from storage.samples import sampled
-from tasks.night.limits import judge
+from tasks.night.limits import fall, judge
 from tasks.settings.limits import GateConfig
 
 TOP = 20  # places of a list that are compared
@@ -41,7 +41,7 @@ def check_drift(now: Run, before: Run, config: GateConfig, root: Root, *, no_hol
 
     for name in COUNTED:
         rows, rows_before = now.table[name].rows, before.table[name].rows
-        yield outcome(name, _fall(rows, rows_before), "volume_fall", f"{rows:,} now, {rows_before:,} before")
+        yield outcome(name, fall(rows, rows_before), "volume_fall", f"{rows:,} now, {rows_before:,} before")
     counts, counts_before = (_favorites_per_user(run, root) for run in (now, before))
     shift = stability_index(counts_before, counts)
     medians = f"median {np.median(counts):g} now, {np.median(counts_before):g} before"
@@ -57,7 +57,7 @@ def check_drift(now: Run, before: Run, config: GateConfig, root: Root, *, no_hol
     listed, listed_before = ours.listed, theirs.listed
     yield outcome(
         "users with a list",
-        _fall(listed, listed_before),
+        fall(listed, listed_before),
         "listed_fall",
         f"{listed:.3f} now, {listed_before:.3f} before",
     )
@@ -77,7 +77,7 @@ def check_drift(now: Run, before: Run, config: GateConfig, root: Root, *, no_hol
     yield outcome("largest owner", place - place_before, "owner_rise", said)
     covered, covered_before = ours.coverage, theirs.coverage
     said = f"{covered:.3f} of all images are recommended now, {covered_before:.3f} before"
-    yield outcome("coverage", _fall(covered, covered_before), "coverage_fall", said)
+    yield outcome("coverage", fall(covered, covered_before), "coverage_fall", said)
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,6 @@ class _Shown:
             float(owners.max() or 0) / max(1, rows.height),  # type: ignore[arg-type]
             rows["image_id"].n_unique() / max(1, ranked.height),
         )
-
-
-def _fall(now: float, before: float) -> float:
-    """How far, relatively, a figure is below what it was; negative where it is above."""
-    return 1 - now / before if before else 0.0
 
 
 def _favorites_per_user(run: Run, root: Root) -> np.ndarray:

@@ -15,7 +15,7 @@ from tasks.data.tag_leak import TagAccount
 from tasks.evaluation.policy_price import Price
 from tasks.night.contracts import check_contracts
 from tasks.night.drift import COUNTED, READ, Run, check_drift
-from tasks.night.limits import judge
+from tasks.night.limits import fall, judge
 from tasks.night.policy_checks import check_policy
 from tasks.settings.limits import GateConfig
 from tasks.systems.lists import Lists
@@ -90,10 +90,9 @@ def _fallen(name: str, ours: Mapping[str, Any], before: Mapping[str, Any], confi
     """How far a metric is below the last run's, and whether the intervals of both explain it."""
     difference = before["value"] - ours["value"]
     noise = ((before["value"] - before["low"]) ** 2 + (ours["high"] - ours["value"]) ** 2) ** 0.5
-    fall = difference / before["value"] if before["value"] else 0.0
     message = f"{ours['value']:.4f}, then {before['value']:.4f}; the intervals explain a fall of {noise:.4f}"
     within = "the intervals of both explain the fall" if difference <= noise else ""
-    return judge(name, fall, "metric_fall", config, message, no_hold=within)
+    return judge(name, fall(ours["value"], before["value"]), "metric_fall", config, message, no_hold=within)
 
 
 def _check_drift(night: Candidate, last: Manifest | None, config: GateConfig, root: Root) -> Iterator[Outcome]:

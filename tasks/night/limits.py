@@ -6,6 +6,11 @@ from storage.manifests import Outcome
 from tasks.settings.limits import LEAST, GateConfig
 
 
+def fall(now: float, before: float) -> float:
+    """How far, relatively, a figure is below what it was; negative where it is above."""
+    return 1 - now / before if before else 0.0
+
+
 def judge(name: str, figure: float, setting: str, config: GateConfig, message: str, *, no_hold: str = "") -> Outcome:
     """The outcome for a figure by the limits of a setting.
 
