@@ -377,11 +377,19 @@ def serve(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8020,
+    export: Annotated[
+        Path | None, typer.Option(help="Serve nothing, but write the gallery to this folder, to be opened as files.")
+    ] = None,
+    max_users: Annotated[int, typer.Option(min=1, help="With --export: how many users have a page.")] = 50,
 ) -> None:
-    """A gallery of the published runs in the browser, and a JSON API; nothing is written. Ends with Ctrl-C."""
+    """A gallery of the published runs in the browser, and a JSON API; the root is only read. Ends with Ctrl-C."""
+    from flows.serve import export as export_
     from flows.serve import serve as serve_
 
-    serve_(root, run, source, host, port)
+    if export:
+        export_(root, run, source, export, max_users)
+    else:
+        serve_(root, run, source, host, port)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """The gallery's pages: each from a run and from links, which a server and a static folder make in their own ways."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +12,7 @@ import numpy as np
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, Response
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader
+from markupsafe import Markup
 from starlette.exceptions import HTTPException
 
 from models.evaluation.headlines import HEADLINES, headline_of
@@ -20,10 +22,10 @@ from tasks.gallery.runs import Listed, Run, Runs, UnableError, UnknownError
 from tasks.pages.night import METRICS, PROTOCOLS, environment
 from tasks.upkeep.difference import difference
 
-NUM_PEOPLE, NUM_STRIP, NUM_PICTURES = 12, 8, 24  # of the start page
+NUM_PEOPLE, NUM_STRIP, NUM_PICTURES = 12, 6, 24  # of the start page
 NUM_LIKED, NUM_LISTED, NUM_USERS = 60, 60, 40
 NUM_PICKED, NUM_OFFERED = 5, 60
-ASSETS = {"gallery.css": "text/css"}
+ASSETS = {"gallery.css": "text/css", "gallery.js": "text/javascript"}
 DAY_S = 86_400
 
 
@@ -193,6 +195,48 @@ def pick(run: Run, image_ids: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def map_(run: Run, links: Links) -> dict[str, Any]:
+    """The map of images: ready, busy, or why there is none."""
+    found: dict[str, Any] = {"state": "ready", "points": links.asset("points.js"), "picture": "", "target": ""}
+    if isinstance(links, ServerLinks):
+        found |= {"points": links.page("points.js"), "target": links.page("image", id="ID")}
+        found |= {"picture": links.page("picture", id="ID", size="small")}
+    try:
+        placed = run.positions(wait=links.is_static)
+    except UnableError as error:
+        return {**found, "state": str(error), "count": 0}
+    return {**found, "state": "busy" if placed is None else "ready", "count": 0 if placed is None else len(placed)}
+
+
+def points(run: Run, links: Links) -> bytes:
+    """A script with the map's points, from 0 to 65,535, and ids; for a folder also files, of images with a page."""
+    placed = run.positions(wait=True)
+    assert placed is not None
+    ids = run.image_ids[run.has_vector]
+    if links.is_static:
+        has_page = np.array([bool(links.page("image", id=id_)) for id_ in ids], bool)
+        ids, placed = ids[has_page], placed[has_page]
+    x, y = (placed * 65535).astype(int).T.tolist()
+    value = {"x": x, "y": y, "ids": ids.tolist()}
+    if links.is_static:
+        value["pages"] = [links.page("image", id=id_) for id_ in ids]
+        value["pictures"] = [links.picture(id_) for id_ in ids]
+    return f"window.points = {_script(value)};".encode()
+
+
+def entries(run: Run, links: Links, users: Iterable[str], images: Iterable[str]) -> bytes:
+    """A script with what a folder's search finds: texts, each with its page."""
+    names = [(run.names[run.user_row[id_]], "user", id_) for id_ in users]
+    titles = [(run.titles[run.image_row[id_]], "image", id_) for id_ in images]
+    found = [(f"{text} ({id_})" if text else id_, links.page(name, id=id_)) for text, name, id_ in names + titles]
+    return f"window.entries = {_script(found)};".encode()
+
+
+def _script(value: Any) -> str:
+    """A value as JSON that no page's parser takes for markup."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
+
+
 def compare(runs: Runs, first: Run, second: Run, user_id: str) -> dict[str, Any]:
     """Two runs: their figures, how their lists differ, and one user's lists side by side."""
     lists = []
@@ -281,6 +325,19 @@ def router(runs: Runs) -> APIRouter:
         other = second or next((id_ for id_ in others if id_ != one.run_id), one.run_id)
         return page("compare", of, compare(runs, one, runs.run(other), user))
 
+    @routes.get("/map")
+    def map_page(of: run_id = None) -> str:
+        return page("map", of, map_(runs.run(of), ServerLinks(of)))
+
+    @routes.get("/points.js")
+    def points_script(of: run_id = None) -> Response:
+        run = runs.run(of)
+        if run.positions() is None:
+            raise HTTPException(503, "the map is being computed")
+        return Response(
+            points(run, ServerLinks(of)), media_type=ASSETS["gallery.js"], headers={"cache-control": "no-cache"}
+        )
+
     @routes.get("/picture")
     def picture(id: text, of: run_id = None, size: str = "large") -> Response:
         run = runs.run(of)
@@ -309,5 +366,6 @@ def _users(run: Run, users: Iterable[int]) -> list[tuple[str, str | None]]:
 def _environment() -> Environment:
     found = environment()
     assert found.loader
+    found.filters["href"] = lambda link: Markup(' href="{}"').format(link) if link else ""
     found.loader = ChoiceLoader([FileSystemLoader(Path(__file__).parent / "templates"), found.loader])
     return found

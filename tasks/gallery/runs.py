@@ -7,7 +7,8 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ import pyarrow as pa
 from scipy.sparse import csr_array
 
 from models.retrieval.fold_in import fold_users, learn_maps
+from models.retrieval.projection import project
 from storage import matrices, parquet, snapshots
 from storage.documents import DocumentError
 from storage.manifests import Manifest
@@ -78,6 +80,7 @@ class Run:
         self.pointer = Pointer.of(manifest)
         self.pictures = Pictures(source)
         self.lock = threading.RLock()
+        self._mapping: Future[np.ndarray] | None = None
 
     @property
     def run_id(self) -> str:
@@ -236,6 +239,18 @@ class Run:
         best = those[np.argmax(directions[these] @ directions[those].T, axis=1)].tolist()
         return [near if has[image] else None for image, near in zip(these.tolist(), best, strict=True)]
 
+    def positions(self, *, wait: bool = False) -> np.ndarray | None:
+        """float32 (images with an embedding, 2), from 0 to 1: the map. None while it is being computed.
+
+        Computed at its first use, in a thread that nothing waits for unless `wait`. Raises UnableError without any.
+        """
+        vectors = self.image_vectors[self.has_vector]  # before a thread begins, which nobody would hear of an error
+        with self.lock:
+            if self._mapping is None:
+                self._mapping = Future()
+                threading.Thread(target=_compute, args=(self._mapping, project, vectors), daemon=True).start()
+        return self._mapping.result() if wait or self._mapping.done() else None
+
     def for_newcomer(self, image_ids: Sequence[str], k: int) -> list[Listed]:
         """What a new user with these favorites would get: the model's own map from favorites to a vector (fold-in).
 
@@ -373,6 +388,13 @@ class Run:
         vectors = np.zeros((len(ids), found.shape[1]), np.float32)
         vectors[matrices.rows_of(rows[key], ids)] = found
         return vectors
+
+
+def _compute(result: "Future[np.ndarray]", function: Callable[[np.ndarray], np.ndarray], vectors: np.ndarray) -> None:
+    try:
+        result.set_result(function(vectors))
+    except BaseException as error:
+        result.set_exception(error)
 
 
 def _incidence(lists: Lists, num_items: int) -> csr_array:

@@ -19,7 +19,7 @@ from tasks.gallery.server import application
 from tests.tasks.gallery import made_up
 from tests.tasks.gallery.made_up import HOSTILE, LOST, OUTSIDE
 
-PAGES = ["/", "/clusters", "/search?q=image", "/pick?image=image01&image=image02", "/compare"]
+PAGES = ["/", "/clusters", "/search?q=image", "/pick?image=image01&image=image02", "/compare", "/map"]
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +188,7 @@ def test_a_run_without_embeddings_or_inputs_shows_its_lists_and_says_what_it_can
     assert len(client.get("/api/users/user1/recommendations").json()["images"]) == made_up.NUM_LISTED
     assert newcomer.status_code == 409
     assert "embeddings" in newcomer.json()["error"]
-    assert [client.get(page).status_code for page in (*PAGES, "/user?id=user1", "/image?id=image01")] == [200] * 7
+    assert [client.get(page).status_code for page in (*PAGES, "/user?id=user1", "/image?id=image01")] == [200] * 8
     assert client.get("/picture?id=image01").headers["content-type"] == "image/svg+xml"
     assert manifest.rows["recommendations"] == 8 * 20
 
