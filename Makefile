@@ -24,6 +24,7 @@ types: .venv/ready
 
 docs: .venv/ready
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/build_site.py
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/topk.py
@@ -61,4 +62,4 @@ audit: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv mutants tastegraph-data
+	rm -rf .venv build mutants tastegraph-data

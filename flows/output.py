@@ -21,6 +21,8 @@ SHOWN_NAMES = 12  # of files that are ignored
 
 def print_published(published: Any, root: str) -> None:
     """The outcome of a night, and where its tables lie."""
+    from storage.roots import Root
+
     if not published.is_new:
         say()
         say(f"Nothing to do: run {published.run_id} already holds these tables.")
@@ -36,7 +38,7 @@ def print_published(published: Any, root: str) -> None:
         say(f"  {rows:>10,} rows  {published.folder}/{table}/")
     say(f"  report      {published.folder}/report/index.html")
     if published.is_current:
-        say(f"  pointer     {root.rstrip('/')}/exports/current.json")
+        say(f"  pointer     {Root(root).url('exports/current.json')}")
 
 
 def _say_headlines(run_id: str, root: str) -> None:

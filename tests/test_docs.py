@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -204,6 +205,37 @@ def test_every_command_and_option_stands_on_its_page_and_no_other() -> None:
     for name, command in commands.items():
         options = {option for item in command.params for option in item.opts if option.startswith("-")}
         assert set(re.findall(r"(?<=[ \[])--?[a-z-]+", usage[name])) == options - {"--help"}
+
+
+COMMANDS = [
+    (page.name, line)
+    for page in PAGES
+    for line in re.findall(r"^ {0,4}(?:\$ |\.venv/bin/)?(tastegraph [a-z].*)$", page.read_text().replace("\\\n", " "), re.MULTILINE)
+    if not re.search(r"[\[|…]| {4}|\b[A-Z]{2,}\b(?<!ROOT)(?<!TASTEGRAPH_DATA)|^\D*\.\.\.", line)  # usage, not a command
+]
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[f"{page}-{line[:60]}" for page, line in COMMANDS])
+def test_every_command_that_a_page_shows_is_one_that_the_command_line_takes(page: str, line: str) -> None:
+    words = shlex.split(line, comments=True)[1:]
+    command: Any = get_command(app)
+    while hasattr(command, "commands"):
+        name, *words = words
+        command = command.commands[name]
+    command.make_context(name, words).close()  # parses, and runs nothing
+
+
+def test_a_block_of_code_is_run_by_a_test_or_says_why_not() -> None:
+    run_here = {
+        "README.md": {"sql", "console"},  # here, and tests/flows/test_tutorial.py
+        "CONTRIBUTING.md": {"python", "diff"},  # tests/test_contributing.py
+        "reading.md": {"sql", "python"},
+        "running.md": {"sh"},  # tests/flows/test_deployment.py
+        "tutorial.md": {"sh", "python"},  # tests/flows/test_tutorial.py
+    }
+    for page in PAGES:
+        found = re.findall(r"(<!-- not run: [^\n]+ -->\n)?```([a-z]+)\n", page.read_text())
+        assert {language for marker, language in found if not marker} <= run_here.get(page.name, set()), page.name
 
 
 def test_every_protocol_is_offered_and_explained_and_no_other() -> None:
