@@ -210,7 +210,9 @@ def test_every_command_and_option_stands_on_its_page_and_no_other() -> None:
 COMMANDS = [
     (page.name, line)
     for page in PAGES
-    for line in re.findall(r"^ {0,4}(?:\$ |\.venv/bin/)?(tastegraph [a-z].*)$", page.read_text().replace("\\\n", " "), re.MULTILINE)
+    for line in re.findall(
+        r"^ {0,4}(?:\$ |\.venv/bin/)?(tastegraph [a-z].*)$", page.read_text().replace("\\\n", " "), re.MULTILINE
+    )
     if not re.search(r"[\[|…]| {4}|\b[A-Z]{2,}\b(?<!ROOT)(?<!TASTEGRAPH_DATA)|^\D*\.\.\.", line)  # usage, not a command
 ]
 

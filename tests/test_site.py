@@ -17,7 +17,9 @@ def test_the_site_is_built_of_every_page_without_a_broken_link(tmp_path):
 
     assert built.returncode == 0, built.stdout + built.stderr
     assert pages == {file.stem for file in (tmp_path / "site").glob("*.html")} - {"404"}
-    assert all(re.search(rf'href="(?:\./)?{page}\.html"', start) for page in pages - {"index"})  # the navigation leads to each
+    assert all(
+        re.search(rf'href="(?:\./)?{page}\.html"', start) for page in pages - {"index"}
+    )  # the navigation leads to each
     assert re.findall(r'(?:src|<link[^>]* href)="https?://[^"]*', start) == []  # nothing is loaded from elsewhere
 
 
