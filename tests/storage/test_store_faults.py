@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from storage import leases, roots
+from storage import leases, parquet, roots, snapshots
+from storage.manifests import Manifest
 from storage.roots import Root, StoreError, UnavailableError
-from tests.storage.faulty import FaultyServer, always, faulty, first
+from storage.tables.community import USERS
+from tests.storage.faulty import Fault, FaultyServer, always, faulty, first
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +155,29 @@ def test_a_swap_whose_answer_is_lost_has_won(server, root):
     server.plan = first(1, "lost answer", "conditional PUT")
     root.swap("c", b"3", None)
     assert root.read("c") == b"3"
+
+
+@pytest.mark.parametrize("fault", ["lost answer", "500"])
+def test_a_run_whose_every_request_fails_once_is_published_once(fault, server, root):
+    asked = set[tuple[str, str]]()
+
+    def plan(operation: str, path: str) -> Fault | None:
+        is_first = (operation, path) not in asked
+        asked.add((operation, path))
+        return fault if is_first else None
+
+    ref = parquet.write(USERS, {"user_id": ["anna"], "name": ["Anna"]}, root)
+    for number in (1, 2):
+        asked.clear()
+        server.plan = plan
+        manifest = Manifest(run_id=f"night-{number}", generated_at=f"2026-11-0{number}T02:00:00+00:00", metrics=[])
+        with leases.shared(root, "nightly"):
+            snapshots.publish(root, manifest, {"users": [ref]}, {"index.html": b"1"}, current=True)
+        assert server.count("conditional PUT", snapshots.POINTER) == 2 * number
+    server.plan = lambda _operation, _path: None
+    assert [(change.number, change.run_id) for change in snapshots.changes(root)] == [(1, "night-1"), (2, "night-2")]
+    assert [found.run_id for found in snapshots.runs(root)] == ["night-2", "night-1"]
+    assert list(root.entries("leases")) == []
 
 
 @pytest.mark.parametrize("fault", ["409", "412"])
