@@ -14,7 +14,7 @@ from pathlib import Path
 
 from storage import leases, snapshots
 from storage.roots import Root
-from tests.faults.forked import Ended, kill_after
+from tests.faults.forked import Ended
 from tests.faults.trials import OTHER_LISTS, Bench, Count
 from tests.flows.processes import BIN, environment, processes_of
 from tests.storage.damage import cut_off, empty, flip
@@ -30,11 +30,12 @@ class ImpossibleError(RuntimeError):
 
 def kills(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
     """SIGKILL of the command, or of its process group, at a random instant of a first night."""
-    count, name = Count(f"SIGKILL of leader or group, local disk, {system}"), bench.prepare(system)
+    count = Count(f"SIGKILL of leader or group, local disk, {system}")
+    bench.prepare(system)
     for trial in range(times):
-        root, instant, is_group = bench.fresh("killed"), rng.uniform(0, bench.seconds[name]), trial % 2 == 1
-        killed = bench.night(root, system, meanwhile=kill_after(instant, is_group=is_group))
-        what = f"{trial}: {'group' if is_group else 'leader'} after {instant:.2f} s, code {killed.code}"
+        root, is_group = bench.fresh("killed"), trial % 2 == 1
+        killed, instant = bench.killed_night(root, system, rng, is_group=is_group)
+        what = f"{trial}: {'group' if is_group else 'leader'} after {instant:.2f} s"
         count.note(*_at(what, bench.judge(root, system, killed)))
     return count
 

@@ -17,7 +17,7 @@ import pytest
 
 from storage import snapshots
 from storage.roots import Root
-from tests.faults.forked import Ended, kill_after
+from tests.faults.forked import Ended
 from tests.faults.trials import OTHER_LISTS, Bench, Count, Outcome, exported
 from tests.storage.faulty import Fault, FaultyServer, Operation, Plan, faulty
 from tests.storage.servers import moto_server
@@ -91,12 +91,12 @@ def bucket(folder: Path) -> Iterator[tuple[FaultyServer, Root, dict[str, str]]]:
 
 def kills(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
     """SIGKILL at a random instant of a first night whose root is in a bucket."""
-    count, name = Count(f"SIGKILL, S3, {system}"), bench.prepare(system)
+    count = Count(f"SIGKILL, S3, {system}")
+    bench.prepare(system)
     with bucket(bench.folder) as (_, root, env):
         for trial in range(times):
             here = f"{root.address}/{trial}"
-            instant = rng.uniform(0, bench.seconds[name] * 1.5)
-            killed = bench.night(here, system, env=env, meanwhile=kill_after(instant))
+            killed, instant = bench.killed_night(here, system, rng, env=env)
             outcome, what = bench.judge(here, system, killed, env=env)
             count.note(outcome, f"{trial}: after {instant:.2f} s: {what}")
             _forget_fetched(bench)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from flows.local_server import LocalServer
 from storage import snapshots
 from storage.roots import DamagedError, Root
 from tests import world
-from tests.faults.forked import Ended, Forks, forks
+from tests.faults.forked import Ended, Forks, forks, kill_after
 from tests.flows.processes import environment
 
 Outcome = Literal["survived", "named", "lost"]
@@ -70,6 +71,19 @@ class Bench:
 
     def night(self, root: object, system: str, *changes: str, **how: object) -> Ended:
         return self.forks.run(*self.arguments(root, system, *changes), **how)  # type: ignore[arg-type]
+
+    def killed_night(
+        self, root: object, system: str, rng: random.Random, *, is_group: bool = False, **how: object
+    ) -> tuple[Ended, float]:
+        """A night that was killed at a random instant, and the instant; one that ended before it does not count."""
+        longest = self.seconds[system] * 1.2
+        while True:
+            instant = rng.uniform(0, longest)
+            ended = self.night(root, system, meanwhile=kill_after(instant, is_group=is_group), **how)
+            if ended.code != 0:
+                return ended, instant
+            longest = ended.seconds
+            _delete(Root(str(root)))
 
     def prepare(self, system: str, *changes: str) -> str:
         """An undisturbed night, whose export all others must equal; returns its name in `expected`."""
@@ -126,6 +140,14 @@ class Bench:
 
     def _of(self, ended: Ended) -> str:
         return f"code {ended.code}, {ended.log.strip()[-1500:]}"
+
+
+def _delete(root: Root) -> None:
+    if root.is_remote:
+        for entry in list(root.entries()):
+            root.delete(entry.path)
+    else:
+        shutil.rmtree(root.address)
 
 
 def exported(root: Root) -> dict[str, str]:
