@@ -101,13 +101,13 @@ def _retrained(folder: Path, manifest: "Manifest", options: argparse.Namespace) 
     from prefect import flow
 
     from flows.learn import learn
-    from flows.nightly import THREADS
     from storage import parquet
     from storage.roots import Root
     from tasks.evaluation.evaluate import evaluate
     from tasks.night.records import NewModel
     from tasks.night.start import states_of
     from tasks.runtime.records import records_below
+    from tasks.runtime.runners import THREADS
 
     root, states = Root(str(folder)), states_of(manifest)
     assert not isinstance(states, str), states

@@ -11,9 +11,16 @@ from typing import Any
 from prefect import flow
 
 from flows.learn import describe_tastes, make_features, signals_of
-from flows.nightly import THREADS
 from flows.opening import OpenRun, open_run, settings_of_run
-from flows.settings import ComparisonConfig, SharedConfig, changed_settings, refuse_ignored, settings_of, systems_named
+from flows.settings import (
+    ComparisonConfig,
+    SharedConfig,
+    changed_settings,
+    refuse_ignored,
+    settings_of,
+    settings_of_results,
+    systems_named,
+)
 from models.evaluation.splits import Protocol
 from models.systems import SYSTEMS
 from storage.refs import Ref
@@ -33,6 +40,7 @@ from tasks.evaluation.splits import draw_split
 from tasks.evaluation.tune import tune_system
 from tasks.night.records import NewModel
 from tasks.runtime.code_version import code_version
+from tasks.runtime.runners import THREADS
 
 log = logging.getLogger("tastegraph")
 
@@ -76,7 +84,10 @@ def compare(
             if budget:
                 known = tuning_tables(table, splits, out)
                 tuning = Trial(splits.tuning, prepare(images, known, splits.tuning.training, names, config, out))
-            entries = [_enter(name, given[name], tuning, final, seeds=seeds, budget=budget, root=out) for name in names]
+            entries = [Entry(name, given[name]) for name in names]
+            if tuning:
+                entries = _tuned(entries, tuning, budget, out)
+            entries = _scored(entries, final, seeds, out)
             leaderboard = gather([scored for entry in entries for scored in entry.scored], splits.final, out)
             parameters = describe(
                 source=source,
@@ -86,7 +97,7 @@ def compare(
                 seeds=seeds,
                 budget=budget,
                 features=images.origin,
-                config=config,
+                config=settings_of_results(config),
                 changed=changed_settings(config),
             )
             return publish_comparison(leaderboard, entries, splits, tags, parameters, out)
@@ -169,38 +180,35 @@ class Trial:
     tables: CommunityTables
 
 
-def _enter(
-    name: str, given: dict[str, Any], tuning: Trial | None, final: Trial, *, seeds: int, budget: int, root: Root
-) -> Entry:
-    """One system, tuned from the given settings and measured. One that fails is reported, and the others go on."""
-    version, signals = code_version(SYSTEMS[name].__module__), signals_of([name])
-    entry = Entry(name, given)
-    if tuning:
-        entry = entry.tuned_by(
-            tune_system.outcome(
-                name=name,
-                version=version,
-                given=given,
-                budget=budget,
-                seed=0,
-                tables=tuning.tables.restricted(signals),
-                split=tuning.split,
-                root=root,
-            )
-        )
-    for seed in range(seeds):
-        if entry.error or entry.lacking:
-            break
-        entry = entry.scored_by(
-            score_system.outcome(
-                name=name,
-                version=version,
-                settings=entry.settings,
-                seed=seed,
-                tables=final.tables.restricted(signals),
-                split=final.split,
-                root=root,
-            )
-        )
-    log.info("%-18s %s", "compare", entry.line)
-    return entry
+def _tuned(entries: list[Entry], trial: Trial, budget: int, root: Root) -> list[Entry]:
+    """The entries with the settings that did best, each from its given ones. One that fails is reported."""
+    calls = [{**_call(entry, trial, root), "given": entry.given, "budget": budget, "seed": 0} for entry in entries]
+    return [entry.tuned_by(found) for entry, found in zip(entries, tune_system.outcomes(calls), strict=True)]
+
+
+def _scored(entries: list[Entry], trial: Trial, seeds: int, root: Root) -> list[Entry]:
+    """The entries with their figures for each seed. One that fails is reported, and the others go on."""
+    able = [entry for entry in entries if not (entry.error or entry.lacking)]
+    calls = [
+        {**_call(entry, trial, root), "settings": entry.settings, "seed": seed}
+        for entry in able
+        for seed in range(seeds)
+    ]
+    found, ended = score_system.outcomes(calls), []
+    for entry in entries:
+        for _ in range(seeds if entry in able else 0):
+            entry = entry.scored_by(next(found))
+        log.info("%-18s %s", "compare", entry.line)
+        ended.append(entry)
+    return ended
+
+
+def _call(entry: Entry, trial: Trial, root: Root) -> dict[str, Any]:
+    """The arguments of a stage that fits the entry's system on the trial's split."""
+    return {
+        "name": entry.system,
+        "version": code_version(SYSTEMS[entry.system].__module__),
+        "tables": trial.tables.restricted(signals_of([entry.system])),
+        "split": trial.split,
+        "root": root,
+    }

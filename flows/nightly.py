@@ -4,18 +4,16 @@ Every line below that calls a stage is a cached task: it takes references to imm
 run that was killed resumes where it stopped, and a run on unchanged input does nothing. Read `flows/learn.py` next.
 """
 
-import os
 from typing import Any
 
 from prefect import flow
 from prefect.states import Completed
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.learn import learn
 from flows.lineage import lineage
 from flows.lists import explain_lists, make_lists, policy_of, request_lists
 from flows.opening import OpenRun, open_run, settings_of_run
-from flows.settings import NightlyConfig
+from flows.settings import NightlyConfig, settings_of_results
 from models.settings.splits import TimeOf
 from storage import snapshots
 from tasks.data.concealment import split_favorites
@@ -31,8 +29,7 @@ from tasks.night.publish import Published, publish
 from tasks.night.records import InputFingerprint, Night, reusable_lists, split_of
 from tasks.night.start import choose
 from tasks.runtime.digests import digest, plain
-
-THREADS = ThreadPoolTaskRunner[Any](max_workers=os.cpu_count() or 1)
+from tasks.runtime.runners import THREADS
 
 
 @flow(name="nightly", task_runner=THREADS, persist_result=False)  # type: ignore[arg-type]  # invariant futures
@@ -115,4 +112,6 @@ def run_stages(opened: OpenRun, config: NightlyConfig) -> Published:
         reasons=reasons,
         work=dict(opened.ledger.work),
     )
-    return publish(night, plain(config, "config"), config.gate, list(opened.ledger.lines.values()), out)
+    return publish(
+        night, plain(settings_of_results(config), "config"), config.gate, list(opened.ledger.lines.values()), out
+    )

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from prefect.context import FlowRunContext
 
-from flows.settings import SharedConfig, over_environment
+from flows.settings import SharedConfig, over_environment, settings_of_results
 from flows.stopping import tell_prefect
 from flows.telemetry.watching import watched
 from storage import snapshots
@@ -21,6 +21,7 @@ from tasks.runtime.digests import digest
 from tasks.runtime.ledger import Ledger
 from tasks.runtime.record_store import records_below
 from tasks.runtime.records import WRITTEN_BY_STAGES
+from tasks.runtime.runners import running_on
 from tasks.runtime.runs import Run
 from tasks.runtime.whereabouts import RUN
 
@@ -104,10 +105,10 @@ def open_run(
     assert context.flow
     assert context.flow_run
     tell_prefect(context.flow_run.id)
-    with records_below(output):
+    with records_below(output), running_on(config.runner):
         source_root = open_source(source, config.demo, output)
         content = content_of(source_root, output)
-        purpose = digest([context.flow.name, source, content, list(parameters), config])
+        purpose = digest([context.flow.name, source, content, list(parameters), settings_of_results(config)])
         run = runs.begin(run_id, purpose, output, context.flow.name)
         before = RUN.set(run.id)
         kept = ledger.of_run(str(context.flow_run.id))

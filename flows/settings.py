@@ -4,7 +4,7 @@ import difflib
 import logging
 import os
 from collections.abc import Collection
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from typing import Annotated, Any, Generic, Literal, TypeVar, Union
 
 import yaml
@@ -44,6 +44,7 @@ from tasks.settings.concealment import ConcealmentConfig
 from tasks.settings.limits import GateConfig
 from tasks.settings.lists import PolicyConfig, RecommendConfig
 from tasks.settings.profiles import VocabularyConfig
+from tasks.settings.runner import RunnerConfig
 from tasks.settings.start import IncrementalConfig
 from tasks.settings.vectors import PretrainedConfig
 from tasks.settings.word2vec import Word2VecConfig
@@ -132,6 +133,7 @@ class SharedConfig:
     triplets: TripletConfig = field(default_factory=TripletConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     features: FeatureConfig = field(default_factory=FeatureConfig)
+    runner: RunnerConfig = field(default_factory=RunnerConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,9 +181,14 @@ def settings_of(name: str, config: NightlyConfig | ComparisonConfig) -> dict[str
     return {key: value for key, value in given.items() if value != defaults[key]}
 
 
+def settings_of_results(config: SharedConfig) -> dict[str, Any]:
+    """The sections that results may depend on, by name: all but where they are computed."""
+    return {name: section for name, section in vars(config).items() if name != "runner"}
+
+
 def changed_settings(config: ComparisonConfig) -> dict[str, Any]:
     """The settings that differ from a comparison's defaults, each as `section.key`."""
-    given, defaults = flatten(config), flatten(ComparisonConfig())
+    given, defaults = flatten(replace(config, runner=RunnerConfig())), flatten(ComparisonConfig())
     return {key: value for key, value in given.items() if key not in defaults or value != defaults[key]}
 
 
@@ -218,6 +225,7 @@ def unused_sections(sections: Collection[str], system: str, names: Collection[st
     used = {
         "demo": True,
         "ingest": True,
+        "runner": True,
         "images": bool(signals & {"pixels", "features"}),
         "evaluation": protocol == "paper",
         "splits": protocol != "paper",

@@ -6,7 +6,6 @@ from prefect import flow
 
 from flows.compare import ingest_and_split, prepare, prepare_images, tuning_tables
 from flows.learn import signals_of
-from flows.nightly import THREADS
 from flows.opening import open_run, settings_of_run
 from flows.settings import ComparisonConfig, refuse_ignored, settings_of, systems_named
 from models.evaluation.splits import Protocol
@@ -14,6 +13,7 @@ from models.systems import SYSTEMS
 from tasks.data.tag_leak import account_of_tags
 from tasks.evaluation.tune import Tuned, tune_system
 from tasks.runtime.code_version import code_version
+from tasks.runtime.runners import THREADS
 
 
 @flow(name="tune", task_runner=THREADS, persist_result=False)  # type: ignore[arg-type]  # invariant futures

@@ -31,7 +31,6 @@ def heldout_of(options: argparse.Namespace) -> "HeldOut":
 
     from flows.compare import prepare, prepare_images, tuning_tables
     from flows.learn import signals_of
-    from flows.nightly import THREADS
     from flows.settings import ComparisonConfig
     from storage.roots import Root
     from tasks.data.community import read_community
@@ -40,6 +39,7 @@ def heldout_of(options: argparse.Namespace) -> "HeldOut":
     from tasks.evaluation.measure import read_heldout
     from tasks.evaluation.splits import draw_split
     from tasks.runtime.records import records_below
+    from tasks.runtime.runners import THREADS
 
     source_root, root = Root(str(Path(os.environ["TASTEGRAPH_DATA"]) / options.set)), Root(options.root)
     config = ComparisonConfig()

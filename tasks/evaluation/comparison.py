@@ -42,7 +42,9 @@ class Entry:
         return replace(self, tuned=result, lacking=result.lacking)
 
     def scored_by(self, result: Scored | Exception) -> "Entry":
-        """The entry with the outcome of one seed."""
+        """The entry with the outcome of one more seed; the first that fails decides."""
+        if self.error or self.lacking:
+            return self
         if isinstance(result, Exception):
             return replace(self, error=_message(result), scored=[])
         if result.lacking:

@@ -4,7 +4,7 @@ A stage's key covers its name, the version of the code that it calls, its parame
 becomes a task when a flow first calls it: a command that runs no flow imports stages without Prefect.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, wraps
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
@@ -42,6 +42,16 @@ class Stage(Generic[P, R]):
     def map(self, *args: Any) -> list[R]:
         """The results, in order: one task run for each item of the arguments that are not `unmapped`, in parallel."""
         return self.runs.results(*args)
+
+    def outcomes(self, calls: Sequence[dict[str, Any]]) -> Iterator[R | Exception]:
+        """The outcomes of these calls, in order; in parallel where task runs have processes of their own.
+
+        For fits: they seed the random numbers of their process, and fill its memory.
+        """
+        if not self.runs.have_processes():
+            yield from (self.outcome(**call) for call in calls)  # type: ignore[call-arg]
+        else:
+            yield from self.runs.outcomes(calls)
 
     def outcome(self, *args: P.args, **kwargs: P.kwargs) -> R | Exception:
         """The result, or the error that ended the stage; damage to what it reads is raised."""

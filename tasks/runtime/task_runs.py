@@ -1,7 +1,7 @@
 """The task runs of a stage: what Prefect does of it, with a line in the flow's ledger."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeVar, cast
@@ -14,7 +14,7 @@ from prefect.futures import as_completed, wait
 from prefect.utilities.annotations import quote
 
 from storage.roots import DamagedError, UnavailableError
-from tasks.runtime import ledger
+from tasks.runtime import ledger, runners
 from tasks.runtime.code_version import code_version
 from tasks.runtime.digests import WHERE_NOT_WHAT, canonical, digest
 from tasks.runtime.records import place_of, refs_of
@@ -65,6 +65,24 @@ class TaskRuns(Generic[P, R]):
                 wait(futures)
                 raise
         return [results[future] for future in futures]
+
+    def have_processes(self) -> bool:
+        """Whether task runs of this flow have processes of their own."""
+        return runners.has_processes()
+
+    def outcomes(self, calls: Sequence[dict[str, Any]]) -> Iterator[R | Exception]:
+        """The results of one task run for each call, in order, or the errors that ended them."""
+        with _ledger().measuring(self.name):
+            futures = [self.task.submit(**call) for call in calls]
+            for future in futures:
+                future.wait()
+                try:
+                    yield self._open(future.state)
+                except DamagedError:
+                    wait(futures)
+                    raise
+                except Exception as error:
+                    yield error
 
     def _open(self, state: State[dict[str, Any]]) -> R:
         """The result of an ended task run, which is noted in the ledger. Raises its error where it failed."""
