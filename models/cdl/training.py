@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.sparse import csr_array
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from models.devices import choose_device, is_out_of_memory
 from models.gather import Gather
@@ -45,8 +45,39 @@ class TrainState:
         return int(self.state["parts"])
 
 
+@dataclass(frozen=True)
+class Share:
+    """What this process computes of each step: the triplets of its users. The gradients of all shares are added up.
+
+    With more than one share `torch.distributed` has a process group; every process holds the same weights.
+    """
+
+    rank: int = 0
+    of: int = 1
+
+    def add_up(self, model: nn.Module, loss: Tensor) -> Tensor:
+        """The loss of the whole step, whose gradient is then in the weights, from this share's loss and gradient.
+
+        One sum over all weights at the step's end: a share may have been taken in parts, for lack of memory, or be
+        empty, where a step has fewer users than there are processes. DistributedDataParallel allows neither.
+        """
+        if self.of == 1:
+            return loss
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
+        flat = torch.cat([loss.reshape(1), *(gradient.reshape(-1) for gradient in gradients)])
+        distributed.all_reduce(flat)
+        total, *summed = flat.split([1, *(weight.numel() for weight in weights)])
+        for weight, gradient in zip(weights, summed, strict=True):
+            weight.grad = gradient.view_as(weight).clone()
+        return total[0]
+
+
+WHOLE = Share()
+
+
 def train(
-    model: nn.Module, data: TrainingData, config: TrainingConfig, state: State | None = None
+    model: nn.Module, data: TrainingData, config: TrainingConfig, state: State | None = None, share: Share = WHOLE
 ) -> Iterator[TrainState]:
     """Train `model` in place, yielding its state every `checkpoint_steps` steps and at the end.
 
@@ -54,6 +85,7 @@ def train(
         model: called with (images, profiles, triplets) and returns the mean loss; see `models.cdl.network.CDL.forward`.
         state: of an earlier, broken off training; going on from it ends in the very weights of an unbroken one (on one
             kind of device and number of threads).
+        share: of each step that this process computes.
 
     A step that memory cannot hold is split by users into halves, quarters..., whose gradients are added up: the step
     is the same but for rounding and dropout. The training goes on with as many parts. Raises MemoryError where the
@@ -78,7 +110,10 @@ def train(
         order = np.random.default_rng([config.seed, epoch]).permutation(len(steps))
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _schedule(step / num_steps, config)
-        loss, parts = _gradient(model, data, steps[order[row]], device, config, parts)
+        if share.of > 1:  # of each process its own, and no state of one to go on with
+            torch.manual_seed(int(np.random.SeedSequence([config.seed, step, share.rank]).generate_state(1)[0]))
+        loss, parts = _gradient(model, data, steps[order[row]], device, config, parts, share)
+        loss = share.add_up(model, loss)
         optimizer.step()
         losses.append(loss)  # read only at the next checkpoint: reading makes the device wait
         if (step + 1) % config.checkpoint_steps == 0 or step + 1 == num_steps:
@@ -102,26 +137,36 @@ def _steps(data: TrainingData, config: TrainingConfig) -> list[np.ndarray]:
 
 
 def _gradient(
-    model: nn.Module, data: TrainingData, step: np.ndarray, device: torch.device, config: TrainingConfig, parts: int
+    model: nn.Module,
+    data: TrainingData,
+    step: np.ndarray,
+    device: torch.device,
+    config: TrainingConfig,
+    parts: int,
+    share: Share,
 ) -> tuple[Tensor, int]:
-    """The mean loss of a step, whose gradient is then in the weights, and into how many parts the step was split."""
+    """The mean loss of a step, whose gradient is then in the weights, and into how many parts the step was split.
+
+    Of a share its part of both: those of all shares sum to them.
+    """
+    mine = _part_of(data.triplets_N3[step, 0], step, share.rank, share.of)
     randomness = _randomness(device)
     while True:
         model.zero_grad(set_to_none=True)
         total = torch.zeros((), device=device)
         try:
-            for part in _split(data.triplets_N3[step, 0], step, parts):
+            for part in _split(data.triplets_N3[mine, 0], mine, parts):
                 loss = _loss(model, data, part, device, config) * (len(part) / len(step))
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.detach()
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            num_users = len(np.unique(data.triplets_N3[step, 0]))
+            num_users = len(np.unique(data.triplets_N3[mine, 0]))
             if parts >= num_users:
                 raise MemoryError(
                     f"one step of the training does not fit into memory, not even the triplets of one user at a time "
-                    f"({len(step)} triplets of {num_users} users); choose a smaller model.size or images.size_px"
+                    f"({len(mine)} triplets of {num_users} users); choose a smaller model.size or images.size_px"
                 ) from error
         else:
             return total, parts
@@ -133,10 +178,16 @@ def _gradient(
 
 def _split(user_N: np.ndarray, step: np.ndarray, parts: int) -> list[np.ndarray]:
     """A step's triplets in parts of whole users, among whose triplets a loss may compare."""
+    found = (_part_of(user_N, step, part, parts) for part in range(parts))
+    return [part for part in found if len(part)]
+
+
+def _part_of(user_N: np.ndarray, step: np.ndarray, part: int, parts: int) -> np.ndarray:
+    """The part of a step's triplets: those of as many users as each other part has, one more or less."""
     if parts == 1:
-        return [step]
-    of_part = np.searchsorted(np.unique(user_N), user_N) * parts // len(np.unique(user_N))
-    return [step[of_part == part] for part in range(parts) if (of_part == part).any()]
+        return step
+    users = np.unique(user_N)
+    return step[np.searchsorted(users, user_N) * parts // max(len(users), 1) == part]
 
 
 def _loss(

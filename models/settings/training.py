@@ -18,6 +18,7 @@ class TrainingConfig:
     precision: Literal["auto", "float32"] = "auto"  # auto: bfloat16 on devices that are fast in it, else float32
     checkpoint_steps: int = 100  # steps between two saved states
     device: str = "auto"  # auto: CUDA where there is one, else the CPU
+    processes: int = 1  # that share each step, on this machine: one for each GPU; one that dies is started again
     seed: int = 0  # of the first weights, the order of the steps and dropout
 
     def __post_init__(self) -> None:
@@ -27,5 +28,5 @@ class TrainingConfig:
             raise ValueError(f"training.schedule is {self.schedule!r}; choose constant or cosine")
         if self.precision not in ("auto", "float32"):
             raise ValueError(f"training.precision is {self.precision!r}; choose auto or float32")
-        if min(self.epochs, self.batch_triplets, self.checkpoint_steps) < 1:
-            raise ValueError("training.epochs, batch_triplets and checkpoint_steps must be at least 1")
+        if min(self.epochs, self.batch_triplets, self.checkpoint_steps, self.processes) < 1:
+            raise ValueError("training.epochs, batch_triplets, checkpoint_steps and processes must be at least 1")

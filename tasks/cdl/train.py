@@ -1,15 +1,27 @@
-"""CDL's training with checkpoints: a run that was killed goes on where it stopped."""
+"""CDL's training with checkpoints: a run that was killed goes on where it stopped.
+
+With `training.processes` a gang of processes takes each step, started by torchrun (`python -m tasks.cdl.train JOB`).
+"""
 
 import logging
-from dataclasses import dataclass
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
+from torch import distributed
 
 from models.cdl import training
 from models.cdl.network import CDL
-from models.cdl.training import TrainingData, TrainState
+from models.cdl.training import WHOLE, Share, TrainingData, TrainState
 from models.devices import choose_device
 from models.settings.network import CDLConfig
 from models.settings.training import TrainingConfig
@@ -25,6 +37,9 @@ from tasks.runtime.digests import digest
 from tasks.runtime.progress import Progress
 
 log = logging.getLogger("tastegraph")
+
+RESTARTS = 3  # of a gang that lost a process: a fault that comes back is none of the machine's
+PARENT_S = 1.0  # how often a process of a gang looks whether the run lives
 
 
 @dataclass(frozen=True)
@@ -46,14 +61,87 @@ def train_cdl(
     A state is saved every `checkpoint_steps` steps; a run that was killed goes on from the last one.
     """
     shards = Shards.open(tables.inputs, root)
-    data = _training_data(tables, shards, root)
-    network = _first_network(model, shards.shape, tables.num_clusters, config.seed, start, root)
     folder = f"checkpoints/{digest([code_version(__name__), tables, model, config, start])}"
-    losses = _train(network, data, config, folder, root)
+    job = Job(tables, model, config, start, root.address, folder, os.getpid())
+    if config.processes == 1:
+        network, losses = _run(job, WHOLE)
+    else:
+        _run_gang(job, root)
+        state = _last_state(folder, root)
+        assert state is not None
+        network, losses = CDL(model, shards.shape, tables.num_clusters), state["losses"]
+        network.load_state_dict(state["training"]["model"])
     final = checkpoints.store({"model": network.state_dict()}, "cdl", root)
     for saved in checkpoints.saved(folder, root)[:-1]:  # the last one outlives a kill right after this line
         root.delete(saved.path)
     return Trained(final, list(shards.shape), tables.num_clusters, losses, str(choose_device(config.device)))
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training, for the processes of a gang: they read what it names, and save its states in its folder."""
+
+    tables: TrainingTables
+    model: CDLConfig
+    config: TrainingConfig
+    start: Ref | None
+    root: str
+    folder: str  # of its states, below the root
+    parent: int  # the run's process, with which the gang ends
+
+
+def _run(job: Job, share: Share) -> tuple[CDL, list[tuple[int, float]]]:
+    """The trained network and its losses; this process computes its share of each step."""
+    root = Root(job.root)
+    shards = Shards.open(job.tables.inputs, root)
+    data = _training_data(job.tables, shards, root)
+    network = _first_network(job.model, shards.shape, job.tables.num_clusters, job.config.seed, job.start, root)
+    return network, _train(network, data, job.config, job.folder, root, share)
+
+
+def _run_gang(job: Job, root: Root) -> None:
+    """Train by processes of this machine. Where one dies all are started again, and go on from the last state saved.
+
+    Raises RuntimeError where that does not help.
+    """
+    project = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, [project, os.environ.get("PYTHONPATH")]))
+    options = ["--standalone", f"--nproc-per-node={job.config.processes}", f"--max-restarts={RESTARTS}"]
+    with root.workspace() as folder:
+        file = folder / "job.json"
+        file.write_bytes(TypeAdapter(Job).dump_json(job))
+        gang = [sys.executable, "-m", "torch.distributed.run", *options, "-m", __name__, str(file)]
+        ended = subprocess.run(gang, env={**os.environ, "PYTHONPATH": path}, check=False)
+    if ended.returncode:
+        raise RuntimeError(
+            f"train-cdl: {job.config.processes} processes did not end the training, after {RESTARTS} new starts (exit "
+            f"code {ended.returncode}); the log above has their errors. training.processes=1 trains without them"
+        )
+
+
+def run_rank(file: Path) -> None:
+    """One process of a gang, which torchrun starts with the environment that `torch.distributed` reads."""
+    job = TypeAdapter(Job).validate_json(file.read_bytes())
+    threading.Thread(target=_end_with, args=(job.parent,), daemon=True).start()
+    share = Share(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    device = choose_device(job.config.device)
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        _run(replace(job, config=replace(job.config, device=str(device))), share)
+    finally:
+        distributed.destroy_process_group()
+
+
+def _end_with(process: int) -> None:
+    """End this process when that one has ended."""
+    with suppress(ProcessLookupError):
+        while True:
+            os.kill(process, 0)
+            time.sleep(PARENT_S)
+    os._exit(1)
 
 
 def _training_data(tables: TrainingTables, shards: Shards, root: Root) -> TrainingData:
@@ -89,19 +177,24 @@ def _first_network(
 
 
 def _train(
-    network: CDL, data: TrainingData, config: TrainingConfig, folder: str, root: Root
+    network: CDL, data: TrainingData, config: TrainingConfig, folder: str, root: Root, share: Share
 ) -> list[tuple[int, float]]:
-    """Train the network in place, with checkpoints in a folder; returns its losses: (step, mean of ten steps)."""
+    """Train the network in place, with checkpoints in a folder; returns its losses: (step, mean of ten steps).
+
+    Of a gang the first process saves and shows what all have reached.
+    """
     state = _last_state(folder, root)
     losses: list[tuple[int, float]] = state["losses"] if state else []
     progress: Progress | None = None
     parts = 1
-    for reached in training.train(network, data, config, state and state["training"]):
+    for reached in training.train(network, data, config, state and state["training"], share):
         progress = progress or Progress("train-cdl", reached.num_steps, "steps")
         if reached.parts != parts:
             parts = reached.parts
             log.warning("%-18s too little memory for a step: each is taken in %d parts", "train-cdl", parts)
         losses += _by_tens(reached)
+        if share.rank:
+            continue
         progress.advance(reached.step - progress.done, f", loss {losses[-1][1]:.3f}")
         checkpoints.save({"training": reached.state, "losses": losses}, root, f"{folder}/step-{reached.step:09d}")
     return losses
@@ -123,3 +216,7 @@ def _by_tens(reached: TrainState) -> list[tuple[int, float]]:
     first = reached.step - len(reached.losses)
     parts = [reached.losses[start : start + 10] for start in range(0, len(reached.losses), 10)]
     return [(first + 10 * row + len(part), float(np.mean(part))) for row, part in enumerate(parts)]
+
+
+if __name__ == "__main__":
+    run_rank(Path(sys.argv[1]))

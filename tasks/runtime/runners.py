@@ -55,7 +55,7 @@ def _ray(config: RunnerConfig) -> TaskRunner[Any]:
     shut its worker's Ray down (Prefect's issue 15539).
     """
     try:
-        from prefect_ray import RayTaskRunner
+        from tasks.runtime.ray_runner import StageRunner
     except ImportError as error:
         raise NoRunnerError(
             f"runner.kind=ray needs Ray ({error}); pip install 'tastegraph[ray]', or choose threads or processes"
@@ -63,7 +63,7 @@ def _ray(config: RunnerConfig) -> TaskRunner[Any]:
     options: dict[str, Any] = {"logging_level": "warning"}
     if not (config.address or os.environ.get("RAY_ADDRESS")):
         options |= {"address": "local", "num_cpus": config.workers or None, "include_dashboard": False}
-    runner: TaskRunner[Any] = RayTaskRunner(address=config.address or None, init_kwargs=options)
+    runner: TaskRunner[Any] = StageRunner(address=config.address or None, init_kwargs=options)
     return runner
 
 

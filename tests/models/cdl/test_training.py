@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_array
 
 from models.cdl.network import CDL, embed, score_vectors
-from models.cdl.training import TrainingData, TrainState, train
+from models.cdl.training import Share, TrainingData, TrainState, train
 from models.settings.network import CDLConfig
 from models.settings.training import TrainingConfig
 
@@ -203,3 +205,33 @@ def test_a_constant_rate_stays_and_a_cosine_rises_over_a_twentieth_and_falls_to_
     expected = 0.002 * 0.5 * (1 + np.cos(np.pi * (progress - 0.05) / 0.95))
     np.testing.assert_allclose(rates["cosine"][2:], expected[2:], rtol=1e-2, atol=1e-6)
     assert (np.diff(rates["cosine"][:3]) > 0).all()
+
+
+def _gradients(rank: int, of: int, folder: Path) -> None:
+    """Save the gradient of one step, of which this process computes a share, and the step's loss."""
+    if of > 1:
+        file = f"file://{folder / 'meet'}"
+        torch.distributed.init_process_group("gloo", init_method=file, rank=rank, world_size=of)
+    torch.manual_seed(7)
+    model = CDL(CDLConfig(), (6,), 2)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    config = TrainingConfig(epochs=1, batch_triplets=600, precision="float32", device="cpu")
+    (reached,) = train(model, _data(), config, share=Share(rank, of))
+    gradients = {name: weight.grad for name, weight in model.named_parameters()}
+    torch.save((gradients, reached.losses), folder / f"{rank}-of-{of}.pt")
+    if of > 1:
+        torch.distributed.destroy_process_group()
+
+
+def test_the_gradient_of_two_processes_is_that_of_one_at_the_same_batch(tmp_path):
+    _gradients(0, 1, tmp_path)
+    torch.multiprocessing.spawn(_gradients, (2, tmp_path), nprocs=2)
+    (one, loss), *both = (torch.load(tmp_path / f"{name}.pt") for name in ("0-of-1", "0-of-2", "1-of-2"))
+
+    for gradients, loss_of_step in both:
+        assert loss_of_step == pytest.approx(loss, rel=1e-6)
+        for name, gradient in gradients.items():
+            assert gradient.abs().max() > 0, name
+            torch.testing.assert_close(gradient, one[name], rtol=1e-4, atol=1e-7)

@@ -1,8 +1,10 @@
 """CDL's training as a stage: checkpoints, and what a killed run goes on from."""
 
 import shutil
+import threading
 from dataclasses import replace
 
+import psutil
 import pytest
 import torch
 
@@ -79,3 +81,50 @@ def test_without_any_triplet_the_error_names_the_table_and_the_setting(chain):
     nobody = chain.sample(users=TrainingUsersConfig(min_clusters=9))
     with pytest.raises(ValueError, match=r"table negatives.*training_users\.min_clusters"):
         train_cdl.fn(replace(tables, triplets=nobody), NETWORK, CONFIG, None, chain.root)
+
+
+GANG = replace(CONFIG, processes=2, epochs=30)
+
+
+def ranks_of_gangs() -> list[psutil.Process]:
+    """The processes of gangs that this process has started."""
+    here = psutil.Process().children(recursive=True)
+    return [
+        process for process in here if "torch.distributed.run" not in process.cmdline() and "RANK" in environ(process)
+    ]
+
+
+def environ(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
+
+
+def test_a_gang_that_loses_a_process_goes_on_from_the_last_state_to_the_weights_of_one_that_lost_none(
+    chain, tmp_path_factory
+):
+    tables = chain.training_tables()
+    other_root = Root(str(shutil.copytree(chain.root.address, tmp_path_factory.mktemp("other") / "root")))
+    undisturbed = train_cdl.fn(tables, NETWORK, GANG, None, other_root)
+    killed: list[str] = []
+    ended = threading.Event()
+
+    def kill_one() -> None:
+        while not killed and not ended.wait(0.01):
+            states = [entry.path for entry in chain.root.entries("checkpoints") if "step-" in entry.path]
+            victims = [process for process in ranks_of_gangs() if environ(process).get("RANK") == "1"]
+            if len(states) > 1 and victims:
+                victims[0].kill()
+                killed.append(max(states))
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    try:
+        trained = train_cdl.fn(tables, NETWORK, GANG, None, chain.root)
+    finally:
+        ended.set()
+        killer.join()
+
+    assert killed
+    assert trained == undisturbed
