@@ -67,10 +67,11 @@ class Share:
         gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
         flat = torch.cat([loss.reshape(1), *(gradient.reshape(-1) for gradient in gradients)])
         distributed.all_reduce(flat)
-        total, *summed = flat.split([1, *(weight.numel() for weight in weights)])
+        total, *summed = torch.split(flat, [1, *(weight.numel() for weight in weights)])
         for weight, gradient in zip(weights, summed, strict=True):
             weight.grad = gradient.view_as(weight).clone()
-        return total[0]
+        whole: Tensor = total[0]
+        return whole
 
 
 WHOLE = Share()
@@ -187,7 +188,8 @@ def _part_of(user_N: np.ndarray, step: np.ndarray, part: int, parts: int) -> np.
     if parts == 1:
         return step
     users = np.unique(user_N)
-    return step[np.searchsorted(users, user_N) * parts // max(len(users), 1) == part]
+    mine: np.ndarray = step[np.searchsorted(users, user_N) * parts // max(len(users), 1) == part]
+    return mine
 
 
 def _loss(
