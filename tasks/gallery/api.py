@@ -124,12 +124,14 @@ def router(runs: Runs) -> APIRouter:
     api = APIRouter(prefix="/api", responses=problems)
 
     def shown(run: RunId = None) -> Run:
-        return runs.run(run)
+        found = runs.run(run)
+        found.warm()  # here, in a thread; what only looks up a list needs none after that
+        return found
 
     a_run, a_user, an_image = Depends(shown), Depends(_user_id), Depends(_image_id)
 
     @api.get("/users/{user_id}")
-    def user(user_id: str = a_user, run: Run = a_run, k: K = 100) -> UserAnswer:
+    async def user(user_id: str = a_user, run: Run = a_run, k: K = 100) -> UserAnswer:
         """What a user likes, where the run knows it."""
         row = run.user(user_id)
         return UserAnswer(
@@ -142,7 +144,7 @@ def router(runs: Runs) -> APIRouter:
         )
 
     @api.get("/users/{user_id}/recommendations")
-    def recommendations(user_id: str = a_user, run: Run = a_run, k: K = 20) -> ListAnswer:
+    async def recommendations(user_id: str = a_user, run: Run = a_run, k: K = 20) -> ListAnswer:
         """A user's exported recommendations."""
         return _list(run, run.listed(run.recommendations, run.user(user_id), k))
 
@@ -160,7 +162,7 @@ def router(runs: Runs) -> APIRouter:
         )
 
     @api.get("/images/{image_id}/similar")
-    def similar(image_id: str = an_image, run: Run = a_run, k: K = 20) -> ListAnswer:
+    async def similar(image_id: str = an_image, run: Run = a_run, k: K = 20) -> ListAnswer:
         """The exported images that are like an image."""
         return _list(run, run.listed(run.similar, run.image(image_id), k))
 
@@ -213,9 +215,9 @@ def _list(run: Run, images: list[Listed]) -> ListAnswer:
 Segment = Annotated[str, Path(min_length=1, description="Percent-encoded, as one segment: a slash is %2F.")]
 
 
-def _user_id(user_id: Segment) -> str:
+async def _user_id(user_id: Segment) -> str:
     return unquote(user_id)
 
 
-def _image_id(image_id: Segment) -> str:
+async def _image_id(image_id: Segment) -> str:
     return unquote(image_id)

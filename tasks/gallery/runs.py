@@ -89,7 +89,15 @@ class Run:
 
     def warm(self) -> None:
         """Read what most answers need, so that the first is as fast as the others."""
-        _ = self.recommendations, self.similar, self.liked, self.user_index, self.image_index
+        _ = (
+            self.recommendations,
+            self.similar,
+            self.liked,
+            self.user_index,
+            self.image_index,
+            self.user_row,
+            self.image_row,
+        )
 
     # Users and images
 

@@ -49,6 +49,7 @@ def unguarded(runs: Runs) -> FastAPI:
 def _handler(status: int, runs: Runs) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def answer(request: Request, error: Exception) -> Response:
         code = error.status_code if isinstance(error, HTTPException) else status
+        code = 422 if code == 400 else code  # a body whose bytes are no text
         text, nearest = str(error), getattr(error, "nearest", [])
         headers = None
         if isinstance(error, HTTPException):
