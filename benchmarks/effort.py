@@ -8,12 +8,12 @@ median counts. `--efforts` names some of the levels. The last lines are the same
 """
 
 import argparse
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from comparisons.heldout import add_arguments, heldout_of
+from reach import Claim, Measured, report
 
 from models.settings.names import configure
 from models.systems import SYSTEMS
@@ -35,7 +35,8 @@ def main() -> None:
     runs = [("als", _fitted("als", {}, heldout))]
     runs += [(effort, _fitted("tastegraph", {"effort": effort}, heldout)) for effort in options.efforts]
     runs += [("als", _fitted("als", {}, heldout)) for _ in range(2)]
-    reference = float(np.median([figures["seconds"] for name, figures in runs if name == "als"]))
+    of_als = [figures for name, figures in runs if name == "als"]
+    reference, cpu_reference = (float(np.median([run[unit] for run in of_als])) for unit in ("seconds", "cpu_seconds"))
     split = heldout.split
     print(f"{options.set}, {options.protocol}, {len(heldout.tested_N):,} users, {split.metric}@{split.k}")
     print(f"{'':8} {'ndcg':>7} {'recall':>7} {'seconds':>8} {'CPU s':>8} {'times ALS':>10}")
@@ -45,18 +46,9 @@ def main() -> None:
             f"{name:8} {figures['ndcg']:7.4f} {figures['recall']:7.4f} {figures['seconds']:8.1f} "
             f"{figures['cpu_seconds']:8.1f} {ratio:10.1f}"
         )
-        reach = REACH.get(name)
-        line = {
-            "name": f"ensemble fit, {name}, {options.set}",
-            "ours": figures["seconds"],
-            "reference": reference,
-            "reference_name": "implicit's ALS, 128 factors",
-            "ratio": ratio,
-            "reach": reach,
-            "holds": None if reach is None else ratio <= reach,
-            **figures,
-        }
-        print(json.dumps(line))
+        claim = Claim(f"ensemble fit, {name}, {options.set}", "implicit's ALS, 128 factors", REACH.get(name))
+        ours = Measured([figures["seconds"]], [figures["cpu_seconds"]])
+        report(claim, ours, Measured([reference], [cpu_reference]), ndcg=figures["ndcg"], recall=figures["recall"])
 
 
 def _fitted(name: str, settings: dict[str, Any], heldout: "HeldOut") -> dict[str, float]:

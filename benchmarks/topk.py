@@ -1,80 +1,122 @@
-"""The speed of exact top-K against plain implementations, on this machine: `python benchmarks/topk.py`.
+"""Exact top-K with both filters beside the bare product, faiss and implicit: `python benchmarks/topk.py`.
 
-Each round runs every implementation once, so that all have the same noise; times are medians over rounds, and a ratio
-is the median of the ratios within rounds. Uses a GPU if there is one. `--help` lists the sizes.
+`--paper` takes the size of the reach: 20,000 users, 100,000 images, 128 and 1,024 dimensions. The lists are checked
+against the scores of all pairs in float64 first. `--help` lists the sizes.
 """
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
+import tracemalloc
 from functools import partial
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
+from reach import Claim, Run, measured, report
+from scipy.sparse import csr_array, csr_matrix
 
+from models.retrieval.coarse import fastest
 from models.retrieval.ranking import Candidates, top_k
 
-PLAIN_BLOCK = 512  # users: numpy's argpartition returns int64 for every pair
+REACH = {128: 1.1, 1024: 0.8}  # times the faster of the bare products, by dimensions
+BLOCK = 512  # users of a bare product at once
+CHECKED = 50  # users whose lists are checked
 
 
 def main() -> None:
-    sizes = _sizes()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """One line for each reference."""
+    options = _options()
+    for dimensions in options.dimensions:
+        _compare(options, dimensions)
+
+
+def _compare(options: argparse.Namespace, dimensions: int) -> None:
     rng = np.random.default_rng(0)
-    users = rng.standard_normal((sizes.users, sizes.dimensions), np.float32)
-    images = rng.standard_normal((sizes.images, sizes.dimensions), np.float32)
-    seen = _random_pairs(rng, (sizes.users, sizes.images), per_row=40)
+    users = rng.standard_normal((options.users, dimensions), np.float32)
+    images = rng.standard_normal((options.images, dimensions), np.float32)
+    seen = _random_pairs(rng, (options.users, options.images), per_row=40)
     candidates = Candidates(
-        _random_pairs(rng, (sizes.users, sizes.tags), per_row=20),
-        _random_pairs(rng, (sizes.images, sizes.tags), per_row=8),
+        _random_pairs(rng, (options.users, options.tags), per_row=20),
+        _random_pairs(rng, (options.images, options.tags), per_row=8),
     )
-    ours = partial(top_k, users, images, sizes.k, device=device)
-    ways: dict[str, Callable[[], object]] = {
-        "top_k": ours,
-        "top_k, seen hidden": partial(ours, seen_UI=seen),
-        "top_k, seen hidden, candidates only": partial(ours, seen_UI=seen, candidates=candidates),
-        "torch: whole matrix, topk": partial(_torch_whole, users, images, sizes.k, device),
-        "numpy: blocks, argpartition": partial(_numpy_blocks, users, images, sizes.k),
+    ours = partial(top_k, users, images, options.k, seen_UI=seen, candidates=candidates, device="cpu")
+    _check(users, images, options.k, seen, candidates)
+    runs: dict[str, Run] = {
+        "ours": ours,
+        "ours, no filter": partial(top_k, users, images, options.k, device="cpu"),
+        "numpy's product": partial(_numpy_product, users, images),
+        "torch's product": partial(_torch_product, users, images),
+        **_libraries(users, images, options.k, seen),
     }
-    seconds = _measure(ways, sizes.rounds, device)
-
-    place = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{sizes.users:,} users x {sizes.images:,} images x {sizes.dimensions}, k {sizes.k}; {place}")
-    print(f"{f'median of {sizes.rounds} rounds':36} {'seconds':>8} {'users/s':>10} {'x top_k':>8}")
-    for name, times in seconds.items():
-        median = statistics.median(times)
-        ratio = statistics.median(time / base for time, base in zip(times, seconds["top_k"], strict=True))
-        print(f"{name:36} {median:8.2f} {sizes.users / median:10,.0f} {ratio:8.2f}")
-
-
-def _measure(ways: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, list[float]]:
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds + 1):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if number:  # the first round warms up
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
+    found = measured(runs, options.rounds, warm_up=False)
+    products = ("numpy's product", "torch's product")
+    faster = min(products, key=lambda name: sorted(found[name].cpu_seconds)[options.rounds // 2])
+    way = fastest("cpu", dimensions, 1 << 60)
+    more = {"threads": torch.get_num_threads(), "way": f"{way.dtype}, {way.library}"}
+    size = f"top-{options.k}, {options.users:,} x {options.images:,} x {dimensions}, filters on"
+    for name in runs:
+        if name.startswith("ours"):
+            continue
+        reach = REACH.get(dimensions) if name == faster else None if name in products else 1.0
+        report(Claim(size, name, reach), found["ours"], found[name], **more)
+    report(Claim(f"{size} (bare: off)", faster, None), found["ours, no filter"], found[faster], **more)
+    tracemalloc.start()
+    ours()
+    print(f"numpy's memory beyond inputs: {tracemalloc.get_traced_memory()[1] >> 20} MiB")
+    tracemalloc.stop()
 
 
-def _torch_whole(users: np.ndarray, images: np.ndarray, k: int, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
-    scores, rows = (torch.from_numpy(users).to(device) @ torch.from_numpy(images).to(device).T).topk(k)
-    return rows.cpu().numpy(), scores.cpu().numpy()
+def _check(users: np.ndarray, images: np.ndarray, k: int, seen: csr_array, candidates: Candidates) -> None:
+    """Lists of some users against the scores in float64: the same images but where scores are equal to six digits."""
+    some = candidates.of(np.arange(CHECKED))
+    found = top_k(users[:CHECKED], images, k, seen_UI=seen[:CHECKED], candidates=some, device="cpu")
+    scores = users[:CHECKED].astype(np.float64) @ images.T.astype(np.float64)
+    shared = (some.interests.astype(np.float32) @ some.image_tags.T.astype(np.float32)).toarray() > 0
+    scores[~shared | seen[:CHECKED].toarray()] = -np.inf
+    best = -np.sort(-scores, axis=1)[:, :k]
+    listed = np.where(found.rows < 0, -np.inf, np.take_along_axis(scores, found.rows.clip(0), axis=1))
+    np.testing.assert_allclose(listed, best, rtol=1e-5)
 
 
-def _numpy_blocks(users: np.ndarray, images: np.ndarray, k: int) -> np.ndarray:
-    lists = []
-    for first in range(0, len(users), PLAIN_BLOCK):
-        scores = users[first : first + PLAIN_BLOCK] @ images.T
-        best = np.argpartition(scores, -k, axis=1)[:, -k:]
-        order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1)
-        lists.append(np.take_along_axis(best, order, axis=1))
-    return np.concatenate(lists)
+def _numpy_product(users: np.ndarray, images: np.ndarray) -> None:
+    out = np.empty((BLOCK, len(images)), np.float32)
+    for first in range(0, len(users), BLOCK):
+        part = users[first : first + BLOCK]
+        np.matmul(part, images.T, out=out[: len(part)])
+
+
+def _torch_product(users: np.ndarray, images: np.ndarray) -> None:
+    out, transposed = torch.empty(BLOCK, len(images)), torch.from_numpy(images).T
+    for first in range(0, len(users), BLOCK):
+        part = torch.from_numpy(users[first : first + BLOCK])
+        torch.mm(part, transposed, out=out[: len(part)])
+
+
+def _libraries(users: np.ndarray, images: np.ndarray, k: int, seen: csr_array) -> dict[str, Run]:
+    """Libraries that are installed, at the same number of threads; without the candidate filter, which they lack."""
+    runs: dict[str, Run] = {}
+    threads = torch.get_num_threads()
+    try:
+        import faiss
+
+        faiss.omp_set_num_threads(threads)
+        index = faiss.IndexFlatIP(images.shape[1])
+        index.add(images)
+        runs["faiss IndexFlatIP, no filter"] = lambda: index.search(users, k)
+    except ImportError:
+        pass
+    try:
+        from implicit.cpu.topk import topk
+
+        filtered = csr_matrix(seen.astype(np.float32))  # it takes no sparse arrays
+
+        def by_implicit() -> None:
+            for first in range(0, len(users), BLOCK):
+                block = slice(first, first + BLOCK)
+                topk(images, users[block], k, filter_query_items=filtered[block], num_threads=threads)
+
+        runs["implicit's topk, seen hidden"] = by_implicit
+    except ImportError:
+        pass
+    return runs
 
 
 def _random_pairs(rng: np.random.Generator, shape: tuple[int, int], per_row: int) -> csr_array:
@@ -82,18 +124,22 @@ def _random_pairs(rng: np.random.Generator, shape: tuple[int, int], per_row: int
     return csr_array((np.ones(len(rows), bool), (rows, rng.integers(0, shape[1], len(rows)))), shape=shape)
 
 
-def _sizes() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Time exact top-K against plain implementations.")
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Time exact top-K beside its references.")
+    parser.add_argument("--paper", action="store_true", help="20,000 users and 100,000 images")
+    parser.add_argument("--users", type=int, help="how many users (default 4,096)")
+    parser.add_argument("--images", type=int, help="how many images (default 50,000)")
+    parser.add_argument("--dimensions", type=int, nargs="+", default=[128, 1024], help="of vectors (default 128 1024)")
     for name, default, meaning in (
-        ("users", 8_000, "how many users"),
-        ("images", 80_000, "how many images; the plain torch way needs 4 bytes for each pair with a user"),
-        ("dimensions", 64, "of the vectors"),
-        ("k", 20, "length of a list"),
+        ("k", 100, "length of a list"),
         ("tags", 2_000, "vocabulary; 20 tags a user, 8 an image"),
-        ("rounds", 5, "how often each way runs, after one round to warm up"),
+        ("rounds", 3, "how often each way runs"),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} (default {default:,})")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.users = options.users or (20_000 if options.paper else 4_096)
+    options.images = options.images or (100_000 if options.paper else 50_000)
+    return options
 
 
 if __name__ == "__main__":
