@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
+from weakref import WeakSet
 
 import numpy as np
 import polars as pl
@@ -421,6 +422,7 @@ class Runs:
     def __init__(self, root: Root, chosen: str | None = None, source: str | None = None):
         self.root, self.chosen, self.source = root, chosen, source
         self._runs: OrderedDict[str, Run] = OrderedDict()
+        self._warm: WeakSet[Run] = WeakSet()
         self._looked_at, self._current = -LOOK_S, ""
         self._lock = threading.RLock()
 
@@ -438,6 +440,25 @@ class Runs:
                     self._runs.popitem(last=False)
             self._runs.move_to_end(wanted)
             return self._runs[wanted]
+
+    def warm(self, run_id: str | None = None) -> Run:
+        """As `run`, and what most answers need of it is read."""
+        found = self.run(run_id)
+        found.warm()
+        with self._lock:
+            self._warm.add(found)
+        return found
+
+    def at_hand(self, run_id: str | None = None) -> Run | None:
+        """As `warm` where nothing must be read or waited for; else None."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            found = self._runs.get(run_id or self.chosen or self._current)
+            is_looked_at = time.monotonic() - self._looked_at < LOOK_S
+            return found if is_looked_at and found in self._warm else None
+        finally:
+            self._lock.release()
 
     @property
     def current_id(self) -> str:
