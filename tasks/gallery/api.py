@@ -126,7 +126,8 @@ def router(runs: Runs) -> APIRouter:
 
     async def shown(run: RunId = None) -> Run:
         # A list is looked up in microseconds; a thread, which a run that is read needs, would take milliseconds.
-        return runs.at_hand(run) or await run_in_threadpool(runs.warm, run)
+        found = runs.at_hand(run)
+        return await run_in_threadpool(runs.warm, run) if found is None else found
 
     a_run, a_user, an_image = Depends(shown), Depends(_user_id), Depends(_image_id)
 
