@@ -8,7 +8,6 @@ from comparisons.page import (
     ROOT,
     anchor,
     chance,
-    chosen_settings,
     figure,
     in_order,
     in_seeds,
@@ -17,7 +16,6 @@ from comparisons.page import (
 )
 from comparisons.plan import Comparison, Reference
 from comparisons.runs import Row, Run
-from models.systems import SYSTEMS
 
 OURS = "tastegraph"
 RULES = (
@@ -79,11 +77,8 @@ def _section(comparison: Comparison, runs: list[Run]) -> str:
     places, k = _places(comparison, runs), _length(comparison)
     parts = [f"## {comparison.set}, {comparison.protocol}", _split(comparison, runs)]
     if runs:
-        run = runs[0]
-        names = [entry["system"] for entry in run.report["systems"] if not entry["lacking"]]
-        listed = "all" if len(run.report["systems"]) == len(SYSTEMS) else ",".join(names)
-        command = comparison.command(DATA, ROOT, listed, run.report["seeds"], run.report["budget"])
-        parts += [f"    {' '.join(command)}", _standing(places, in_order(run, run.columns[0]))]
+        more = f"The command, settings and seconds: [results.md](results.md#{anchor(comparison)})."
+        parts.append(f"{_standing(places, in_order(runs[0], runs[0].columns[0]))} {more}")
     else:
         command = comparison.command(DATA, ROOT, "all", 1, 6)
         parts.append(f"Not measured here yet. The command:\n\n    {' '.join(command)}")
@@ -91,7 +86,7 @@ def _section(comparison: Comparison, runs: list[Run]) -> str:
         f"| {_shown(place)} | {place.whose} | {place.cells[0]} | {place.cells[1]} | {place.split} | {place.cells[2]} |"
         for place in places
     ]
-    head = f"| system | whose figure | NDCG@{k} | Recall@{k} | split | settings, how many were tried; or the source |"
+    head = f"| system | whose figure | NDCG@{k} | Recall@{k} | split | source |"
     parts.append("\n".join([head, "|---|---|---|---|---|---|", *lines]))
     return "\n\n".join(parts)
 
@@ -134,11 +129,10 @@ def _places(comparison: Comparison, runs: list[Run]) -> list[Place]:
     if runs:
         run = runs[0]
         recalls = {row["system"]: row for row in run.columns[1].of(run.comparisons)}
-        entries = {entry["system"]: entry for entry in run.report["systems"]}
         for row in in_order(run, run.columns[0]):
             name = row["system"]
             recall = recalls.get(name)
-            cells = (figure(row), figure(recall) if recall else "", chosen_settings(entries[name]))
+            cells = (figure(row), figure(recall) if recall else "", "")
             value = recall["value"] if recall else float("nan")
             places.append(Place(name, "here", row["value"], value, "the same", cells))
     return sorted(places, key=lambda place: (-place.ndcg, place.whose, place.system))

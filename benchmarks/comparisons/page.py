@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from comparisons.plan import Comparison, Reference
+from comparisons.plan import Comparison
 from comparisons.runs import MACHINE, Column, Row, Run
 from models.systems import SYSTEMS
 
@@ -111,7 +111,7 @@ def _section(comparison: Comparison, run: Run, *other_runs: Run) -> str:
         *_cold(run, leading),
         *_second_table(run, other_runs),
         *_machines([run, *other_runs]),
-        *_references(comparison, order[0], leading, others[0]),
+        *_elsewhere(comparison),
         *_left_out([run, *other_runs]),
     ]
     return "\n\n".join(parts)
@@ -188,22 +188,11 @@ def in_seeds(number: int) -> str:
     return f"{number} seed{'s' * (number > 1)}"
 
 
-def _references(comparison: Comparison, first: Row, leading: Column, others: dict[str, Row]) -> list[str]:
-    """The reference figures, and how far the best system of the table is ahead of them."""
-    if not comparison.references:
+def _elsewhere(comparison: Comparison) -> list[str]:
+    """Where the figures of others are."""
+    if not comparison.on_leaderboard:
         return []
-    recall = others[first["system"]]["value"]
-    lines = [
-        f"| {other.system} | {short(other.ndcg)} | {short(other.recall)} | {relative(first['value'], other.ndcg)}, "
-        f"{relative(recall, other.recall)} | {_source(other)} |"
-        for other in sorted(comparison.references, key=lambda other: -other.ndcg)
-    ]
-    head = f"| elsewhere | NDCG@{leading.k} | Recall@{leading.k} | {first['system']} to it | source |"
-    return ["\n".join([head, "|---|---|---|---|---|", *lines])]
-
-
-def _source(reference: Reference) -> str:
-    return f"{'published: ' if reference.published else ''}{reference.source}, on {reference.split}"
+    return [f"Figures from elsewhere stand beside these on the [leaderboard](leaderboard.md#{anchor(comparison)})."]
 
 
 def _left_out(runs: list[Run]) -> list[str]:
