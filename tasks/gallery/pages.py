@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -24,6 +24,7 @@ from tasks.upkeep.difference import difference
 
 NUM_PEOPLE, NUM_STRIP, NUM_PICTURES = 12, 6, 24  # of the start page
 NUM_LIKED, NUM_LISTED, NUM_USERS = 60, 60, 40
+NUM_WHY = 2  # signals of a recommendation, the largest first
 NUM_PICKED, NUM_OFFERED = 5, 60
 ASSETS = {"gallery.css": "text/css", "gallery.js": "text/javascript"}
 DAY_S = 86_400
@@ -76,6 +77,7 @@ class Tile:
     score: float | None = None
     near: str | None = None  # the liked image that is nearest to it
     near_title: str = ""
+    why: tuple[str, ...] = ()  # what adds most to the score, where the run exports reasons
 
 
 def tiles_of(run: Run, images: Iterable[int]) -> list[Tile]:
@@ -128,15 +130,23 @@ def user(run: Run, user_id: str) -> dict[str, Any]:
     """What a user likes and what they got."""
     row = run.user(user_id)
     liked = run.liked.of(row)[0]
-    listed = run.listed(run.recommendations, row, NUM_LISTED)
+    listed, reasons = run.listed(run.recommendations, row, NUM_LISTED), run.reasons(user_id)
     return {
         "user_id": user_id,
         "name": run.names[row],
         "num_liked": len(liked),
         "liked": tiles_of(run, liked[:NUM_LIKED]),
         "num_got": int(run.recommendations.lengths[row]),
-        "got": listed_tiles(run, listed, liked.tolist()),
+        "got": [replace(tile, why=_why(run, reasons, tile)) for tile in listed_tiles(run, listed, liked.tolist())],
     }
+
+
+def _why(run: Run, reasons: dict[int, list[tuple[str, float, str | None]]], tile: Tile) -> tuple[str, ...]:
+    shown = []
+    for signal, share, because in reasons.get(tile.rank or 0, [])[:NUM_WHY]:
+        behind = because and (title_of(run, because) if signal in ("favorites", "content") else because)
+        shown.append(f"{signal} {share:+.2f}" + (f": {behind}" if behind else ""))
+    return tuple(shown)
 
 
 def image(run: Run, image_id: str) -> dict[str, Any]:

@@ -215,6 +215,20 @@ class Run:
             for rank, (image_id, score) in enumerate(zip(ids, scores.tolist(), strict=True))
         ]
 
+    def reasons(self, user_id: str) -> dict[int, list[tuple[str, float, str | None]]]:
+        """By rank: the signals that add most to the score, each with what it adds and what stands behind it.
+
+        Empty where the run exports no reasons.
+        """
+        if not self._has("reasons"):
+            return {}
+        files = snapshots.dataset(self.root, self.pointer, "reasons")
+        rows = pl.scan_parquet(files, glob=False).filter(pl.col("user_id") == user_id).collect()
+        found: dict[int, list[tuple[str, float, str | None]]] = {}
+        for row in rows.sort("share", "signal", descending=[True, False]).iter_rows(named=True):
+            found.setdefault(row["rank"], []).append((row["signal"], row["share"], row["because"]))
+        return found
+
     # Vectors
 
     @once

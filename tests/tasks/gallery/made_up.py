@@ -11,6 +11,7 @@ from storage.manifests import Manifest
 from storage.roots import Root
 from storage.tables.community import FAVORITES, IMAGE_TAGS, IMAGES, USERS
 from storage.tables.embeddings import IMAGE_EMBEDDINGS, USER_EMBEDDINGS
+from storage.tables.reasons import REASONS
 from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.similar import SIMILAR_IMAGES
 
@@ -34,7 +35,15 @@ OUTSIDE, LOST = HOSTILE[0], HOSTILE[1]
 NUM_IMAGES, NUM_LISTED = 40, 8
 
 
-def publish(root: Root, folder: Path, run_id: str = "night-1", *, seed: int = 0, current: bool = True) -> Manifest:
+def publish(
+    root: Root,
+    folder: Path,
+    run_id: str = "night-1",
+    *,
+    seed: int = 0,
+    current: bool = True,
+    with_reasons: bool = False,
+) -> Manifest:
     """Publish a run whose users like images of one half; pictures lie in `folder`."""
     rng = np.random.default_rng(seed)
     users = sorted([*HOSTILE, *(f"user{number}" for number in range(8))])
@@ -77,6 +86,15 @@ def publish(root: Root, folder: Path, run_id: str = "night-1", *, seed: int = 0,
         USER_EMBEDDINGS.with_dimensions(width): _vectors("user_id", users, user_vectors),
         IMAGE_EMBEDDINGS.with_dimensions(width): _vectors("image_id", images, image_vectors),
     }
+    if with_reasons:
+        tables[REASONS] = {
+            "user_id": users,
+            "rank": np.ones(len(users), np.int32),
+            "image_id": recommended["image_id"][::NUM_LISTED],
+            "signal": ["tags"] * len(users),
+            "share": np.full(len(users), 0.25, np.float32),
+            "because": ["<b>sea</b>"] * len(users),
+        }
     none = pa.nulls(NUM_IMAGES, pa.string())
     community = {
         USERS: {"user_id": users, "name": [f"Name of {user}" for user in users]},

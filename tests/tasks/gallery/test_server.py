@@ -193,6 +193,14 @@ def test_a_run_without_embeddings_or_inputs_shows_its_lists_and_says_what_it_can
     assert manifest.rows["recommendations"] == 8 * 20
 
 
+def test_a_user_sees_why_where_the_run_exports_reasons(tmp_path: Path):
+    root = Root(str(tmp_path / "root"))
+    made_up.publish(root, tmp_path / "source", with_reasons=True)
+    client = TestClient(application(Runs(root)), base_url="http://localhost")
+
+    assert "tags +0.25: &lt;b&gt;sea&lt;/b&gt;" in client.get("/user?id=user1").text
+
+
 def test_many_lists_keep_the_order_of_their_ranks():
     import pyarrow as pa
 
