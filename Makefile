@@ -35,6 +35,7 @@ bench-paper: .venv/ready
 	for name in topk triplets clusters evaluation; do $(BIN)/python benchmarks/$$name.py --paper || exit 1; done
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/serve.py
+	$(BIN)/python benchmarks/world.py --root tastegraph-data/world
 
 # Nights killed, starved, cut off and damaged, and what came of it. Ten kills take about half an hour. Some scenarios mount
 # small disks and need root for it; libfaketime is Debian's package.

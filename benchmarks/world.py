@@ -4,8 +4,8 @@ The community has as many users, images, groups, tags, favorites and tags a user
 Learning (CVPR 2016, section 6.1.1), with long tails, topics of taste, contacts and owners; everything is drawn from a
 seed. With `--pictures 128` each image has a picture of so many pixels a side. Made once below the root, and kept.
 
-Prints what a default night costs: seconds, the largest memory of all its processes, the costliest stages; the last line
-is the same as JSON. Settings of the night follow `--`: `-- --set model.refit=false`.
+Prints what a default night costs: each stage's seconds and peak memory, and the largest memory of all its processes;
+the last line is JSON. Settings of the night follow `--`: `-- --set model.refit=false`.
 """
 
 import argparse
@@ -178,10 +178,8 @@ def main() -> None:
     if code not in (0, 3):
         sys.exit(f"the night ended with {code}; its lines are in {log}")
     things = round((USERS + IMAGES) * options.times)
-    stages = sorted(root.glob("exports/runs/*/stages/*.parquet"))
-    if stages:
-        table = pl.read_parquet(stages[-1]).sort("elapsed_s", descending=True)
-        print(table.head(15))
+    run_id = json.loads((root / "exports" / "current.json").read_text())["run_id"]
+    subprocess.run([COMMAND, "show", "--root", root, "--run", run_id], check=True)
     print(f"{name}: {seconds:,.0f} s, {seconds / things * 1e3:.2f} ms a user or image, {peak:,.0f} MiB")
     line = {
         "name": f"default night, {name}",
