@@ -6,7 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from httpx import HTTPError
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
+from prefect.exceptions import PrefectException
 
 from flows.settings import SharedConfig, over_environment, settings_of_results
 from flows.stopping import tell_prefect
@@ -90,6 +94,15 @@ def settings_of_run(of: type[C], config: C | None) -> C:
     return config or of()
 
 
+def _name_after(run: Run, flow_run: FlowRun) -> None:
+    """Let the flow run carry the run's id in its name, by which Prefect's pages list it."""
+    try:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(flow_run.id, name=f"{flow_run.name.partition(' ')[0]} {run.id}")
+    except (PrefectException, HTTPError) as error:  # the name is for people; the run goes on without
+        log.warning("run %s is called %s in Prefect, as renaming it failed: %s", run.id, flow_run.name, error)
+
+
 @contextmanager
 def open_run(
     source: str, root: str, config: SharedConfig, *parameters: Any, run_id: str | None = None
@@ -111,6 +124,7 @@ def open_run(
         purpose = digest([context.flow.name, source, content, list(parameters), settings_of_results(config)])
         run = runs.begin(run_id, purpose, output, context.flow.name)
         before = RUN.set(run.id)
+        _name_after(run, context.flow_run)
         kept = ledger.of_run(str(context.flow_run.id))
         opened = OpenRun(run, source_root, content, output, kept)
         places = (source_root.address, output.address)

@@ -254,6 +254,7 @@ def test_a_night_below_the_last_one_is_kept_but_not_made_current(first_night, so
     assert worse.reasons
     assert (ended.name, ended.message) == ("Held", "; ".join(worse.reasons))
     with get_client(sync_client=True) as client:
+        assert client.read_flow_run(ended.state_details.flow_run_id).name.endswith(" worse")
         kept = client.read_artifacts(
             artifact_filter=ArtifactFilter(flow_run_id={"any_": [ended.state_details.flow_run_id]})
         )
