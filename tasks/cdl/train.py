@@ -5,18 +5,19 @@ With `training.processes` a gang of processes takes each step, started by torchr
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter
 from torch import distributed
 
 from models.cdl import training
@@ -25,7 +26,7 @@ from models.cdl.training import WHOLE, Share, TrainingData, TrainState
 from models.devices import choose_device
 from models.settings.network import CDLConfig
 from models.settings.training import TrainingConfig
-from storage import checkpoints, matrices, parquet
+from storage import checkpoints, documents, matrices, parquet
 from storage.refs import Ref
 from storage.roots import DamagedError, Root
 from storage.shards import Shards
@@ -39,6 +40,7 @@ from tasks.runtime.progress import Progress
 log = logging.getLogger("tastegraph")
 
 RESTARTS = 3  # of a gang that lost a process: a fault that comes back is none of the machine's
+PATIENCE = timedelta(minutes=10)  # with the others of a gang; then it is started again
 PARENT_S = 1.0  # how often a process of a gang looks whether the run lives
 
 
@@ -109,9 +111,9 @@ def _run_gang(job: Job, root: Root) -> None:
     options = ["--standalone", f"--nproc-per-node={job.config.processes}", f"--max-restarts={RESTARTS}"]
     with root.workspace() as folder:
         file = folder / "job.json"
-        file.write_bytes(TypeAdapter(Job).dump_json(job))
+        file.write_bytes(documents.dump(job))
         gang = [sys.executable, "-m", "torch.distributed.run", *options, "-m", __name__, str(file)]
-        ended = subprocess.run(gang, env={**os.environ, "PYTHONPATH": path}, check=False)
+        ended = subprocess.run(gang, env={**_loopback(), **os.environ, "PYTHONPATH": path}, check=False)
     if ended.returncode:
         raise RuntimeError(
             f"train-cdl: {job.config.processes} processes did not end the training, after {RESTARTS} new starts (exit "
@@ -119,16 +121,22 @@ def _run_gang(job: Job, root: Root) -> None:
         )
 
 
+def _loopback() -> dict[str, str]:
+    """The environment in which a gang talks over loopback: by the host's name gloo waited for itself without end."""
+    names = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
+    return dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), names[0]) if names else {}
+
+
 def run_rank(file: Path) -> None:
     """One process of a gang, which torchrun starts with the environment that `torch.distributed` reads."""
-    job = TypeAdapter(Job).validate_json(file.read_bytes())
+    job = documents.parse(file.read_bytes(), Job, str(file), "start the run again: it writes another")
     threading.Thread(target=_end_with, args=(job.parent,), daemon=True).start()
     share = Share(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     device = choose_device(job.config.device)
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         _run(replace(job, config=replace(job.config, device=str(device))), share)
     finally:
