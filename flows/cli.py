@@ -117,12 +117,14 @@ def nightly(
 
     with at_work_on(root, "nightly", source, lambda: load(config, set_)) as settings:
         from flows.nightly import nightly as flow  # Prefect reads its settings when it is first imported
+        from storage import snapshots
+        from storage.roots import Root
 
         published = flow(source=source, root=root, config=settings, run_id=run_id)
         if as_json:
             print_json({key: getattr(published, key) for key in published.__dataclass_fields__})
         else:
-            print_published(published, root)
+            print_published(published, root, snapshots.manifest(Root(root), published.run_id))
         raise typer.Exit(0 if published.is_current else NOT_CURRENT)
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 SHOWN_NAMES = 12  # of files that are ignored
 
 
-def print_published(published: Any, root: str) -> None:
-    """The outcome of a night, and where its tables lie."""
+def print_published(published: Any, root: str, run: "Manifest | None" = None) -> None:
+    """The outcome of a night, and where its tables lie; with its manifest, its figures and what was quarantined."""
     from storage.roots import Root
 
     if not published.is_new:
@@ -33,7 +33,8 @@ def print_published(published: Any, root: str) -> None:
         say(f"  {reason}", "red")
     for warning in published.warnings:
         say(f"  warning: {warning}", "yellow")
-    _say_headlines(published.run_id, root)
+    if run:
+        _say_headlines(run)
     for table, rows in published.rows.items():
         say(f"  {rows:>10,} rows  {published.folder}/{table}/")
     say(f"  report      {published.folder}/report/index.html")
@@ -41,13 +42,10 @@ def print_published(published: Any, root: str) -> None:
         say(f"  pointer     {Root(root).url('exports/current.json')}")
 
 
-def _say_headlines(run_id: str, root: str) -> None:
+def _say_headlines(run: "Manifest") -> None:
     """The run's headline figures beside those of popularity and of chance, and what was quarantined."""
     from models.evaluation.headlines import HEADLINES, headline_of
-    from storage import snapshots
-    from storage.roots import Root
 
-    run = snapshots.manifest(Root(root), run_id)
     systems = list(dict.fromkeys((run.system, "popularity", "random")))
     rows = []
     for protocol, metric in HEADLINES:

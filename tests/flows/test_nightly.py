@@ -205,13 +205,13 @@ def test_a_changed_setting_runs_its_stage_and_what_hangs_on_it_and_nothing_else(
 
 
 def test_a_changed_stage_runs_again_and_what_hangs_on_it_and_nothing_else(first_night, source, tmp_path, monkeypatch):
-    from tasks.runtime import caching
+    from tasks.runtime import task_runs
 
     root = tmp_path / "root"
     shutil.copytree(first_night[0], root)
-    version = caching.code_version
+    version = task_runs.code_version
     monkeypatch.setattr(
-        caching, "code_version", lambda module: version(module) + "x" * (module == "tasks.evaluation.evaluate")
+        task_runs, "code_version", lambda module: version(module) + "x" * (module == "tasks.evaluation.evaluate")
     )
     _, ran = run(source, root)
 
