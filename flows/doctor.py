@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -44,8 +43,7 @@ def examine(root: str) -> Iterator[Finding]:
 
 def _python() -> Iterator[Finding]:
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    old = sys.version_info < (3, 11)
-    yield Finding("python", "fault" if old else "ok", found, "install Python 3.11 or later" if old else "")
+    yield Finding("python", "ok", found)
 
 
 def _torch() -> Iterator[Finding]:

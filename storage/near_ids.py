@@ -27,6 +27,11 @@ def nearest(wanted: str, ids: Sequence[str], at_most: int = 3) -> list[str]:
     """
     place, plain = bisect_left(ids, wanted), wanted.strip().casefold()
     same = [found for found in ids if found.strip().casefold() == plain]
-    alike = get_close_matches(wanted, ids[max(0, place - WINDOW) : place + WINDOW], at_most)
-    found = list(dict.fromkeys([*same, *alike])) or ids[max(0, place - 1) : place + at_most - 1]
+    found = list(dict.fromkeys([*same, *alike(wanted, ids, at_most)])) or ids[max(0, place - 1) : place + at_most - 1]
     return list(found[:at_most])
+
+
+def alike(wanted: str, ids: Sequence[str], at_most: int, window: int = WINDOW) -> list[str]:
+    """Of sorted ids the most alike ones, first, among so many on each side of its place; none where none is alike."""
+    place = bisect_left(ids, wanted)
+    return get_close_matches(wanted, ids[max(0, place - window) : place + window], at_most)

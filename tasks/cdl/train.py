@@ -66,7 +66,7 @@ def train_cdl(
     folder = f"checkpoints/{digest([code_version(__name__), tables, model, config, start])}"
     job = Job(tables, model, config, start, root.address, folder, os.getpid())
     if config.processes == 1:
-        network, losses = _run(job, WHOLE)
+        network, losses = _run(job, shards, root, WHOLE)
     else:
         _run_gang(job, root)
         state = _last_state(folder, root)
@@ -92,10 +92,8 @@ class Job:
     parent: int  # the run's process, with which the gang ends
 
 
-def _run(job: Job, share: Share) -> tuple[CDL, list[tuple[int, float]]]:
+def _run(job: Job, shards: Shards, root: Root, share: Share) -> tuple[CDL, list[tuple[int, float]]]:
     """The trained network and its losses; this process computes its share of each step."""
-    root = Root(job.root)
-    shards = Shards.open(job.tables.inputs, root)
     data = _training_data(job.tables, shards, root)
     network = _first_network(job.model, shards.shape, job.tables.num_clusters, job.config.seed, job.start, root)
     return network, _train(network, data, job.config, job.folder, root, share)
@@ -138,7 +136,9 @@ def run_rank(file: Path) -> None:
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
-        _run(replace(job, config=replace(job.config, device=str(device))), share)
+        root = Root(job.root)
+        job = replace(job, config=replace(job.config, device=str(device)))
+        _run(job, Shards.open(job.tables.inputs, root), root, share)
     finally:
         distributed.destroy_process_group()
 

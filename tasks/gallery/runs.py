@@ -20,6 +20,7 @@ from scipy.sparse import csr_array
 
 from models.retrieval.fold_in import fold_users, learn_maps
 from models.retrieval.projection import project
+from models.retrieval.ranking import top_k_of_scores
 from storage import matrices, parquet, snapshots
 from storage.documents import DocumentError
 from storage.manifests import Manifest
@@ -287,10 +288,9 @@ class Run:
         (vector_d,) = fold_users(self._maps, bag_NI, self.image_vectors, csr_array((1, 0)))
         scores_I = np.where(self._candidates, self.image_vectors @ vector_d, -np.inf)
         scores_I[bag] = -np.inf
-        k = min(k, int(np.isfinite(scores_I).sum()))
-        best = np.argpartition(-scores_I, k - 1)[:k] if k else np.empty(0, np.int64)
-        best = best[np.lexsort((best, -scores_I[best]))]
-        return [Listed(rank + 1, self.image_ids[row], float(scores_I[row])) for rank, row in enumerate(best.tolist())]
+        found = top_k_of_scores(scores_I[None], k, csr_array((1, len(scores_I))))
+        best = zip(found.rows[0].tolist(), found.scores[0].tolist(), strict=True)
+        return [Listed(rank + 1, self.image_ids[row], score) for rank, (row, score) in enumerate(best) if row >= 0]
 
     @once
     def _maps(self) -> Any:
@@ -443,8 +443,7 @@ class Runs:
     def run(self, run_id: str | None = None) -> Run:
         """A published run, by default the chosen or the current one. Raises UnknownError, UnableError without any."""
         with self._lock:
-            if time.monotonic() - self._looked_at >= LOOK_S:
-                self._look()
+            self._look_if_due()
             wanted = run_id or self.chosen or self._current
             if not wanted:
                 raise UnableError(f"{self.root.address}: nothing is published below this root")
@@ -469,8 +468,7 @@ class Runs:
             return None
         try:
             found = self._runs.get(run_id or self.chosen or self._current)
-            is_looked_at = time.monotonic() - self._looked_at < LOOK_S
-            return found if is_looked_at and found in self._warm else None
+            return found if not self._is_due and found in self._warm else None
         finally:
             self._lock.release()
 
@@ -478,8 +476,7 @@ class Runs:
     def current_id(self) -> str:
         """The current run's id; empty where there is none."""
         with self._lock:
-            if time.monotonic() - self._looked_at >= LOOK_S:
-                self._look()
+            self._look_if_due()
             return self._current
 
     def reopen(self) -> None:
@@ -492,7 +489,13 @@ class Runs:
         """Of all published runs, the newest first."""
         return snapshots.runs(self.root, skip_damaged=True)
 
-    def _look(self) -> None:
+    @property
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._looked_at >= LOOK_S
+
+    def _look_if_due(self) -> None:
+        if not self._is_due:
+            return
         self._current = snapshots.current_id(self.root) or ""
         for run_id in list(self._runs):  # a run that was deleted, or that somebody was forgotten from, is not shown on
             if not self.root.exists(f"{snapshots.folder(run_id)}/manifest.json"):

@@ -1,9 +1,9 @@
 """Search of ids and titles: what begins with the words, then what contains them, then what is near to them."""
 
-import difflib
-from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import islice
+
+from storage import near_ids
 
 MAX_LENGTH = 200  # letters of a query that count
 NEAR_AMONG = 2_000  # near ids are looked for among so many that stand beside the query in the order of the ids
@@ -31,8 +31,4 @@ class Index:
     def near(self, query: str, at_most: int = 3) -> list[str]:
         """The ids most like the query, at most so many; none where none is like it."""
         wanted = query.strip()[:MAX_LENGTH]
-        if not wanted:
-            return []
-        place = bisect_left(self.ids, wanted)
-        beside = self.ids[max(0, place - NEAR_AMONG // 2) : place + NEAR_AMONG // 2]
-        return difflib.get_close_matches(wanted, beside, at_most)
+        return near_ids.alike(wanted, self.ids, at_most, NEAR_AMONG // 2) if wanted else []

@@ -3,6 +3,7 @@
 N places, U users of a block, I images, d dimensions, S signals.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,9 +62,9 @@ def explain(listed: Ref, model: Model, evidence: Evidence, num_explained: int, r
     user_N, image_N = matrices.rows_of(lists["user_id"], users), matrices.rows_of(lists["image_id"], images)
     parts = _parts_of(users, by_signal, model, evidence, root)
     shares_NS = reasons.shares(parts, user_N, images_Id[image_N], lists["score"].to_numpy())
-    behind = {
-        signal: _behind(signal, (user_N, image_N), (users, images), images_Id, evidence, root) for signal in parts
-    }
+    pairs = _Pairs(users, images, images_Id, user_N, image_N)
+    ways = {signal: BEHIND.get(signal, _nothing) for signal in parts}
+    behind = {way: way(pairs, evidence, root) for way in set(ways.values())}
     columns: dict[str, list[pa.Array]] = {field.name: [] for field in REASONS.schema}
     for number, signal in enumerate(parts):
         rows = np.flatnonzero(shares_NS[:, number])
@@ -72,7 +73,7 @@ def explain(listed: Ref, model: Model, evidence: Evidence, num_explained: int, r
             columns[name].append(taken[name].combine_chunks())
         columns["signal"].append(pa.repeat(signal, len(rows)))
         columns["share"].append(pa.array(shares_NS[rows, number]))
-        columns["because"].append(behind[signal].take(pa.array(rows)))
+        columns["because"].append(behind[ways[signal]].take(pa.array(rows)))
     return parquet.write(REASONS, {name: pa.concat_arrays(parts) for name, parts in columns.items()}, root)
 
 
@@ -94,45 +95,77 @@ def _parts_of(
     return parts
 
 
-def _behind(
-    signal: str,
-    pairs: tuple[np.ndarray, np.ndarray],
-    ids: tuple[Ids, Ids],
-    images_Id: np.ndarray,
-    evidence: Evidence,
-    root: Root,
-) -> pa.Array:
-    """string (N,): the id of what stands behind the signal for each pair; null where nothing is known."""
-    users, images = ids
-    liked = parquet.read(evidence.favorites, root, ["user_id", "image_id"])
-    if signal in ("favorites", "content"):
-        favorites_UI = matrices.incidence(liked["user_id"], liked["image_id"], users, images)
-        return _named(reasons.nearest_favorite(*pairs, favorites_UI, images_Id), images)
-    if signal == "tags":
-        used, tagged = (parquet.read(ref, root) for ref in (evidence.user_tags, evidence.image_tags))
-        things = matrices.ids_of(used["tag"], tagged["tag"])
-        of_users = matrices.incidence(used["user_id"], used["tag"], users, things, used["count"]).log1p()
-        of_images = matrices.incidence(tagged["image_id"], tagged["tag"], images, things)
-        rarity = diags_array(degrees(of_images, 0) ** -0.5)
-        return _named(reasons.strongest(*pairs, csr_array(of_users @ rarity), of_images), things)
-    if signal == "contacts":
-        follows = parquet.read(evidence.contacts, root)
-        things = matrices.ids_of(follows["contact_id"])
-        of_users = matrices.incidence(follows["user_id"], follows["contact_id"], users, things)
-        of_images = matrices.incidence(liked["image_id"], liked["user_id"], images, things)
-        return _named(reasons.strongest(*pairs, of_users, of_images), things)
-    if signal == "groups":
-        joined = parquet.read(evidence.memberships, root)
-        things, members = matrices.ids_of(joined["group_id"]), matrices.ids_of(joined["user_id"])
-        of_users = matrices.incidence(joined["user_id"], joined["group_id"], users, things)
-        of_members = matrices.incidence(joined["user_id"], joined["group_id"], members, things).astype(np.float32)
-        liked_IM = matrices.incidence(liked["image_id"], liked["user_id"], images, members).astype(np.float32)
-        return _named(reasons.strongest(*pairs, of_users, csr_array(liked_IM @ of_members)), things)
-    if signal == "owners":
-        owned = parquet.read(evidence.images, root, ["image_id", "owner_id"])
-        row = matrices.rows_of(pa.array(images, pa.string()), matrices.ids_of(owned["image_id"]))
-        return owned.sort_by("image_id")["owner_id"].combine_chunks().take(pa.array(row[pairs[1]]))
-    return pa.nulls(len(pairs[0]), pa.string())
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Pairs of a user and an image, by rows."""
+
+    users: Ids
+    images: Ids
+    images_Id: np.ndarray
+    user_N: np.ndarray
+    image_N: np.ndarray
+
+    def strongest(self, of_users: csr_array, of_images: csr_array, things: Ids) -> pa.Array:
+        """string (N,): the thing that user and image have most of in common."""
+        return _named(reasons.strongest(self.user_N, self.image_N, of_users, of_images), things)
+
+
+def _favorites(evidence: Evidence, root: Root) -> pa.Table:
+    return parquet.read(evidence.favorites, root, ["user_id", "image_id"])
+
+
+def _liked(pairs: _Pairs, evidence: Evidence, root: Root) -> pa.Array:
+    liked = _favorites(evidence, root)
+    favorites_UI = matrices.incidence(liked["user_id"], liked["image_id"], pairs.users, pairs.images)
+    nearest_N = reasons.nearest_favorite(pairs.user_N, pairs.image_N, favorites_UI, pairs.images_Id)
+    return _named(nearest_N, pairs.images)
+
+
+def _tag(pairs: _Pairs, evidence: Evidence, root: Root) -> pa.Array:
+    used, tagged = (parquet.read(ref, root) for ref in (evidence.user_tags, evidence.image_tags))
+    tags = matrices.ids_of(used["tag"], tagged["tag"])
+    of_users = matrices.incidence(used["user_id"], used["tag"], pairs.users, tags, used["count"]).log1p()
+    of_images = matrices.incidence(tagged["image_id"], tagged["tag"], pairs.images, tags)
+    rarity = diags_array(degrees(of_images, 0) ** -0.5)
+    return pairs.strongest(csr_array(of_users @ rarity), of_images, tags)
+
+
+def _contact(pairs: _Pairs, evidence: Evidence, root: Root) -> pa.Array:
+    liked, follows = _favorites(evidence, root), parquet.read(evidence.contacts, root)
+    contacts = matrices.ids_of(follows["contact_id"])
+    of_users = matrices.incidence(follows["user_id"], follows["contact_id"], pairs.users, contacts)
+    of_images = matrices.incidence(liked["image_id"], liked["user_id"], pairs.images, contacts)
+    return pairs.strongest(of_users, of_images, contacts)
+
+
+def _group(pairs: _Pairs, evidence: Evidence, root: Root) -> pa.Array:
+    liked, joined = _favorites(evidence, root), parquet.read(evidence.memberships, root)
+    groups, members = matrices.ids_of(joined["group_id"]), matrices.ids_of(joined["user_id"])
+    of_users = matrices.incidence(joined["user_id"], joined["group_id"], pairs.users, groups)
+    of_members = matrices.incidence(joined["user_id"], joined["group_id"], members, groups)
+    liked_IM = matrices.incidence(liked["image_id"], liked["user_id"], pairs.images, members)
+    return pairs.strongest(of_users, csr_array(liked_IM @ of_members), groups)
+
+
+def _owner(pairs: _Pairs, evidence: Evidence, root: Root) -> pa.Array:
+    owned = parquet.read(evidence.images, root, ["image_id", "owner_id"])
+    row = matrices.rows_of(pa.array(pairs.images, pa.string()), matrices.ids_of(owned["image_id"]))
+    return owned.sort_by("image_id")["owner_id"].combine_chunks().take(pa.array(row[pairs.image_N]))
+
+
+def _nothing(pairs: _Pairs, evidence: Evidence, root: Root) -> pa.Array:
+    return pa.nulls(len(pairs.user_N), pa.string())
+
+
+# How the id of what stands behind a signal is found for each pair: string (N,), null where nothing is known.
+BEHIND: dict[str, Callable[[_Pairs, Evidence, Root], pa.Array]] = {
+    "favorites": _liked,
+    "content": _liked,
+    "tags": _tag,
+    "contacts": _contact,
+    "groups": _group,
+    "owners": _owner,
+}
 
 
 def _named(found_N: np.ndarray, ids: Ids) -> pa.Array:

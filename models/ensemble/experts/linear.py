@@ -154,7 +154,7 @@ class Content:
         found = singular_vectors(warm_Kf.dot, csr_array(warm_Kf.T).dot, warm_Kf.shape, self.rank, seed)
         inverse = shifted_inverse(found, self.strength)
         is_dense_f = np.bincount(content_If.indices, minlength=content_If.shape[1]) > content_If.shape[0] / 2
-        tastes_Uf = csr_array(community.favorites_UI[:, warm] @ warm_Kf, dtype=np.float32)
+        tastes_Uf = csr_array(community.favorites_UI @ content_If, dtype=np.float32)
         slope = np.float32(inverse.slope)
         users_UR = np.hstack(
             [(tastes_Uf @ inverse.right_CD) * inverse.excess_D, slope * tastes_Uf[:, is_dense_f].toarray()]
