@@ -32,7 +32,7 @@ from flows.output import (
     print_tuned,
     print_validation,
 )
-from flows.terminal import log_errors, prepare_terminal, say, say_error, say_table
+from flows.terminal import be_quiet, log_errors, prepare_terminal, say, say_error, say_table, wants_bars
 
 if TYPE_CHECKING:
     from flows.settings import ComparisonConfig
@@ -67,6 +67,9 @@ ValidationOption = Annotated[
 WhyOption = Annotated[str, typer.Option(help="The reason, for the history; name no user and no image in it.")]
 QuickOption = Annotated[
     bool, typer.Option("--quick", help="Look at the files' sizes alone, instead of reading and comparing every byte.")
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", callback=be_quiet, help="Say only the result, and what went wrong.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 
@@ -110,6 +113,7 @@ def nightly(
     config: ConfigOption = None,
     set_: SetOption = None,
     run_id: Annotated[str | None, typer.Option(help="Name of the run; by default the time.")] = None,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Ingest, train, recommend, and publish: the whole night."""
@@ -120,7 +124,7 @@ def nightly(
         from storage import snapshots
         from storage.roots import Root
 
-        published = flow(source=source, root=root, config=settings, run_id=run_id)
+        published = watched(flow, source=source, root=root, config=settings, run_id=run_id)
         if as_json:
             print_json({key: getattr(published, key) for key in published.__dataclass_fields__})
         else:
@@ -240,6 +244,7 @@ def compare(
     budget: Annotated[int, typer.Option(min=0, help="Settings tried for each system; 0: the defaults.")] = 0,
     config: ConfigOption = None,
     set_: SetOption = None,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fit and measure systems on one split; exit 1 where one of them fails."""
@@ -252,7 +257,8 @@ def compare(
         from flows.compare import compare as flow
         from storage.roots import Root
 
-        compared = flow(
+        compared = watched(
+            flow,
             source=source,
             root=root,
             systems=systems,
@@ -278,6 +284,7 @@ def tune(
     validation: ValidationOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Choose a system's settings on validation, never on the test."""
@@ -290,7 +297,8 @@ def tune(
         from flows.tune import tune as flow
         from storage.roots import Root
 
-        tuned = flow(
+        tuned = watched(
+            flow,
             source=source,
             root=root,
             system=system,
@@ -315,6 +323,7 @@ def crawl_flickr(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a crawl that did not end.")] = False,
     config: Annotated[str | None, typer.Option(help="A YAML or TOML file of settings.")] = None,
     set_: SetOption = None,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Crawl Flickr from seeds; the key comes from FLICKR_API_KEY or the Prefect Secret flickr-api-key."""
@@ -330,7 +339,8 @@ def crawl_flickr(
     with at_work("crawl", folder, home, locked(folder), load, again="with --resume") as settings:
         from flows.crawl import crawl as flow
 
-        crawled = flow(
+        crawled = watched(
+            flow,
             out=str(out_),
             users=user,
             groups=group,
@@ -642,6 +652,16 @@ def at_work(
             if (line := prefect_error(error)) is None or _wants_traceback():
                 raise
             raise line from error
+
+
+def watched(flow: Callable[..., C], **parameters: Any) -> C:
+    """The flow's result; while it runs, a terminal shows the stages at work."""
+    if not wants_bars():
+        return flow(**parameters)
+    from flows.progress_bars import stage_bars
+
+    with stage_bars():
+        return flow(**parameters)
 
 
 def prepare_prefect(home: Path) -> None:

@@ -18,9 +18,11 @@ from uuid import UUID
 from flows.terminal import error_text
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SCREEN_S = 0.5
 CLEANUP_S = 3.0  # for leases and for the state in Prefect; a store or a server that does not answer gets no more
 
 _cleanups: list[Callable[[int], object]] = []  # called with the signal's number, in the order of their entry
+_screens: list[Callable[[], object]] = []  # called before the last line
 _stopped = threading.Event()
 _message = ["stopped"]  # the line with which the process ends
 
@@ -73,6 +75,11 @@ def tell_prefect(flow_run_id: UUID) -> None:
     on_stop(crashed)
 
 
+def on_last_line(clear: Callable[[], object]) -> None:
+    """Call this before the line with which the process ends, so that nothing is drawn over it."""
+    _screens.append(clear)
+
+
 @contextmanager
 def exiting_fast() -> Iterator[None]:
     """Around all that a process does: it ends when everybody has cleaned up, not when every library is unloaded."""
@@ -109,17 +116,23 @@ def _hear(reader: int) -> NoReturn:
         number = os.read(reader, 1)[0]
     _stopped.set()
     logging.disable(logging.CRITICAL)  # the line below is the last one
+    _within(SCREEN_S, _call_all, _screens)
     _say(_message[0])
-    thread = threading.Thread(target=_clean_up, args=(number,), daemon=True)
-    thread.start()
-    thread.join(CLEANUP_S)
+    _within(CLEANUP_S, _call_all, _cleanups, number)
     os._exit(128 + number)
 
 
-def _clean_up(number: int) -> None:
-    for cleanup in _cleanups:
+def _within(seconds: float, function: Callable[..., None], *arguments: object) -> None:
+    """Call it, and go on after so many seconds though it has not ended."""
+    thread = threading.Thread(target=function, args=arguments, daemon=True)
+    thread.start()
+    thread.join(seconds)
+
+
+def _call_all(functions: list[Callable[..., object]], *arguments: object) -> None:
+    for function in functions:
         with suppress(Exception):  # the process ends anyway: none of them is needed for what is on disk
-            cleanup(number)
+            function(*arguments)
 
 
 def _say(message: str) -> None:

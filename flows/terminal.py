@@ -28,6 +28,7 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\
 TOPIC = "%-18s "  # how a message begins that names what it is about
 COUNTED = ("outcome", "seconds")  # fields of a record that a line of JSON has too
 
+_quiet = threading.Event()  # whether the log has warnings and errors alone
 _logged = threading.Event()  # whether errors are lines of the log
 # Markup and emoji names are off here too, for what is printed without `say`.
 _console = Console(markup=False, emoji=False, highlight=False)
@@ -72,6 +73,20 @@ def error_text(message: object) -> str:
         record = logging.LogRecord("tastegraph", logging.ERROR, "", 0, str(message), None, None)
         return JsonFormatter().format(record)
     return "\n".join(map(visible, f"tastegraph: {message}".split("\n")))
+
+
+def be_quiet(wanted: bool = True) -> None:
+    """From now on neither what goes well nor how far it is appears on the terminal; results and warnings do."""
+    if wanted:
+        _quiet.set()
+        logging.getLogger("tastegraph").setLevel(logging.WARNING)
+
+
+def wants_bars() -> bool:
+    """Whether somebody may look on: the log is text on a terminal that can move its cursor, and not quiet."""
+    is_text = not any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers)
+    can_move = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    return is_text and can_move and not _quiet.is_set()
 
 
 def log_errors() -> None:

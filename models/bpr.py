@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.devices import choose_device
+from models.progress import told
 from models.settings.bpr import BPRConfig
 from models.sparse import row_of_entry
 from models.uniform_negatives import UniformNegatives
@@ -110,7 +111,7 @@ def train(
     ranker.to(choose_device("auto")).train()
     optimizer = torch.optim.Adam(ranker.parameters(), config.learning_rate, fused=True)
     rng = np.random.default_rng(seed)
-    for epoch in range(config.epochs):
+    for epoch in told(range(config.epochs), config.epochs, "epochs"):
         losses = []
         for step in steps(favorites_UI, usable_I, config, rng):
             if len(step.users_N):

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from models.community import Community
 from models.devices import choose_device
+from models.progress import told
 from models.settings.metric_learning import MapConfig
 from models.sparse import unit_rows
 
@@ -127,7 +128,7 @@ def learn(
     optimizer = torch.optim.Adam([map_fd], config.learning_rate)
     features = torch.from_numpy(features_If).to(device)
     rng = np.random.default_rng(seed)
-    for epoch in range(config.epochs):
+    for epoch in told(range(config.epochs), config.epochs, "epochs"):
         for step, rows in enumerate(np.array_split(rng.permutation(num_anchors), max(1, num_steps))):
             if len(rows) < 2:
                 continue

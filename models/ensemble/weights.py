@@ -261,7 +261,8 @@ def _pool(
     elif config.weighed_on == "mixtures":
         images_NP = draw_mixtures(heldout_NI, training.popularity_I[allowed], depth, np.random.default_rng(seed))
     else:
-        images_NP = np.sort(np.concatenate(side_by_side(best, experts), axis=1), axis=1).astype(np.int64)
+        best_NP = np.concatenate(side_by_side(best, experts, "experts' best images"), axis=1)
+        images_NP = np.sort(best_NP, axis=1).astype(np.int64)
     is_filled_NP = (np.diff(images_NP, axis=1, prepend=-1) > 0) & ~_is_stored(seen_NI, images_NP)
     filled_first_NP = np.argsort(~is_filled_NP, axis=1, kind="stable")[:, : is_filled_NP.sum(axis=1).max(initial=0)]
     is_filled_NP, images_NP = (
@@ -275,7 +276,7 @@ def _pool(
             scores_nP = np.take_along_axis(expert.scores(users[block]), images_NP[block], axis=1)
             scores_ENP[number, block] = np.where(is_filled_NP[block], scores_nP, 0)
 
-    side_by_side(take, list(enumerate(experts)))
+    side_by_side(take, list(enumerate(experts)), "experts' scores")
     is_heldout_NP = is_filled_NP & _is_stored(heldout_NI, images_NP)
     of_pool = is_heldout_NP.sum(axis=1) if config.weighed_on == "mixtures" else np.diff(heldout_NI.indptr)
     floor_NP = np.where(is_filled_NP, 0, -np.inf).astype(np.float32)

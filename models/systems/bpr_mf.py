@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.community import Community
+from models.progress import told
 from models.settings.bpr_mf import BPRMFConfig
 from models.sparse import has_entries, row_of_entry
 from models.systems.base import InnerProduct, vectors_of
@@ -65,7 +66,7 @@ def train(favorites_UW: csr_array, config: BPRMFConfig, seed: int) -> tuple[np.n
     user_n, positive_n = user_n[has_negative_n], positive_n[has_negative_n]
     negatives = UniformNegatives(favorites_UW)
     step = max(1, min(config.batch_triplets, len(user_n) // 100))
-    for epoch in range(config.epochs):
+    for epoch in told(range(config.epochs), config.epochs, "epochs"):
         order = rng.permutation(len(user_n))
         for start in range(0, len(order), step):
             chosen = order[start : start + step]

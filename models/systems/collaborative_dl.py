@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models.community import Community
 from models.devices import choose_device
+from models.progress import told
 from models.settings.collaborative_dl import CollaborativeDLConfig
 from models.systems.base import InnerProduct, vectors_of
 from models.systems.content import Content, content_of
@@ -39,7 +40,7 @@ class CollaborativeDL(InnerProduct[CollaborativeDLConfig]):
         self._train(autoencoder, optimizer, content, None, config.pretraining, randomness)
         codes_IK = self._encode(autoencoder, content)
         images_IK = codes_IK + torch.randn(codes_IK.shape, generator=randomness, device=device) / config.lambda_v**0.5
-        for _ in range(config.rounds):
+        for _ in told(range(config.rounds), config.rounds, "rounds"):
             users_UK = solve(community.favorites_UI, images_IK, None, config.lambda_u, config)
             images_IK = solve(favorites_IU, users_UK, codes_IK, config.lambda_v, config)
             self._train(autoencoder, optimizer, content, images_IK, config.epochs, randomness)
@@ -60,7 +61,7 @@ class CollaborativeDL(InnerProduct[CollaborativeDLConfig]):
         """Minimise the autoencoder's terms of the objective (section 3.4); without `images_IK` only reconstruction."""
         config, device = self.config, next(autoencoder.parameters()).device
         with_content = torch.from_numpy(np.flatnonzero(content.has_I)).to(device)
-        for _ in range(epochs):
+        for _ in told(range(epochs), epochs, "epochs of the autoencoder"):
             order = with_content[torch.randperm(len(with_content), generator=randomness, device=device)]
             for start in range(0, len(order), config.batch_images):
                 batch_B = order[start : start + config.batch_images]

@@ -14,6 +14,7 @@ from models import bpr
 from models.community import Community, Pixels
 from models.content.features import convolutions, scaled
 from models.devices import choose_device
+from models.progress import told
 from models.settings.frozen_features import CAEConfig
 from models.settings.visual_taste import TasteConfig
 from models.systems.base import InnerProduct, Vectors
@@ -64,7 +65,7 @@ def autoencoder_codes(pixels: Pixels, config: CAEConfig, seed: int) -> np.ndarra
     optimizer = torch.optim.Adam(autoencoder.parameters(), config.autoencoder_rate)
     rng = np.random.default_rng(seed)
     with_pixels = np.flatnonzero(pixels.has_I)
-    for _ in range(config.autoencoder_epochs):
+    for _ in told(range(config.autoencoder_epochs), config.autoencoder_epochs, "epochs of the autoencoder"):
         num_batches = -(-len(with_pixels) // config.autoencoder_batch) or 1
         for batch in np.array_split(rng.permutation(with_pixels), num_batches):
             pictures = scaled(torch.from_numpy(pixels.gather(batch)).to(device), config.size_px)

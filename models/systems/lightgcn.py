@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from models.community import Community
 from models.devices import choose_device
+from models.progress import told
 from models.propagation import Graph
 from models.settings.lightgcn import LightGCNConfig
 from models.sparse import has_entries
@@ -78,7 +79,7 @@ def train(favorites_UW: csr_array, config: LightGCNConfig, seed: int) -> Iterato
     num_steps = config.epochs * -(-triplets.num_triplets // batch_triplets)
     lowest = config.learning_rate / (50 if config.schedule == "cosine" else 1)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, num_steps), lowest)
-    for number in range(1, config.epochs + 1):
+    for number in told(range(1, config.epochs + 1), config.epochs, "epochs"):
         losses = []
         for nodes_3B in triplets.batches(batch_triplets):
             final_Vd = graph.propagate(ego_Vd)

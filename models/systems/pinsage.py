@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from models.community import Community
 from models.devices import choose_device
+from models.progress import told
 from models.settings.pinsage import PinSageConfig
 from models.sparse import has_entries, place_in_row, row_of_entry, unit_row_sums
 from models.systems.base import InnerProduct, vectors_of
@@ -122,7 +123,7 @@ def train(
     optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
     user_of_favorite = row_of_entry(favorites_UI)
     num_batches = min(config.max_batches, -(-favorites_UI.nnz // config.batch_favorites))
-    for epoch in range(config.epochs if num_batches else 0):
+    for epoch in told(range(config.epochs if num_batches else 0), config.epochs, "epochs"):
         for place, chosen_P in enumerate(np.array_split(rng.permutation(favorites_UI.nnz), num_batches)):
             warm_up = min(1, epoch + (place + 1) / num_batches)
             optimizer.param_groups[0]["lr"] = config.learning_rate * warm_up * config.decay**epoch

@@ -325,7 +325,7 @@ def _fit_all(unfitted: dict[str, Any], community: Community, seed: int) -> dict[
         return name, scaled
 
     # Last in the list are the slow ones: they begin, and the others fill what is left.
-    found = dict(side_by_side(fit, list(reversed(unfitted.items()))))
+    found = dict(side_by_side(fit, list(reversed(unfitted.items())), "experts"))
     return {name: expert for name in unfitted if (expert := found[name])}
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional
 from models.community import Community
 from models.content.profiles import tag_counts
 from models.devices import choose_device
+from models.progress import told
 from models.settings.wide_deep import WideDeepConfig
 from models.sparse import commonest_columns, row_of_entry, unit_rows
 from models.systems.base import System, pack_sparse, unpack_sparse
@@ -46,7 +47,7 @@ class WideDeep(System[WideDeepConfig]):
         negatives = UniformNegatives(favorites_UI)
         user_of_favorite = row_of_entry(favorites_UI)
         is_favorite_S = functional.one_hot(torch.tensor(0), 1 + config.negatives).float().to(device)
-        for _ in range(config.epochs):
+        for _ in told(range(config.epochs), config.epochs, "epochs"):
             order = rng.permutation(favorites_UI.nnz)
             for start in range(0, len(order), config.batch_favorites):
                 chosen = order[start : start + config.batch_favorites]

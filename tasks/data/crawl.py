@@ -1,7 +1,6 @@
 """The crawl of Flickr in three stages. None is cached: the crawl's database knows what is fresh."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,13 +31,13 @@ class CrawlResult:
 @uncached_stage
 def read_lists(out: str, config: FlickrConfig) -> RequestCounts:
     """Read every list of the crawl's users that is not fresh."""
-    return crawl.read_lists(Path(out), api_key(), config, _shown_progress("read-lists", "users at most"))
+    return crawl.read_lists(Path(out), api_key(), config, Progress("read-lists", 0, "users at most").reach)
 
 
 @uncached_stage
 def fetch_pictures(out: str, config: FlickrConfig) -> RequestCounts:
     """Fetch the pictures that are not fresh."""
-    return crawl.fetch_pictures(Path(out), api_key(), config, _shown_progress("fetch-pictures", "pictures"))
+    return crawl.fetch_pictures(Path(out), api_key(), config, Progress("fetch-pictures", 0, "pictures").reach)
 
 
 @uncached_stage
@@ -60,14 +59,3 @@ def api_key() -> SecretStr:
             f"no Flickr API key: set {KEY_VARIABLE}, or create a Prefect Secret block named {KEY_BLOCK}; "
             f"flickr.com/services/apps/create gives one"
         ) from error
-
-
-def _shown_progress(stage: str, unit: str) -> Callable[[int, int], None]:
-    """A progress display for a stage whose total is known only after its start."""
-    progress = Progress(stage, 0, unit)
-
-    def show(done: int, total: int) -> None:
-        progress.total = total
-        progress.advance(done - progress.done)
-
-    return show

@@ -30,7 +30,7 @@ def generate_demo(config: DemoConfig, forgotten: str, root: Root) -> Demo:
     progress = Progress("generate-demo", config.images, "pictures")
     with root.workspace() as workspace:
         forgotten_ids = tombstones.read(root)
-        write_demo(config, workspace, lambda done, total: progress.advance(done - progress.done), forgotten_ids)
+        write_demo(config, workspace, progress.reach, forgotten_ids)
         generated = Root(str(workspace))
         files = []
         for entry in list(generated.entries()):

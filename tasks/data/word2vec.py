@@ -5,13 +5,14 @@ user's favorites. Gensim is called here, because `models` must import where it i
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from gensim.models import Word2Vec
 from scipy.sparse import csr_array
 
+from tasks.runtime.progress import Progress
 from tasks.settings.word2vec import Word2VecConfig
 
 MAX_SENTENCE_TOKENS = 10_000  # gensim drops what goes beyond, without a word
@@ -55,6 +56,7 @@ class _ShuffledEpochs:
         self._sentences = sentences
         self._seed = seed
         self._epoch = 0
+        self.on_sentence: Callable[[], object] = lambda: None
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng((self._seed, self._epoch))
@@ -63,6 +65,7 @@ class _ShuffledEpochs:
             shuffled = rng.permutation(sentence).tolist()
             for start in range(0, len(shuffled), MAX_SENTENCE_TOKENS):
                 yield shuffled[start : start + MAX_SENTENCE_TOKENS]
+                self.on_sentence()
 
     def __len__(self) -> int:
         """How many pieces one epoch yields."""
@@ -104,6 +107,8 @@ def train(sentences: Sentences, config: Word2VecConfig) -> tuple[np.ndarray, np.
     )
     model.build_vocab_from_freq(dict(zip(kept.tolist(), counts[kept].tolist(), strict=True)))
     epochs = _ShuffledEpochs(sentences, config.seed)
+    progress = Progress("learn-vectors", config.epochs * len(epochs), "sentences")
+    epochs.on_sentence = progress.advance
     model.train(epochs, total_examples=len(epochs), epochs=config.epochs)
     log.info("word2vec: %d of %d tokens, %d uses", len(kept), len(counts), counts.sum())
     return sentences.tokens[kept], counts[kept], np.asarray(model.wv.vectors, np.float32)

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from tasks.runtime.progress import showing
 from tasks.runtime.usage import Measured, Usage
 
 log = logging.getLogger("tastegraph")
@@ -86,7 +87,7 @@ class Ledger:
         if self.listener:
             self.listener.stage_began(stage, given)
         try:
-            with measured:
+            with measured, showing(stage):
                 yield
         except BaseException as error:
             failed = error

@@ -17,6 +17,7 @@ from storage.roots import DamagedError, UnavailableError
 from tasks.runtime import ledger, runners
 from tasks.runtime.code_version import code_version
 from tasks.runtime.digests import WHERE_NOT_WHAT, canonical, digest
+from tasks.runtime.progress import Progress
 from tasks.runtime.records import place_of, refs_of
 from tasks.runtime.whereabouts import in_stage
 
@@ -57,10 +58,12 @@ class TaskRuns(Generic[P, R]):
         """The results of one task run for each item of the arguments that are not unmapped."""
         with _ledger().measuring(self.name, args):
             futures, results = list(self.task.map(*args)), {}
+            progress = Progress(self.name, len(futures), "parts", is_of_parts=True)
             try:
                 for future in as_completed(futures):  # so that the first failure is raised at once
                     future.wait()
                     results[future] = self._open(future.state)
+                    progress.advance()
             except DamagedError:  # the flow will begin again: not beside these
                 wait(futures)
                 raise

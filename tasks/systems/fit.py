@@ -12,6 +12,7 @@ from storage.checkpoints import FITTED_STATE
 from storage.roots import Root
 from tasks.data.community import CommunityTables, IndexedCommunity, read_community
 from tasks.runtime.caching import stage
+from tasks.runtime.progress import fitting
 from tasks.systems.model import Fitted
 from tasks.systems.restore import make_system, restore
 
@@ -40,7 +41,8 @@ def fit_system(
         )
     if measured:
         system = make_system(name, settings, seed)
-        system.refit(indexed.community, restore(measured, root))
+        with fitting():
+            system.refit(indexed.community, restore(measured, root))
     else:
         system, _ = fit(name, settings, seed, indexed)
     state = {key: torch.from_numpy(np.require(value, None, ["C", "W"])) for key, value in system.state().items()}
@@ -51,5 +53,6 @@ def fit(name: str, settings: dict[str, Any], seed: int, indexed: IndexedCommunit
     """The fitted system, and the seconds that fitting took."""
     system = make_system(name, settings, seed)
     start = time.perf_counter()
-    system.fit(indexed.community)
+    with fitting():
+        system.fit(indexed.community)
     return system, time.perf_counter() - start
