@@ -1,4 +1,4 @@
-"""Write the pages generated from the code: tables, settings, files; render the picture of the architecture.
+"""Write the pages generated from the code: tables, settings, stages; render the picture of the architecture.
 
 `python docs/generate.py --check` only says whether they are up to date; a test runs it.
 """
@@ -7,7 +7,6 @@ import ast
 import hashlib
 import inspect
 import io
-import re
 import shutil
 import subprocess
 import sys
@@ -30,7 +29,6 @@ from tasks.runtime.code_version import coverage
 
 DOCS = Path(__file__).parent
 PROJECT = DOCS.parent
-FOLDERS = ("flows", "tasks", "models", "storage")  # in the order of who imports whom
 
 
 def tables_page() -> str:
@@ -93,31 +91,6 @@ def settings_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def files_page() -> str:
-    """Every file of the four folders with the first line of its docstring or comment; a package has a heading."""
-    parts = [
-        "# Files",
-        "Generated from the first line of each file by `make docs`. `flows -> tasks -> models, storage`; no import "
-        "points back. Read `flows/nightly.py` first. `tests/` mirrors the four folders; `tests/world.py` is a tiny "
-        "community with two tastes.",
-    ]
-    for package in sorted(
-        (file.parent for folder in FOLDERS for file in (PROJECT / folder).rglob("__init__.py")),
-        key=lambda path: (FOLDERS.index(path.relative_to(PROJECT).parts[0]), path),
-    ):
-        files = sorted(
-            file
-            for pattern in ("*.py", "*.yaml", "templates/*.jinja")
-            for file in package.glob(pattern)
-            if file.name != "__init__.py"
-        )
-        parts += [f"## {package.relative_to(PROJECT).as_posix()}/", first_line(package / "__init__.py")]
-        rows = [f"| `{file.relative_to(PROJECT).as_posix()}` | {first_line(file)} |" for file in files]
-        if rows:
-            parts.append("\n".join(["| file | holds |", "|---|---|", *rows]))
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
 def stages_page() -> str:
     """Every stage: the modules and libraries that the version of its code covers."""
     parts = [
@@ -159,16 +132,6 @@ def _below(folder: str, modules: Iterable[str]) -> str:
     names = [name for name in modules if name.startswith(f"{folder}.")]
     is_package = {name: (PROJECT / name.replace(".", "/")).is_dir() for name in names}
     return ", ".join(name.removeprefix(f"{folder}.") for name in names if not is_package[name])
-
-
-def first_line(file: Path) -> str:
-    """The first sentence or line of a file's docstring, or of its first comment where it is not Python."""
-    text = file.read_text()
-    if file.suffix == ".py":
-        said = ast.get_docstring(ast.parse(text)) or ""
-        return " ".join(said.split("\n\n")[0].split())
-    found = re.match(r"\{#-?\s*(.*?)\s*-?#\}|#\s*(.*)", text)
-    return (found[1] or found[2]).strip() if found else ""
 
 
 def owners() -> dict[str, list[type]]:
@@ -247,7 +210,7 @@ def _comments_in(owner: type) -> dict[str, str]:
     return found
 
 
-PAGES = {"tables.md": tables_page, "settings.md": settings_page, "files.md": files_page, "stages.md": stages_page}
+PAGES = {"tables.md": tables_page, "settings.md": settings_page, "stages.md": stages_page}
 
 
 def mark_of(source: Path) -> str:
