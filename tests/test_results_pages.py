@@ -12,7 +12,7 @@ sys.path.append(str(PROJECT / "benchmarks"))  # benchmarks are scripts, and no p
 import results  # noqa: E402
 from comparisons.board import board_of  # noqa: E402
 from comparisons.page import page_of  # noqa: E402
-from comparisons.plan import COMPARISONS, SAME_FILES, Comparison, Reference  # noqa: E402
+from comparisons.plan import COMPARISONS, OTHER_DRAW, SAME_FILES, Comparison, Reference  # noqa: E402
 from comparisons.runs import Row, Run, runs_of  # noqa: E402
 
 DOCS = PROJECT / "docs"
@@ -95,21 +95,20 @@ def test_a_table_that_is_made_anew_drops_recorded_runs_and_no_other_does(is_anew
 
 def test_published_and_measured_figures_stand_in_one_order_with_their_splits() -> None:
     ahead = Reference("Net", 0.4, 0.25, "Sea et al., 2024", SAME_FILES, published=True)
-    behind = Reference("Old", 0.2, 0.05, "Sea et al., 2014", "another draw", published=True)
-    run = measured({"tastegraph": 0.2, "ease": 0.15, "popularity": 0.1})
+    behind = Reference("Old", 0.2, 0.05, "Sea et al., 2014", OTHER_DRAW, published=True)
+    run = measured({"tastegraph": 0.2, "ease": 0.15, "als": 0.12, "popularity": 0.1})
     page = board_of([(comparison(behind, ahead), [run])])
 
     table = page.rpartition("| system |")[2]
     order = ["Net", "tastegraph", "ease", "popularity", "Old"]
     assert sorted(order, key=table.index) == order
-    assert cells(page, "Net")[1:5] == ["published", ".2500", ".4000", "the same files"]
-    assert cells(page, "Old")[4] == "another draw"
+    assert cells(page, "Net")[1:] == ["published", ".2500", ".4000", "Sea et al., 2024"]
+    assert cells(page, "Old")[4] == f"Sea et al., 2014; {OTHER_DRAW}"
     assert cells(page, "ease")[1:3] == ["here", ".1500 [.1400, .1600]"]
-    assert "First: **Net** (published)." in page
-    assert "to the best published, Net: NDCG −20.0%, recall −50.0%" in page
-    assert "To the best other system measured here, ease: +33.3%, p .008" in page
-    assert "Holm-corrected over 2 systems" in page
-    assert "| 2 of 5 |" in page
+    assert "als" not in table  # neither ours, nor the best other, nor the floor
+    assert "Net .2500, −20.0% (recall −50.0%)" in page
+    assert "ease .1500, +33.3%" in page
+    assert "| 2 of 6 |" in page
 
 
 @pytest.mark.parametrize("references", [(), (Reference("Net", 0.4, 0.25, "Sea et al., 2024", SAME_FILES, True),)])

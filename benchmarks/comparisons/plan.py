@@ -232,7 +232,7 @@ COMPARISONS = (
     Comparison("movielens-posters", "full", "a tenth of each user's favorites at random"),
     Comparison("movielens-posters", "auc", "one favorite of each user, over all unobserved images (seed 001)"),
     Comparison("movielens-posters", "paper", "20 concealed favorites among 80 distractors (seed 000)"),
-    Comparison("camra-groups", "full", "the official test", test="official_test", on_leaderboard=True),
+    Comparison("camra-groups", "full", "the official test", test="official_test"),
     Comparison("demo", "paper", "20 concealed favorites among 80 distractors (seed 000)"),
     *(
         Comparison(name, "cold_users", "a tenth of the users with all their favorites")
