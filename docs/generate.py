@@ -11,8 +11,10 @@ import shutil
 import subprocess
 import sys
 import tokenize
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,25 +31,42 @@ from tasks.runtime.code_version import coverage
 
 DOCS = Path(__file__).parent
 PROJECT = DOCS.parent
+IS_COMMON = 3  # tables in which a column with one meaning is explained once for all
 
 
 def tables_page() -> str:
     """Every table: what a row means, its key, its columns."""
+    sections = table_sections()
+    entries = Counter(_column(field) for members in sections.values() for table in members for field in table.schema)
+    common = {entry for entry, number in entries.items() if number >= IS_COMMON}
     parts = [
         "# Tables",
         "Made from `storage/tables/` by `make docs`. Files are Parquet, sorted by key; each carries "
         f"`tastegraph.schema_version` (now {schema.SCHEMA_VERSION}) in its metadata. A column marked *optional* may be "
-        "null.",
+        "null. A column without a meaning beside it has this one:",
+        "\n".join(entry for entry in entries if entry in common),
     ]
-    for title, members in table_sections().items():
+    for title, members in sections.items():
         parts.append(f"## {title}")
         for table in members:
-            parts.append(f"### {table.name}\n\n{table.doc} Key: {', '.join(f'`{name}`' for name in table.key)}.")
-            rows = [
-                f"| `{field.name}` | {_type(field)} | {field.metadata[b'doc'].decode()} |" for field in table.schema
+            parts.append(f"### {table.name}\n\n{table.doc} Key: {_list_of(table.key)}.")
+            columns = [(field.name, _column(field)) for field in table.schema]
+            groups = groupby(columns, lambda column: column[1] in common)
+            lines = [
+                line
+                for is_common, group in groups
+                for line in ([f"- {_list_of(name for name, _ in group)}"] if is_common else [of for _, of in group])
             ]
-            parts.append("\n".join(["| column | type | meaning |", "|---|---|---|", *rows]))
+            parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def _list_of(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _column(field: pa.Field) -> str:
+    return f"- `{field.name}` ({_type(field)}): {field.metadata[b'doc'].decode()}"
 
 
 def table_sections() -> dict[str, list[Table]]:
@@ -72,6 +91,7 @@ def settings_page() -> str:
         "`TASTEGRAPH_SECTION__KEY` of the environment, by `--set section.key=value`, or in a deployment's parameter "
         "`config`; the later of these wins, and `tastegraph config` prints what it comes to "
         "([running.md](running.md#settings)). `--config paper` takes the paper's settings, `flows/paper.yaml`.",
+        "Each line: key, default, meaning.",
         "`compare` and `tune` have the sections of the nightly but for "
         f"{_names(set(_section_names(NightlyConfig)) - set(_section_names(ComparisonConfig)))}, and the section "
         f"`splits`. Their defaults differ in {_differences()}. [running.md](running.md#settings-of-a-comparison) says "
@@ -80,8 +100,7 @@ def settings_page() -> str:
     for section in fields(NightlyConfig):
         parts += _section(section.name, NightlyConfig())
         if section.name == "model":
-            for name, own in sorted(OWN_SETTINGS.items()):
-                parts += [f"### `model.system={name}`", *_source(name), *_settings(own, own(**PUBLISHED.get(name, {})))]
+            parts += _systems()
     parts.append("The section that follows is of `compare` and `tune` alone.")
     for name in set(_section_names(ComparisonConfig)) - set(_section_names(NightlyConfig)):
         parts += _section(name, ComparisonConfig())
@@ -173,15 +192,33 @@ def _source(system: str) -> list[str]:
     return [f"Source: {SYSTEMS[system].source}."] if system in SYSTEMS else []
 
 
+def _systems() -> list[str]:
+    """The settings of each system; what an earlier one has too, with its default and meaning, by its name alone."""
+    parts: list[str] = []
+    first: dict[str, str] = {}
+    for name, own in sorted(OWN_SETTINGS.items()):
+        about, *lines = _settings(own, own(**PUBLISHED.get(name, {})))
+        lines = lines[0].split("\n") if lines else []
+        about = about.removeprefix(f"Settings of `{name}`").lstrip(".,; ") if lines else "No settings."
+        about = about[:1].upper() + about[1:]
+        parts += [f"### `model.system={name}`", " ".join([*_source(name), about]).strip()]
+        known = [line for line in lines if line in first]
+        as_before = [
+            f"- as of `{other}`: {', '.join(line.removeprefix('- ').partition('`: ')[0] + '`' for line in group)}"
+            for other, group in groupby(known, first.__getitem__)
+        ]
+        parts += ["\n".join([*(line for line in lines if line not in first), *as_before])] if lines else []
+        first |= {line: name for line in lines if line not in first}
+    return parts
+
+
 def _settings(owner: type, defaults: Any) -> list[str]:
-    """What an owner says of itself, and its settings as a table."""
+    """What an owner says of itself, and its settings as a list."""
     comments = comments_of(owner)
-    rows = [
-        f"| `{field.name}` | `{getattr(defaults, field.name)}` | {comments.get(field.name, '')} |"
-        for field in fields(owner)
+    lines = [
+        f"- `{field.name}` `{getattr(defaults, field.name)}`: {comments.get(field.name, '')}" for field in fields(owner)
     ]
-    table = ["\n".join(["| key | default | meaning |", "|---|---|---|", *rows])] if rows else []
-    return [str(inspect.getdoc(owner)), *table]
+    return [str(inspect.getdoc(owner)), *(["\n".join(lines)] if lines else [])]
 
 
 def _type(field: pa.Field) -> str:
@@ -206,7 +243,7 @@ def _comments_in(owner: type) -> dict[str, str]:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
             comments = [comment_of_line[line].removeprefix("#").strip() for line in lines if line in comment_of_line]
-            found[node.target.id] = " ".join(comments).replace("|", "\\|")
+            found[node.target.id] = " ".join(comments)
     return found
 
 
