@@ -65,6 +65,9 @@ def _make(file: Path, address: sa.URL) -> None:
         with new.open("rb") as stream:
             os.fsync(stream.fileno())
         new.rename(file)
+        with closing(sqlite3.connect(file)) as connection:
+            # As Prefect wants it: two servers that begin at once cannot both change it, and one of them would end.
+            connection.execute("PRAGMA journal_mode = WAL")
     except Exception as error:
         _delete(new)
         raise DatabaseError(

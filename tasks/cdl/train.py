@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import distributed
+from torch.distributed.rendezvous import rendezvous
 
 from models.cdl import training
 from models.cdl.network import CDL
@@ -41,6 +42,7 @@ log = logging.getLogger("tastegraph")
 
 RESTARTS = 3  # of a gang that lost a process: a fault that comes back is none of the machine's
 PATIENCE = timedelta(minutes=10)  # with the others of a gang; then it is started again
+CONNECT_S = 20.0  # for the processes of a gang that are all there: where gloo waits to be connected it has no limit
 PARENT_S = 1.0  # how often a process of a gang looks whether the run lives
 
 
@@ -134,7 +136,7 @@ def run_rank(file: Path) -> None:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    connect("nccl" if device.type == "cuda" else "gloo")
     try:
         root = Root(job.root)
         job = replace(job, config=replace(job.config, device=str(device)))
@@ -150,6 +152,23 @@ def _end_with(process: int) -> None:
             os.kill(process, 0)
             time.sleep(PARENT_S)
     os._exit(1)
+
+
+def connect(backend: str) -> None:
+    """Join the process group of the gang. Ends this process where they do not connect, so that all start again."""
+    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+    store.set(f"here/{rank}", "")
+    store.wait([f"here/{other}" for other in range(size)], PATIENCE)
+    is_connected = threading.Event()
+    threading.Thread(target=_end_unless, args=(is_connected,), daemon=True).start()
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    is_connected.set()
+
+
+def _end_unless(is_connected: threading.Event) -> None:
+    if not is_connected.wait(CONNECT_S):
+        log.error("%-18s the processes did not connect within %.0f s, and start again", "train-cdl", CONNECT_S)
+        os._exit(1)
 
 
 def _training_data(tables: TrainingTables, shards: Shards, root: Root) -> TrainingData:

@@ -52,6 +52,8 @@ def test_a_database_that_cannot_be_used_is_renamed_and_a_new_one_made(tmp_path, 
     assert "it is prefect.db.damaged now, a new one is made" in said
     assert (tmp_path / "prefect.db.damaged").read_bytes()[100:] == before
     assert {"flow_run", "task_run"} <= tables(file)
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert prepare_database(tmp_path, url) == []
 
 

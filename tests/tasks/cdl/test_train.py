@@ -1,6 +1,10 @@
 """CDL's training as a stage: checkpoints, and what a killed run goes on from."""
 
+import os
 import shutil
+import socket
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -128,3 +132,27 @@ def test_a_gang_that_loses_a_process_goes_on_from_the_last_state_to_the_weights_
 
     assert killed
     assert trained == undisturbed
+
+
+def test_a_process_that_its_gang_does_not_connect_to_ends_so_that_all_start_again():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    env = os.environ | {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    # The other process is there, and never connects.
+    code = f"""
+import threading
+from datetime import timedelta
+from torch import distributed
+from tasks.cdl import train
+train.CONNECT_S = 1.0
+def other():
+    distributed.TCPStore("127.0.0.1", {port}, 2, False, timedelta(seconds=60)).set("here/1", "")
+threading.Thread(target=other, daemon=True).start()
+train.connect("gloo")
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False, timeout=120
+    )
+
+    assert ended.returncode == 1, ended.stderr
+    assert "did not connect within 1 s" in ended.stderr
