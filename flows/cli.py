@@ -4,6 +4,7 @@ import logging
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
@@ -25,6 +26,7 @@ from flows.output import (
     print_json,
     print_list,
     print_moved,
+    print_plan,
     print_published,
     print_run,
     print_runs,
@@ -35,7 +37,8 @@ from flows.output import (
 from flows.terminal import be_quiet, log_errors, prepare_terminal, say, say_error, say_table, wants_bars
 
 if TYPE_CHECKING:
-    from flows.settings import ComparisonConfig
+    from flows.plan import NightPlan
+    from flows.settings import ComparisonConfig, NightlyConfig
     from storage.settings.flickr import FlickrConfig
 
 C = TypeVar("C")  # the settings of a flow
@@ -113,11 +116,18 @@ def nightly(
     config: ConfigOption = None,
     set_: SetOption = None,
     run_id: Annotated[str | None, typer.Option(help="Name of the run; by default the time.")] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what would run, what is reused and why; run nothing.")
+    ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Ingest, train, recommend, and publish: the whole night."""
     from flows.settings import load
+
+    if plan:
+        print_plan(plan_of(source, root, load(config, set_)), as_json)
+        return
 
     with at_work_on(root, "nightly", source, lambda: load(config, set_)) as settings:
         from flows.nightly import nightly as flow  # Prefect reads its settings when it is first imported
@@ -652,6 +662,19 @@ def at_work(
             if (line := prefect_error(error)) is None or _wants_traceback():
                 raise
             raise line from error
+
+
+def plan_of(source: str, root: str, config: "NightlyConfig") -> "NightPlan":
+    """What a night would do. Prefect is imported, and neither started nor given a place below the root."""
+    from flows.startup import check_source
+
+    check_source(source)
+    logging.getLogger("tastegraph").setLevel(logging.WARNING)
+    with tempfile.TemporaryDirectory() as home:
+        prepare_prefect(Path(home))
+        from flows.plan import plan_night
+
+        return plan_night(source, root, config)
 
 
 def watched(flow: Callable[..., C], **parameters: Any) -> C:

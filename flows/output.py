@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from flows.terminal import say, say_table
 
 if TYPE_CHECKING:
+    from flows.plan import NightPlan
     from storage.manifests import Manifest
     from storage.roots import Root
 
@@ -40,6 +41,37 @@ def print_published(published: Any, root: str, run: "Manifest | None" = None) ->
     say(f"  report      {published.folder}/report/index.html")
     if published.is_current:
         say(f"  pointer     {Root(root).url('exports/current.json')}")
+
+
+def print_plan(plan: "NightPlan", as_json: bool) -> None:
+    """What each stage would do, and why."""
+    if as_json:
+        print_json({**asdict(plan), "is_all_there": plan.is_all_there})
+        return
+    words = {"reused": "is reused", "runs": "runs", "waits": "waits"}
+    say_table(
+        ("stage", "would", "why"),
+        (
+            (
+                planned.stage,
+                ", ".join(
+                    f"{words[outcome]}{f' ({count:,} parts)' if count > 1 else ''}"
+                    for outcome, count in planned.parts.items()
+                ),
+                "; ".join(planned.why),
+            )
+            for planned in plan.stages
+        ),
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    if plan.compared_with:
+        say(f"Compared with run {plan.compared_with}, which is current. A stage that waits runs if its input changes.")
+    if plan.is_all_there:
+        say("All results are there: the night would publish nothing new.")
+    elif plan.decided_by:
+        after = f": {', '.join(plan.following)}" if plan.following else ""
+        say(f"What {plan.decided_by} finds decides about the stages after it{after}.")
 
 
 def _say_headlines(run: "Manifest") -> None:

@@ -7,9 +7,10 @@ becomes a task when a flow first calls it: a command that runs no flow imports s
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, wraps
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from storage.roots import DamagedError
+from tasks.runtime import planning
 from tasks.runtime.code_version import code_version
 from tasks.runtime.digests import WHERE_NOT_WHAT, canonical
 
@@ -36,11 +37,15 @@ class Stage(Generic[P, R]):
         return TaskRuns(self.fn, self.name, is_cached=self.is_cached)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """The result, in a flow."""
+        """The result, in a flow; where a flow is planned, what is there of it."""
+        if plan := planning.current():
+            return cast(R, plan.call(self, args, kwargs))
         return self.runs.result(*args, **kwargs)
 
     def map(self, *args: Any) -> list[R]:
         """The results, in order: one task run for each item of the arguments that are not `unmapped`, in parallel."""
+        if plan := planning.current():
+            return cast(list[R], plan.map(self, args))
         return self.runs.results(*args)
 
     def outcomes(self, calls: Sequence[dict[str, Any]]) -> Iterator[R | Exception]:

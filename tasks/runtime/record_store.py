@@ -41,6 +41,15 @@ def records_below(root: Root) -> Iterator[None]:
         yield
 
 
+def read_result(key: str, root: Root) -> Any | None:
+    """What a stage's record with this key holds; None where there is none that counts."""
+    try:
+        record = json.loads(Records(address=root.address).read_path(key))
+    except (FileNotFoundError, DocumentError):
+        return None
+    return SERIALIZER.loads(record["result"].encode())
+
+
 class Records(WritableFileSystem):
     """Prefect's result records below `<root>/cache`; a record whose files are gone does not count."""
 

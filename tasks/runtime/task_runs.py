@@ -14,9 +14,8 @@ from prefect.futures import as_completed, wait
 from prefect.utilities.annotations import quote
 
 from storage.roots import DamagedError, UnavailableError
-from tasks.runtime import ledger, runners
-from tasks.runtime.code_version import code_version
-from tasks.runtime.digests import WHERE_NOT_WHAT, canonical, digest
+from tasks.runtime import keys, ledger, runners
+from tasks.runtime.digests import canonical
 from tasks.runtime.progress import Progress
 from tasks.runtime.records import place_of, refs_of
 from tasks.runtime.whereabouts import in_stage
@@ -44,7 +43,14 @@ class TaskRuns(Generic[P, R]):
             with in_stage(name), ledger.account() as account:
                 value = function(*args, **kwargs)
             seconds = time.monotonic() - start
-            return {"value": value, "seconds": seconds, "work": dict(account.work), "is_reused": account.is_reused}
+            made_of = keys.parts(function.__module__, keys.arguments(function, *args, **kwargs)) if is_cached else None
+            return {
+                "value": value,
+                "seconds": seconds,
+                "work": dict(account.work),
+                "is_reused": account.is_reused,
+                "made_of": made_of and keys.noted(made_of),
+            }
 
         options = CACHED if is_cached else UNCACHED
         self.task: Task[P, dict[str, Any]] = task(name=name, **options)(enveloped)
@@ -122,8 +128,7 @@ class StageKey(CachePolicy):
     def compute_key(
         self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
     ) -> str:
-        given = {name: canonical(value, name) for name, value in sorted(inputs.items()) if name not in WHERE_NOT_WHAT}
-        return f"{task_ctx.task.name}/{digest([code_version(task_ctx.task.fn.__module__), given])}"
+        return keys.key(task_ctx.task.name, keys.parts(task_ctx.task.fn.__module__, inputs))
 
 
 def _is_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:

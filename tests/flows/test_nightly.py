@@ -12,6 +12,7 @@ from prefect.client.schemas.filters import ArtifactFilter
 
 from flows import settings
 from flows.nightly import nightly
+from flows.plan import NightPlan, plan_night
 from models.settings.names import flatten
 from models.systems.base import vectors_of
 from models.systems.cdl import TwoTowers
@@ -19,7 +20,8 @@ from storage import snapshots
 from storage.roots import Root
 from tasks.evaluation.score_file import score_file
 from tasks.pages import contents
-from tasks.runtime import ledger, runs
+from tasks.runtime import keys, ledger, runs
+from tasks.runtime.planning import Planned
 from tasks.upkeep.rollback import publish_run, roll_back
 from tests import world
 
@@ -205,13 +207,11 @@ def test_a_changed_setting_runs_its_stage_and_what_hangs_on_it_and_nothing_else(
 
 
 def test_a_changed_stage_runs_again_and_what_hangs_on_it_and_nothing_else(first_night, source, tmp_path, monkeypatch):
-    from tasks.runtime import task_runs
-
     root = tmp_path / "root"
     shutil.copytree(first_night[0], root)
-    version = task_runs.code_version
+    version = keys.code_version
     monkeypatch.setattr(
-        task_runs, "code_version", lambda module: version(module) + "x" * (module == "tasks.evaluation.evaluate")
+        keys, "code_version", lambda module: version(module) + "x" * (module == "tasks.evaluation.evaluate")
     )
     _, ran = run(source, root)
 
@@ -363,3 +363,56 @@ def test_what_a_source_blocks_is_in_no_list_and_another_block_makes_lists_and_no
     assert second.is_current
     listed = set(exported(root, "recommendations")["image_id"])
     assert ("image01" in listed, "image02" in listed) == (True, False)
+
+
+def planned(source: Path, root: Path, changes: dict | None = None) -> tuple[NightPlan, dict[str, Planned]]:
+    merged = {name: dict(section) for name, section in world.SETTINGS.items()}
+    merged["model"]["refit"] = True
+    for name, section in (changes or {}).items():
+        merged.setdefault(name, {}).update(section)
+    found = plan_night(str(source), str(root), settings.validate(merged))
+    return found, {stage.stage: stage for stage in found.stages}
+
+
+def test_the_plan_of_a_night_whose_results_are_all_there_says_so_and_changes_nothing(source, first_night):
+    root, published, _ = first_night
+    before = {entry.path: entry.version for entry in Root(str(root)).entries()}
+
+    plan, stages = planned(source, root)
+
+    assert plan.is_all_there
+    assert plan.compared_with == published.run_id
+    assert {stages[name].outcome for name in ("ingest", "decode-images", "recommend", "evaluate")} == {"reused"}
+    assert {entry.path: entry.version for entry in Root(str(root)).entries()} == before
+
+
+def test_the_plan_says_which_setting_makes_a_stage_run_and_what_waits_for_it(source, first_night):
+    root, *_ = first_night
+
+    plan, stages = planned(source, root, {"recommend": {"num_similar": 3}})
+
+    assert not plan.is_all_there
+    assert stages["recommend"].why == ["config.num_similar is 3, was 5"]
+    assert stages["publish"].outcome == "waits"
+    assert {name for name, stage in stages.items() if stage.outcome == "runs"} == {"recommend", "find-similar"}
+
+
+def test_the_plan_ends_where_a_stage_has_to_run_before_more_is_known(source, first_night, tmp_path):
+    root, *_ = first_night
+    changed = Path(shutil.copytree(source, tmp_path / "changed"))
+    favorites = pl.read_csv(changed / "favorites.csv", infer_schema=False)
+    favorites.head(len(favorites) - 1).write_csv(changed / "favorites.csv")
+
+    plan, stages = planned(changed, root)
+
+    assert stages["ingest"].why == ["its source digest changed"]
+    assert plan.decided_by == "ingest"
+    assert "recommend" in plan.following
+
+
+def test_the_plan_of_a_first_night_makes_no_folder(source, tmp_path):
+    plan, stages = planned(source, tmp_path / "new")
+
+    assert list(stages) == ["ingest"]
+    assert plan.compared_with is None
+    assert not (tmp_path / "new").exists()
