@@ -27,14 +27,15 @@ def page_of(shown: list[tuple[Comparison, list[Run]]]) -> str:
         f"sets, {ROOT} that of all outputs. One table anew, the others kept (from results.jsonl): `python "
         f"benchmarks/results.py --root {ROOT} --sets SET --protocols PROTOCOL --budget N --seeds N --anew`. Figures of "
         "others: [leaderboard.md](leaderboard.md).",
-        "Figures are means over test users, the first with its 95 % bootstrap interval (the others' are in "
-        "results.jsonl). *p*: a paired test over users by random signs, of the first system against the second, of "
-        "all others against the first, Holm-corrected over these. Seconds: one fit on training and validation, and "
-        f"ranking for all test users, means over seeds, on {MACHINE} shared with other work unless marked. Settings "
-        "were chosen on validation by the first figure (paper's protocol: the mean of both versions), the defaults "
-        "among those tried, nothing on the test. Training favorites are not ranked; equal scores are in random order, "
-        "images that a system cannot score last: without favorites, all that learn from favorites alone are at chance. "
-        "Features are learned on the set's own pictures ([settings.md](settings.md#features)).",
+        "Figures are means over test users, the first with its 95 % bootstrap interval; systems below popularity are "
+        "named without a row. results.jsonl has all figures and intervals, and the seconds of ranking. *p*: a paired "
+        "test over users by random signs, of the first system against the second, of all others against the first, "
+        "Holm-corrected over these. *fit s*: seconds of one fit on training and validation, mean over seeds, on "
+        f"{MACHINE} shared with other work unless marked. Settings were chosen on validation by the first figure "
+        "(paper's protocol: the mean of both versions), the defaults among those tried, nothing on the test. Training "
+        "favorites are not ranked; equal scores are in random order, images that a system cannot score last: without "
+        "favorites, all that learn from favorites alone are at chance. Features are learned on the set's own pictures "
+        "([settings.md](settings.md#features)).",
         f"{LEAKED} p values of three decimals, from before the correction, were corrected afterwards, those below .001 "
         "from .0001 or .0005.",
         _summary([(comparison, runs[0]) for comparison, runs in shown if runs]),
@@ -72,22 +73,23 @@ def _section(comparison: Comparison, run: Run, *other_runs: Run) -> str:
     seeds, budget = run.report["seeds"], run.report["budget"]
     others = [{row["system"]: row for row in column.of(run.comparisons)} for column in further]
     lines = []
-    for row in order:
+    below = _below_the_floor(order)
+    for row in order[: len(order) - len(below)]:
         measured = [of for of in further[0].of(run.results) if of["system"] == row["system"]]
-        seconds = [f"{fmean(of[key] for of in measured):,.1f}" + _mark(measured[0]) for key in ("fit_s", "score_s")]
+        seconds = f"{fmean(of['fit_s'] for of in measured):,.1f}" + _mark(measured[0])
         cells = [
             f"`{row['system']}`",
             figure(row),
             *(short(figures[row["system"]]["value"]) if row["system"] in figures else "" for figures in others),
             chance(row["p_holm"]),
-            *seconds,
+            seconds,
             *([chosen_settings(entries[row["system"]], budget)] if budget else []),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     users = f"{order[0]['users']:,} test users"
     if others[0] and (apart := next(iter(others[0].values()))["users"]) != order[0]["users"]:
         users += f", {apart:,} of them on a cold image"
-    heads = ["system", *(column.heading for column in run.columns), "p", "fit s", "score s"]
+    heads = ["system", *(column.heading for column in run.columns), "p", "fit s"]
     heads += ["settings"] if budget else []
     parts = [
         f"## {comparison.set}, {comparison.protocol}",
@@ -95,12 +97,23 @@ def _section(comparison: Comparison, run: Run, *other_runs: Run) -> str:
         + (f"{budget} settings tried of each system, or as many as said." if budget else "defaults."),
         f"    {' '.join(comparison.command(DATA, ROOT, names, seeds, budget))}",
         "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines]),
+        *([f"Below popularity: {', '.join(_named(row) for row in below)}."] if below else []),
         *_cold(run, leading),
         *_second_table(run, other_runs),
         *_machines([run, *other_runs]),
         *_left_out([run, *other_runs]),
     ]
     return "\n\n".join(parts)
+
+
+def _below_the_floor(order: list[Row]) -> list[Row]:
+    """The systems that are worse than popularity; they are named without a row."""
+    floor = next((row["value"] for row in order if row["system"] == "popularity"), 0)
+    return [row for row in order if row["value"] < floor]
+
+
+def _named(row: Row) -> str:
+    return f"`{row['system']}` {short(row['value'])}"
 
 
 def _mark(measured: Row) -> str:
@@ -122,7 +135,7 @@ def _cold(run: Run, leading: Column) -> list[str]:
     """The best systems on images without training favorites, if the table does not show them."""
     rows = replace(leading, slice="cold").of(run.comparisons) if run.is_full else []
     best = sorted(rows, key=lambda row: (-row["value"], row["system"]))[:COLD_SHOWN]
-    figures = ", ".join(f"{row['system']} {figure(row)}" for row in best)
+    figures = ", ".join(f"`{row['system']}` {figure(row)}" for row in best)
     return [f"Images without a favorite, among themselves, {leading.heading}: {figures}."] if best else []
 
 
@@ -144,14 +157,14 @@ def _second_table(run: Run, other_runs: Sequence[Run]) -> list[str]:
                 f"`{name}`",
                 figure(row),
                 *(short(figures[name]["value"]) if name in figures else "" for figures in others),
-                *(f"{seconds[name][key]:,.1f}" + _mark(seconds[name]) for key in ("fit_s", "score_s")),
+                f"{seconds[name]['fit_s']:,.1f}" + _mark(seconds[name]),
                 "; ".join([chosen_settings(entries[name], 0) or "defaults", in_seeds(other.report["seeds"])]),
             ]
             rows.append((row["value"], f"| {' | '.join(cells)} |"))
     if not rows:
         return []
     figures = (column.heading for column in run.columns)
-    heads = ["system", *figures, "fit s", "score s", "settings (tried); seeds"]
+    heads = ["system", *figures, "fit s", "settings (tried); seeds"]
     lines = [line for _, line in sorted(rows, reverse=True)]
     return [
         "Other systems on the same split, with fewer settings tried or fewer seeds:",

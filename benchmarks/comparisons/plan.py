@@ -68,7 +68,7 @@ COMPARISONS = (
     Comparison(
         "tiktok-visual",
         "full",
-        "the official test; settings chosen on the official validation, which is never learned from",
+        "the official test; validation is official too, and never learned from",
         test="official_test",
         validation="official_val",
         references=(
@@ -95,7 +95,7 @@ COMPARISONS = (
     Comparison(
         "ciao-trust",
         "full",
-        "the official test; settings chosen on the official validation, which is never learned from",
+        "the official test; validation is official too, and never learned from",
         test="official_test",
         validation="official_val",
         references=(
@@ -189,7 +189,7 @@ COMPARISONS = (
     Comparison(
         "flickr-social",
         "full",
-        "the official test; settings chosen on the official validation, which is among the favorites",
+        "the official test; validation is official too, and among the favorites",
         test="official_test",
         validation="official_val",
         references=_measured(
