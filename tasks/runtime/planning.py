@@ -4,21 +4,26 @@ A stage whose result is not there gives an `Unknown`, and a stage that takes one
 is known.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, Protocol
 
 from storage.documents import DocumentError
 from storage.roots import Root
 from tasks.runtime import keys
 from tasks.runtime.records import result_of
 
-if TYPE_CHECKING:
-    from tasks.runtime.caching import Stage
-
 Outcome = Literal["reused", "runs", "waits"]  # waits: for a stage that runs; then it is reused or runs
+
+
+class AnyStage(Protocol):
+    """What a plan knows of a stage."""
+
+    name: str
+    is_cached: bool
+    fn: Callable[..., Any]
 
 
 class NotKnownError(Exception):
@@ -78,7 +83,7 @@ class Plan:
         """Enter one part of a stage."""
         self.stages.setdefault(stage, Planned(stage)).add(outcome, why)
 
-    def call(self, stage: "Stage[..., Any]", args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(self, stage: AnyStage, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The stage's result where it is there, else Unknown."""
         args, kwargs = tuple(map(_unwrapped, args)), {name: _unwrapped(value) for name, value in kwargs.items()}
         if missing := waits_for([*args, *kwargs.values()]):
@@ -94,7 +99,7 @@ class Plan:
         self.add(stage.name, "reused", [])
         return envelope["value"]
 
-    def map(self, stage: "Stage[..., Any]", args: tuple[Any, ...]) -> Any:
+    def map(self, stage: AnyStage, args: tuple[Any, ...]) -> Any:
         """The results of one call for each item of the arguments that are not unmapped."""
         from prefect import unmapped
 
@@ -105,7 +110,7 @@ class Plan:
         calls = (tuple(arg if isinstance(arg, unmapped) else arg[row] for arg in args) for row in rows)
         return [self.call(stage, call, {}) for call in calls]
 
-    def _without_result(self, stage: "Stage[..., Any]", outcome: Outcome, why: list[str]) -> Unknown:
+    def _without_result(self, stage: AnyStage, outcome: Outcome, why: list[str]) -> Unknown:
         self.add(stage.name, outcome, why)
         return Unknown(stage.name)
 
