@@ -384,7 +384,7 @@ def test_every_entry_of_the_log_stands_in_its_table_of_decisions_and_lines_are_w
     decisions, *entries = re.split(r"^## (?=\d{4})", code("docs/log.md"), flags=re.MULTILINE)
     titles = [(day[:10], title) for day in entries for title in re.findall(r"^### (.+)$", day, re.MULTILINE)]
 
-    assert re.findall(r"^\| (\d{4}-\d\d-\d\d) \| .+ \| .+ \| \[(.+)\]\(#", decisions, re.MULTILINE) == titles
+    assert re.findall(r"^\| (\d{4}-\d\d-\d\d) \|.*? \[(.+?)\]\(#", decisions, re.MULTILINE) == titles
     assert [line for line in code("docs/log.md").splitlines() if len(line) > 120 and not line.startswith("|")] == []
 
 
