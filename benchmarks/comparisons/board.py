@@ -13,8 +13,8 @@ RULES = (
     "with 95 % intervals over users; of these `tastegraph`, the best other and popularity are shown, and "
     "[results.md](results.md) has all, with budget, settings, tests and which are of an earlier version. *Library*: "
     "measured for this project with the named library, on the same split. *Published*: by a paper or a public "
-    "benchmark, on the same files unless said; a difference to it has no test, as nobody published figures of single "
-    "users."
+    "benchmark, on the same files unless said (*DiffMM 2024*: Jiang et al., ACM MM; *RecDiff 2024*: Li et al., CIKM); "
+    "a difference to it has no test, as nobody published figures of single users."
 )
 
 

@@ -50,8 +50,8 @@ RECBOLE_GNN = "RecBole-GNN"
 LIGHTGCN = "He et al., SIGIR 2020, table 4"
 BARS = "BARS-Match, gowalla_x1"  # https://github.com/reczoo/BARS
 ULTRAGCN = "Mao et al., CIKM 2021"
-DIFFMM = "Jiang et al., ACM MM 2024 (DiffMM)"
-RECDIFF = "Li et al., CIKM 2024 (RecDiff)"
+DIFFMM = "DiffMM 2024"  # Jiang et al., ACM MM
+RECDIFF = "RecDiff 2024"  # Li et al., CIKM
 
 
 def _published(source: str, split: str, *figures: tuple[str, float, float]) -> tuple[Reference, ...]:
