@@ -85,7 +85,8 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
     outcomes = undone_rollbacks(night.exports, learned_from, root)
     outcomes += gate(candidate, current, config, root)
     generated_at = datetime.now(UTC).isoformat(timespec="seconds")
-    shown = report.build(night, metrics, outcomes, settings, generated_at, stages, root)
+    past = report.past_figures(comparable, root)
+    shown = report.build(night, metrics, outcomes, settings, generated_at, stages, past, root)
     stopped = [outcome for outcome in outcomes if outcome.verdict == "hold"]
     manifest = Manifest(
         run_id=night.run.id,

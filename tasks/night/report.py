@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -10,8 +11,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from models.evaluation.headlines import HEADLINES, headline_of
 from models.systems import SYSTEMS
-from storage import images, matrices, parquet
+from storage import images, matrices, parquet, snapshots
+from storage.documents import DocumentError
 from storage.manifests import Outcome
 from storage.refs import Ref
 from storage.roots import Root
@@ -27,6 +30,7 @@ from tasks.pages.contents import (
     Ingested,
     Metric,
     NegativesAudit,
+    Past,
     Person,
     Picture,
     Reason,
@@ -42,6 +46,7 @@ NUM_PEOPLE = 12
 NUM_LIKES = 10
 NUM_GOT = 20
 NUM_CLUSTERS = 40
+NUM_PAST = 20  # runs before this one, whose figures stand beside its own
 THUMBNAIL_PX = 192  # twice the width at which the page shows them
 THUMBNAIL = images.View(size_px=THUMBNAIL_PX, keeps_aspect=True)
 
@@ -53,9 +58,14 @@ def build(
     settings: dict[str, Any],
     generated_at: str,
     stages: Sequence[Line],
+    past: Sequence[Past],
     root: Root,
 ) -> Report:
-    """What the page of one night shows."""
+    """What the page of one night shows.
+
+    Args:
+        past: the headline figures of earlier runs.
+    """
     stopped = [outcome for outcome in outcomes if outcome.verdict == "hold"]
     warnings = [outcome for outcome in outcomes if outcome.verdict == "warn"]
     name, chain = night.source.address.rstrip("/").rpartition("/")[2], night.tested.cdl
@@ -80,6 +90,7 @@ def build(
             for item in outcomes
         ],
         metrics=[Metric(**row) for row in metrics],
+        past=past,
         readings=_readings(night, root),
         community=_community(night),
         distributions=_distributions(night, root),
@@ -97,6 +108,26 @@ def build(
         stages=[_stage(line) for line in stages],
         people=_people(night, root),
     )
+
+
+def past_figures(comparable: dict[str, Any], root: Root) -> list[Past]:
+    """The headline figures of the runs that were current last and measured the same, the oldest first."""
+    last = {change.run_id for change in snapshots.changes(root, NUM_PAST)}
+    manifests = []
+    for run_id in last:
+        with suppress(FileNotFoundError, DocumentError):  # deleted since, or damaged
+            manifests.append(snapshots.manifest(root, run_id))
+    return [
+        Past(
+            run_id=run.run_id,
+            generated_at=run.generated_at,
+            **{key: row[key] for key in ("protocol", "metric", "k", "value", "low", "high")},
+        )
+        for run in sorted(manifests, key=lambda run: (run.generated_at, run.run_id))
+        if run.comparable == comparable
+        for which in HEADLINES
+        if (row := headline_of(run.metrics, run.system, *which))
+    ]
 
 
 def _verdict(night: Night, stopped: list[Outcome]) -> str:

@@ -80,6 +80,19 @@ def curves(lines: Sequence[Curve], *, name: str, label: str, x_label: str, y_lab
     return _svg(figure, name, label)
 
 
+def sparkline(value: Numbers, low: Numbers, high: Numbers, *, name: str, label: str) -> str:
+    """A word-sized line with its interval band, and the last value as a dot; x is the place in order."""
+    x = np.arange(len(value))
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(1.7, 0.42))
+        axes = figure.add_axes((0.01, 0.06, 0.94, 0.88))
+    axes.set_axis_off()
+    axes.fill_between(x, low, high, color=SERIES[0], alpha=0.16, linewidth=0)
+    axes.plot(x, value, color=SERIES[0], linewidth=1.4)
+    axes.plot(x[-1:], np.asarray(value)[-1:], color=SERIES[0], marker="o", markersize=3.6, clip_on=False)
+    return _svg(figure, name, label)
+
+
 def ordered(heights: Numbers, *, name: str, label: str, x_label: str, y_label: str) -> str:
     """Counts as one filled outline, the greatest first: what is long-tailed shows its tail. For CDL's Fig. 3."""
     falling = np.sort(np.asarray(heights))[::-1]

@@ -36,6 +36,20 @@ class Metric:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Past:
+    """A headline figure of an earlier run whose figures are comparable."""
+
+    run_id: str
+    generated_at: str  # ISO 8601, UTC
+    protocol: str
+    metric: str
+    k: int
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gate:
     """A gate's outcome."""
 
@@ -175,6 +189,7 @@ class Report:
     warnings: Sequence[str] = ()  # what must not be overlooked, e.g. below popularity
     gates: Sequence[Gate] = ()
     metrics: Sequence[Metric] = ()
+    past: Sequence[Past] = ()  # of the last runs, the oldest first
     readings: Sequence[tuple[str, str]] = ()  # (what, how this run read it)
     community: Sequence[Ingested] = ()
     distributions: Distributions | None = None
@@ -220,6 +235,7 @@ def from_json(data: bytes) -> Report:
         records = {
             "gates": [Gate(**item) for item in value.pop("gates")],
             "metrics": [Metric(**item) for item in value.pop("metrics")],
+            "past": [Past(**item) for item in value.pop("past", ())],
             "community": [Ingested(**item) for item in value.pop("community")],
             "clusters": [Cluster(**item) for item in value.pop("clusters")],
             "stages": [_stage(item) for item in value.pop("stages")],

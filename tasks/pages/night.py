@@ -19,6 +19,7 @@ from tasks.pages.contents import (
     Distributions,
     Metric,
     NegativesAudit,
+    Past,
     Reason,
     Report,
     Stage,
@@ -73,6 +74,7 @@ def render(report: Report) -> bytes:
     html = template.render(
         report=report,
         generated_at=minute(report.generated_at),
+        facts=_facts(report),
         systems=systems,
         headlines=[_headline(report, systems, *which) for which in HEADLINES],
         curves=[figure for which in CURVES if (figure := _curves(report, systems, *which))],
@@ -133,7 +135,43 @@ def _headline(report: Report, systems: Sequence[str], protocol: str, metric: str
     ours = next((row for row in rows if row.system == report.system), None)
     standings = [] if ours is None else [(_standing(ours, row), row.system) for row in rows if row is not ours]
     top = _round_up(max((row.high for row in rows), default=0.0))
-    return {"protocol": protocol, "metric": metric, "k": k, "rows": rows, "standings": standings, "top": top}
+    past = [row for row in report.past if (row.protocol, row.metric, row.k) == (protocol, metric, k)]
+    return {
+        "protocol": protocol,
+        "metric": metric,
+        "k": k,
+        "rows": rows,
+        "standings": standings,
+        "top": top,
+        "past": past if ours else [],
+        "sparkline": _sparkline(past, ours) if ours and past else None,
+    }
+
+
+def _sparkline(past: Sequence[Past], ours: Metric) -> Markup:
+    """The figure in the last runs and in this one."""
+    runs: list[Past | Metric] = [*past, ours]
+    chart = charts.sparkline(
+        [row.value for row in runs],
+        [row.low for row in runs],
+        [row.high for row in runs],
+        name=f"past-{ours.protocol}-{ours.metric}",
+        label=f"{METRICS[ours.metric]}@{ours.k} in the last {len(runs)} runs: "
+        + ", ".join(_figure(row.value) for row in runs),
+    )
+    return Markup(chart)
+
+
+def _facts(report: Report) -> list[tuple[str, str]]:
+    """What ran, in figures."""
+    rows = {table.table: table.rows for table in report.community}
+    took = max((call.started_s + call.elapsed_s for stage in report.stages for call in stage.calls), default=0.0)
+    return [
+        ("System", SYSTEMS.get(report.system, report.system)),
+        *((name.capitalize(), f"{rows[name]:,}") for name in ("users", "images", "favorites") if name in rows),
+        *([("Took", _duration(took))] if took else []),
+        ("Made", minute(report.generated_at)),
+    ]
 
 
 def _because(reason: Reason) -> str:

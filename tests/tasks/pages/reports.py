@@ -13,6 +13,7 @@ from tasks.pages.contents import (
     Ingested,
     Metric,
     NegativesAudit,
+    Past,
     Person,
     Picture,
     Reason,
@@ -51,6 +52,7 @@ def full() -> Report:
         warnings=["Below popularity."],
         gates=[Gate(name="tables", passed=True, message="every check held")],
         metrics=[*curve, *ranking],
+        past=[past("night-1", 0.3), past("night-2", 0.4)],
         readings=[("Image input", "pixels")],
         community=[Ingested(table="favorites", rows=12_345, quarantined=[("unknown image_id", 2)])],
         distributions=Distributions(users_per_cluster=counts, favorites_per_user=counts, tags_per_user=counts),
@@ -115,4 +117,18 @@ def metric(
 ) -> Metric:
     return Metric(
         protocol=protocol, slice="all", system=system, metric=name, k=k, value=value, low=low, high=high, users=30
+    )
+
+
+def past(run_id: str, value: float) -> Past:
+    """The figure of an earlier run."""
+    return Past(
+        run_id=run_id,
+        generated_at="2030-01-01T00:00:00+00:00",
+        protocol="paper",
+        metric="precision",
+        k=20,
+        value=value,
+        low=value - 0.02,
+        high=value + 0.02,
     )
