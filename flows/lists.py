@@ -44,11 +44,17 @@ def request_lists(
 
 
 def make_lists(
-    request: ListRequest, config: RecommendConfig, root: Root, appearance: Ref | None, last: Lists | None
+    request: ListRequest,
+    config: RecommendConfig,
+    pixels: list[Ref],
+    root: Root,
+    appearance: Ref | None,
+    last: Lists | None,
 ) -> Lists:
     """All lists; each block of users is a cached task run of its own.
 
     Args:
+        pixels: shards of the usable pictures.
         appearance: the dimensions that describe an image's appearance, of a kept model; None: they are computed.
         last: the previous run's lists from the same model; they are updated where code, settings and rules are the
             same, whatever the tables say that the rules read.
@@ -59,7 +65,7 @@ def make_lists(
         appearance = appearance or describe_looks(request.model, root)
     blocks = list(range(-(-request.model.users.rows // config.block_users)))
     recommendations = recommend.map(blocks, *map(unmapped, (request, config, root, unsearched(last))))
-    similar = find_similar(request.model, appearance, config, request.policy, root, unsearched(last))
+    similar = find_similar(request.model, appearance, config, request.policy, pixels, root, unsearched(last))
     return Lists(request, config, appearance, recommendations, similar, code)
 
 

@@ -91,7 +91,7 @@ def run_stages(opened: OpenRun, config: NightlyConfig) -> Published:
 
     # The lists, and the snapshot.
     request = request_lists(final.model, table["favorites"], final.tastes.profiles, config.recommend, policy)
-    lists = make_lists(request, config.recommend, out, *reusable_lists(start))
+    lists = make_lists(request, config.recommend, pictures.pixels, out, *reusable_lists(start))
     reasons = explain_lists(lists, final, start, table, config.recommend, out)
     night = Night(
         run=run,

@@ -59,7 +59,7 @@ columns = {"embedding": matrices.lists_of(vectors), "model": ["x"] * 4}
 users = parquet.write(USER_EMBEDDINGS.with_dimensions(2), {"user_id": list("abcd"), **columns}, root)
 images = parquet.write(IMAGE_EMBEDDINGS.with_dimensions(2), {"image_id": list("abcd"), **columns}, root)
 model = Model("ease", "ease-0", users, images, Embeddings(users, [images]), None)
-similar = find_similar.fn(model, describe_looks.fn(model, root), RecommendConfig(num_similar=1), None, root, None)
+similar = find_similar.fn(model, describe_looks.fn(model, root), RecommendConfig(num_similar=1), None, [], root, None)
 
 rows = {"user_id": ["u", "u", "v"], "rank": [1, 2, 1], "image_id": ["i", "j", "i"], "score": [2, 1, 2]}
 lists = parquet.write(RECOMMENDATIONS, {**rows, "model": ["x"] * 3}, root)

@@ -61,10 +61,10 @@ def test_lists_are_brought_up_to_date_only_where_the_same_code_and_settings_made
     policy = lists.policy_of({table.name: ref(table.name) for table in COMMUNITY}, PolicyConfig())
     profiles = SimpleNamespace(of="tags")
     request = lists.request_lists(model, ref("favorites"), profiles, RecommendConfig(), policy)
-    first = lists.make_lists(request, RecommendConfig(), Root("data"), None, None)
-    lists.make_lists(request, RecommendConfig(), Root("data"), None, replace(first, **change))
+    first = lists.make_lists(request, RecommendConfig(), [], Root("data"), None, None)
+    lists.make_lists(request, RecommendConfig(), [], Root("data"), None, replace(first, **change))
 
     other = replace(request, policy=replace(policy, config=PolicyConfig(own_uploads=True)))
-    lists.make_lists(other, RecommendConfig(), Root("data"), None, first)
+    lists.make_lists(other, RecommendConfig(), [], Root("data"), None, first)
 
     assert [last is not None for last in given] == [False, not change, False]

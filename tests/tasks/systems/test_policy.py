@@ -56,7 +56,7 @@ def request_of(table: dict[str, Ref], root: Root, model: Model) -> Callable[...,
 def all_lists(request: ListRequest, root: Root, last: Lists | None = None) -> Lists:
     looks = describe_looks.fn(request.model, root)
     blocks = [recommend.fn(block, request, CONFIG, root, last) for block in range(2)]
-    similar = find_similar.fn(request.model, looks, CONFIG, request.policy, root, last)
+    similar = find_similar.fn(request.model, looks, CONFIG, request.policy, [], root, last)
     return Lists(request, CONFIG, looks, blocks, similar)
 
 

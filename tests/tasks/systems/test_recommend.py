@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from storage import parquet
+from storage import parquet, shards
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.community import FAVORITES, IMAGE_TAGS
@@ -42,7 +42,7 @@ def model_of(users_Ud: np.ndarray, images_Id: np.ndarray, table: dict[str, Ref],
 def all_lists(request: ListRequest, root: Root, appearance: Ref | None = None, last: Lists | None = None) -> Lists:
     appearance = appearance or describe_looks.fn(request.model, root)
     blocks = [recommend.fn(block, request, CONFIG, root, last) for block in range(2)]
-    similar = find_similar.fn(request.model, appearance, CONFIG, request.policy, root, last)
+    similar = find_similar.fn(request.model, appearance, CONFIG, request.policy, [], root, last)
     return Lists(request, CONFIG, appearance, blocks, similar)
 
 
@@ -114,7 +114,7 @@ def test_similar_images_are_near_in_what_users_disagree_on(table, root):
     users_Ud = np.column_stack([np.random.default_rng(0).normal(size=(24, 2)), np.ones(24)])
     model = model_of(users_Ud, images_Id, table, root)
     similar = pl.DataFrame(
-        parquet.read(find_similar.fn(model, describe_looks.fn(model, root), CONFIG, None, root, None), root)
+        parquet.read(find_similar.fn(model, describe_looks.fn(model, root), CONFIG, None, [], root, None), root)
     )
 
     centred_If = images_Id[:, :2] - images_Id[:, :2].mean(axis=0)  # the third entry is the same for all users
@@ -126,4 +126,32 @@ def test_similar_images_are_near_in_what_users_disagree_on(table, root):
 
 
 def test_a_model_without_embeddings_has_no_similar_images(table, root, model):
-    assert find_similar.fn(model, None, CONFIG, None, root, None).rows == 0
+    assert find_similar.fn(model, None, CONFIG, None, [], root, None).rows == 0
+
+
+def test_images_without_a_picture_that_nothing_tells_apart_are_not_similar(table, root):
+    rng = np.random.default_rng(0)
+    images_Id = rng.normal(size=(60, 5))
+    images_Id[:3] = images_Id[3:6] = images_Id[0]  # 0 to 2 have pictures: these are copies of each other
+    images_Id[7] = images_Id[0] * 1.001  # without a picture, and not the same
+    model = model_of(rng.normal(size=(24, 5)), images_Id, table, root)
+    looks = describe_looks.fn(model, root)
+    seen = [image for row, image in enumerate(IMAGES) if row not in (3, 4, 5, 7)]
+    pixels = [shards.write(seen, np.zeros((len(seen), 1, 1, 3), np.uint8), "pixels", root)]
+
+    found = find_similar.fn(model, looks, CONFIG, None, pixels, root, None)
+
+    similar = pl.DataFrame(parquet.read(found, root))
+    assert set(IMAGES) - set(similar["image_id"]) == set(IMAGES[3:6])
+    assert not set(IMAGES[3:6]) & set(similar["similar_image_id"])
+    assert set(similar.filter(pl.col("image_id") == IMAGES[0], pl.col("rank") <= 2)["similar_image_id"]) <= {
+        *IMAGES[1:3],
+        IMAGES[7],
+    }
+
+    # One of them gets a picture, the others stay alike: its list is the one that is computed anew.
+    pixels = [shards.write([*seen, IMAGES[3]], np.zeros((len(seen) + 1, 1, 1, 3), np.uint8), "pixels", root)]
+    last = Lists(ListRequest(model, table["favorites"], None, None), CONFIG, looks, [], found)
+    updated = find_similar.fn(model, looks, CONFIG, None, pixels, root, last)
+    assert updated == find_similar.fn(model, looks, CONFIG, None, pixels, root, None)
+    assert IMAGES[3] in set(pl.DataFrame(parquet.read(updated, root))["image_id"])
