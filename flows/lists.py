@@ -17,8 +17,8 @@ from tasks.systems.recommend import recommend
 from tasks.systems.similar import find_similar
 
 
-def policy_of(table: dict[str, Ref], config: PolicyConfig) -> Policy:
-    """The rules of the lists, with the tables of the community that they read."""
+def policy_of(table: dict[str, Ref], pixels: list[Ref], config: PolicyConfig) -> Policy:
+    """The rules of the lists, with the tables of the community and the shards of its pictures that they read."""
     mutes = table[USER_MUTES.name]
     return Policy(
         config,
@@ -29,6 +29,7 @@ def policy_of(table: dict[str, Ref], config: PolicyConfig) -> Policy:
         user_blocks=table[USER_BLOCKS.name],
         user_mutes=mutes,
         hides=table[HIDES.name],
+        pixels=None if config.without_picture else pixels,
     )
 
 

@@ -83,7 +83,7 @@ def run_stages(opened: OpenRun, config: NightlyConfig) -> Published:
     tags = account_of_tags(table, known, split.concealed, out)
     tested = learn(known, split.training, pictures, start.model("tested"), config, out)
     metrics = evaluate(split, table["favorites"], tested.model, out)
-    policy = policy_of(table, config.policy)
+    policy = policy_of(table, pictures.pixels, config.policy)
     prices = price_policy(split, tested.model, policy, out)
     final = tested
     if config.model.refit:

@@ -22,6 +22,12 @@ def rows_of(column: pa.ChunkedArray | pa.Array, ids: Ids) -> np.ndarray:
     return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64))
 
 
+def are_in(ids: Ids, column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """bool (len(ids),): which ids a column has."""
+    found = pc.is_in(pa.array(ids, pa.string()), value_set=column.cast(pa.string()))
+    return np.asarray(found.to_numpy(zero_copy_only=False))
+
+
 def incidence(
     rows: pa.ChunkedArray,
     columns: pa.ChunkedArray,

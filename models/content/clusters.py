@@ -38,7 +38,7 @@ def cluster(vectors: np.ndarray, weights: np.ndarray | None, config: ClusterConf
             frequency, each frequent tag gets a cluster of its own: on lastfm "metal" parts from "industrial metal".
     Returns:
         int32 (V,) labels, and float32 (k, d) centroids: means of unit vectors. k is `num_clusters`, or the number of
-        distinct directions where there are fewer, which is logged.
+        distinct directions where there are fewer.
     Raises:
         ValueError: no vector, or one that is not finite.
     """
@@ -50,8 +50,6 @@ def cluster(vectors: np.ndarray, weights: np.ndarray | None, config: ClusterConf
     directions = normalize(np.asarray(vectors, np.float32))
     num_distinct = len(np.unique(directions, axis=0))
     num_clusters = min(config.num_clusters, num_distinct)
-    if num_clusters < config.num_clusters:
-        log.warning("num_clusters is %d, but there are only %d distinct vectors", config.num_clusters, num_distinct)
     mass = np.ones(len(directions)) if weights is None else np.asarray(weights, np.float64)
     with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of empty clusters, which are logged below

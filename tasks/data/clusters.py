@@ -1,6 +1,7 @@
 """Semantic clusters of tags (of images where there are no tags), their numbers, and how far tags have drifted."""
 
 import logging
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from storage.tables.tastes import CLUSTERS
 from tasks.data.sentences import read_sentences
 from tasks.data.tastes import Clusters, Placed, Vectors, labels_of, write_vectors
 from tasks.runtime.caching import stage
+from tasks.runtime.whereabouts import RUN
 
 log = logging.getLogger("tastegraph")
 
@@ -25,7 +27,15 @@ def cluster_vectors(vectors: Ref, config: ClusterConfig, root: Root) -> Ref:
     """Semantic clusters of the tokens, the most frequent token of each first (CDL, section 5)."""
     rows = parquet.read(vectors, root)
     labels, centroids = clusters.cluster(matrices.vectors_of(rows["vector"]), None, config)
+    if len(centroids) < config.num_clusters:
+        _say_fewer(RUN.get(), config.num_clusters, len(centroids))
     return _write_clusters(rows["token"].to_numpy(), rows["count"].to_numpy(), labels, centroids, root)
+
+
+@lru_cache
+def _say_fewer(_run: str | None, wanted: int, found: int) -> None:
+    """Once a run, which may cluster twice."""
+    log.info("%-18s clusters.num_clusters is %d, and there are %d distinct vectors", "cluster-vectors", wanted, found)
 
 
 @stage

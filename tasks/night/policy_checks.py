@@ -7,6 +7,7 @@ import polars as pl
 from storage import parquet
 from storage.manifests import Outcome
 from storage.roots import Root
+from storage.shards import Shards
 from tasks.evaluation.policy_price import ALL_RULES, Price
 from tasks.systems import policy as rules
 from tasks.systems.lists import Policy
@@ -62,6 +63,9 @@ def _broken(
         if policy.config.muted_tags:
             muted = tags.filter(pl.col("tag").is_in(policy.config.muted_tags))
             yield rules.MUTED_TAGS, shown.join(muted, on="image_id", how="semi")
+    if policy.pixels:
+        seen = pl.LazyFrame({"image_id": Shards.open(policy.pixels, root).ids.astype(str)})
+        yield rules.NO_PICTURE, shown.join(seen, on="image_id", how="anti")
     if policy.blocked_images.rows:
         blocked = parquet.scan(policy.blocked_images, root)
         yield rules.BLOCKED_IMAGES, shown.join(blocked, on="image_id", how="semi")

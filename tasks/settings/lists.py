@@ -28,6 +28,7 @@ class PolicyConfig:
 
     own_uploads: bool = False  # users may be recommended what they uploaded themselves
     muted_tags: tuple[str, ...] = ()  # images with one of these tags are recommended to no user
+    without_picture: bool = True  # images without a usable picture may be listed; of no effect where no image has one
     max_of_owner: int = 0  # images of one owner in a list; 0: any number
     diversity: float = 0.0  # 0 to 1: how much an image's likeness to those above it counts against its score
     pool: int = 100  # a user's best images, of which max_of_owner and diversity choose; more where they leave too few

@@ -19,6 +19,7 @@ class Policy:
     user_blocks: Ref
     user_mutes: Ref
     hides: Ref | None = None  # None: of an earlier version, which had none
+    pixels: list[Ref] | None = None  # shards of the usable pictures; None: no rule reads them
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,13 @@ from storage import matrices, parquet
 from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
+from storage.shards import Shards
 from tasks.settings.lists import PolicyConfig
 from tasks.systems.lists import Policy
 
 OWN_UPLOADS, BLOCKED_IMAGES, BLOCKED_OWNERS = "own uploads", "blocked images", "blocked owners"
 MUTED_TAGS, USER_BLOCKS, USER_MUTES, HIDES = "muted tags", "user blocks", "user mutes", "hides"
+NO_PICTURE = "no picture"
 MAX_OF_OWNER, DIVERSITY = "images of one owner", "diversity"
 NOTHING = PolicyConfig(own_uploads=True)  # with empty tables, a policy that rules nothing out
 
@@ -134,6 +136,8 @@ def read_rules(policy: Policy | None, users: Ids, images: Ids, root: Root) -> Ru
         if config.muted_tags:
             muted = matrices.rows_of(pa.array(config.muted_tags, pa.string()), tags)
             blocked[MUTED_TAGS] = np.diff(csr_array(tagged_IT[:, muted]).indptr) > 0
+    if policy.pixels:
+        blocked[NO_PICTURE] = ~matrices.are_in(images, pa.array(Shards.open(policy.pixels, root).ids))
     if policy.blocked_images.rows:
         blocked[BLOCKED_IMAGES] = _among(images, policy.blocked_images, "image_id", root)
     if policy.blocked_owners.rows:

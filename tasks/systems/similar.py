@@ -2,7 +2,6 @@
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from scipy.sparse import eye_array
 
 from models.retrieval import incremental_topk
@@ -46,7 +45,7 @@ def find_similar(
         images, images_Id = read_embeddings(model.embeddings.images, root)
         listed_I = allowed(policy, images, root)
         if pixels:
-            listed_I &= ~_indistinct(images_Id, _are_in(pa.array(Shards.open(pixels, root).ids), images))
+            listed_I &= ~_indistinct(images_Id, matrices.are_in(images, pa.array(Shards.open(pixels, root).ids)))
         if not listed_I.all():  # a copy of all vectors is large
             images, images_Id = images[listed_I], images_Id[listed_I]
         appearance_If = representations(images_Id, appearance, root)
@@ -58,7 +57,7 @@ def find_similar(
     if last:
         images_before, before_Kd = read_embeddings(last.request.model.embeddings.images, root)
         is_changed_I = differ(images_Id, before_Kd, matrices.rows_of(pa.array(images, pa.string()), images_before))
-        is_changed_I |= ~_are_in(parquet.read(last.similar, root, ["image_id"])["image_id"], images)
+        is_changed_I |= ~matrices.are_in(images, parquet.read(last.similar, root, ["image_id"])["image_id"])
         listed = read_lists([last.similar], ("image_id", "similar_image_id"), images, images, config.num_similar, root)
         before = Before(listed, is_changed_I, is_changed_I)
     lists, is_recomputed_I, _ = update(unit_If, unit_If, (config.num_similar,) * 2, before, itself_II, None)
@@ -83,9 +82,3 @@ def _indistinct(images_Id: np.ndarray, has_picture_I: np.ndarray) -> np.ndarray:
     is_indistinct_I[without[order[1:][is_same]]] = True
     is_indistinct_I[without[order[:-1][is_same]]] = True
     return is_indistinct_I
-
-
-def _are_in(ids: pa.ChunkedArray | pa.Array, images: np.ndarray) -> np.ndarray:
-    """bool (I,): which images are among these ids."""
-    found = pc.is_in(pa.array(images, pa.string()), value_set=ids.cast(pa.string()))
-    return np.asarray(found.to_numpy(zero_copy_only=False))

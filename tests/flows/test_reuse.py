@@ -58,7 +58,7 @@ def test_lists_are_brought_up_to_date_only_where_the_same_code_and_settings_made
     monkeypatch.setattr(type(lists.find_similar), "__call__", lambda _, *args: given.append(args[-1]) or ref("similar"))
     monkeypatch.setattr(lists, "unsearched", lambda value: value)
     model = replace(MODEL, fitted=Fitted("ease", "1", {}, ref("state")))
-    policy = lists.policy_of({table.name: ref(table.name) for table in COMMUNITY}, PolicyConfig())
+    policy = lists.policy_of({table.name: ref(table.name) for table in COMMUNITY}, [], PolicyConfig())
     profiles = SimpleNamespace(of="tags")
     request = lists.request_lists(model, ref("favorites"), profiles, RecommendConfig(), policy)
     first = lists.make_lists(request, RecommendConfig(), [], Root("data"), None, None)

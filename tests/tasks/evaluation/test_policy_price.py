@@ -30,7 +30,7 @@ def test_a_rule_that_takes_out_what_a_user_likes_costs_and_one_that_does_not_is_
     concealed = pl.DataFrame(parquet.read(split.concealed, root))
     loved = concealed.group_by("image_id").len().sort("len", "image_id", descending=True)["image_id"][:6]
     table["blocked_images"] = parquet.write(BLOCKED_IMAGES, {"image_id": loved}, root)
-    policy = policy_of(table, PolicyConfig(muted_tags=("unheard",), own_uploads=True))
+    policy = policy_of(table, [], PolicyConfig(muted_tags=("unheard",), own_uploads=True))
     prices = {price.rule: price for price in price_policy.fn(split, model, policy, root)}
     metrics = figures(evaluate.fn(split, table["favorites"], model, root), root)
 
@@ -49,7 +49,7 @@ def test_concealed_favorites_that_are_own_uploads_are_counted(table, split, root
     images = images.join(owners.select("image_id", owner_id="user_id"), on="image_id", how="left")
     table["images"] = parquet.write(IMAGES, images, root)
     model = model_of_taste(table, root, np.arange(world.NUM_IMAGES))
-    _, own = price_policy.fn(split, model, policy_of(table, PolicyConfig()), root)
+    _, own = price_policy.fn(split, model, policy_of(table, [], PolicyConfig()), root)
 
     assert own.rule == "own uploads"
     assert own.ruled_out == owners.height
@@ -59,7 +59,7 @@ def test_concealed_favorites_that_are_own_uploads_are_counted(table, split, root
 
 def test_a_limit_per_owner_and_diversity_have_a_price_too(table, split, root):
     model = model_of_taste(table, root, np.arange(world.NUM_IMAGES))
-    policy = policy_of(table, PolicyConfig(own_uploads=True, max_of_owner=1, diversity=0.9))
+    policy = policy_of(table, [], PolicyConfig(own_uploads=True, max_of_owner=1, diversity=0.9))
     prices = price_policy.fn(split, model, policy, root)
 
     assert [price.rule for price in prices] == ["no rule", "images of one owner", "diversity", "all rules"]
@@ -73,4 +73,4 @@ def test_a_limit_per_owner_and_diversity_have_a_price_too(table, split, root):
 def test_without_a_rule_or_a_test_user_there_is_no_price(table, split, root):
     model = model_of_taste(table, root, np.arange(world.NUM_IMAGES))
 
-    assert price_policy.fn(split, model, policy_of(table, PolicyConfig(own_uploads=True)), root) == []
+    assert price_policy.fn(split, model, policy_of(table, [], PolicyConfig(own_uploads=True)), root) == []

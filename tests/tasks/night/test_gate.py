@@ -9,7 +9,7 @@ import pytest
 
 from flows.lists import policy_of
 from models.tag_assignments import TagLeak
-from storage import matrices, parquet
+from storage import matrices, parquet, shards
 from storage.manifests import Manifest, Outcome
 from storage.refs import Ref, store
 from storage.roots import Root
@@ -71,7 +71,9 @@ def published(system: str, metrics: list[dict], comparable: dict) -> Manifest:
     return Manifest(run_id="before", generated_at=at, system=system, comparable=comparable, metrics=metrics)
 
 
-def candidate(root: Root, metrics: list[dict], *, rules=None, tables=None, community=None, **changed: Any) -> Candidate:
+def candidate(
+    root: Root, metrics: list[dict], *, rules=None, tables=None, community=None, seen=(), **changed: Any
+) -> Candidate:
     """A small night; `changed` are columns of its lists, `tables` of the policy's tables, `community` of the others."""
     lists = {**LISTS, "model": ["ease-0"] * len(changed.get("rank", LISTS["rank"])), **changed}
     exports = {
@@ -98,7 +100,8 @@ def candidate(root: Root, metrics: list[dict], *, rules=None, tables=None, commu
     }
     embeddings = Embeddings(exports["user_embeddings"][0], exports["image_embeddings"])
     model = Model("ease", "ease-0", table["users"], table["images"], embeddings, None)
-    request = ListRequest(model, table["favorites"], None, None, policy_of(table, rules or PolicyConfig()))
+    pixels = [shards.write(seen, np.zeros((len(seen), 1, 1, 3), np.uint8), "pixels", root)] if seen else []
+    request = ListRequest(model, table["favorites"], None, None, policy_of(table, pixels, rules or PolicyConfig()))
     lists_of_night = Lists(request, RecommendConfig(), None, [], exports["similar_images"][0])
     return Candidate(
         system="ease",
@@ -343,6 +346,7 @@ def test_a_table_that_breaks_a_promise_stops(root, changed, named):
         ("hides", {"tables": {"hides": {"user_id": ["u1"], "image_id": ["i2"]}}}),
         ("user mutes", {"tables": {"user_mutes": {"user_id": ["u1"], "tag": ["ruby"]}}}),
         ("muted tags", {"rules": PolicyConfig(muted_tags=("ruby",))}),
+        ("no picture", {"rules": PolicyConfig(without_picture=False), "seen": ("i1", "i3")}),
         ("images of one owner", {"rules": PolicyConfig(max_of_owner=1), "image_id": ["i1", "i2", "i2"]}),
     ],
 )

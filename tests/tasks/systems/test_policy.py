@@ -1,6 +1,6 @@
 """The policy's rules: what they keep out of lists, that lists stay full and exact, and that updated ones obey them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from flows.lists import policy_of
-from storage import parquet
+from storage import parquet, shards
 from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.community import BLOCKED_IMAGES, BLOCKED_OWNERS, HIDES, IMAGE_TAGS, USER_BLOCKS, USER_MUTES
@@ -46,11 +46,20 @@ def model(table: dict[str, Ref], root: Root) -> Model:
 def request_of(table: dict[str, Ref], root: Root, model: Model) -> Callable[..., ListRequest]:
     """The request for lists under a policy; tables of the policy are given as columns."""
 
-    def request(config: PolicyConfig = ALL, rows: dict[Table, dict[str, list[str]]] | None = None) -> ListRequest:
+    def request(
+        config: PolicyConfig = ALL, rows: dict[Table, dict[str, list[str]]] | None = None, seen: Sequence[str] = ()
+    ) -> ListRequest:
         written = {of.name: parquet.write(of, columns, root) for of, columns in (rows or {}).items()}
-        return ListRequest(model, table["favorites"], None, None, policy_of(table | written, config))
+        return ListRequest(
+            model, table["favorites"], None, None, policy_of(table | written, pixels_of(seen, root), config)
+        )
 
     return request
+
+
+def pixels_of(seen: Sequence[str], root: Root) -> list[Ref]:
+    """A shard with pictures of these images."""
+    return [shards.write(seen, np.zeros((len(seen), 1, 1, 3), np.uint8), "pixels", root)] if seen else []
 
 
 def all_lists(request: ListRequest, root: Root, last: Lists | None = None) -> Lists:
@@ -102,6 +111,21 @@ def test_users_are_not_recommended_their_own_uploads_and_get_the_next_best_in_th
 
     assert found == expected
     assert found != by_user(exported(all_lists(request_of(ALL), root), root))
+
+
+def test_images_without_a_picture_are_listed_unless_the_policy_keeps_them_out(request_of, root):
+    seen, config = IMAGES[:50], replace(ALL, without_picture=False)
+    kept = all_lists(request_of(ALL, seen=seen), root)
+    filtered = all_lists(request_of(config, seen=seen), root)
+    updated = all_lists(request_of(config, seen=IMAGES[:52]), root, filtered)
+
+    assert not set(exported(kept, root)["image_id"]) <= set(seen)
+    assert set(exported(filtered, root)["image_id"]) <= set(seen)
+    assert set(pl.DataFrame(parquet.read(filtered.similar, root))["image_id"]) == set(seen)
+    assert by_user(exported(updated, root)) == by_user(
+        exported(all_lists(request_of(config, seen=IMAGES[:52]), root), root)
+    )
+    assert by_user(exported(all_lists(request_of(config), root), root)) == by_user(exported(kept, root))  # no picture
 
 
 def test_without_rules_lists_are_the_best_images(request_of, table, model, root):
