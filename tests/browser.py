@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,12 @@ class Browser:
         """As on a screen of this width, light or dark."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def violations(self) -> list[str]:
+        """What axe, a checker of accessibility, finds wrong with the page: its rule, and the element."""
+        self.value(resources.files("axe_core_python").joinpath("axe.min.js").read_text() + "; 0")
+        found = self.value("axe.run().then((report) => report.violations)")
+        return [f"{rule['id']}: {node['html'][:200]}" for rule in found for node in rule["nodes"]]
 
     def _note(self, message: dict[str, Any]) -> None:
         kind, params = message.get("method", ""), message.get("params", {})

@@ -165,6 +165,7 @@ def publish_comparison(
             parameters=_parameters(parameters),
             tags=tags.line if tags else None,
             systems=[(entry.system, _settings(entry), entry.line) for entry in entries],
+            is_tuned=any(entry.tuned for entry in entries),
             results=_rows(leaderboard.results, root),
             comparisons=_rows(leaderboard.comparisons, root),
         )

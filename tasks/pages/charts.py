@@ -93,6 +93,39 @@ def sparkline(value: Numbers, low: Numbers, high: Numbers, *, name: str, label: 
     return _svg(figure, name, label)
 
 
+def ranked(lines: Sequence[tuple[str, float, float, float]], *, name: str, label: str, x_label: str) -> str:
+    """Names with a value and the ends of its interval, the first on top; x begins at 0, so lengths compare."""
+    figure, axes = _axes(x_label, "", height=0.75 + 0.22 * len(lines))
+    for place, (_, value, low, high) in enumerate(lines):
+        axes.plot([low, high], [place, place], color=SERIES[0], linewidth=3, alpha=0.4, solid_capstyle="round")
+        axes.plot([value], [place], color=SERIES[0], marker="o", markersize=4.5)
+    axes.set(ylim=(len(lines) - 0.4, -0.6), yticks=range(len(lines)), yticklabels=[line[0] for line in lines])
+    axes.set_xlim(min(0, *(line[2] for line in lines)), None)
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x")
+    return _svg(figure, name, label)
+
+
+def cost(points: Sequence[tuple[str, float, float]], *, name: str, label: str, x_label: str, y_label: str) -> str:
+    """Names at their seconds, on a logarithmic axis, and their quality; up and to the left is better."""
+    figure, axes = _axes(x_label, y_label, height=4.2)
+    for system, seconds, value in points:
+        axes.plot([max(seconds, 0.01)], [value], color=SERIES[0], marker="o", markersize=4.5)
+        axes.annotate(
+            system.replace("$", r"\$"),
+            (max(seconds, 0.01), value),
+            xytext=(5, 3),
+            textcoords="offset points",
+            fontsize=8.5,
+        )
+    axes.set_xscale("log")
+    axes.margins(x=0.18)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} s"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(min(0, *(point[2] for point in points)), None)
+    return _svg(figure, name, label)
+
+
 def ordered(heights: Numbers, *, name: str, label: str, x_label: str, y_label: str) -> str:
     """Counts as one filled outline, the greatest first: what is long-tailed shows its tail. For CDL's Fig. 3."""
     falling = np.sort(np.asarray(heights))[::-1]
@@ -159,9 +192,9 @@ def loss(steps: Numbers, losses: Numbers, *, name: str, label: str) -> str:
     return _svg(figure, name, label)
 
 
-def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+def _axes(x_label: str, y_label: str, height: float = 2.9) -> tuple[Figure, Axes]:
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(5.0, 2.9), layout="constrained")
+        figure = Figure(figsize=(5.0, height), layout="constrained")
         return figure, figure.add_subplot(xlabel=x_label, ylabel=y_label)
 
 

@@ -28,6 +28,7 @@ class Comparison:
     parameters: Sequence[tuple[str, str]]
     tags: str | None  # what they tell of held-out favorites; None: images have none
     systems: Sequence[tuple[str, str, str]]  # name, settings, and a line that says how it fared
+    is_tuned: bool  # settings were searched for on validation
     results: Sequence[Row]  # of the table RESULTS
     comparisons: Sequence[Row]  # of the table COMPARISONS
 
@@ -62,14 +63,22 @@ def render(comparison: Comparison) -> bytes:
         for row in comparison.comparisons
         if (row["metric"], row["k"]) == (comparison.metric, comparison.k)
     }
+    deciding = (comparison.metric, comparison.k)
     for part in parts:
-        part["columns"] = _columns(part["rows"])
+        part["all_columns"] = _columns(part["rows"])
+        part["columns"] = [deciding, *(at for at in part["all_columns"] if at[1] == comparison.k and at != deciding)][
+            :5
+        ]
+        part["users"] = part["rows"][0]["figures"][deciding]["users"]
+        part |= _pictures(part, deciding)
         for row in part["rows"]:
             row["test"] = tests.get((part["protocol"], part["slice"], row["system"]))
         part["num_tests"] = sum(row["test"] is not None for row in part["rows"]) - 1
     template = environment().get_template("comparison.html.jinja")
-    curves = [figure for part in parts if (figure := _curves(part))]
-    return template.render(comparison=comparison, parts=parts, curves=curves).encode()
+    curves = [figure for part in parts for metric in ("precision", "recall") if (figure := _curves(part, metric))]
+    source = comparison.source.rstrip("/").rpartition("/")[2]
+    title = f"{len(comparison.systems)} systems on {source}"
+    return template.render(comparison=comparison, title=title, parts=parts, curves=curves).encode()
 
 
 def _mean(rows: list[Row]) -> Row:
@@ -86,6 +95,24 @@ def _seconds(figures: dict[Place, Row]) -> Row:
     return {key: figure[key] for key in ("fit_s", "score_s")}
 
 
+def _pictures(part: Row, deciding: Place) -> Row:
+    """The systems in order with their intervals, and their quality beside the seconds that a fit takes."""
+    called = METRICS.get(deciding[0], deciding[0]) + (f"@{deciding[1]}" if deciding[1] else "")
+    name, where = f"{part['protocol']}-{part['slice']}", f"{PROTOCOLS[part['protocol']]}, {part['slice']} images"
+    figures = [(row["system"].replace("$", r"\$"), row["figures"][deciding], row) for row in part["rows"]]
+    lines = [
+        (system, at["value"], *((at["low"], at["high"]) if at["low"] is not None else 2 * (at["value"],)))
+        for system, at, _ in figures
+    ]
+    ranked = charts.ranked(
+        lines, name=f"{name}-ranked", label=f"{called} of each system with its interval, {where}", x_label=called
+    )
+    points = [(row["system"], row["fit_s"], at["value"]) for _, at, row in figures]
+    label = f"{called} by the seconds of a fit, {where}; one dot per system"
+    cost = charts.cost(points, name=f"{name}-cost", label=label, x_label="fit, logarithmic axis", y_label=called)
+    return {"ranked": Markup(ranked), "cost": Markup(cost)}
+
+
 def _columns(rows: list[Row]) -> list[Place]:
     """Metrics at the lengths that a table shows, in the order of the lengths."""
     places = {place for row in rows for place in row["figures"]}
@@ -94,17 +121,17 @@ def _columns(rows: list[Row]) -> list[Place]:
     return sorted(shown, key=lambda place: (known.index(place[0]), place[1]))
 
 
-def _curves(part: Row) -> Row | None:
-    """Precision at every length, of the best systems and the floor; None where not every length was measured."""
+def _curves(part: Row, metric: str) -> Row | None:
+    """Precision or recall at every length, of the best systems and the floor; None where few lengths were measured."""
     first = part["rows"][0]["figures"]
-    ks = sorted(k for metric, k in first if metric == "precision")
+    ks = sorted(k for name, k in first if name == metric)
     if len(ks) < 2:
         return None
     floor = [row for row in part["rows"] if row["system"] in FLOOR]
     best = [row for row in part["rows"] if row not in floor][: DRAWN - len(floor)]
     lines = []
     for series, row in enumerate([*best, *floor]):
-        points = [row["figures"]["precision", k] for k in ks]
+        points = [row["figures"][metric, k] for k in ks]
         lines.append(
             charts.Curve(
                 x=ks,
@@ -116,9 +143,10 @@ def _curves(part: Row) -> Row | None:
         )
     chart = charts.curves(
         lines,
-        name=f"{part['protocol']}-precision",
-        label=f"Precision@K by K, {PROTOCOLS[part['protocol']]}; one line per system with its interval",
+        name=f"{part['protocol']}-{part['slice']}-{metric}",
+        label=f"{METRICS[metric]}@K by K, {PROTOCOLS[part['protocol']]}; one line per system with its interval",
         x_label="K",
-        y_label="Precision@K",
+        y_label=f"{METRICS[metric]}@K",
     )
-    return {"protocol": part["protocol"], "chart": Markup(chart), "systems": [row["system"] for row in [*best, *floor]]}
+    shown = {"protocol": part["protocol"], "slice": part["slice"], "metric": metric}
+    return {**shown, "chart": Markup(chart), "systems": [row["system"] for row in [*best, *floor]]}

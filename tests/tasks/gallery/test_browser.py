@@ -70,6 +70,7 @@ def test_no_page_is_wider_than_the_screen_or_has_an_error_in_its_console(tab, ad
 
         assert tab.value("document.documentElement.scrollWidth - innerWidth") <= 0, page
         assert tab.value("[...document.images].every((image) => !image.complete || image.naturalWidth)"), page
+        assert tab.violations() == [], page
     assert (
         tab.value("getComputedStyle(document.body).backgroundColor")
         == {

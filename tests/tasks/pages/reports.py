@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from tasks.pages.comparison import Comparison
 from tasks.pages.contents import (
     Call,
     Cluster,
@@ -96,6 +97,43 @@ def full() -> Report:
                 ],
             )
         ],
+    )
+
+
+def compared() -> Comparison:
+    """A comparison of three systems on one protocol."""
+    values = {"tastegraph": (0.5, 12.0), "popularity": (0.2, 0.0), "<b>": (0.4, 700.0)}
+    results = [
+        {
+            "system": system,
+            "protocol": "paper",
+            "slice": "all",
+            "metric": name,
+            "k": k,
+            "seed": 0,
+            "value": value,
+            "low": value - 0.05,
+            "high": value + 0.05,
+            "users": 1234,
+            "fit_s": seconds,
+            "score_s": 0.1,
+        }
+        for system, (value, seconds) in values.items()
+        for name in ("precision", "recall")
+        for k in (1, 5, 10)
+    ]
+    test = {"protocol": "paper", "slice": "all", "metric": "precision", "k": 10}
+    return Comparison(
+        id="paper-1",
+        source="/data/lakes/",
+        metric="precision",
+        k=10,
+        parameters=[("seeds", "1")],
+        tags=None,
+        systems=[("tastegraph", "the defaults", "0.5"), ("popularity", "", "0.2"), ("<b>", "", "0.4")],
+        is_tuned=False,
+        results=results,
+        comparisons=[{**test, "system": "tastegraph", "difference": 0.1, "other": "<b>", "p_holm": 0.01}],
     )
 
 
