@@ -5,6 +5,7 @@ stay text, in the page's font. A chart names nothing outside, not even SVG's nam
 """
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -109,15 +110,18 @@ def ranked(lines: Sequence[tuple[str, float, float, float]], *, name: str, label
 def cost(points: Sequence[tuple[str, float, float]], *, name: str, label: str, x_label: str, y_label: str) -> str:
     """Names at their seconds, on a logarithmic axis, and their quality; up and to the left is better."""
     figure, axes = _axes(x_label, y_label, height=4.2)
+    top = max((value for _, _, value in points), default=0.0) or 1.0
+    names: dict[tuple[int, int], list[str]] = {}  # of what is drawn at one place
+    places: dict[tuple[int, int], tuple[float, float]] = {}
     for system, seconds, value in points:
-        axes.plot([max(seconds, 0.01)], [value], color=SERIES[0], marker="o", markersize=4.5)
-        axes.annotate(
-            system.replace("$", r"\$"),
-            (max(seconds, 0.01), value),
-            xytext=(5, 3),
-            textcoords="offset points",
-            fontsize=8.5,
-        )
+        at = max(seconds, 0.01), value
+        axes.plot([at[0]], [at[1]], color=SERIES[0], marker="o", markersize=4.5)
+        place = round(3 * math.log10(at[0])), round(25 * value / top)
+        names.setdefault(place, []).append(system)
+        places.setdefault(place, at)
+    for place, there in names.items():
+        text, offset = ", ".join(there).replace("$", r"\$"), (5, 3)
+        axes.annotate(text, places[place], xytext=offset, textcoords="offset points", fontsize=8.5, color=INK)
     axes.set_xscale("log")
     axes.margins(x=0.18)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} s"))
