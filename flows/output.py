@@ -41,6 +41,7 @@ def print_published(published: Any, root: str, run: "Manifest | None" = None) ->
     say(f"  report      {published.folder}/report/index.html")
     if published.is_current:
         say(f"  pointer     {Root(root).url('exports/current.json')}")
+        say(f"  look at it  tastegraph serve --root {shlex.quote(root)}")
 
 
 def print_plan(plan: "NightPlan", as_json: bool) -> None:

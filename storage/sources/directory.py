@@ -126,6 +126,7 @@ def listing(source: Root) -> tuple[dict[str, TableFiles], list[str]]:
         raise SourceError(
             f"{source.address}: no table {' and no '.join(missing)} (found {found}); "
             f"every source needs {' and '.join(table.name + '.parquet, .csv or .jsonl' for table in REQUIRED)}"
+            + ("; of an image its image_id is enough, and path where it has a picture" if "images" in missing else "")
             + (f"; {alike} is not read: capital letters in names count, and so do their endings" if alike else "")
         )
     return files, unknown_files

@@ -1,6 +1,7 @@
 """The end of the night: the gate, the report, the snapshot, and last of all the pointer."""
 
 import logging
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from tasks.runtime.digests import digest, plain
 from tasks.runtime.ledger import Line
 from tasks.settings.limits import GateConfig
 
+GALLERY_VARIABLE = "TASTEGRAPH_GALLERY"  # the address where `tastegraph serve` runs
 HISTORY_READ = 50  # how many of the pointer's last changes a night looks at, for rollbacks
 
 log = logging.getLogger("tastegraph")
@@ -205,3 +207,5 @@ def _show(published: Published, metrics: list[dict[str, Any]], root: Root) -> No
         create_link_artifact(key="report", link=page, link_text="The run's report")
     else:  # a browser follows no link from a page of a server to a file
         create_markdown_artifact(key="report", markdown=f"The run's report: `{page}`")
+    if gallery := os.environ.get(GALLERY_VARIABLE):
+        create_link_artifact(key="gallery", link=gallery, link_text="What is recommended, with pictures")

@@ -19,6 +19,8 @@ from models.systems.cdl import TwoTowers
 from storage import snapshots
 from storage.roots import Root
 from tasks.evaluation.score_file import score_file
+from tasks.night import publish
+from tasks.night.publish import GALLERY_VARIABLE
 from tasks.pages import contents
 from tasks.runtime import keys, ledger, runs
 from tasks.runtime.planning import Planned
@@ -265,6 +267,19 @@ def test_a_night_below_the_last_one_is_kept_but_not_made_current(first_night, so
     assert all({"protocol", "metric", "cdl", "popularity", "random"} <= row.keys() for row in figures)
     assert snapshots.current(place).run_id == first_night[1].run_id
     assert snapshots.manifest(place, "worse").is_current is False
+
+
+def test_the_page_of_a_night_in_prefect_links_to_the_gallery_where_it_runs(monkeypatch, tmp_path):
+    root = Root(str(tmp_path))
+    monkeypatch.setenv(GALLERY_VARIABLE, "https://pictures.example")
+    created = []
+    monkeypatch.setattr(publish, "create_link_artifact", lambda **link: created.append((link["key"], link["link"])))
+    for kind in ("table", "markdown"):
+        monkeypatch.setattr(publish, f"create_{kind}_artifact", lambda **_: None)
+
+    publish._show(publish.Published("night-1", True, True, [], [], root.url("exports/runs/x"), {}), [], root)
+
+    assert created == [("gallery", "https://pictures.example")]
 
 
 def test_a_night_does_not_undo_a_rollback_but_a_person_does(first_night, source, tmp_path):

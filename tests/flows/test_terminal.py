@@ -89,7 +89,7 @@ def test_what_a_night_prints_is_letter_by_letter(capsys):
     shown = capsys.readouterr().out
 
     assert all(f"[/{letter}]" in shown for letter in "abcdefghix")
-    assert shown.count("/data/[/red]/\\x1b]0;title\\x07") == 3
+    assert shown.count("/data/[/red]/\\x1b]0;title\\x07") == 4
     assert "\x1b" not in shown
 
 
