@@ -24,6 +24,7 @@ from storage.tables.reasons import REASONS
 from tasks.night.records import CDLChain, Night, Tastes
 from tasks.pages.contents import (
     Call,
+    CaseStudy,
     Cluster,
     Distributions,
     Gate,
@@ -46,6 +47,8 @@ NUM_PEOPLE = 12
 NUM_LIKES = 10
 NUM_GOT = 20
 NUM_CLUSTERS = 40
+NUM_CASE, NUM_VECTORS, NUM_CLOUD = 10, 2, 40  # pictures of each kind, representations of each kind, and tags of a case
+DIGITS = 4  # of the vectors that are drawn
 NUM_PAST = 20  # runs before this one, whose figures stand beside its own
 THUMBNAIL_PX = 192  # twice the width at which the page shows them
 THUMBNAIL = images.View(size_px=THUMBNAIL_PX, keeps_aspect=True)
@@ -66,6 +69,7 @@ def build(
     Args:
         past: the headline figures of earlier runs.
     """
+    people = _people(night, root)
     stopped = [outcome for outcome in outcomes if outcome.verdict == "hold"]
     warnings = [outcome for outcome in outcomes if outcome.verdict == "warn"]
     name, chain = night.source.address.rstrip("/").rpartition("/")[2], night.tested.cdl
@@ -106,7 +110,8 @@ def build(
             ],
         ),
         stages=[_stage(line) for line in stages],
-        people=_people(night, root),
+        people=people,
+        case=_case(night, chain, people, root) if chain else None,
     )
 
 
@@ -320,6 +325,53 @@ def _people(night: Night, root: Root) -> list[Person]:
         )
         for row, user in enumerate(tested)
     ]
+
+
+def _case(night: Night, chain: CDLChain, people: Sequence[Person], root: Root) -> CaseStudy | None:
+    """Of the people who have triplets the one of whose concealed favorites the measured system found most."""
+    triplets = parquet.scan(chain.triplets, root).select("user_id", "positive_id", "negative_id")
+    rows = triplets.filter(pl.col("user_id").is_in([person.user_id for person in people])).collect()
+    trained = set(rows["user_id"].unique())
+    able = [person for person in people if person.user_id in trained]
+    if not able:
+        return None
+    chosen = max(able, key=lambda person: sum(item.concealed for item in person.found)).user_id
+    mine = rows.filter(pl.col("user_id") == chosen)
+    positives, negatives = (
+        mine[name].unique().sort().head(NUM_CASE).to_list() for name in ("positive_id", "negative_id")
+    )
+    pictures = _pictures(np.array(sorted({*positives, *negatives}), object), night, root)
+    tastes, model = night.tested.tastes, night.tested.model
+    interests = (
+        parquet.scan(tastes.profiles.interests, root)
+        .filter(pl.col("user_id") == chosen)
+        .sort("count", "lift", "tag", descending=[True, True, False])
+        .select("tag", "count")
+        .head(NUM_CLOUD)
+        .collect()
+    )
+    sparse = parquet.scan(tastes.profiles.profiles, root).filter(pl.col("user_id") == chosen).collect()
+    profile = np.zeros(tastes.profiles.num_clusters)
+    if len(sparse):
+        profile[sparse["clusters"][0].to_numpy()] = sparse["weights"][0].to_numpy()
+    shown = [*positives[:NUM_VECTORS], *negatives[:NUM_VECTORS]]
+    vectors = _vectors(model.embeddings.images, "image_id", shown, root)
+    return CaseStudy(
+        user_id=chosen,
+        tags=interests.rows(),
+        positives=[pictures[image] for image in positives],
+        negatives=[pictures[image] for image in negatives],
+        profile=profile.round(DIGITS).tolist(),
+        user=_vectors([model.embeddings.users], "user_id", [chosen], root).get(chosen, []),
+        positive_vectors=[vectors[image] for image in positives[:NUM_VECTORS] if image in vectors],
+        negative_vectors=[vectors[image] for image in negatives[:NUM_VECTORS] if image in vectors],
+    )
+
+
+def _vectors(refs: list[Ref], key: str, ids: list[str], root: Root) -> dict[str, list[float]]:
+    """Embeddings by id, of those that have one, without the last dimension: it makes an inner product of a distance."""
+    rows = parquet.scan_all(refs, root).filter(pl.col(key).is_in(ids)).select(key, "embedding").collect()
+    return {row[0]: np.asarray(row[1])[:-1].round(DIGITS).tolist() for row in rows.rows() if row[1] is not None}
 
 
 def _exported(users: np.ndarray, night: Night, root: Root) -> dict[str, list[dict[str, Any]]]:

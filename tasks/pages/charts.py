@@ -130,6 +130,18 @@ def cost(points: Sequence[tuple[str, float, float]], *, name: str, label: str, x
     return _svg(figure, name, label)
 
 
+def representation(
+    values: Numbers, *, name: str, label: str, x_label: str, limits: tuple[float, float], series: int = 0
+) -> str:
+    """A vector, a bar for each dimension; `limits` of y are the same for those that are to be compared."""
+    figure, axes = _axes(x_label, "", height=1.9)
+    axes.stairs(values, np.arange(len(values) + 1), baseline=0, fill=True, color=SERIES[series])
+    axes.set(xlim=(0, len(values)), ylim=limits)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=3))
+    return _svg(figure, name, label)
+
+
 def ordered(heights: Numbers, *, name: str, label: str, x_label: str, y_label: str) -> str:
     """Counts as one filled outline, the greatest first: what is long-tailed shows its tail. For CDL's Fig. 3."""
     falling = np.sort(np.asarray(heights))[::-1]

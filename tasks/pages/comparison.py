@@ -10,6 +10,7 @@ from markupsafe import Markup
 from tasks.pages import charts
 from tasks.pages.night import METRICS, PROTOCOLS, TABLE_KS, environment, place_among
 
+MIN_POINTS = 5  # lengths; a line through fewer is no curve
 DRAWN = 6  # curves in a chart: the best, with popularity and random among them
 FLOOR = ("popularity", "random")
 SLICES = ("all", "warm", "cold")
@@ -66,9 +67,8 @@ def render(comparison: Comparison) -> bytes:
     deciding = (comparison.metric, comparison.k)
     for part in parts:
         part["all_columns"] = _columns(part["rows"])
-        part["columns"] = [deciding, *(at for at in part["all_columns"] if at[1] == comparison.k and at != deciding)][
-            :5
-        ]
+        of_users = [at for at in part["all_columns"] if at[1] == comparison.k and at[0] in METRICS and at != deciding]
+        part["columns"] = [deciding, *of_users]
         part["users"] = part["rows"][0]["figures"][deciding]["users"]
         part |= _pictures(part, deciding)
         for row in part["rows"]:
@@ -125,7 +125,7 @@ def _curves(part: Row, metric: str) -> Row | None:
     """Precision or recall at every length, of the best systems and the floor; None where few lengths were measured."""
     first = part["rows"][0]["figures"]
     ks = sorted(k for name, k in first if name == metric)
-    if len(ks) < 2:
+    if len(ks) < MIN_POINTS:
         return None
     floor = [row for row in part["rows"] if row["system"] in FLOOR]
     best = [row for row in part["rows"] if row not in floor][: DRAWN - len(floor)]

@@ -175,6 +175,20 @@ class Person:
     found: Sequence[Recommendation] = ()  # the measured system's list
 
 
+@dataclass(frozen=True, kw_only=True)
+class CaseStudy:
+    """A user of the gallery in whole, as CDL's network saw them (CDL, Figs. 7 to 9)."""
+
+    user_id: str
+    tags: Sequence[tuple[str, int]]  # of interest, and how often the user uses them, the most frequent first
+    positives: Sequence[Picture]  # training favorites in the user's triplets
+    negatives: Sequence[Picture]  # assigned ones in these triplets
+    profile: Sequence[float]  # what the user's tower takes: a weight for each cluster
+    user: Sequence[float]  # what it learned
+    positive_vectors: Sequence[Sequence[float]]  # what the images' tower learned of the first positives
+    negative_vectors: Sequence[Sequence[float]]  # and of the first negatives
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Report:
     """All that the page shows. A part left out is named as missing in a sentence, so that every run has its page."""
@@ -198,6 +212,7 @@ class Report:
     training: Training | None = None
     stages: Sequence[Stage] = ()
     people: Sequence[Person] = ()
+    case: CaseStudy | None = None  # None: another system than CDL, or nobody of the gallery has triplets
 
 
 def to_json(report: Report) -> bytes:
@@ -216,8 +231,9 @@ def to_json(report: Report) -> bytes:
     ]
     value = {
         "version": VERSION,
-        **_plain(replace(report, people=())),
+        **_plain(replace(report, people=(), case=None)),
         "people": people,
+        "case": report.case and _case_plain(report.case),
         "pictures": [_plain(picture) for picture in pictures_of(report)],
     }
     return json.dumps(value, ensure_ascii=False).encode()
@@ -239,6 +255,7 @@ def from_json(data: bytes) -> Report:
             "community": [Ingested(**item) for item in value.pop("community")],
             "clusters": [Cluster(**item) for item in value.pop("clusters")],
             "stages": [_stage(item) for item in value.pop("stages")],
+            "case": _case(value.pop("case", None), pictures),
             "training": _record(Training, value.pop("training")),
             "distributions": _record(Distributions, value.pop("distributions")),
             "negatives": _record(NegativesAudit, value.pop("negatives")),
@@ -255,6 +272,8 @@ def pictures_of(report: Report) -> list[Picture]:
     for person in report.people:
         for picture in (*person.likes, *(item.picture for item in (*person.got, *person.found))):
             shown[picture.image_id] = picture
+    if report.case:
+        shown |= {picture.image_id: picture for picture in (*report.case.positives, *report.case.negatives)}
     return list(shown.values())
 
 
@@ -293,6 +312,18 @@ def _stage(value: Mapping[str, Any]) -> Stage:
 def _person(value: Mapping[str, Any], pictures: Mapping[str, Picture]) -> Person:
     lists = {name: [_recommendation(item, pictures) for item in value.get(name, ())] for name in ("got", "found")}
     return Person(**{**value, "likes": [pictures[image_id] for image_id in value["likes"]], **lists})
+
+
+def _case_plain(case: CaseStudy) -> dict[str, Any]:
+    ids = {name: [picture.image_id for picture in getattr(case, name)] for name in ("positives", "negatives")}
+    return {**_plain(replace(case, positives=(), negatives=())), **ids}
+
+
+def _case(value: Mapping[str, Any] | None, pictures: Mapping[str, Picture]) -> CaseStudy | None:
+    if value is None:
+        return None
+    shown = {name: [pictures[image_id] for image_id in value[name]] for name in ("positives", "negatives")}
+    return CaseStudy(**{**value, **shown})
 
 
 def _recommendation(value: Mapping[str, Any], pictures: Mapping[str, Picture]) -> Recommendation:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from models.evaluation.headlines import HEADLINES
 from tasks.pages import charts
 from tasks.pages.contents import (
+    CaseStudy,
     Counts,
     Distributions,
     Metric,
@@ -75,6 +76,7 @@ def render(report: Report) -> bytes:
         report=report,
         generated_at=minute(report.generated_at),
         facts=_facts(report),
+        representations=_representations(report.case),
         systems=systems,
         headlines=[_headline(report, systems, *which) for which in HEADLINES],
         curves=[figure for which in CURVES if (figure := _curves(report, systems, *which))],
@@ -160,6 +162,38 @@ def _sparkline(past: Sequence[Past], ours: Metric) -> Markup:
         + ", ".join(_figure(row.value) for row in runs),
     )
     return Markup(chart)
+
+
+def _representations(case: CaseStudy | None) -> dict[str, list[dict[str, Any]]]:
+    """The paper's Figs. 8 and 9: a title and a chart for each vector."""
+    if case is None:
+        return {}
+    images = [("Favorite", 0, vector) for vector in case.positive_vectors]
+    images += [("Negative", 1, vector) for vector in case.negative_vectors]
+    user = [("What the user’s tower takes", 0, case.profile), ("What it learned", 0, case.user)]
+
+    def drawn(name: str, title: str, series: int, vector: Sequence[float], limits: tuple[float, float]) -> Markup:
+        x_label = "clusters" if title == user[0][0] else "dimensions"
+        label = f"{title}, {len(vector)} {x_label}; {np.count_nonzero(vector)} of them are not 0"
+        return Markup(
+            charts.representation(vector, name=name, label=label, x_label=x_label, limits=limits, series=series)
+        )
+
+    low, high = (edge([edge(vector) for _, _, vector in images], default=0.0) for edge in (min, max))
+    return {
+        "user": [
+            {
+                "title": title,
+                "chart": drawn(f"user-{place}", title, series, vector, (min(0, *vector), max(vector) or 1)),
+            }
+            for place, (title, series, vector) in enumerate(user)
+            if vector
+        ],
+        "images": [
+            {"title": title, "chart": drawn(f"image-{place}", title, series, vector, (min(0.0, low), high or 1.0))}
+            for place, (title, series, vector) in enumerate(images)
+        ],
+    }
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:

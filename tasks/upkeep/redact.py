@@ -100,8 +100,12 @@ def report_without(report: Report, scan: IdScan) -> Report:
         for person in report.people
         if person.user_id not in users
     ]
+    case = report.case
+    if case:
+        named = case.user_id in users or len(words_left(tags := [tag for tag, _ in case.tags])) < len(tags)
+        case = None if named or not all(map(is_left, (*case.positives, *case.negatives))) else case
     clusters = [replace(cluster, tokens=words_left(cluster.tokens)) for cluster in report.clusters]
-    return replace(report, people=people, clusters=clusters)
+    return replace(report, people=people, clusters=clusters, case=case)
 
 
 def _report_without(place: str, redacted: Manifest, scan: IdScan, root: Root) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ import numpy as np
 from tasks.pages.comparison import Comparison
 from tasks.pages.contents import (
     Call,
+    CaseStudy,
     Cluster,
     Distributions,
     Gate,
@@ -97,6 +98,16 @@ def full() -> Report:
                 ],
             )
         ],
+        case=CaseStudy(
+            user_id="u1",
+            tags=[("blue", 4), ("green", 1)],
+            positives=[pixels],
+            negatives=[plate],
+            profile=[0.0, 0.8, 0.6],
+            user=[0.1, -0.2, 0.3],
+            positive_vectors=[[0.1, 0.2, 0.3]],
+            negative_vectors=[[-0.3, 0.2, 0.1]],
+        ),
     )
 
 
@@ -120,7 +131,7 @@ def compared() -> Comparison:
         }
         for system, (value, seconds) in values.items()
         for name in ("precision", "recall")
-        for k in (1, 5, 10)
+        for k in (1, 2, 3, 5, 10)
     ]
     test = {"protocol": "paper", "slice": "all", "metric": "precision", "k": 10}
     return Comparison(

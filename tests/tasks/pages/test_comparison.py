@@ -1,5 +1,6 @@
 """The comparison's page."""
 
+import re
 from dataclasses import replace
 
 from tasks.pages.comparison import render
@@ -15,6 +16,13 @@ def test_the_page_ranks_the_systems_and_sets_their_quality_beside_their_cost():
     assert ranked.index("tastegraph") < ranked.index("popularity")
     assert "Precision@10 by the seconds of a fit" in html
     assert "Recall@K by K" in html
+
+
+def test_all_words_of_a_chart_are_in_the_page_s_ink():
+    styles = re.findall(r"<text[^>]*>", render(compared()).decode())
+
+    assert len(styles) > 20
+    assert all("fill: currentColor" in style for style in styles)
 
 
 def test_settings_are_said_to_be_defaults_or_chosen_and_not_both():

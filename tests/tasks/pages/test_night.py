@@ -160,7 +160,7 @@ def test_a_part_that_a_run_lacks_is_left_out_with_its_link(full_html: str) -> No
 def test_pictures_come_before_tables_and_each_is_in_the_page_once(full_html: str) -> None:
     assert full_html.index('class="strip"') < full_html.index('id="people"') < full_html.index('id="metrics"')
     assert full_html.count("data:image/jpeg") == 1
-    assert full_html.count('class="photo p0"') == 2  # liked, and found again
+    assert full_html.count('class="photo p0"') == 4  # liked, found again, and twice in the case
 
 
 def test_a_headline_figure_has_a_line_of_the_last_runs_that_measured_it(full_html: str) -> None:
@@ -170,6 +170,17 @@ def test_a_headline_figure_has_a_line_of_the_last_runs_that_measured_it(full_htm
     assert 'aria-label="Precision@20 in the last 3 runs: 0.300, 0.400, 0.500"' in full_html
     assert "the one before this had 0.400" in full_html
     assert 'class="past"' not in alone
+
+
+def test_a_case_shows_favorites_negatives_weighted_tags_hits_and_what_was_learned(full_html: str) -> None:
+    case = full_html.split('id="case"')[1].split("</section>")[0]
+
+    assert case.index('data-image="8"') < case.index("Assigned negatives") < case.index('data-image="7"')
+    assert 'style="font-size: 2.00em" title="4 times">blue' in case
+    assert 'style="font-size: 1.40em" title="1 times">green' in case
+    assert case.count('class="picture concealed"') == 1
+    assert "3 clusters; 2 of them are not 0" in case
+    assert case.count("<figcaption>Favorite</figcaption>") == case.count("<figcaption>Negative</figcaption>") == 1
 
 
 def test_the_gate_is_one_line_unless_something_holds_the_run_back() -> None:
@@ -225,7 +236,7 @@ def test_a_gate_that_only_warns_is_not_called_failed() -> None:
 
 
 def test_a_concealed_favorite_among_the_recommendations_is_marked(full_html: str) -> None:
-    assert full_html.count('class="picture concealed"') == 1
+    assert full_html.split('id="found"')[1].split("</section>")[0].count('class="picture concealed"') == 1
     assert "1 of 20 concealed favorites among the first 2" in full_html
 
 

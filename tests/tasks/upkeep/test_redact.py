@@ -62,6 +62,12 @@ def test_a_forgotten_picture_is_in_no_list_and_the_ranks_of_the_others_close_up(
     assert [item.rank for item in report_without(full(), scan(image="8")).people[0].found] == [1]
 
 
+@pytest.mark.parametrize("gone", [{"user": "u1"}, {"image": "7"}, {"image": "8"}])
+def test_a_case_that_names_somebody_or_shows_a_forgotten_picture_goes_whole(gone):
+    assert report_without(full(), scan(**gone)).case is None
+    assert report_without(full(), scan(user="u3")).case == full().case
+
+
 def test_a_picture_goes_whose_title_or_tag_names_a_forgotten_user():
     person = full().people[0]
     titled = Picture(image_id="1", title="A portrait of anna@N00-7f3a")
