@@ -52,6 +52,7 @@ SYSTEMS = {"cdl": "CDL", "popularity": "Popularity", "random": "Random"}  # othe
 CURVES = (("paper", "precision"), ("paper", "recall"), ("paper_matched", "precision"), ("paper_matched", "recall"))
 CLOCK_STEPS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # seconds between two ticks
 PAGE, CONTENTS = "index.html", "report.json"
+NUM_STRIPS, IN_STRIP = 3, 8  # people on the first screen, and pictures for each
 TABLE_KS = (1, 5, 10, 20)  # lengths in the tables; the curves' own tables hold every other
 
 
@@ -70,7 +71,10 @@ def render(report: Report) -> bytes:
     systems = sorted(
         {row.system for row in report.metrics}, key=lambda name: (name != report.system, place_among(SYSTEMS, name))
     )
+    strips = [(person, person.got[:IN_STRIP]) for person in report.people if person.got][:NUM_STRIPS]
+    at_once = {got.picture.image_id for _, strip in strips for got in strip}
     pictures = [picture for picture in pictures_of(report) if picture.jpeg]  # each stands in the page once
+    pictures.sort(key=lambda picture: picture.image_id not in at_once)
     template = environment().get_template("night.html.jinja")
     html = template.render(
         report=report,
@@ -86,7 +90,9 @@ def render(report: Report) -> bytes:
         loss=_loss(report.training),
         clock=clock(report.stages),
         signals=sorted({reason.signal for person in report.people for got in person.got for reason in got.reasons}),
+        strips=strips,
         jpegs=[picture.jpeg for picture in pictures],
+        num_at_once=sum(picture.image_id in at_once for picture in pictures),
         number_of={picture.image_id: number for number, picture in enumerate(pictures)},
     )
     return html.encode()

@@ -183,6 +183,17 @@ def test_a_case_shows_favorites_negatives_weighted_tags_hits_and_what_was_learne
     assert case.count("<figcaption>Favorite</figcaption>") == case.count("<figcaption>Negative</figcaption>") == 1
 
 
+def test_only_pictures_of_the_first_screen_come_before_the_text() -> None:
+    first = Picture(image_id="first", jpeg=b"first")
+    person = full().people[0]
+    people = [replace(person, got=[Recommendation(picture=first, rank=1, score=1.0)])]
+    head, body = render(replace(full(), people=people)).decode().split("</head>")
+
+    assert 'class="photo p0"' in body
+    assert head.count("data:image/jpeg") == 1
+    assert body.index("<footer>") < body.index("data:image/jpeg")
+
+
 def test_the_gate_is_one_line_unless_something_holds_the_run_back() -> None:
     passed = Gate(name="tables", passed=True, message="every check held")
     warned, held = replace(passed, passed=False, is_warning=True), replace(passed, passed=False)
