@@ -18,9 +18,12 @@ class TasteGraphConfig(WeightsConfig):
     coded_dimensions: int = 100  # of the deep coded factors, whose code an autoencoder makes
     tower_dimensions: int = 64  # of the two towers
     tower_steps: int = 0  # of the towers' training; 0: as the effort says
+    max_floats: int = 4 * 10**8  # of one dense matrix (1.5 GiB): of more users or images, vectors have fewer dimensions
     dimensions: int = 0  # 0: the exact ensemble; else its best approximation by an inner product of so many dimensions
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.effort not in ("low", "normal", "high"):
             raise ValueError(f"effort is {self.effort!r}; choose low, normal, high")
+        if self.max_floats < 1:
+            raise ValueError(f"max_floats is {self.max_floats}: a matrix has at least one entry")

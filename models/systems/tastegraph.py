@@ -18,7 +18,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from models.community import Community
-from models.ensemble.experts.base import MAX_FLOATS, Expert, Matrix
+from models.ensemble.experts.base import MAPPED_SHARE, Bounded, Expert, Matrix
 from models.ensemble.experts.factors import CodedFactors, Factors
 from models.ensemble.experts.graph import Contacts, Groups, Neighbors, Owners, Popular, Tags
 from models.ensemble.experts.linear import Attributes, Content, Ridge, Sequence
@@ -110,25 +110,23 @@ class TasteGraph(System[TasteGraphConfig]):
         if len(learned) == 1:
             self.is_cold_U[:] = False  # there are no weights of their own for cold users
         used = {name for named in learned for name, (warm, cold) in named.weights.items() if warm > 0 or cold > 0}
-        fitted = _fit_all(
-            {name: maker for name, maker in self._unfitted().items() if name in used}, community, self.seed
-        )
+        fitted = self._fit_all({name: maker for name, maker in self.unfitted().items() if name in used}, community)
         self.names, self.experts = list(fitted), list(fitted.values())
         self.weights = [named.in_order(self.names) for named in learned]
         self.users_by_signal: dict[str, np.ndarray] = {}
         if self.config.dimensions:
-            compressed, self.users_by_signal = _compress(self, community.num_users, self.config.dimensions)
+            compressed, self.users_by_signal = _compress(self, community.num_users)
             self.experts, self.names = [compressed], ["compressed"]
             self.weights = [EnsembleWeights(np.ones(1), np.ones(1), 1.0)] * len(learned)
 
     def _learn_weights(self, community: Community) -> "_NamedWeights":
         """Weights for users with favorites, learned on all hold-outs together."""
         config, pools, names = self.config, [], []
-        unfitted = {name: expert for name, expert in self._unfitted().items() if name not in COLD_USER_ONLY}
+        unfitted = {name: expert for name, expert in self.unfitted().items() if name not in COLD_USER_ONLY}
         for number in range(min(num_holdouts(community, config), EFFORTS[config.effort].weighings)):
             seed = self.seed * config.weighings + number
             training, heldout_UI, is_cold_I = hold_out_favorites(community, config, seed)
-            fitted = _fit_all(unfitted, training, self.seed)
+            fitted = self._fit_all(unfitted, training)
             pools.append(build_pools(list(fitted.values()), training, heldout_UI, is_cold_I, config, seed))
             names.append(list(fitted))
         common = [name for name in names[0] if all(name in of_holdout for of_holdout in names)]
@@ -142,17 +140,37 @@ class TasteGraph(System[TasteGraphConfig]):
 
     def _learn_cold_user_weights(self, community: Community) -> "_NamedWeights":
         """Weights for users without favorites, learned on users all of whose favorites are held out."""
-        unfitted = {name: expert for name, expert in self._unfitted().items() if name in FOR_COLD_USERS}
+        unfitted = {name: expert for name, expert in self.unfitted().items() if name in FOR_COLD_USERS}
         training, heldout_UI, is_cold_I = hold_out_users(community, self.config, self.seed)
-        fitted = _fit_all(unfitted, training, self.seed)
+        fitted = self._fit_all(unfitted, training)
         pools = build_pools(list(fitted.values()), training, heldout_UI, is_cold_I, self.config, self.seed)
         return _NamedWeights.named(list(fitted), learn_weights([pools], has_content(community), self.config))
 
-    def _unfitted(self) -> dict[str, Any]:
+    def _fit_all(self, unfitted: dict[str, Any], community: Community) -> dict[str, Expert]:
+        """The experts that the community's signals allow, each user's scores scaled to a common spread."""
+
+        def fit(item: tuple[str, Any]) -> tuple[str, Expert | None]:
+            (name, maker), start = item, time.perf_counter()
+            expert: Expert | None = maker.fit(community, self.seed)
+            scaled = expert and _scaled(expert, community, self.seed).mapped(self.config.max_floats // MAPPED_SHARE)
+            if (seconds := time.perf_counter() - start) >= LONG_SECONDS:
+                log.info("%-18s %s in %.0f s", "fit-ensemble", name, seconds)
+            return name, scaled
+
+        # Last in the list are the slow ones: they begin, and the others fill what is left.
+        num_floats = (community.num_users + community.num_images) * self.config.factor_dimensions
+        workers = max(1, self.config.max_floats // max(1, num_floats))
+        found = dict(side_by_side(fit, list(reversed(unfitted.items())), "experts", workers))
+        return {name: expert for name in unfitted if (expert := found[name])}
+
+    def unfitted(self) -> dict[str, Any]:
         """The experts that are not left out, by name, with their settings; each has a method `fit`."""
         config, effort = self.config, EFFORTS[self.config.effort]
         shrunk = Factors(
-            dimensions=config.factor_dimensions, strength=config.factor_strength, rounds=effort.factor_rounds
+            dimensions=config.factor_dimensions,
+            strength=config.factor_strength,
+            rounds=effort.factor_rounds,
+            max_floats=config.max_floats,
         )
         confident = replace(shrunk, confidence=100.0, strength=8 * config.factor_strength, activity=0.25)
         ridge = Ridge(strength=config.ridge_strength, exact_rows=effort.exact_rows)
@@ -181,7 +199,11 @@ class TasteGraph(System[TasteGraphConfig]):
             "attributes": Attributes(),
             "popular": Popular(),
         }
-        return {name: expert for name, expert in experts.items() if name not in (*config.leave_out, *effort.leave_out)}
+        return {
+            name: replace(expert, max_floats=config.max_floats) if isinstance(expert, Bounded) else expert
+            for name, expert in experts.items()
+            if name not in (*config.leave_out, *effort.leave_out)
+        }
 
     def score(self, users_N: np.ndarray) -> np.ndarray:
         scores_NI = np.zeros((len(users_N), len(self.is_cold_I)), np.float32)
@@ -197,7 +219,9 @@ class TasteGraph(System[TasteGraphConfig]):
             for name, expert, weights_I in weighted:
                 if signal and SIGNALS.get(name, "favorites") != signal:
                     continue
-                product_UD[rows] += expert.for_users(rows).times(weights_I[:, None] * vectors_ID)
+                of_rows = expert.for_users(rows)
+                for part in self._columns(vectors_ID):
+                    product_UD[rows, part] += of_rows.times(weights_I[:, None] * vectors_ID[:, part])
         return product_UD
 
     def times_transposed(self, vectors_UD: np.ndarray) -> np.ndarray:
@@ -205,8 +229,15 @@ class TasteGraph(System[TasteGraphConfig]):
         product_ID = np.zeros((len(self.is_cold_I), vectors_UD.shape[1]), np.float32)
         for rows, weighted in self._weighted_experts(self.is_cold_U):
             for _, expert, weights_I in weighted:
-                product_ID += weights_I[:, None] * expert.for_users(rows).times_transposed(vectors_UD[rows])
+                of_rows = expert.for_users(rows)
+                for part in self._columns(product_ID):
+                    product_ID[:, part] += weights_I[:, None] * of_rows.times_transposed(vectors_UD[rows, part])
         return product_ID
+
+    def _columns(self, matrix_XD: np.ndarray) -> Iterator[slice]:
+        """Columns to multiply at a time: what is computed on the way is small against `max_floats`."""
+        width = max(1, self.config.max_floats // MAPPED_SHARE // max(1, len(self.is_cold_I), len(self.is_cold_U)))
+        return (slice(first, first + width) for first in range(0, matrix_XD.shape[1], width))
 
     def _weighted_experts(self, is_cold_N: np.ndarray) -> Iterator[tuple[Any, list[tuple[str, Expert, np.ndarray]]]]:
         """Rows of users that share weights, and each expert by name with its weight on every image, float32 (I,)."""
@@ -313,22 +344,6 @@ class DeepCodedFactors:
         return Expert(system.vectors.users_Ud, np.ascontiguousarray(system.vectors.images_Id.T))
 
 
-def _fit_all(unfitted: dict[str, Any], community: Community, seed: int) -> dict[str, Expert]:
-    """The experts that the community's signals allow, each user's scores scaled to a common spread."""
-
-    def fit(item: tuple[str, Any]) -> tuple[str, Expert | None]:
-        (name, maker), start = item, time.perf_counter()
-        expert: Expert | None = maker.fit(community, seed)
-        scaled = expert and _scaled(expert, community, seed)
-        if (seconds := time.perf_counter() - start) >= LONG_SECONDS:
-            log.info("%-18s %s in %.0f s", "fit-ensemble", name, seconds)
-        return name, scaled
-
-    # Last in the list are the slow ones: they begin, and the others fill what is left.
-    found = dict(side_by_side(fit, list(reversed(unfitted.items())), "experts"))
-    return {name: expert for name in unfitted if (expert := found[name])}
-
-
 def _scaled(expert: Expert, community: Community, seed: int) -> Expert:
     """The expert with each user's scores divided by their root mean square over a sample of images."""
     rng = np.random.default_rng(seed)
@@ -344,17 +359,18 @@ def _scaled(expert: Expert, community: Community, seed: int) -> Expert:
     return expert.scaled(factors_U)
 
 
-def _compress(system: TasteGraph, num_users: int, dimensions: int) -> tuple[Expert, dict[str, np.ndarray]]:
+def _compress(system: TasteGraph, num_users: int) -> tuple[Expert, dict[str, np.ndarray]]:
     """The best approximation of the ensemble by one inner product, and what each signal adds to the users' vectors.
 
     The images' vectors are the leading right singular vectors, by randomised iteration; the users' are their scores'
     projection on these, a sum over experts. The parts are {} where they would be too large to keep.
     """
-    shape = (num_users, len(system.is_cold_I))
+    shape, max_floats = (num_users, len(system.is_cold_I)), system.config.max_floats
+    dimensions = Bounded(max_floats=max_floats).within(system.config.dimensions, *shape)
     found = singular_vectors(system.times, system.times_transposed, shape, dimensions, system.seed)
     images_DI = np.ascontiguousarray(found.right_CD.T, np.float32)
     signals = sorted({SIGNALS.get(name, "favorites") for name in system.names})
-    if len(signals) * num_users * len(images_DI) > MAX_FLOATS:
+    if len(signals) * num_users * len(images_DI) > max_floats:
         return Expert(system.times(found.right_CD), images_DI), {}
     by_signal = {signal: system.times(found.right_CD, signal) for signal in signals}
     return Expert(np.sum(list(by_signal.values()), axis=0), images_DI), by_signal

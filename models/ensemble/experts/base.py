@@ -1,8 +1,13 @@
 """What every expert is: matrices of users and of images whose product holds its scores; and limits of their size.
 
+A dense matrix of an expert has at most `max_floats` entries, whatever the community: where users or images are many,
+vectors have fewer dimensions. Of a fitted expert, large matrices lie in temporary files that are mapped to memory, so
+that only those are in memory which are used at the moment.
+
 U users, I images, R the expert's own dimensions, N users to score, M images to score, D vectors.
 """
 
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +16,18 @@ from scipy.sparse import diags_array, issparse
 
 Matrix = Any  # np.ndarray or csr_array: both multiply by @, and scipy has no types to say so
 MAX_FLOATS = 4 * 10**8  # of one dense matrix: 1.5 GiB in float32
+MAPPED_SHARE = 6  # a matrix of an expert lies in a file where it has more than this part of `max_floats`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounded:
+    """How large an expert's matrices may be."""
+
+    max_floats: int = MAX_FLOATS  # of one dense matrix
+
+    def within(self, dimensions: int, *rows: int) -> int:
+        """So many dimensions, or fewer, so that a matrix with the most of these rows is within bounds; at least 1."""
+        return max(1, min(dimensions, self.max_floats // max(1, *rows)))
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,11 @@ class Expert:
             diags_array(factors_U) @ self.users_UR, self.images_RI, self.addend and self.addend.scaled(factors_U)
         )
 
+    def mapped(self, max_floats: int) -> "Expert":
+        """The same expert, its dense matrices with more entries in temporary files that vanish with it."""
+        users_UR, images_RI = (_mapped(matrix, max_floats) for matrix in (self.users_UR, self.images_RI))
+        return Expert(users_UR, images_RI, self.addend and self.addend.mapped(max_floats))
+
     def times(self, vectors_ID: np.ndarray) -> np.ndarray:
         """float32 (U, D): the matrix of all scores times vectors of images."""
         return np.asarray(sum(part.users_UR @ (part.images_RI @ vectors_ID) for part in self.products), np.float32)
@@ -56,3 +78,12 @@ class Expert:
     def times_transposed(self, vectors_UD: np.ndarray) -> np.ndarray:
         """float32 (I, D): the transposed matrix of all scores times vectors of users."""
         return np.asarray(sum(part.images_RI.T @ (part.users_UR.T @ vectors_UD) for part in self.products), np.float32)
+
+
+def _mapped(matrix: Matrix, max_floats: int) -> Matrix:
+    if issparse(matrix) or matrix.size <= max_floats:
+        return matrix
+    with tempfile.TemporaryFile() as file:
+        in_file = np.memmap(file, matrix.dtype, "w+", shape=matrix.shape)
+    in_file[:] = matrix
+    return in_file

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from models.community import Community
 from models.devices import choose_device
-from models.ensemble.experts.base import Expert
+from models.ensemble.experts.base import Bounded, Expert
 from models.ensemble.experts.linear import Content
 from models.sparse import commonest_columns, degree_normalised
 
@@ -25,7 +25,7 @@ STEPS = 3  # of conjugate gradients in each round, which start from the last rou
 
 
 @dataclass(frozen=True, kw_only=True)
-class Factors:
+class Factors(Bounded):
     """iALS (Hu, Koren and Volinsky, ICDM 2008) on one matrix of favorites, contacts and tags.
 
     Rows are users, then tags; columns are images, then users as contacts. So a user's factors explain both favorites
@@ -90,7 +90,7 @@ def factorise(matrix_RC: csr_array, config: Factors, *, seed: int) -> tuple[np.n
 
 
 @dataclass(frozen=True, kw_only=True)
-class CodedFactors:
+class CodedFactors(Bounded):
     """iALS whose images are pulled to a linear code of their content, which alone places an image without favorites.
 
     Collaborative deep learning (Wang et al., KDD 2015) with a linear encoder: the factors, and the ridge regression of
@@ -108,7 +108,9 @@ class CodedFactors:
         if content_If is None or not community.favorites_UI.nnz:
             return None
         images_Uc, lengths_c, _ = randomized_svd(
-            content_If, min(self.content_dimensions, *content_If.shape), random_state=seed
+            content_If,
+            min(self.within(self.content_dimensions, community.num_images), *content_If.shape),
+            random_state=seed,
         )
         favorites_UI = self.factors.discounted(community.favorites_UI)
         rows, columns, by_row, by_column = _started(favorites_UI, self.factors, seed)
@@ -131,9 +133,8 @@ def _started(matrix_RC: csr_array, config: Factors, seed: int) -> tuple[Tensor, 
     """Random small factors of rows and columns, and the matrix's entries by row and by column, on the device."""
     device = choose_device("auto")
     generator = torch.Generator().manual_seed(seed)
-    rows, columns = (
-        (0.01 * torch.randn(size, config.dimensions, generator=generator)).to(device) for size in matrix_RC.shape
-    )
+    dimensions = config.within(config.dimensions, *matrix_RC.shape)
+    rows, columns = ((0.01 * torch.randn(size, dimensions, generator=generator)).to(device) for size in matrix_RC.shape)
     by_row, by_column = (_Entries.of(csr_array(each), config, device) for each in (matrix_RC, matrix_RC.T.tocsr()))
     return rows, columns, by_row, by_column
 

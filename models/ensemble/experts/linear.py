@@ -13,7 +13,7 @@ from sklearn.preprocessing import normalize
 from sklearn.utils.extmath import randomized_svd
 
 from models.community import Community
-from models.ensemble.experts.base import MAX_FLOATS, Expert
+from models.ensemble.experts.base import Bounded, Expert
 from models.ensemble.low_rank import shifted_inverse, singular_vectors
 from models.sparse import commonest_columns, degree_normalised, has_entries, place_in_row, row_of_entry, with_energy
 
@@ -23,7 +23,7 @@ MIN_SHARE_OF_OTHERS = 1e-6  # least share of a prediction that is taken to come 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ridge:
+class Ridge(Bounded):
     """A linear autoencoder that may not reproduce an image from itself (EASE, Steck, WWW 2019), over users and tags.
 
     Rows are users and, where `tags` is above 0, tags and title words, as if each had favored the images that carry it:
@@ -57,8 +57,8 @@ class Ridge:
         strength = self.strength * energy / favorites_UI.nnz
         queries_UI = degree_normalised(_weighted_by_recency(community, self.recency), self.normalise, self.normalise)
         num_rows = rows_RI.shape[0]
-        if num_rows > self.exact_rows or num_rows * max(community.num_images, num_rows) > MAX_FLOATS:
-            return _approximate(rows_RI, queries_UI, strength, self.rank, seed)
+        if num_rows > self.exact_rows or num_rows * max(community.num_images, num_rows) > self.max_floats:
+            return _approximate(rows_RI, queries_UI, strength, self.within(self.rank, *rows_RI.shape), seed)
         images_RI, leverage_I = _solve(rows_RI, strength)
         queries_UR = np.asarray((queries_UI @ rows_RI.T).toarray(), np.float32)
         images_RI *= _exclude_itself(leverage_I)
@@ -66,7 +66,7 @@ class Ridge:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sequence:
+class Sequence(Bounded):
     """The next favorite: ridge regression from a user's last favorites to the next ones.
 
     As SLIST (Choi et al., WWW 2021), at each place in each user's history; on both sides of it weights decay with the
@@ -83,7 +83,7 @@ class Sequence:
         """The expert; None where favorites have no times, no user has one, or they are too many."""
         if community.favorited_at_UI is None or not community.favorites_UI.nnz:
             return None
-        if 2 * self.window * community.favorites_UI.nnz > MAX_FLOATS:
+        if 2 * self.window * community.favorites_UI.nnz > self.max_floats:
             return None
         user, image, place, count = _histories(community)
         weights = np.exp(-np.arange(self.window) / self.decay).astype(np.float32)
@@ -108,7 +108,8 @@ class Sequence:
         return Expert(queries_UK, linalg.cho_solve(factor, next_KI.toarray(), overwrite_b=True))
 
     def _approximate(self, gram_KK: csr_array, queries_UK: csr_array, next_KI: csr_array, seed: int) -> Expert:
-        found = singular_vectors(gram_KK.dot, gram_KK.dot, gram_KK.shape, self.rank, seed)
+        rank = self.within(self.rank, next_KI.shape[1], queries_UK.shape[0])
+        found = singular_vectors(gram_KK.dot, gram_KK.dot, gram_KK.shape, rank, seed)
         inverse = shifted_inverse(found._replace(values_D=np.sqrt(found.values_D)), self.strength)
         dense = Expert(
             np.asarray((queries_UK @ inverse.right_CD) * inverse.excess_D, np.float32),
@@ -118,7 +119,7 @@ class Sequence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Content:
+class Content(Bounded):
     """Each user's taste in the content of images, by ridge regression; it scores cold images too.
 
     Columns are tags, title words, owners, the logarithm of the number of tags, visual features, and 1.
@@ -151,7 +152,8 @@ class Content:
         """Nothing dense is larger than the singular vectors and the columns in which most images have an entry."""
         warm = np.flatnonzero(community.popularity_I)
         warm_Kf = csr_array(content_If[warm])
-        found = singular_vectors(warm_Kf.dot, csr_array(warm_Kf.T).dot, warm_Kf.shape, self.rank, seed)
+        rank = self.within(self.rank, community.num_users, community.num_images)
+        found = singular_vectors(warm_Kf.dot, csr_array(warm_Kf.T).dot, warm_Kf.shape, rank, seed)
         inverse = shifted_inverse(found, self.strength)
         is_dense_f = np.bincount(content_If.indices, minlength=content_If.shape[1]) > content_If.shape[0] / 2
         tastes_Uf = csr_array(community.favorites_UI @ content_If, dtype=np.float32)

@@ -12,10 +12,11 @@ from scipy.sparse import block_diag, csr_array, csr_matrix, hstack
 from sklearn.preprocessing import normalize
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from models.community import Community
 from models.devices import choose_device
-from models.ensemble.experts.base import Expert
+from models.ensemble.experts.base import Bounded, Expert
 from models.propagation import Fixed, Graph
 from models.sparse import commonest_columns, row_of_entry
 
@@ -23,7 +24,7 @@ MIN_BATCH, BATCHES = 512, 8  # a small community's favorites are split into so m
 
 
 @dataclass(frozen=True, kw_only=True)
-class Towers:
+class Towers(Bounded):
     """Embeddings of ids and of signals, summed and propagated over the graph of favorites (LightGCN).
 
     A user's signals are tags, contacts and groups, an image's tags, title words, owner and visual features. An image
@@ -36,7 +37,8 @@ class Towers:
     layers: int = 2  # of propagation
     steps: int = 300  # of the optimizer, or as many as `min_epochs` take
     min_epochs: int = 6  # times that a favorite is drawn, at least; fewer cost 2 % of NDCG on gowalla-scale
-    batch_pairs: int = 16_384  # favorites in a step, fewer in a small community
+    batch_pairs: int = 16_384  # favorites in a step, fewer in a small community, more where steps would be too many
+    max_steps: int = 300  # or `steps`: each propagates over the whole graph, so more would cost the community's square
     negatives: int = 512  # of a step, shared by its favorites
     popular_share: float = 0.5  # of the negatives that are sampled from favorites, hence hard; rises from 0 to this
     correction: float = 0.0  # so many times ln q is taken from the scores; q: an image's chance to be a negative
@@ -72,16 +74,22 @@ def train(community: Community, config: Towers, seed: int) -> Iterator["TwoTower
         users_B, positives_B = pairs.draw()
         negatives_M, log_q_M = pairs.draw_negatives(config.popular_share * step / steps)
         users_Vd, images_Vd = towers.vectors()
-        loss = softmax_loss(
-            functional.embedding(users_B, users_Vd),
-            functional.embedding(positives_B, images_Vd),
-            functional.embedding(negatives_M, images_Vd),
-            towers.scale,
-            config.correction * log_q_M,
-            pairs.forbidden(users_B, negatives_M),
+        users_Bd, positives_Bd, negatives_Md = (
+            functional.embedding(rows, vectors)
+            for rows, vectors in ((users_B, users_Vd), (positives_B, images_Vd), (negatives_M, images_Vd))
         )
+        losses = []
+        for first in range(0, len(users_B), config.batch_pairs):  # the scores of a large batch are in memory by parts
+            part = slice(first, first + config.batch_pairs)
+            forbidden = pairs.forbidden(users_B[part], negatives_M)
+            of_part = (users_Bd[part], positives_Bd[part], negatives_Md, towers.scale, config.correction * log_q_M)
+            losses.append(
+                softmax_loss(*of_part, forbidden)
+                if len(users_B) <= config.batch_pairs
+                else checkpoint(softmax_loss, *of_part, forbidden, use_reentrant=False)
+            )
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        (torch.cat(losses).sum() / len(users_B)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         yield towers
@@ -95,7 +103,7 @@ def softmax_loss(
     correction_M: Tensor,
     forbidden: tuple[Tensor, Tensor],
 ) -> Tensor:
-    """The mean of -ln softmax of the positive against the negatives, by cosines times `scale`.
+    """float32 (B,): -ln softmax of the positive against the negatives, by cosines times `scale`.
 
     Args:
         correction_M: subtracted from the scores of the negatives (logQ correction: Bengio and Senecal, 2008).
@@ -107,7 +115,7 @@ def softmax_loss(
     positive_B = (users_Bd * positives_Bd).sum(1) * scale
     scores_BM = torch.addmm(-correction_M, users_Bd * scale, negatives_Md.T)
     scores_BM[forbidden] = -torch.inf
-    return (torch.logaddexp(positive_B, scores_BM.logsumexp(1)) - positive_B).mean()
+    return torch.logaddexp(positive_B, scores_BM.logsumexp(1)) - positive_B
 
 
 class TwoTowers(nn.Module):
@@ -121,8 +129,9 @@ class TwoTowers(nn.Module):
         self.has_id_V = torch.from_numpy(has_id_V).to(device)
         signals_VS = _signals(community, config)
         self.signals = Fixed(signals_VS, device) if signals_VS.shape[1] else None
+        dimensions = config.within(config.dimensions, *signals_VS.shape)
         self.ids_Vd, self.weights_Sd = (
-            nn.Parameter(torch.empty(rows, config.dimensions, device=device).normal_(0, 0.1, generator=random))
+            nn.Parameter(torch.empty(rows, dimensions, device=device).normal_(0, 0.1, generator=random))
             for rows in signals_VS.shape
         )
         self.log_scale = nn.Parameter(
@@ -169,7 +178,10 @@ class _Pairs:
     def __init__(self, community: Community, config: Towers, random: torch.Generator):
         favorites_UI = community.favorites_UI
         self.random, self.num_negatives = random, config.negatives
-        self.size = min(config.batch_pairs, max(MIN_BATCH, favorites_UI.nnz // BATCHES))
+        self.size = max(
+            min(config.batch_pairs, max(MIN_BATCH, favorites_UI.nnz // BATCHES)),
+            -(-config.min_epochs * favorites_UI.nnz // max(config.max_steps, config.steps)),
+        )
         self.users_n, self.images_n, self.warm_W = (
             torch.from_numpy(rows.astype(np.int64)).to(random.device)
             for rows in (

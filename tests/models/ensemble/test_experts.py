@@ -1,17 +1,19 @@
 """The experts of the ensemble."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 
 from models.community import Community
-from models.ensemble.experts import factors, linear
-from models.ensemble.experts.base import Expert
+from models.ensemble.experts import factors
+from models.ensemble.experts.base import Bounded, Expert
 from models.ensemble.experts.factors import CodedFactors, Factors
 from models.ensemble.experts.graph import Contacts, Groups, Neighbors, Owners, Tags
 from models.ensemble.experts.linear import Attributes, Content, Ridge, Sequence
+from models.ensemble.experts.towers import Towers
 from tests.models.systems.contract import NUM_IMAGES, NUM_USERS, two_tastes
 
 
@@ -39,25 +41,19 @@ def test_ridge_without_tags_and_degrees_scores_as_ease_outside_the_favorites(fav
 
 
 @pytest.mark.parametrize("tags", [0.0, 1.0])
-def test_ridge_for_many_users_is_the_exact_one_where_all_singular_vectors_lead(
-    tags: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ridge_for_many_users_is_the_exact_one_where_all_singular_vectors_lead(tags: float) -> None:
     ridge, everybody = Ridge(strength=20.0, tags=tags), np.arange(NUM_USERS)
     exact = ridge.fit(two_tastes(), 0)
-    monkeypatch.setattr(linear, "MAX_FLOATS", 1)
-    approximate = ridge.fit(two_tastes(), 0)
+    approximate = replace(ridge, exact_rows=1).fit(two_tastes(), 0)
     assert exact is not None
     assert approximate is not None
     assert approximate.addend is not None
     np.testing.assert_allclose(approximate.scores(everybody), exact.scores(everybody), rtol=1e-3, atol=1e-4)
 
 
-def test_ridge_with_few_singular_vectors_is_nearer_to_the_exact_one_than_a_linear_filter(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_ridge_with_few_singular_vectors_is_nearer_to_the_exact_one_than_a_linear_filter() -> None:
     community, everybody = two_tastes(), np.arange(NUM_USERS)
     exact = Ridge(tags=0.0).fit(community, 0)
-    monkeypatch.setattr(linear, "MAX_FLOATS", 1)
     approximate = Ridge(tags=0.0, exact_rows=4, rank=4).fit(community, 0)
     filtered = Neighbors(shared=0.25, popular=0.25).fit(community, 0)
     assert exact is not None
@@ -228,3 +224,51 @@ def test_an_expert_that_learns_from_favorites_needs_one(expert: Ridge) -> None:
 )
 def test_there_is_no_expert_for_a_signal_that_the_community_lacks(expert: Tags, favorites_UI: csr_array) -> None:
     assert expert.fit(Community(favorites_UI), 0) is None
+
+
+@pytest.mark.parametrize(
+    "maker",
+    [
+        Ridge(exact_rows=1, tags=0.0, rank=8),
+        Content(exact_floats=1, rank=8),
+        Factors(dimensions=8, rounds=1),
+        CodedFactors(factors=Factors(dimensions=8, rounds=1)),
+        Towers(dimensions=8, steps=2),
+    ],
+    ids=lambda maker: type(maker).__name__,
+)
+def test_vectors_have_fewer_dimensions_where_a_matrix_would_be_too_large(maker: Any) -> None:
+    community = two_tastes()
+
+    def dimensions(maker: Any) -> int:
+        dense = [part.users_UR for part in maker.fit(community, 0).products if not issparse(part.users_UR)]
+        return int(dense[0].shape[1])
+
+    fewer = replace(maker, max_floats=4 * (community.num_users + community.num_images))
+    if isinstance(maker, CodedFactors):
+        fewer = replace(fewer, factors=replace(maker.factors, max_floats=fewer.max_floats))
+    assert dimensions(fewer) < dimensions(maker)
+
+
+def test_a_sequence_whose_sparse_matrices_would_be_too_large_is_left_out() -> None:
+    sequence, num_favorites = Sequence(window=5), int(two_tastes().favorites_UI.nnz)
+    assert replace(sequence, max_floats=10 * num_favorites).fit(two_tastes(), 0) is not None
+    assert replace(sequence, max_floats=10 * num_favorites - 1).fit(two_tastes(), 0) is None
+
+
+def test_a_bound_leaves_one_dimension_at_least() -> None:
+    assert Bounded(max_floats=100).within(8, 10, 20) == 5
+    assert Bounded(max_floats=100).within(3, 10, 20) == 3
+    assert Bounded(max_floats=100).within(8, 1000) == 1
+
+
+def test_a_mapped_expert_scores_the_same_from_files() -> None:
+    rng = np.random.default_rng(0)
+    users, images = (rng.normal(size=shape).astype(np.float32) for shape in ((5, 3), (3, 7)))
+    expert = Expert(users, images, Expert(csr_array(users), csr_array(images)))
+    mapped = expert.mapped(15)
+    assert not isinstance(mapped.users_UR, np.memmap)
+    assert isinstance(mapped.images_RI, np.memmap)
+    np.testing.assert_array_equal(mapped.scores(np.arange(5)), expert.scores(np.arange(5)))
+    assert mapped.addend is not None
+    assert issparse(mapped.addend.users_UR)

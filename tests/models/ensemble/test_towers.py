@@ -22,7 +22,7 @@ def test_the_loss_is_the_cross_entropy_of_the_positive_among_the_negatives_that_
     users, positives, negatives = (torch.randn(rows, 5, generator=generator()) for rows in (3, 3, 4))
     correction = torch.tensor([0.0, 0.5, 1.0, 1.5])
     forbidden = (torch.tensor([0, 2]), torch.tensor([1, 3]))
-    loss = softmax_loss(users, positives, negatives, torch.tensor(4.0), correction, forbidden).item()
+    loss = softmax_loss(users, positives, negatives, torch.tensor(4.0), correction, forbidden).mean().item()
 
     def cosine(one: torch.Tensor, other: torch.Tensor) -> float:
         return float(one @ other / (one.norm() * other.norm()))
@@ -122,3 +122,17 @@ def test_a_large_community_trains_until_each_favorite_was_drawn_six_times() -> N
     num_favorites = two_tastes().favorites_UI.nnz
     assert num_steps(min_epochs=0) == 2
     assert num_steps(min_epochs=6) == -(-6 * num_favorites // 100)
+
+
+def test_a_very_large_community_takes_larger_batches_part_by_part_which_changes_no_step() -> None:
+    community = two_tastes()
+    size = -(-6 * int(community.favorites_UI.nnz) // 4)
+
+    def trained(batch_pairs: int) -> list[torch.Tensor]:
+        config = replace(SMALL, steps=2, max_steps=4, batch_pairs=batch_pairs)
+        assert _Pairs(community, config, generator()).size == size
+        return [towers.ids_Vd.detach().clone() for towers in train(community, config, 0)]
+
+    by_parts, in_one = trained(size // 3), trained(size)
+    assert len(by_parts) == len(in_one) == 4
+    torch.testing.assert_close(by_parts[0], in_one[0], rtol=1e-4, atol=1e-5)

@@ -45,7 +45,7 @@ def test_an_expert_left_out_gets_no_weight(community: Community) -> None:
 
 def test_low_effort_fits_fewer_experts_and_an_unknown_effort_is_refused(community: Community) -> None:
     def experts(effort: str) -> set[str]:
-        return set(TasteGraph(TasteGraphConfig(effort=effort))._unfitted())
+        return set(TasteGraph(TasteGraphConfig(effort=effort)).unfitted())
 
     assert experts("low") < experts("normal") < experts("high")
     assert "towers" not in fitted(community, effort="low").names
