@@ -26,6 +26,7 @@ from models.systems import SYSTEMS
 from storage.refs import Ref
 from storage.roots import Root
 from tasks.data.community import Clustered, CommunityTables
+from tasks.data.fetching import fetch_pictures
 from tasks.data.ingest import ingest
 from tasks.data.pairs import take_pairs, with_tested_users
 from tasks.data.pictures import Features, Pictures
@@ -75,7 +76,7 @@ def compare(
 
         def run_stages() -> Compared:
             source_root, out = opened.source, opened.root
-            table, splits = ingest_and_split(opened, protocol, test, validation, config)
+            table, splits = ingest_and_split(opened, names, protocol, test, validation, config)
             known = final_tables(table, splits, out)
             tags = account_of_tags(table, known, splits.final.heldout, out)
             images = prepare_images(source_root, table, names, config, out)
@@ -108,12 +109,19 @@ def compare(
 
 
 def ingest_and_split(
-    opened: OpenRun, protocol: Protocol, test: str | None, validation: str | None, config: ComparisonConfig
+    opened: OpenRun,
+    names: list[str],
+    protocol: Protocol,
+    test: str | None,
+    validation: str | None,
+    config: ComparisonConfig,
 ) -> tuple[dict[str, Ref], ComparisonSplit]:
     """The community's tables, with the users of the files of held-out favorites, and its split."""
-    table = ingest(opened.source, opened.content, config.ingest, opened.root).tables
+    community = ingest(opened.source, opened.content, config.ingest, config.images.fetch, opened.root)
+    if _use_pictures(names, community.tables):
+        community = fetch_pictures(community, config.images, config.fetch, opened.root)
     files = take_pairs(test, opened.root), take_pairs(validation, opened.root)
-    table = with_tested_users(table, files, opened.source, opened.root)
+    table = with_tested_users(community.tables, files, opened.source, opened.root)
     return table, draw_split(table, protocol, *files, config.splits, config.evaluation, opened.root)
 
 
@@ -153,11 +161,17 @@ def prepare_images(
 ) -> ImageSignals:
     """Pixels and features, where one of these systems uses them."""
     signals, pictures = signals_of(names), Pictures(source_root, [])
-    if "pixels" in signals or ("features" in signals and "image_features" not in table):
+    if _use_pictures(names, table):
         batches = plan_shards(table["images"], source_root, config.images, root)
         pictures = Pictures(source_root, decode_all(batches, source_root, config.images, root))
     features = make_features(table, pictures, NewModel(), config, root) if "features" in signals else None
     return ImageSignals(pictures.pixels, features)
+
+
+def _use_pictures(names: list[str], table: dict[str, Ref]) -> bool:
+    """Whether one of these systems uses the pictures, and not features that the source brings."""
+    signals = signals_of(names)
+    return "pixels" in signals or ("features" in signals and "image_features" not in table)
 
 
 def prepare(

@@ -20,7 +20,7 @@ from tasks.systems.appearance import describe_looks
 from tasks.systems.fit import fit_system
 
 # Sections that no model depends on: a digest stands for the input, and lists are made from the model.
-WITHOUT_MODEL = {"demo", "ingest", "recommend", "policy", "gate", "splits", "incremental", "runner"}
+WITHOUT_MODEL = {"demo", "ingest", "fetch", "recommend", "policy", "gate", "splits", "incremental", "runner"}
 
 # The stages that learn, and those that make what they learn from. What a kept model's vectors are written with is not
 # among them: `embed_images`, `embed_system`, `fold_in`, `recommend` run again by their own keys.

@@ -17,6 +17,7 @@ from flows.settings import NightlyConfig, settings_of_results
 from models.settings.splits import TimeOf
 from storage import snapshots
 from tasks.data.concealment import split_favorites
+from tasks.data.fetching import fetch_pictures
 from tasks.data.ingest import ingest
 from tasks.data.pictures import Pictures
 from tasks.data.pixels import decode_all, decoding, plan_shards
@@ -61,7 +62,8 @@ def run_stages(opened: OpenRun, config: NightlyConfig) -> Published:
     run, source_root, out = opened.run, opened.source, opened.root
 
     # The community's tables, what the night starts from, the held-out favorites, and the pictures.
-    community = ingest(source_root, opened.content, config.ingest, out)
+    community = ingest(source_root, opened.content, config.ingest, config.images.fetch, out)
+    community = fetch_pictures(community, config.images, config.fetch, out)
     table = community.tables
     batches = plan_shards(table["images"], source_root, config.images, out)
     inputs = InputFingerprint(

@@ -225,6 +225,8 @@ def print_validation(validation: Any) -> None:
     num_pictures = pictures["decoded"] + sum(pictures["quarantined"].values())
     rows.append(("pictures", "images.path", num_pictures, pictures["decoded"], reasons))
     say_table(("table", "file", "read", "kept", "quarantined"), rows)
+    if pictures["to_fetch"]:
+        say(f"pictures: {pictures['to_fetch']:,} addresses, which a night would fetch; nothing was fetched now")
     for item in report["tables"].values():
         for note in item.get("notes", ()):
             say(f"{item['file']}: {note}")

@@ -38,6 +38,7 @@ from models.settings.training import TrainingConfig
 from models.settings.triplets import TrainingUsersConfig, TripletConfig
 from storage.settings.demo import DemoConfig
 from storage.settings.directory import IngestConfig
+from storage.settings.downloads import FetchConfig
 from storage.settings.flickr import FlickrConfig
 from storage.settings.images import ImageConfig
 from tasks.settings.concealment import ConcealmentConfig
@@ -121,6 +122,7 @@ class SharedConfig:
     demo: DemoConfig = field(default_factory=DemoConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)
     images: ImageConfig = field(default_factory=ImageConfig)
+    fetch: FetchConfig = field(default_factory=FetchConfig)
     evaluation: ProtocolConfig = field(default_factory=ProtocolConfig)
     pretrained: PretrainedConfig = field(default_factory=PretrainedConfig)
     word2vec: Word2VecConfig = field(default_factory=Word2VecConfig)
@@ -182,13 +184,13 @@ def settings_of(name: str, config: NightlyConfig | ComparisonConfig) -> dict[str
 
 
 def settings_of_results(config: SharedConfig) -> dict[str, Any]:
-    """The sections that results may depend on, by name: all but where they are computed."""
-    return {name: section for name, section in vars(config).items() if name != "runner"}
+    """The sections that results may depend on, by name: all but where they are computed, and how pictures come."""
+    return {name: section for name, section in vars(config).items() if name not in ("runner", "fetch")}
 
 
 def changed_settings(config: ComparisonConfig) -> dict[str, Any]:
     """The settings that differ from a comparison's defaults, each as `section.key`."""
-    given, defaults = flatten(replace(config, runner=RunnerConfig())), flatten(ComparisonConfig())
+    given, defaults = flatten(replace(config, runner=RunnerConfig(), fetch=FetchConfig())), flatten(ComparisonConfig())
     return {key: value for key, value in given.items() if key not in defaults or value != defaults[key]}
 
 
@@ -227,6 +229,7 @@ def unused_sections(sections: Collection[str], system: str, names: Collection[st
         "ingest": True,
         "runner": True,
         "images": bool(signals & {"pixels", "features"}),
+        "fetch": bool(signals & {"pixels", "features"}),
         "evaluation": protocol == "paper",
         "splits": protocol != "paper",
         "features": "features" in signals,

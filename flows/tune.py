@@ -35,7 +35,7 @@ def tune(
 
         def run_stages() -> Tuned:
             source_root, out = opened.source, opened.root
-            table, splits = ingest_and_split(opened, protocol, test, validation, config)
+            table, splits = ingest_and_split(opened, [name], protocol, test, validation, config)
             split = splits.tuning
             known = tuning_tables(table, splits, out)
             tags = account_of_tags(table, known, split.heldout, out)

@@ -42,6 +42,8 @@ ALPHA_LAST: Final = ("RGBA", "RGBa", "LA", "La")  # Pillow's modes whose last ch
 # In a scan's data FF is followed by 00, or by D0 to D7; anywhere it may be repeated (ITU T.81, B.1.1).
 JPEG_MARKER: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+FETCHED: Final = "fetched:"  # so begins the path of a picture that was fetched: what follows is below the root
+FETCHED_FOLDER: Final = "pictures"  # where below the root these lie
 MISSING: Final = "missing"  # the version of a file that does not exist
 S3_THREADS: Final = 10  # an S3 read waits more than it computes; ten connections is what boto3's pool holds
 
@@ -57,6 +59,23 @@ Reason: TypeAlias = Literal[
     "truncated",
     "damaged",
 ]
+
+
+@dataclass(frozen=True)
+class PictureFiles:
+    """Where the files of pictures are: those of the source below it, those that were fetched below the root."""
+
+    source: Root
+    root: Root
+
+    def place(self, path: str) -> tuple[Root, str]:
+        """The root that a path of the table images leads into, and the path below it."""
+        return (self.root, path.removeprefix(FETCHED)) if path.startswith(FETCHED) else (self.source, path)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a file may lie in a store."""
+        return self.source.is_remote or self.root.is_remote
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +134,7 @@ def decode(data: bytes, view: View, limits: ImageLimits) -> np.ndarray:
 def pack(
     ids: Sequence[str],
     paths: Sequence[str],
-    source: Root,
+    files: PictureFiles,
     config: ImageConfig,
     root: Root,
     on_progress: Callable[[int], None] | None = None,
@@ -125,7 +144,7 @@ def pack(
 
     Args:
         ids: image_id of each image.
-        paths: path of each image, relative to `source`.
+        paths: path of each image in `files`.
         on_progress: called after each image with the number of images done since the last call, which is 1.
         decoded: pixels by image_id of images that are decoded already.
     Returns:
@@ -135,7 +154,7 @@ def pack(
     decoded, kept = decoded or {}, list[str]()
     rejected: list[dict[str, str]] = []
     new = [path for image_id, path in zip(ids, paths, strict=True) if image_id not in decoded]
-    images = decode_files(new, source, whole(config), config)
+    images = decode_files(new, files, whole(config), config)
     for image_id, path in zip(ids, paths, strict=True):
         image = decoded[image_id] if image_id in decoded else next(images)
         if isinstance(image, ImageError):
@@ -149,26 +168,38 @@ def pack(
 
 
 def decode_files(
-    paths: Sequence[str], source: Root, view: View, limits: ImageLimits
+    paths: Sequence[str], files: PictureFiles, view: View, limits: ImageLimits
 ) -> Iterator[np.ndarray | ImageError]:
     """The pixels of each file, or why it has none, in the given order. Files are read and decoded in threads.
 
     All of them may be in memory before the first is taken: give as many as fit.
     """
     cores = os.cpu_count() or 1
-    with ThreadPoolExecutor(max(cores, S3_THREADS) if source.is_remote else cores) as pool:
-        yield from pool.map(lambda path: _decode_file(path, source, view, limits), paths)
+    with ThreadPoolExecutor(max(cores, S3_THREADS) if files.is_remote else cores) as pool:
+        yield from pool.map(lambda path: _decode_file(path, files, view, limits), paths)
 
 
-def versions(source: Root, paths: Sequence[str]) -> dict[str, str]:
+def versions(files: PictureFiles, paths: Sequence[str]) -> dict[str, str]:
     """Each path's version, which changes with its bytes: size and time of change, or the ETag; MISSING without a file.
 
-    An S3 source is listed once, whatever the number of paths.
+    A place in S3 is listed once, whatever the number of paths.
     """
-    if source.is_remote:
-        listed = {entry.path: entry.version for entry in source.entries()}
+    fetched = [path for path in paths if path.startswith(FETCHED)]
+    own = [path for path in paths if not path.startswith(FETCHED)]
+    found = _versions(files.root, FETCHED_FOLDER, [path.removeprefix(FETCHED) for path in fetched])
+    return _versions(files.source, "", own) | {f"{FETCHED}{path}": version for path, version in found.items()}
+
+
+def _versions(root: Root, folder: str, paths: Sequence[str]) -> dict[str, str]:
+    if root.is_remote and paths:
+        listed = {entry.path: entry.version for entry in root.entries(folder)}
         return {path: listed.get(path, MISSING) for path in paths}
-    return {path: _local_version(source, path) for path in paths}
+    return {path: _local_version(root, path) for path in paths}
+
+
+def format_of(data: bytes) -> str:
+    """The format of a picture's bytes, such as jpeg. Raises ImageError."""
+    return str(_open(data).format).lower()
 
 
 def thumbnail(pixels: np.ndarray, size_px: int) -> bytes:
@@ -178,14 +209,14 @@ def thumbnail(pixels: np.ndarray, size_px: int) -> bytes:
     return file.getvalue()
 
 
-def _decode_file(path: str, source: Root, view: View, limits: ImageLimits) -> np.ndarray | ImageError:
+def _decode_file(path: str, files: PictureFiles, view: View, limits: ImageLimits) -> np.ndarray | ImageError:
     try:
-        return decode(_read(path, source, limits), view, limits)
+        return decode(_read(*files.place(path), limits), view, limits)
     except ImageError as error:
         return error
 
 
-def _read(path: str, source: Root, limits: ImageLimits) -> bytes:
+def _read(source: Root, path: str, limits: ImageLimits) -> bytes:
     if not source.is_remote:
         _check_local(path, source)
     try:

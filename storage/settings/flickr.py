@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
+from storage.settings.downloads import DownloadConfig
+
 SIZE_LABELS = {  # the suffix in `extras` and in addresses, and the label in flickr.photos.getSizes
     "sq": "Square",
     "t": "Thumbnail",
@@ -81,26 +83,14 @@ class ListConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureConfig:
+class PictureConfig(DownloadConfig):
     """Which pictures are fetched, and at which rate."""
 
     sizes: tuple[str, ...] = ("n", "m", "z", "s", "c", "l")  # Flickr's size suffixes, preferred first: n is 320 px
-    max_bytes: int = 8 * 2**20  # a larger file is quarantined and not read to its end
-    threads: int = 8  # pictures fetched at once
-    per_host: int = 4  # of these at most from one host
     freshness_days: float = 30.0  # a picture is not requested again within; later only if it changed
-    timeout_s: float = 30.0  # for a whole picture, from the connection to its last byte, redirects too
-    attempts: int = 4  # tries of a picture in all
-    backoff_s: float = 1.0  # wait before the second attempt; doubled before each further one, plus up to as much again
-    longest_wait_s: float = 600.0  # a host that requires a longer wait is left alone until the next crawl
-    failures: int = 50  # so many failed pictures one after the other end the crawl
-    allow_private: bool = False  # also from private and loopback addresses: for tests
-    seed: int = 0  # of the random part of the waits
 
     def __post_init__(self) -> None:
-        for name in ("max_bytes", "threads", "per_host", "attempts", "failures"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"pictures.{name} = {value}: it must be at least 1")
+        super().__post_init__()
         if not self.sizes or set(self.sizes) - set(SIZE_LABELS):
             raise ValueError(f"pictures.sizes = {self.sizes}: choose from {', '.join(SIZE_LABELS)}")
 

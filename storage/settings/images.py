@@ -17,6 +17,7 @@ class ImageConfig(ImageLimits):
     """How images are decoded and packed."""
 
     size_px: int = 64  # width and height after resizing; the paper's is 256
+    fetch: bool = False  # fetch the pictures whose `path` is an http or https address; else such rows are quarantined
     shard_images: int = 1024  # images per shard: one task decodes them, and decodes them again if it fails
 
     @property

@@ -62,13 +62,13 @@ class Community:
     report: dict[str, Any]
 
 
-def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -> Community:
+def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY, *, fetches: bool = False) -> Community:
     """The community of a source directory, the rows kept out of it, and the report (plain JSON types).
 
     No user or image that is `forgotten`, or listed in the source's own table of tombstones, is in any of the three. The
     tables do not depend on the files' format, nor on the order of rows, unless an id is repeated with other values.
-    Raises SourceError if a required table or column is missing, a file cannot be read, no favorite is left, or more
-    than the allowed share of rows was quarantined.
+    With `fetches` the path of an image may be an http address. Raises SourceError if a required table or column is
+    missing, a file cannot be read, no favorite is left, or more than the allowed share of rows was quarantined.
     """
     files, unknown_files = listing(source)
     ingested: dict[str, Ingested] = {}
@@ -77,7 +77,9 @@ def ingest(source: Root, config: IngestConfig, forgotten: Tombstones = NOBODY) -
 
     def take(table: Table) -> None:
         names = names_of.get(table.name, {})
-        ingested[table.name] = ingest_table(source, files[table.name], table, ids, forgotten, config, names)
+        ingested[table.name] = ingest_table(
+            source, files[table.name], table, ids, forgotten, config, names, fetches=fetches
+        )
 
     if TOMBSTONES.name in files:
         take(TOMBSTONES)

@@ -67,10 +67,13 @@ def _names(text: pl.DataFrame, num_rows: int, columns: dict[str, tuple[str, ...]
 
 
 def _cleared(frame: pl.DataFrame, text: pl.DataFrame, is_owned: pl.Series) -> pl.DataFrame:
-    """The rows; marked ones have no owner and no text that contains the owner's id."""
+    """The rows; marked ones have no owner, no text that contains the owner's id, and no address in `path`."""
     emptied = {"owner_id": is_owned}
     for name in TEXTS_OF_OWNER:
         if name in text.columns:
             contains_id = text.select(pl.col(name).str.contains(pl.col("owner_id"), literal=True).fill_null(False))
             emptied[name] = is_owned & contains_id.to_series()
+    if "path" in emptied:  # nor is a picture fetched for somebody who is forgotten
+        is_address = text.select(pl.col("path").str.contains(rules.ADDRESS).fill_null(False)).to_series()
+        emptied["path"] = emptied["path"] | (is_owned & is_address)
     return frame.with_columns(pl.when(~pl.lit(mask)).then(pl.col(name)).alias(name) for name, mask in emptied.items())

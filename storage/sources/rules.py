@@ -46,6 +46,7 @@ AS_WRITTEN = ("id", "name", "title", "path")  # keep surrounding white space, as
 
 NO_TEXT = r"\N"  # what MySQL and PostgreSQL write for a missing value
 NO_VALUES = ("NULL", "null", "None", "NaN", "nan", "<NA>", "NaT")  # the same of others; an id or a tag may be one
+ADDRESS = "(?i)^https?://"  # how a path begins that is to be fetched
 NEVER_WORDS = ("url", "count", "weight")
 
 ISO_8601 = (  # extended and basic: 2024-02-29T12:30:00Z, 20240229T123000Z
@@ -103,17 +104,18 @@ def words_of(table: Table, ids: Mapping[str, pl.Series]) -> dict[str, Words]:
 
 
 def check(
-    rows: pl.LazyFrame, table: Table, words: Mapping[str, Words], max_text_bytes: int
+    rows: pl.LazyFrame, table: Table, words: Mapping[str, Words], max_text_bytes: int, *, fetches: bool = False
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The valid rows (typed, with `row`), and the bad ones (row, reason, value, text).
 
     `words`, from `words_of`, hold the columns of that name, which come as categories; rows of one table may be checked
-    part by part with the same words. A reference to a table that is missing is not checked. A row that breaks several
-    rules gets the first one's reason. Raises ValueError for a column whose type cannot be read at all.
+    part by part with the same words. With `fetches` a path may be an address. A reference to a table that is missing is
+    not checked. A row that breaks several rules gets the first one's reason. Raises ValueError for a column whose type
+    cannot be read at all.
     """
     types, schema = rows.collect_schema(), frame_schema(table)
     times = [name for name, type_ in schema.items() if type_ == pl.Datetime]
-    rules = list(_rules(table, words, types, max_text_bytes))
+    rules = list(_rules(table, words, types, max_text_bytes, fetches))
     # Each step uses columns of the previous one: an expression that is used twice may be computed twice.
     checked = (
         rows.select(
@@ -396,7 +398,7 @@ def _shown(time: pl.Expr, file_type: pl.DataType | None) -> pl.Expr:
 
 
 def _rules(
-    table: Table, words: Mapping[str, Words], types: Mapping[str, pl.DataType], max_text_bytes: int
+    table: Table, words: Mapping[str, Words], types: Mapping[str, pl.DataType], max_text_bytes: int, fetches: bool
 ) -> Iterator[Rule]:
     """The table's rules, over its typed columns and, for unreadable values, its cells."""
     nothing = pl.lit(None, pl.String)
@@ -421,8 +423,10 @@ def _rules(
         elif name == "count":
             yield Rule("bad count", unreadable, cell)
         elif name == "path":
-            yield Rule("url in path", column.str.contains("(?i)^https?://"), column)
-            yield Rule("path outside the source directory", _leads_outside(column), column)
+            is_address = column.str.contains(ADDRESS)
+            if not fetches:
+                yield Rule("url in path", is_address, column)
+            yield Rule("path outside the source directory", _leads_outside(column) & ~is_address, column)
         elif name == "url":
             yield Rule("bad url", ~column.str.contains(r"(?i)^https?://[^\s/?#]\S*$"), column)
         elif name == "feature":

@@ -126,12 +126,15 @@ def ingest_table(
     forgotten: Tombstones,
     limits: TableLimits,
     names: Mapping[str, str],
+    *,
+    fetches: bool = False,
 ) -> Ingested:
     """What is kept of a table, and what is not. Rows are numbered through all its files.
 
     Args:
         ids: the ids that exist, by table: a row that names another one is quarantined.
         names: the names of columns in the files, where they are others.
+        fetches: whether the path of an image may be an address.
     """
 
     def parts() -> Iterator[Part]:
@@ -139,7 +142,7 @@ def ingest_table(
             with fetched(source, entry) as file:
                 yield Part(file, source.url(entry.path), _values(files, entry))
 
-    ingested = _ingest(parts(), table, ids, forgotten, limits, names)
+    ingested = _ingest(parts(), table, ids, forgotten, limits, names, fetches=fetches)
     if files.path.endswith("/"):
         ingested.notes = {f"{len(files.parts)} files": None, **ingested.notes}
     return ingested
@@ -152,6 +155,8 @@ def _ingest(
     forgotten: Tombstones,
     limits: TableLimits,
     names: Mapping[str, str] = MappingProxyType({}),
+    *,
+    fetches: bool = False,
 ) -> Ingested:
     columns = table.schema.names
     theirs = {name: names.get(name, name).strip() for name in columns}
@@ -162,7 +167,7 @@ def _ingest(
 
     def check(rows: pl.DataFrame) -> None:
         left = redacted.redact(rows.lazy(), table, forgotten)
-        kept, bad = rules.check(left.rows, table, words, limits.max_text_bytes)
+        kept, bad = rules.check(left.rows, table, words, limits.max_text_bytes, fetches=fetches)
         checked.append(kept if len(table.key) == 1 else kept.drop("row"))
         broken.append(bad)
         result.forgotten, result.cleared = result.forgotten + left.forgotten, result.cleared + left.cleared

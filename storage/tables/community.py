@@ -16,7 +16,12 @@ IMAGES = table(
     ("image_id",),
     "An image exists.",
     IMAGE_ID,
-    column("path", pa.string(), "where its file lies, relative to the source directory", optional=True),
+    column(
+        "path",
+        pa.string(),
+        "its file, below the source; of what was fetched `fetched:` and its path below the root",
+        optional=True,
+    ),
     column("url", pa.string(), "where it can be fetched", optional=True),
     column("owner_id", pa.string(), "the user who uploaded it", optional=True),
     column("title", pa.string(), "its title", optional=True),

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from models.content.backbones import Backbone, load_backbone
 from models.content.embedding import embed
 from storage import images, matrices, parquet, shards
-from storage.images import ImageError, View
+from storage.images import ImageError, PictureFiles, View
 from storage.refs import Ref, store
 from storage.roots import Root
 from storage.settings.images import ImageLimits
@@ -146,7 +146,7 @@ def apply_backbone(
     backbone = _backbone(name, weights, root) if new.height else None
     for part in new.iter_slices(batch_images):
         assert backbone
-        vector_of |= _embedded(part, backbone, batch_images, limits, source)
+        vector_of |= _embedded(part, backbone, batch_images, limits, PictureFiles(source, root))
         progress.advance(part.height)
     if not vector_of:
         raise ImageError("unreadable file", f"{rows.height} pictures in {source.address}, all changed; run again")
@@ -156,7 +156,7 @@ def apply_backbone(
 
 
 def _embedded(
-    part: pl.DataFrame, backbone: Backbone, batch_images: int, limits: ImageLimits, source: Root
+    part: pl.DataFrame, backbone: Backbone, batch_images: int, limits: ImageLimits, files: PictureFiles
 ) -> dict[str, np.ndarray]:
     """Vectors by image_id. A picture whose file has changed since its pixels were packed may have none."""
     view = View(
@@ -165,7 +165,7 @@ def _embedded(
         keeps_aspect=backbone.keeps_aspect,
         resampling=backbone.interpolation,
     )
-    decoded = images.decode_files(part["path"].to_list(), source, view, limits)
+    decoded = images.decode_files(part["path"].to_list(), files, view, limits)
     pixels = {
         image_id: image
         for image_id, image in zip(part["image_id"], decoded, strict=True)

@@ -32,12 +32,13 @@ def content_of(source: Root, root: Root) -> str:
 
 
 @stage
-def ingest(source: Root, source_digest: str, config: IngestConfig, root: Root) -> Community:
+def ingest(source: Root, source_digest: str, config: IngestConfig, fetches: bool, root: Root) -> Community:
     """Validate a source directory and store its tables, without forgotten users and images.
 
-    `source_digest`, from `content_of`, puts the source's content and the tombstones into the cache key.
+    `source_digest`, from `content_of`, puts the source's content and the tombstones into the cache key. With
+    `fetches` an image's path may be an address.
     """
-    community = directory.ingest(source, config, tombstones.read(root))
+    community = directory.ingest(source, config, tombstones.read(root), fetches=fetches)
     for account in community.report["tables"].values():
         for note in account["notes"]:
             log.info("%-18s %s: %s", "ingest", account["file"], note)

@@ -12,6 +12,15 @@ from storage.roots import Root
 
 
 @dataclass(frozen=True)
+class Fetched:
+    """What became of a picture's address."""
+
+    address: str
+    path: str | None  # of its file, as in the table images
+    reason: str | None  # why it has none
+
+
+@dataclass(frozen=True)
 class Batch:
     """The pictures of one shard; a version changes whenever the bytes of its picture do."""
 

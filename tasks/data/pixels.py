@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from storage import images, matrices, parquet, shards
+from storage.images import PictureFiles
 from storage.refs import Ref
 from storage.roots import Root
 from storage.settings.images import ImageConfig
@@ -31,7 +32,7 @@ def plan_shards(images_table: Ref, source: Root, config: ImageConfig, root: Root
     rows = parquet.read(images_table, root, ["image_id", "path"])
     rows = rows.filter(rows["path"].is_valid())
     ids, paths = rows["image_id"].to_pylist(), rows["path"].to_pylist()
-    versions = images.versions(source, paths)
+    versions = images.versions(PictureFiles(source, root), paths)
     return [
         Batch(ids[part], paths[part], [versions[path] for path in paths[part]])
         for part in shards.cut(ids, config.shard_images)
@@ -69,7 +70,7 @@ def decode_images(batch: Batch, source: Root, config: ImageConfig, root: Root, l
     progress.advance(len(rejected_before))
     rows = [row for row, image_id in enumerate(batch.ids) if image_id not in rejected_before]
     ids, paths = [batch.ids[row] for row in rows], [batch.paths[row] for row in rows]
-    pixels, rejected = images.pack(ids, paths, source, config, root, progress.advance, decoded)
+    pixels, rejected = images.pack(ids, paths, PictureFiles(source, root), config, root, progress.advance, decoded)
     num_fetched = len(ids) - len(decoded)
     ledger.count("images fetched", num_fetched)
     ledger.count("images decoded", num_fetched - len(rejected))

@@ -1,5 +1,7 @@
 """The quarantine with the pictures that could not be decoded."""
 
+from collections.abc import Sequence
+
 import polars as pl
 import pyarrow as pa
 
@@ -25,13 +27,26 @@ def quarantine_pictures(quarantine: Ref, shards: list[Shard], config: IngestConf
             f"{len(rejected)} of {num_pictures} pictures cannot be decoded ({reasons}), more than the share of "
             f"{config.max_quarantined_share} that is allowed; correct the source, or raise ingest.max_quarantined_share"
         )
-    pictures = parquet.conform(QUARANTINE, rejected)
+    return with_pictures(quarantine, _rejected(shards), root)
+
+
+def with_pictures(quarantine: Ref, rejected: Sequence[tuple[str, str]], root: Root) -> Ref:
+    """QUARANTINE with these pictures: why, and the path or the address."""
+    pictures = parquet.conform(QUARANTINE, _rows(rejected))
     together = pa.concat_tables([parquet.read(quarantine, root).cast(pictures.schema), pictures])
     return parquet.write(QUARANTINE, together, root)
 
 
 def rejected_pictures(shards: list[Shard]) -> pl.DataFrame:
     """The pictures that could not be decoded, as rows of QUARANTINE."""
-    rows = [("images", None, item["reason"], item["value"], None) for shard in shards for item in shard.rejected]
+    return _rows(_rejected(shards))
+
+
+def _rejected(shards: list[Shard]) -> list[tuple[str, str]]:
+    return [(item["reason"], item["value"]) for shard in shards for item in shard.rejected]
+
+
+def _rows(rejected: Sequence[tuple[str, str]]) -> pl.DataFrame:
+    rows = [("images", None, reason, value, None) for reason, value in rejected]
     types = {field.name: pl.Int64() if pa.types.is_integer(field.type) else pl.String() for field in QUARANTINE.schema}
     return pl.DataFrame(rows, types, orient="row")

@@ -13,6 +13,7 @@ from storage.roots import Root
 from storage.settings.directory import IngestConfig
 from storage.settings.images import ImageConfig
 from storage.sources import directory
+from storage.sources.fetching import addresses_in
 from storage.sources.findings import Finding, findings
 from storage.sources.table_files import SourceError
 from storage.tables.community import IMAGES, QUARANTINE
@@ -36,20 +37,23 @@ class Validation:
 
 
 def validate(source: Root, ingest: IngestConfig, images: ImageConfig) -> Validation:
-    """What a night would make of a source, including pictures that cannot be decoded.
+    """What a night would make of a source, including pictures that cannot be decoded. None is fetched.
 
     Raises SourceError where a table is missing or cannot be read at all.
     """
     refusal, shards = None, list[Shard]()
     try:
-        community = directory.ingest(source, ingest)
+        community = directory.ingest(source, ingest, fetches=images.fetch)
     except SourceError as error:
         if error.found is None:
             raise
         community, refusal = error.found, str(error)
     with tempfile.TemporaryDirectory() as folder:
         root = Root(folder)
-        table = parquet.write(IMAGES, community.tables["images"], root)
+        to_fetch = addresses_in(community.tables["images"])
+        is_address = pl.col("path").is_in(to_fetch)
+        own = community.tables["images"].with_columns(path=pl.when(~is_address).then("path"))
+        table = parquet.write(IMAGES, own, root)
         quarantine = parquet.write(QUARANTINE, community.quarantine, root)
         shards = [
             decode_images.fn(batch, source, images, root, []) for batch in plan_shards(table, source, images, root)
@@ -61,6 +65,7 @@ def validate(source: Root, ingest: IngestConfig, images: ImageConfig) -> Validat
     pictures = Counter(item["reason"] for shard in shards for item in shard.rejected)
     report = community.report
     report["pictures"] = {
+        "to_fetch": len(to_fetch),
         "decoded": sum(shard.pixels.rows for shard in shards if shard.pixels),
         "quarantined": dict(sorted(pictures.items())),
     }

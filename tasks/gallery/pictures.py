@@ -1,4 +1,4 @@
-"""Thumbnails of a run's images, from the files of its source; one that has no picture gets a plate."""
+"""Thumbnails of a run's images, from their files; one that has no picture gets a plate."""
 
 import hashlib
 import threading
@@ -7,8 +7,8 @@ from html import escape
 from typing import Final
 
 from storage import images
-from storage.images import ImageError, View
-from storage.roots import Root, StoreError
+from storage.images import ImageError, PictureFiles, View
+from storage.roots import StoreError
 from storage.settings.images import ImageLimits
 
 SIZES: Final = {"small": 64, "large": 320}  # pixels: of a dot of the map, and twice what the pages show
@@ -18,17 +18,17 @@ KEPT_BYTES: Final = 64 * 2**20  # of thumbnails in memory
 
 
 class Pictures:
-    """The thumbnails of a source's files."""
+    """The thumbnails of pictures' files."""
 
-    def __init__(self, source: Root | None):
-        self.source = source
+    def __init__(self, files: PictureFiles | None):
+        self.files = files
         self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._kept_bytes = 0
         self._lock, self._turn = threading.Lock(), threading.BoundedSemaphore(AT_ONCE)
 
     def jpeg(self, path: str | None, size_px: int) -> bytes | None:
-        """A square JPEG out of the middle of the picture at this path below the source; None where it has none."""
-        if self.source is None or not path:
+        """A square JPEG out of the middle of the picture at this path; None where it has none."""
+        if self.files is None or not path:
             return None
         with self._lock:
             if found := self._kept.get((path, size_px)):
@@ -36,7 +36,7 @@ class Pictures:
                 return found
         try:
             with self._turn:
-                (pixels,) = images.decode_files([path], self.source, View(size_px=size_px, keeps_aspect=True), LIMITS)
+                (pixels,) = images.decode_files([path], self.files, View(size_px=size_px, keeps_aspect=True), LIMITS)
         except StoreError:  # the store is gone, or denies it: the lists can be shown even so
             return None
         if isinstance(pixels, ImageError):

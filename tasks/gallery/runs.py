@@ -23,6 +23,7 @@ from models.retrieval.projection import project
 from models.retrieval.ranking import top_k_of_scores
 from storage import matrices, parquet, snapshots
 from storage.documents import DocumentError
+from storage.images import PictureFiles
 from storage.manifests import Manifest
 from storage.matrices import Ids
 from storage.roots import DamagedError, Root
@@ -80,7 +81,7 @@ class Run:
     def __init__(self, manifest: Manifest, root: Root, source: Root | None):
         self.manifest, self.root = manifest, root
         self.pointer = Pointer.of(manifest)
-        self.pictures = Pictures(source)
+        self.pictures = Pictures(PictureFiles(source, root) if source else None)
         self.lock = threading.RLock()
         self._mapping: Future[np.ndarray] | None = None
 

@@ -447,7 +447,9 @@ def _thumbnails(path_of: Mapping[str, str | None], night: Night, root: Root) -> 
     found = np.flatnonzero(matrices.rows_of(pa.array(shards.ids), np.array(list(path_of), object)) >= 0)
     usable = dict(zip(shards.ids[found].tolist(), found.tolist(), strict=True))
     paths = {image: path for image in usable if (path := path_of[image])}
-    decoded = images.decode_files(list(paths.values()), night.source, THUMBNAIL, ImageLimits())
+    decoded = images.decode_files(
+        list(paths.values()), images.PictureFiles(night.source, root), THUMBNAIL, ImageLimits()
+    )
     jpegs = {}
     for image, value in zip(paths, decoded, strict=True):
         pixels_of = shards.gather(np.array([usable[image]]))[0] if isinstance(value, images.ImageError) else value

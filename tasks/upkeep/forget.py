@@ -10,11 +10,12 @@ from pathlib import Path, PurePosixPath
 from storage import checkpoints, leases, snapshots, tombstones
 from storage.checkpoints import FITTED_STATE
 from storage.id_scan import Found, IdScan
+from storage.images import FETCHED_FOLDER
 from storage.manifests import Manifest
 from storage.roots import WORK_FOLDER, Entry, Root, scratch_folder
 from storage.tombstones import KINDS, IdsByKind
 from tasks.night import mending
-from tasks.upkeep import redact
+from tasks.upkeep import fetched, redact
 
 LEFT_ON_THE_MACHINE = ("fetched", "prefect", "studies")  # below the scratch folder, where the root is remote
 
@@ -63,7 +64,7 @@ def forget(
         outside = [entry for entry in root.entries() if root.leads_out(entry.path)]
         left = [entry for entry in outside if entry.path in naming or (naming and _has_rows(entry, root))]
         unreached = {str(Path(root.url(entry.path)).resolve()) for entry in left}
-        deleted = list(_sweep(set(naming), root))
+        deleted = [*_sweep(set(naming), root), *_sweep_pictures(root)]
         for place in _beside(root):
             deleted += _sweep({entry.path for entry, found in _scanned(place, scan) if found}, place)
     size = sum(entry.size for entry in deleted)
@@ -131,6 +132,15 @@ def _sweep(named: set[str], root: Root) -> Iterator[Entry]:
         yield entry
     for folder in sorted({PurePosixPath(path).parts[0] for path in (*named, WORK_FOLDER)}):
         root.prune(folder)
+
+
+def _sweep_pictures(root: Root) -> Iterator[Entry]:
+    """Delete the fetched pictures that no table names now: those of the forgotten among them."""
+    named = fetched.named_in([entry.path for entry in root.entries(fetched.TABLES.rstrip("/"))], root)
+    for entry in list(root.entries(FETCHED_FOLDER)):
+        if entry.path not in named and not root.link_above(entry.path):
+            root.delete(entry.path)
+            yield entry
 
 
 def _unit(path: str) -> str:

@@ -10,9 +10,11 @@ import polars as pl
 
 from storage import parquet, snapshots, tombstones
 from storage.id_scan import IdScan
+from storage.images import FETCHED
 from storage.manifests import Manifest
 from storage.refs import Ref
 from storage.roots import Root
+from storage.tables.community import IMAGES
 from storage.tables.reasons import REASONS
 from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.similar import SIMILAR_IMAGES
@@ -131,7 +133,12 @@ def _report_without(place: str, redacted: Manifest, scan: IdScan, root: Root) ->
 
 def _without(ref: Ref, gone: IdsByKind, root: Root) -> Ref:
     """The table without the rows that name one of the ids; ranks close up. The same file where no row does."""
-    left = tombstones.redact(pl.DataFrame(parquet.read(ref, root)), gone)
+    rows = pl.DataFrame(parquet.read(ref, root))
+    if ref.name == IMAGES.name:  # of an owner who is forgotten no fetched picture stays
+        is_owned = pl.col("owner_id").is_in(sorted(gone.get("user", ()))).fill_null(False)
+        is_fetched = pl.col("path").str.starts_with(FETCHED).fill_null(False)
+        rows = rows.with_columns(path=pl.when(~(is_owned & is_fetched)).then("path"))
+    left = tombstones.redact(rows, gone)
     if group := RANKED_BY.get(ref.name):
         left = left.with_columns(pl.col("rank").rank("dense").over(group).cast(pl.Int32))
     return parquet.rewrite(ref, left, root)

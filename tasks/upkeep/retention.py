@@ -23,21 +23,26 @@ from pathlib import PurePosixPath
 
 from storage import leases, snapshots
 from storage.documents import DocumentError
+from storage.images import FETCHED_FOLDER
 from storage.manifests import Manifest
 from storage.roots import WORK_FOLDER, Entry, Root
+from storage.sources.fetching import is_picture
 from tasks.runtime import runs
 from tasks.runtime.records import refs_of, result_of
 from tasks.runtime.runs import Note
+from tasks.upkeep import fetched
 
 RECOMPUTED = (
     "cache",
     "checkpoints",
+    FETCHED_FOLDER,
     "shards",
     "sources",
     "studies",
     "tables",
 )  # folders whose files a flow can write again
 STARTING_S = 60.0  # a process that waits for this one to end may just write its lease in a workspace
+NOTE_S = 30 * 86_400.0  # longer than fetch.again_days mostly is
 CLOCK_S = 2.0  # a store may keep times in whole seconds
 
 log = logging.getLogger("tastegraph")
@@ -144,7 +149,16 @@ def _needed(
     recent = {entry.path for entry in entries if entry.modified_s >= since_s}
     used = recent.union(*(runs.records_of(note, root) for note in ended))
     records = [entry.path for entry in entries if entry.path in used and entry.path.startswith("cache/")]
-    return used.union(_files_of(kept, records, root))
+    files = used.union(_files_of(kept, records, root))
+    present = {entry.path for entry in entries}
+    notes_of_none = {entry.path for entry in entries if _is_fresh_note(entry)}
+    return files | fetched.named_in(sorted(files & present), root) | notes_of_none
+
+
+def _is_fresh_note(entry: Entry) -> bool:
+    """Whether it says that an address has no picture, and may still be believed."""
+    is_note = entry.path.startswith(f"{FETCHED_FOLDER}/") and not is_picture(entry.path)
+    return is_note and entry.modified_s >= time.time() - NOTE_S
 
 
 def _going_on(notes: list[Note]) -> list[Note]:

@@ -4,7 +4,7 @@
 |---|---|
 | tables, reports | the run's manifest; for the current run in the pointer too |
 | `comparisons/` | `comparison.json` |
-| `tables/`, `shards/`, `checkpoints/` | the file's name |
+| `tables/`, `shards/`, `checkpoints/`, `pictures/` | the file's name |
 
 A cached file that is damaged is deleted: the next run that needs it computes it again. A published file is put back
 from its cached copy, or the other way round.
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 
 from storage import leases, snapshots
 from storage.documents import DocumentError
+from storage.images import FETCHED_FOLDER
 from storage.manifests import Manifest
 from storage.refs import Ref, copy
 from storage.roots import DamagedError, Entry, Root
@@ -27,7 +28,7 @@ from tasks.night import mending
 from tasks.night.mending import Fault
 from tasks.runtime.records import WRITTEN_BY_STAGES, refs_of, result_of
 
-NAMED = re.compile(r"(?:^|[/.])([0-9a-f]{24}|[0-9a-f]{64})\.[a-z]+$")  # by the whole sha256, or how it begins
+NAMED = re.compile(r"(?:^|[/.-])([0-9a-f]{24}|[0-9a-f]{64})\.[a-z]+$")  # by the whole sha256, or how it begins
 
 
 @dataclass
@@ -68,7 +69,7 @@ def _manifests(root: Root) -> list[Manifest]:
 
 
 def _cached(copies: dict[str, Ref], found: Verified, root: Root, *, repair: bool) -> Iterator[Fault]:
-    entries = [entry for folder in WRITTEN_BY_STAGES for entry in root.entries(folder.rstrip("/"))]
+    entries = [entry for folder in (*WRITTEN_BY_STAGES, FETCHED_FOLDER) for entry in root.entries(folder.rstrip("/"))]
     expected = {entry: match[1] for entry in entries if (match := NAMED.search(entry.path))}
     with ThreadPoolExecutor() as threads:  # a digest is computed outside Python's own lock
         for (entry, name), digest in zip(expected.items(), threads.map(_digest(root), expected), strict=True):

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, features
 
 from storage import images
-from storage.images import ImageError, View
+from storage.images import ImageError, PictureFiles, View
 from storage.roots import Root
 from storage.settings.images import ImageConfig, ImageLimits
 from storage.shards import Shards
@@ -304,7 +304,7 @@ def root(tmp_path) -> Root:
 
 
 def refusals(paths: list[str], source: Root, root: Root, config: ImageConfig = CONFIG) -> list[str]:
-    ref, rows = images.pack([f"id of {path}" for path in paths], paths, source, config, root)
+    ref, rows = images.pack([f"id of {path}" for path in paths], paths, PictureFiles(source, root), config, root)
     assert ref is None
     assert [(row["table"], row["image_id"], row["value"]) for row in rows] == [
         ("images", f"id of {path}", path) for path in paths
@@ -316,7 +316,7 @@ def test_good_images_are_packed_in_order_and_bad_ones_quarantined(source, root):
     Path(source.address, "text.jpg").write_text("I am text")
     paths = ["red.png", "text.jpg", "green.png", "gone.png", "blue.png"]
     done: list[int] = []
-    ref, rows = images.pack(list("abcde"), paths, source, CONFIG, root, done.append)
+    ref, rows = images.pack(list("abcde"), paths, PictureFiles(source, root), CONFIG, root, done.append)
     assert sum(done) == 5
     assert rows == [
         {"table": "images", "image_id": "b", "reason": "not an image", "value": "text.jpg"},
@@ -330,8 +330,8 @@ def test_good_images_are_packed_in_order_and_bad_ones_quarantined(source, root):
 
 def test_packing_twice_gives_the_same_ref(source, root):
     paths = ["red.png", "green.png", "blue.png"]
-    first = images.pack(list("abc"), paths, source, CONFIG, root)
-    assert images.pack(list("abc"), paths, source, CONFIG, root) == first
+    first = images.pack(list("abc"), paths, PictureFiles(source, root), CONFIG, root)
+    assert images.pack(list("abc"), paths, PictureFiles(source, root), CONFIG, root) == first
 
 
 def test_a_link_out_of_the_source_directory_is_refused(source, root, tmp_path):
@@ -349,7 +349,7 @@ def test_a_path_that_leaves_the_source_directory_is_refused_even_if_it_comes_bac
 
 def test_a_link_within_the_source_directory_is_followed(source, root):
     Path(source.address, "again.png").symlink_to("red.png")
-    ref, rows = images.pack(["a"], ["again.png"], source, CONFIG, root)
+    ref, rows = images.pack(["a"], ["again.png"], PictureFiles(source, root), CONFIG, root)
     assert (ref.rows, rows) == (1, [])
 
 
@@ -373,17 +373,17 @@ def test_empty_and_oversized_files_are_refused(source, root):
 
 def test_a_version_changes_with_the_file_and_with_nothing_else(source):
     paths = ["red.png", "gone.png"]
-    before = images.versions(source, paths)
-    assert images.versions(source, ["blue.png", *paths])["red.png"] == before["red.png"]
+    before = images.versions(PictureFiles(source, source), paths)
+    assert images.versions(PictureFiles(source, source), ["blue.png", *paths])["red.png"] == before["red.png"]
     Path(source.address, "gone.png").write_bytes(b"here it is")
     os.utime(Path(source.address, "red.png"), ns=(0, 0))
-    after = images.versions(source, paths)
+    after = images.versions(PictureFiles(source, source), paths)
     assert all(after[path] != before[path] for path in paths)
 
 
 def test_the_version_of_an_impossible_file_name_is_missing(source):
     paths = ["n" * 5000, "nul\0.png", "gone.png"]
-    assert images.versions(source, paths) == dict.fromkeys(paths, images.MISSING)
+    assert images.versions(PictureFiles(source, source), paths) == dict.fromkeys(paths, images.MISSING)
 
 
 # -- thumbnails --------------------------------------------------------------------------------------------------------

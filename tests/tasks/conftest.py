@@ -31,7 +31,7 @@ def table(root: Root, tmp_path: Path) -> dict[str, Ref]:
             "owner_id": [f"user{number % 24:02d}" if number else None for number in range(60)],
         }
     ).write_parquet(source / "images.parquet")
-    return ingest.fn(Root(str(source)), "1", IngestConfig(), root).tables
+    return ingest.fn(Root(str(source)), "1", IngestConfig(), False, root).tables
 
 
 @pytest.fixture

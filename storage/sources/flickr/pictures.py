@@ -3,6 +3,7 @@
 import hashlib
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
@@ -16,6 +17,7 @@ from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_
 
 from storage.images import ImageError, View, decode
 from storage.roots import Root
+from storage.settings.downloads import DownloadConfig
 from storage.settings.flickr import PictureConfig
 from storage.settings.images import ImageLimits
 from storage.sources.flickr.addresses import MOST_REDIRECTS, PrivateAddressError, PublicOnly
@@ -56,6 +58,35 @@ class QuarantinedError(Exception):
 
 class CutShortError(PassingError):
     """The answer is shorter than its content length."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Which answers are pictures that may be kept, and where they are kept."""
+
+    is_picture: Callable[[str], bool]  # by content type, before the body is read
+    is_placeholder: Callable[[str], bool]  # by the path of the last redirect: there is no picture
+    place: Callable[[str, str, bytes], str]  # url, content type, body -> path; raises QuarantinedError
+
+
+def refuse_broken(data: bytes, limits: ImageLimits) -> None:
+    """Raises QuarantinedError unless these are the bytes of a whole picture."""
+    try:
+        decode(data, DECODED, limits)
+    except ImageError as error:
+        raise QuarantinedError(error.reason) from error
+
+
+def _place(_url: str, type_: str, data: bytes) -> str:
+    """Named by its content; a picture must be of the type that is declared."""
+    if not data.startswith(BEGINNINGS[type_][0]):
+        raise QuarantinedError("lying content type")
+    refuse_broken(data, ImageLimits())
+    name = hashlib.sha256(data).hexdigest()
+    return f"{FOLDER}/{name[:2]}/{name}.{BEGINNINGS[type_][1]}"
+
+
+OF_FLICKR = Answers(BEGINNINGS.__contains__, lambda path: PLACEHOLDER in path, _place)
 
 
 def fetch_due(
@@ -122,8 +153,8 @@ def sweep(database: Database, root: Root) -> None:
 class Downloader:
     """Fetches pictures; safe to use from several threads."""
 
-    def __init__(self, root: Root, config: PictureConfig) -> None:
-        self.root, self.config = root, config
+    def __init__(self, root: Root, config: DownloadConfig, answers: Answers = OF_FLICKR) -> None:
+        self.root, self.config, self.answers = root, config, answers
         self._http = httpx.Client(
             transport=PublicOnly(config.allow_private, config.threads),
             timeout=config.timeout_s,
@@ -132,6 +163,7 @@ class Downloader:
             max_redirects=MOST_REDIRECTS,
         )
         self._hosts: dict[str, BoundedSemaphore] = {}
+        self._failures = Counter[str]()  # by host, one after the other
         self._lock, self._ending = Lock(), Event()
 
     def close(self) -> None:
@@ -158,8 +190,20 @@ class Downloader:
             reraise=True,
         )
         try:
-            with self._slot_at(urlsplit(picture.url).hostname or ""):
-                return retrying(self._attempt, picture)
+            host = urlsplit(picture.url).hostname or ""
+        except ValueError:  # an address such as http://[
+            return Picture(picture.url, "quarantined", "no http address")
+        with self._slot_at(host):
+            if self._failures[host] >= self.config.failures:
+                return replace(picture, outcome="failed", reason="host left alone")
+            found = self._fetched(picture, retrying)
+        with self._lock:
+            self._failures[host] = self._failures[host] + 1 if found.outcome == "failed" else 0
+        return found
+
+    def _fetched(self, picture: Picture, retrying: Retrying) -> Picture:
+        try:
+            return retrying(self._attempt, picture)
         except QuarantinedError as error:
             return Picture(picture.url, "quarantined", str(error))
         except CutShortError:
@@ -189,7 +233,7 @@ class Downloader:
         except httpx.RemoteProtocolError as error:
             raise CutShortError(str(error)) from error
         except httpx.TimeoutException as error:
-            raise PassingError("slower than pictures.timeout_s") from error
+            raise PassingError("slower than timeout_s") from error
         except httpx.HTTPError as error:
             raise PassingError(type(error).__name__) from error
 
@@ -197,7 +241,7 @@ class Downloader:
         status = response.status_code
         if status == 304:
             return replace(picture, outcome="ok", reason=None)
-        if status in (404, 410) or PLACEHOLDER in response.url.path:
+        if status in (404, 410) or self.answers.is_placeholder(response.url.path):
             return Picture(picture.url, "gone", "not found")
         if status == 429 or status >= 500:
             wait_s = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
@@ -207,28 +251,20 @@ class Downloader:
         if status != 200:
             raise QuarantinedError(f"status {status}")
         type_ = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        data = self._body(type_, response)
-        name = hashlib.sha256(data).hexdigest()
-        path = f"{FOLDER}/{name[:2]}/{name}.{BEGINNINGS[type_][1]}"
+        if not self.answers.is_picture(type_):
+            raise QuarantinedError("no picture's content type")
+        data = self._body(response)
+        path = self.answers.place(picture.url, type_, data)
         if not self.root.exists(path):
             self.root.write(path, data)
         validators = response.headers.get("ETag"), response.headers.get("Last-Modified")
         return Picture(picture.url, "ok", None, path, *validators)
 
-    def _body(self, type_: str, response: httpx.Response) -> bytes:
-        """The picture's bytes. Raises QuarantinedError unless it is a complete picture of its content type."""
-        if type_ not in BEGINNINGS:
-            raise QuarantinedError("no picture's content type")
+    def _body(self, response: httpx.Response) -> bytes:
+        """The answer's bytes. Raises QuarantinedError where they are too many."""
         if int(response.headers.get("Content-Length", "0")) > self.config.max_bytes:
             raise QuarantinedError("too many bytes")
-        data = b"".join(self._chunks(response))
-        if not data.startswith(BEGINNINGS[type_][0]):
-            raise QuarantinedError("lying content type")
-        try:
-            decode(data, DECODED, ImageLimits())
-        except ImageError as error:
-            raise QuarantinedError(error.reason) from error
-        return data
+        return b"".join(self._chunks(response))
 
     def _chunks(self, response: httpx.Response) -> Iterator[bytes]:
         """The body in chunks, as long as it is not too large; as it was sent, so that no encoding can inflate it."""

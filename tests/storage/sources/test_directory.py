@@ -643,7 +643,7 @@ def test_the_text_of_a_row_stays_with_it_in_quarantine_and_long_cells_are_cut(tm
         ),
         (
             {"images": "image_id,path\ni1,https://host/1.jpg\ni2,https://host/2.jpg\n"},
-            r"\(images: 2 of 2 rows url in path, images.csv row 0: 'https://host/1.jpg', path is a file's place",
+            r"\(images: 2 of 2 rows url in path, images.csv row 0: 'https://host/1.jpg', set images.fetch=true",
         ),
         ({"favorites": "user_id,image_id\n"}, "favorites.csv: no row is in it, only a header"),
         ({"favorites": "sep=;\nuser_id;image_id\nu1;i1\n"}, "its first line is Excel's sep=; take it out"),

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from models.content.backbones import import_timm
 from storage import images
-from storage.images import ImageError, View
+from storage.images import ImageError, PictureFiles, View
 from storage.refs import Ref
 from storage.roots import Root
 from storage.settings.images import ImageConfig, ImageLimits
@@ -166,8 +166,10 @@ def test_the_packaged_network_knows_what_is_on_pictures(root):
     file = packaged()
     network = backbone._backbone(LITE, keep_weights(LITE, "", root), root)
     view = View(size_px=network.size_px, share=network.share, keeps_aspect=network.keeps_aspect)
+    folders = [Root(str(path.parent)) for path in pictures()]
     decoded = [
-        next(images.decode_files([path.name], Root(str(path.parent)), view, ImageLimits())) for path in pictures()
+        next(images.decode_files([path.name], PictureFiles(folder, folder), view, ImageLimits()))
+        for path, folder in zip(pictures(), folders, strict=True)
     ]
     weights = torch.load(file, "cpu", weights_only=True)
     with torch.inference_mode():

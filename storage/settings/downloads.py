@@ -1,0 +1,32 @@
+"""Settings of downloads of pictures: how much, how fast, from whom."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownloadConfig:
+    """What is asked of other people's servers."""
+
+    max_bytes: int = 8 * 2**20  # a larger file is quarantined and not read to its end
+    threads: int = 8  # pictures fetched at once
+    per_host: int = 4  # of these at most from one host
+    timeout_s: float = 30.0  # for a whole picture, from the connection to its last byte, redirects too
+    attempts: int = 4  # tries of a picture in all
+    backoff_s: float = 1.0  # wait before the second attempt; doubled before each further one, plus up to as much again
+    longest_wait_s: float = 600.0  # a host that requires a longer wait is left alone until the next time
+    failures: int = 50  # a host of which so many pictures failed one after the other is left alone; a crawl ends
+    allow_private: bool = False  # also from private and loopback addresses: for tests
+    seed: int = 0  # of the random part of the waits
+
+    def __post_init__(self) -> None:
+        for name in ("max_bytes", "threads", "per_host", "attempts", "failures"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"{name} = {value}: it must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchConfig(DownloadConfig):
+    """How pictures are fetched whose `path` is an address, with `images.fetch`."""
+
+    failures: int = 10  # a host of which so many pictures failed one after the other is left alone until the next night
+    again_days: float = 7.0  # an address without a usable picture is asked again after so many days
