@@ -3,12 +3,12 @@
 The documented limit is 3,600 requests an hour for a key, over all its users (Flickr's developer guide, "Limits").
 """
 
-import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from storage.settings.flickr import BudgetConfig
+from storage.sources.flickr import sqlite
 
 LONGEST_QUEUE_S = 2 * 3600.0  # the longest possible wait; caps a wait after the clock was set back
 BUSY_S = 60.0  # how long to wait for another process's transaction
@@ -30,9 +30,8 @@ class Budget:
         self.file, self.config, self.clock, self.sleep = file, config, clock, sleep
         self.refill_s = 3600 / (config.requests_per_hour - config.burst)
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(file, timeout=BUSY_S, isolation_level=None)
+        self._connection = sqlite.connect(file, BUSY_S)
         self._connection.executescript("""
-            PRAGMA journal_mode = WAL;
             PRAGMA synchronous = NORMAL;  -- survives a kill without waiting for the disk at every request
             CREATE TABLE IF NOT EXISTS budget (full_at REAL NOT NULL);""")
 

@@ -4,12 +4,13 @@ SQLite, in its own folder below the source directory. Every committed transactio
 """
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from storage.sources.flickr import sqlite
 
 Outcome = Literal["ok", "gone", "not public", "failed"]
 
@@ -79,9 +80,8 @@ class Database:
 
     def __init__(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        self.connection = sqlite3.connect(file, timeout=60, isolation_level=None)
+        self.connection = sqlite.connect(file, 60)
         self.connection.executescript(f"""
-            PRAGMA journal_mode = WAL;
             PRAGMA synchronous = NORMAL;  -- a kill loses nothing, a power failure the last moments
             PRAGMA secure_delete = ON;    -- no byte of deleted rows stays in the file
             {SCHEMA}""")
