@@ -106,7 +106,7 @@ def _retrained(folder: Path, manifest: "Manifest", options: argparse.Namespace) 
     from tasks.evaluation.evaluate import evaluate
     from tasks.night.records import NewModel
     from tasks.night.start import states_of
-    from tasks.runtime.records import records_below
+    from tasks.runtime.record_store import records_below
     from tasks.runtime.runners import THREADS
 
     root, states = Root(str(folder)), states_of(manifest)

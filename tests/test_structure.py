@@ -1,5 +1,8 @@
 """Who imports whom: the floors of pyproject.toml, which `make lint` checks too; and no file left half merged."""
 
+import ast
+import importlib
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +28,23 @@ def test_the_contracts_see_every_module_of_the_four_folders() -> None:
     modules = {".".join(file.with_suffix("").parts).removesuffix(".__init__") for file in files}
 
     assert modules == graph.modules
+
+
+def test_what_scripts_import_from_the_project_is_there() -> None:
+    # mypy reads none of these, and what a function imports is missed only when it is called.
+    missing = []
+    for file in (file for folder in ("benchmarks", "docs") for file in (PROJECT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in FOLDERS:
+                module = importlib.import_module(node.module)
+                missing += [
+                    f"{file.relative_to(PROJECT)}: {node.module}.{name.name}"
+                    for name in node.names
+                    if not hasattr(module, name.name)
+                    and not (hasattr(module, "__path__") and importlib.util.find_spec(f"{node.module}.{name.name}"))
+                ]
+
+    assert missing == []
 
 
 def test_no_file_holds_both_sides_of_a_merge() -> None:

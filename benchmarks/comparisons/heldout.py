@@ -38,7 +38,7 @@ def heldout_of(options: argparse.Namespace) -> "HeldOut":
     from tasks.data.pairs import take_pairs
     from tasks.evaluation.measure import read_heldout
     from tasks.evaluation.splits import draw_split
-    from tasks.runtime.records import records_below
+    from tasks.runtime.record_store import records_below
     from tasks.runtime.runners import THREADS
 
     source_root, root = Root(str(Path(os.environ["TASTEGRAPH_DATA"]) / options.set)), Root(options.root)
