@@ -1,7 +1,7 @@
 """What the report's page shows of a night: read the tables, choose, count."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime
@@ -13,14 +13,14 @@ import pyarrow as pa
 
 from models.evaluation.headlines import HEADLINES, headline_of
 from models.systems import SYSTEMS
-from storage import images, matrices, parquet, snapshots
+from storage import matrices, parquet, snapshots
 from storage.documents import DocumentError
 from storage.manifests import Outcome
 from storage.refs import Ref
 from storage.roots import Root
-from storage.settings.images import ImageLimits
-from storage.shards import Shards
 from storage.tables.reasons import REASONS
+from tasks.night.failures import find_failures
+from tasks.night.pictures import pictures_by_id
 from tasks.night.records import CDLChain, Night, Tastes
 from tasks.pages.contents import (
     Call,
@@ -33,7 +33,6 @@ from tasks.pages.contents import (
     NegativesAudit,
     Past,
     Person,
-    Picture,
     Reason,
     Recommendation,
     Report,
@@ -50,8 +49,6 @@ NUM_CLUSTERS = 40
 NUM_CASE, NUM_VECTORS, NUM_CLOUD = 10, 2, 40  # pictures of each kind, representations of each kind, and tags of a case
 DIGITS = 4  # of the vectors that are drawn
 NUM_PAST = 20  # runs before this one, whose figures stand beside its own
-THUMBNAIL_PX = 192  # twice the width at which the page shows them
-THUMBNAIL = images.View(size_px=THUMBNAIL_PX, keeps_aspect=True)
 
 
 def build(
@@ -111,6 +108,7 @@ def build(
         ),
         stages=[_stage(line) for line in stages],
         people=people,
+        failures=find_failures(night, root),
         case=_case(night, chain, people, root) if chain else None,
     )
 
@@ -286,7 +284,7 @@ def _people(night: Night, root: Root) -> list[Person]:
         *(image for row in likes for image in row),
         *(item["image_id"] for items in exported.values() for item in items),
     }
-    pictures = _pictures(np.array(sorted(shown), object), night, root)
+    pictures = pictures_by_id(np.array(sorted(shown), object), night, root)
     reasons = _reasons(tested, night, root)
     interests = (
         parquet.scan(night.tested.tastes.profiles.interests, root)
@@ -340,7 +338,7 @@ def _case(night: Night, chain: CDLChain, people: Sequence[Person], root: Root) -
     positives, negatives = (
         mine[name].unique().sort().head(NUM_CASE).to_list() for name in ("positive_id", "negative_id")
     )
-    pictures = _pictures(np.array(sorted({*positives, *negatives}), object), night, root)
+    pictures = pictures_by_id(np.array(sorted({*positives, *negatives}), object), night, root)
     tastes, model = night.tested.tastes, night.tested.model
     interests = (
         parquet.scan(tastes.profiles.interests, root)
@@ -405,53 +403,6 @@ def _reasons(users: np.ndarray, night: Night, root: Root) -> dict[tuple[str, str
     return reasons
 
 
-def _pictures(ids: np.ndarray, night: Night, root: Root) -> dict[str, Picture]:
-    """Images as the page shows them, by id."""
-    wanted = pl.LazyFrame({"image_id": ids.tolist()})
-    tags = (
-        parquet.scan(night.community.tables["image_tags"], root).group_by("image_id").agg(pl.col("tag").sort().head(8))
-    )
-    rows = (
-        wanted.join(
-            parquet.scan(night.community.tables["images"], root).select("image_id", "title", "path"),
-            on="image_id",
-            how="left",
-        )
-        .join(tags, on="image_id", how="left", maintain_order="left")
-        .collect()
-        .to_dicts()
-    )
-    jpegs = _thumbnails({row["image_id"]: row["path"] for row in rows}, night, root)
-    return {
-        row["image_id"]: Picture(
-            image_id=row["image_id"],
-            title=row["title"],
-            tags=row["tag"] or [],
-            jpeg=jpegs.get(row["image_id"]),
-        )
-        for row in rows
-    }
-
-
 def _stage(line: Line) -> Stage:
     calls = [Call(**vars(call)) for call in line.calls]
     return Stage(name=line.stage, ran=line.ran, reused=line.reused, seconds=line.seconds, calls=calls)
-
-
-def _thumbnails(path_of: Mapping[str, str | None], night: Night, root: Root) -> dict[str, bytes]:
-    """Thumbnails of the images whose pictures the run could use: from their files, else from the run's own pixels."""
-    pixels = [shard.pixels for shard in night.shards if shard.pixels]
-    if not pixels:
-        return {}
-    shards = Shards.open(pixels, root)
-    found = np.flatnonzero(matrices.rows_of(pa.array(shards.ids), np.array(list(path_of), object)) >= 0)
-    usable = dict(zip(shards.ids[found].tolist(), found.tolist(), strict=True))
-    paths = {image: path for image in usable if (path := path_of[image])}
-    decoded = images.decode_files(
-        list(paths.values()), images.PictureFiles(night.source, root), THUMBNAIL, ImageLimits()
-    )
-    jpegs = {}
-    for image, value in zip(paths, decoded, strict=True):
-        pixels_of = shards.gather(np.array([usable[image]]))[0] if isinstance(value, images.ImageError) else value
-        jpegs[image] = images.thumbnail(pixels_of, THUMBNAIL_PX)
-    return jpegs

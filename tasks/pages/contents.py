@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 VERSION = 1  # raised when a record below changes; a report of another version is not rendered again
 
+CUT = "…"  # how the text of a long row ends
+
 Counts = npt.NDArray[np.integer[Any]]
 
 
@@ -189,6 +191,55 @@ class CaseStudy:
     negative_vectors: Sequence[Sequence[float]]  # and of the first negatives
 
 
+@dataclass(frozen=True, kw_only=True)
+class Miss:
+    """A test user for whom the measured system found least: what they like, what it should have found, what it did."""
+
+    user_id: str
+    ndcg: float
+    num_likes: int
+    num_missed: int  # concealed favorites
+    likes: Sequence[Picture]
+    missed: Sequence[Picture]
+    got: Sequence[Recommendation]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptOut:
+    """A reason for which rows of a table, or pictures, were quarantined, and the first of them: (where, what)."""
+
+    table: str
+    reason: str
+    count: int
+    samples: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColdImage:
+    """An image without a favorite, and in how many exported lists it is."""
+
+    picture: Picture
+    num_lists: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failures:
+    """What the night did badly, or could not do."""
+
+    k: int  # how many places were looked at
+    num_ranked: int  # test users, of whom a sample is ranked where they are many
+    num_without: int  # of these, users none of whose concealed favorites is there
+    misses: Sequence[Miss] = ()
+    kept_out: Sequence[KeptOut] = ()
+    num_cold: int = 0  # images without a favorite
+    num_cold_listed: int = 0  # of these, in at least one list
+    cold: Sequence[ColdImage] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to show."""
+        return bool(self.misses or self.kept_out or self.cold)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Report:
     """All that the page shows. A part left out is named as missing in a sentence, so that every run has its page."""
@@ -212,6 +263,7 @@ class Report:
     training: Training | None = None
     stages: Sequence[Stage] = ()
     people: Sequence[Person] = ()
+    failures: Failures | None = None  # None: of a report that was kept before
     case: CaseStudy | None = None  # None: another system than CDL, or nobody of the gallery has triplets
 
 
@@ -231,9 +283,10 @@ def to_json(report: Report) -> bytes:
     ]
     value = {
         "version": VERSION,
-        **_plain(replace(report, people=(), case=None)),
+        **_plain(replace(report, people=(), case=None, failures=None)),
         "people": people,
         "case": report.case and _case_plain(report.case),
+        "failures": report.failures and _failures_plain(report.failures),
         "pictures": [_plain(picture) for picture in pictures_of(report)],
     }
     return json.dumps(value, ensure_ascii=False).encode()
@@ -256,6 +309,7 @@ def from_json(data: bytes) -> Report:
             "clusters": [Cluster(**item) for item in value.pop("clusters")],
             "stages": [_stage(item) for item in value.pop("stages")],
             "case": _case(value.pop("case", None), pictures),
+            "failures": _failures(value.pop("failures", None), pictures),
             "training": _record(Training, value.pop("training")),
             "distributions": _record(Distributions, value.pop("distributions")),
             "negatives": _record(NegativesAudit, value.pop("negatives")),
@@ -274,6 +328,11 @@ def pictures_of(report: Report) -> list[Picture]:
             shown[picture.image_id] = picture
     if report.case:
         shown |= {picture.image_id: picture for picture in (*report.case.positives, *report.case.negatives)}
+    if report.failures:
+        for miss in report.failures.misses:
+            for picture in (*miss.likes, *miss.missed, *(item.picture for item in miss.got)):
+                shown[picture.image_id] = picture
+        shown |= {image.picture.image_id: image.picture for image in report.failures.cold}
     return list(shown.values())
 
 
@@ -324,6 +383,39 @@ def _case(value: Mapping[str, Any] | None, pictures: Mapping[str, Picture]) -> C
         return None
     shown = {name: [pictures[image_id] for image_id in value[name]] for name in ("positives", "negatives")}
     return CaseStudy(**{**value, **shown})
+
+
+def _failures_plain(failures: Failures) -> dict[str, Any]:
+    misses = [
+        {
+            **_plain(replace(miss, likes=(), missed=(), got=())),
+            **{name: [picture.image_id for picture in getattr(miss, name)] for name in ("likes", "missed")},
+            "got": [{**_plain(item), "picture": item.picture.image_id} for item in miss.got],
+        }
+        for miss in failures.misses
+    ]
+    cold = [{"picture": image.picture.image_id, "num_lists": image.num_lists} for image in failures.cold]
+    return {**_plain(replace(failures, misses=(), cold=())), "misses": misses, "cold": cold}
+
+
+def _failures(value: Mapping[str, Any] | None, pictures: Mapping[str, Picture]) -> Failures | None:
+    if value is None:
+        return None
+    misses = [
+        Miss(
+            **{
+                **item,
+                **{name: [pictures[image_id] for image_id in item[name]] for name in ("likes", "missed")},
+                "got": [_recommendation(one, pictures) for one in item["got"]],
+            }
+        )
+        for item in value["misses"]
+    ]
+    kept_out = [
+        KeptOut(**{**item, "samples": [(where, what) for where, what in item["samples"]]}) for item in value["kept_out"]
+    ]
+    cold = [ColdImage(**{**item, "picture": pictures[item["picture"]]}) for item in value["cold"]]
+    return Failures(**{**value, "misses": misses, "kept_out": kept_out, "cold": cold})
 
 
 def _recommendation(value: Mapping[str, Any], pictures: Mapping[str, Picture]) -> Recommendation:

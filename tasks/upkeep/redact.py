@@ -19,7 +19,7 @@ from storage.tables.reasons import REASONS
 from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.similar import SIMILAR_IMAGES
 from storage.tombstones import KINDS, IdsByKind
-from tasks.pages.contents import ContentsError, Picture, Reason, Recommendation, Report, from_json
+from tasks.pages.contents import CUT, ContentsError, Picture, Reason, Recommendation, Report, from_json
 from tasks.pages.night import CONTENTS, PAGE, files_of
 from tasks.runtime import runs
 from tasks.runtime.digests import digest
@@ -91,6 +91,10 @@ def report_without(report: Report, scan: IdScan) -> Report:
     def reasons_left(reasons: Sequence[Reason]) -> list[Reason]:
         return [replace(one, because=None, label=None) if names_one(one) else one for one in reasons]
 
+    def rows_left(row: str) -> bool:
+        """A row that was cut may have named anybody in its other half."""
+        return not row.endswith(CUT) and not scan.in_value(row)
+
     people = [
         replace(
             person,
@@ -106,8 +110,29 @@ def report_without(report: Report, scan: IdScan) -> Report:
     if case:
         named = case.user_id in users or len(words_left(tags := [tag for tag, _ in case.tags])) < len(tags)
         case = None if named or not all(map(is_left, (*case.positives, *case.negatives))) else case
+    failures = report.failures
+    if failures:
+        misses = [
+            replace(
+                miss,
+                likes=[picture for picture in miss.likes if is_left(picture)],
+                missed=[picture for picture in miss.missed if is_left(picture)],
+                got=listed(miss.got),
+            )
+            for miss in failures.misses
+            if miss.user_id not in users
+        ]
+        failures = replace(
+            failures,
+            misses=misses,
+            kept_out=[
+                replace(kept, samples=[sample for sample in kept.samples if rows_left(sample[1])])
+                for kept in failures.kept_out
+            ],
+            cold=[image for image in failures.cold if is_left(image.picture)],
+        )
     clusters = [replace(cluster, tokens=words_left(cluster.tokens)) for cluster in report.clusters]
-    return replace(report, people=people, clusters=clusters, case=case)
+    return replace(report, people=people, clusters=clusters, failures=failures, case=case)
 
 
 def _report_without(place: str, redacted: Manifest, scan: IdScan, root: Root) -> dict[str, bytes]:

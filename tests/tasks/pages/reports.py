@@ -10,10 +10,14 @@ from tasks.pages.contents import (
     Call,
     CaseStudy,
     Cluster,
+    ColdImage,
     Distributions,
+    Failures,
     Gate,
     Ingested,
+    KeptOut,
     Metric,
+    Miss,
     NegativesAudit,
     Past,
     Person,
@@ -98,6 +102,28 @@ def full() -> Report:
                 ],
             )
         ],
+        failures=Failures(
+            k=20,
+            num_ranked=1000,
+            num_without=17,
+            misses=[
+                Miss(
+                    user_id="u2",
+                    ndcg=0.0,
+                    num_likes=1,
+                    num_missed=2,
+                    likes=[pixels],
+                    missed=[replace(plate, image_id="10")],
+                    got=[Recommendation(picture=plate, rank=1, score=0.5)],
+                )
+            ],
+            kept_out=[
+                KeptOut(table="favorites", reason="unknown image_id", count=2, samples=[("row 3", '{"user": 1}')])
+            ],
+            num_cold=5,
+            num_cold_listed=1,
+            cold=[ColdImage(picture=replace(plate, image_id="11"), num_lists=4)],
+        ),
         case=CaseStudy(
             user_id="u1",
             tags=[("blue", 4), ("green", 1)],

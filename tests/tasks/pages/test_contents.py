@@ -34,7 +34,7 @@ def test_a_picture_that_several_people_got_stands_in_the_data_once():
     twice = replace(report, people=[*report.people, replace(report.people[0], user_id="u2")])
     data = json.loads(to_json(twice))
 
-    assert [picture["image_id"] for picture in data["pictures"]] == ["8", "7", "9"]
+    assert [picture["image_id"] for picture in data["pictures"]] == ["8", "7", "9", "10", "11"]
     assert from_json(to_json(twice)).people[1].likes[0].jpeg == JPEG
 
 

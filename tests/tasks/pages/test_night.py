@@ -160,7 +160,7 @@ def test_a_part_that_a_run_lacks_is_left_out_with_its_link(full_html: str) -> No
 def test_pictures_come_before_tables_and_each_is_in_the_page_once(full_html: str) -> None:
     assert full_html.index('class="strip"') < full_html.index('id="people"') < full_html.index('id="metrics"')
     assert full_html.count("data:image/jpeg") == 1
-    assert full_html.count('class="photo p0"') == 4  # liked, found again, and twice in the case
+    assert full_html.count('class="photo p0"') == 5  # liked, found again, twice in the case, and in a failure
 
 
 def test_a_headline_figure_has_a_line_of_the_last_runs_that_measured_it(full_html: str) -> None:
@@ -304,3 +304,15 @@ def parsed(html: str) -> Page:
     page.feed(html)
     page.close()
     return page
+
+
+def test_failures_show_who_got_nothing_what_was_kept_out_and_what_nobody_likes(full_html: str) -> None:
+    text = " ".join(parsed(full_html).text.split())
+
+    assert "Of 1,000 test users that were ranked for this, 17 have none of their concealed favorites" in text
+    assert "NDCG@20 0.000; 1 favorites were known, 2 concealed" in text
+    assert "unknown image_id" in text
+    assert 'row 3: {"user": 1}' in text
+    assert "5 images have no favorite, and 1 of them are in somebody’s list" in text
+    assert 'data-image="11"' in full_html
+    assert "4 lists" in text

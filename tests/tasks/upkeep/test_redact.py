@@ -62,6 +62,20 @@ def test_a_forgotten_picture_is_in_no_list_and_the_ranks_of_the_others_close_up(
     assert [item.rank for item in report_without(full(), scan(image="8")).people[0].found] == [1]
 
 
+def test_failures_lose_whom_and_what_is_forgotten_and_rows_that_may_name_anybody():
+    of_user = report_without(full(), scan(user="u2")).failures
+    of_images = report_without(full(), scan(image="10")).failures
+    of_cold = report_without(full(), scan(image="11")).failures
+
+    assert of_user.misses == []
+    assert of_images.misses[0].missed == []
+    assert of_cold.cold == []
+    row = replace(full().failures.kept_out[0], samples=[("row 1", '{"user_id": "u2"}'), ("row 2", '{"user_id": "u…')])
+    named = replace(full(), failures=replace(full().failures, kept_out=[row]))
+    assert report_without(named, scan(user="u2")).failures.kept_out[0].samples == []
+    assert len(of_user.kept_out[0].samples) == 1
+
+
 @pytest.mark.parametrize("gone", [{"user": "u1"}, {"image": "7"}, {"image": "8"}])
 def test_a_case_that_names_somebody_or_shows_a_forgotten_picture_goes_whole(gone):
     assert report_without(full(), scan(**gone)).case is None

@@ -1,0 +1,125 @@
+"""What a night did badly: users for whom least was found, rows and pictures that were kept out, images nobody likes."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from models.evaluation import metrics
+from storage import matrices, parquet
+from storage.roots import Root
+from storage.samples import sampled
+from tasks.night.pictures import pictures_by_id
+from tasks.night.records import Night
+from tasks.pages.contents import CUT, ColdImage, Failures, KeptOut, Miss, Recommendation
+from tasks.systems.scoring import best_images, read_scorer
+
+MOST_USERS = 1_000  # about so many test users are ranked for it, the same every night
+K = 20
+NUM_USERS, NUM_PICTURES, NUM_COLD, NUM_ROWS = 3, 10, 10, 3  # shown: users, pictures of each kind, images, rows a reason
+TEXT_LENGTH = 200  # letters of a row
+
+
+def find_failures(night: Night, root: Root) -> Failures:
+    """The failures of a night; empty lists where there are none of a kind."""
+    num_ranked, num_without, misses = _misses(night, root)
+    num_cold, num_listed, cold = _cold(night, root)
+    return Failures(
+        k=K,
+        num_ranked=num_ranked,
+        num_without=num_without,
+        misses=misses,
+        kept_out=_kept_out(night, root),
+        num_cold=num_cold,
+        num_cold_listed=num_listed,
+        cold=cold,
+    )
+
+
+def _misses(night: Night, root: Root) -> tuple[int, int, list[Miss]]:
+    """How many test users were ranked, for how many nothing was found, and those with the lowest NDCG."""
+    concealed, training = parquet.read(night.split.concealed, root), parquet.read(night.split.training, root)
+    users = matrices.ids_of(concealed["user_id"])
+    users = users[sampled(users, MOST_USERS / max(len(users), MOST_USERS))]
+    if not len(users):
+        return 0, 0, []
+    scorer = read_scorer(night.tested.model, root)
+    image_ids, everything = scorer.images, np.arange(len(scorer.images))
+    rows = matrices.rows_of(pa.array(users, pa.string()), scorer.users)
+    likes_UI, missed_UI = (
+        matrices.incidence(table["user_id"], table["image_id"], users, image_ids) for table in (training, concealed)
+    )
+    best = best_images(scorer, rows, {"all": everything}, min(K, len(image_ids)), likes_UI)["all"]
+    ndcg_U = np.nan_to_num(metrics.ndcg(metrics.find_hits(best.rows, missed_UI), K))
+    worst = np.lexsort((-np.diff(missed_UI.indptr), ndcg_U))[:NUM_USERS]  # of equals those with most to be found
+    shown = {
+        row: (
+            image_ids[likes_UI[[row]].indices[:NUM_PICTURES]],
+            image_ids[missed_UI[[row]].indices[:NUM_PICTURES]],
+            image_ids[best.rows[row][best.rows[row] >= 0][:NUM_PICTURES]],
+        )
+        for row in worst.tolist()
+    }
+    ids = {image for kinds in shown.values() for images in kinds for image in images}
+    pictures = pictures_by_id(np.array(sorted(ids), object), night, root)
+    misses = [
+        Miss(
+            user_id=users[row],
+            ndcg=float(ndcg_U[row]),
+            num_likes=int(likes_UI[[row]].nnz),
+            num_missed=int(missed_UI[[row]].nnz),
+            likes=[pictures[image] for image in likes],
+            missed=[pictures[image] for image in missed],
+            got=[
+                Recommendation(
+                    picture=pictures[image],
+                    rank=place + 1,
+                    score=float(best.scores[row][place]),
+                    concealed=image in set(image_ids[missed_UI[[row]].indices]),
+                )
+                for place, image in enumerate(got)
+            ],
+        )
+        for row, (likes, missed, got) in shown.items()
+    ]
+    return len(users), int((ndcg_U == 0).sum()), misses
+
+
+def _kept_out(night: Night, root: Root) -> list[KeptOut]:
+    """Each reason for which rows or pictures were quarantined, with the first of them."""
+    rows = parquet.scan(night.quarantine, root)
+    by_reason = rows.group_by("table", "reason").agg(
+        pl.len().alias("count"), pl.struct("row", "value", "text").sort_by("row", "value").head(NUM_ROWS).alias("first")
+    )
+    return [
+        KeptOut(
+            table=row["table"],
+            reason=row["reason"],
+            count=row["count"],
+            samples=[(_where(item), _what(item)) for item in row["first"]],
+        )
+        for row in by_reason.sort("count", "table", "reason", descending=[True, False, False]).collect().to_dicts()
+    ]
+
+
+def _where(row: dict[str, Any]) -> str:
+    return "picture" if row["row"] is None else f"row {row['row']:,}"
+
+
+def _what(row: dict[str, Any]) -> str:
+    text = row["text"] or row["value"] or ""
+    return text if len(text) <= TEXT_LENGTH else f"{text[:TEXT_LENGTH]}{CUT}"
+
+
+def _cold(night: Night, root: Root) -> tuple[int, int, list[ColdImage]]:
+    """How many images have no favorite, how many of these are in a list, and those in most lists."""
+    tables = night.community.tables
+    liked = parquet.scan(tables["favorites"], root).select("image_id").unique()
+    cold = parquet.scan(tables["images"], root).select("image_id").join(liked, on="image_id", how="anti")
+    lists = parquet.scan_all(night.exports["recommendations"], root).group_by("image_id").len("lists")
+    counted = cold.join(lists, on="image_id", how="left").with_columns(pl.col("lists").fill_null(0)).collect()
+    most = counted.sort("lists", "image_id", descending=[True, False]).head(NUM_COLD)
+    pictures = pictures_by_id(most["image_id"].to_numpy(), night, root) if len(most) else {}
+    images = [ColdImage(picture=pictures[image], num_lists=count) for image, count in most.rows()]
+    return len(counted), counted.filter(pl.col("lists") > 0).height, images
