@@ -47,7 +47,7 @@ def heldout_of(options: argparse.Namespace) -> "HeldOut":
     @flow(name="heldout", task_runner=THREADS, persist_result=False)
     def read() -> "HeldOut":
         with records_below(root):
-            table = ingest(source_root, content_of(source_root, root), config.ingest, root).tables
+            table = ingest(source_root, content_of(source_root, root), config.ingest, False, root).tables
             files = [name and source_root.url(f"{name}.parquet") for name in (options.test, options.validation)]
             pairs = [take_pairs(file, root) for file in files]
             splits = draw_split(table, options.protocol, *pairs, config.splits, config.evaluation, root)

@@ -41,8 +41,6 @@ def nearest_favorite(
     user_N: np.ndarray, image_N: np.ndarray, favorites_UI: csr_array, images_Id: np.ndarray
 ) -> np.ndarray:
     """int64 (N,): of the user's favorites, the one whose vector has the largest cosine with the image's; -1: none."""
-    lengths_I = np.linalg.norm(images_Id, axis=1)
-    unit_Id = images_Id / np.maximum(lengths_I, 1e-12)[:, None]
     nearest_N = np.full(len(user_N), -1, np.int64)
     order = np.argsort(user_N, kind="stable")
     bounds = np.flatnonzero(np.diff(user_N[order], prepend=-1, append=-1))
@@ -50,9 +48,10 @@ def nearest_favorite(
         pairs = order[first:last]
         user = user_N[pairs[0]]
         liked = favorites_UI.indices[favorites_UI.indptr[user] : favorites_UI.indptr[user + 1]]
-        liked = liked[lengths_I[liked] > 0]
-        if len(liked):
-            nearest_N[pairs] = liked[(unit_Id[image_N[pairs]] @ unit_Id[liked].T).argmax(axis=1)]
+        lengths = np.linalg.norm(images_Id[liked], axis=1)
+        liked, lengths = liked[lengths > 0], lengths[lengths > 0]
+        if len(liked):  # the length of the image itself changes no order; a copy of all vectors would be large
+            nearest_N[pairs] = liked[(images_Id[image_N[pairs]] @ images_Id[liked].T / lengths).argmax(axis=1)]
     return nearest_N
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from models.retrieval import ranking
+from models.retrieval.coarse import parts
 from models.retrieval.ranking import Candidates, TopK
 
 GONE = -2  # in the place of a listed image that does not exist any longer; -1 where the list had no image
@@ -142,10 +143,17 @@ def _last(marks_ND: np.ndarray) -> np.ndarray:
     return np.where(marks_ND.any(axis=1), width - 1 - marks_ND[:, ::-1].argmax(axis=1), -1)
 
 
-def unit(vectors_Id: np.ndarray) -> np.ndarray:
-    """float32 (I, d): vectors of unit length, so that inner products are cosines. A vector of zeros stays one."""
-    norms_I1 = np.linalg.norm(vectors_Id, axis=1, keepdims=True)
-    return np.asarray(np.divide(vectors_Id, norms_I1, out=np.zeros_like(vectors_Id), where=norms_I1 > 0))
+def unit(vectors_Id: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """float32 (I, d): vectors of unit length, so that inner products are cosines. A vector of zeros stays one.
+
+    Args:
+        out: where to write them, which may be the vectors themselves; None: new memory.
+    """
+    unit_Id = np.empty_like(vectors_Id) if out is None else out
+    for part in parts(len(vectors_Id)):  # NumPy squares all that it is given before it sums
+        norms_n1 = np.linalg.norm(vectors_Id[part], axis=1, keepdims=True)
+        np.divide(vectors_Id[part], np.where(norms_n1 > 0, norms_n1, 1), out=unit_Id[part])
+    return unit_Id
 
 
 def _sorted(rows_NK: np.ndarray, scores_NK: np.ndarray, k: int) -> TopK:

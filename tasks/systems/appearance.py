@@ -32,4 +32,6 @@ def describe_looks(model: Model, root: Root) -> Ref:
 def representations(images_Id: np.ndarray, appearance: Ref, root: Root) -> np.ndarray:
     """float32 (I, f): the centred descriptive dimensions of these embeddings."""
     saved = {name: tensor.numpy() for name, tensor in checkpoints.load(appearance, root).items()}
-    return np.asarray(np.compress(saved["is_descriptive"], images_Id - saved["mean"], axis=1))
+    found_If = np.compress(saved["is_descriptive"], images_Id, axis=1)
+    found_If -= np.compress(saved["is_descriptive"], saved["mean"])
+    return np.asarray(found_If)

@@ -52,7 +52,7 @@ def find_similar(
     if not (appearance and appearance_If.size):
         return parquet.write(SIMILAR_IMAGES, {name: [] for name in SIMILAR_IMAGES.schema.names}, root)
     itself_II = eye_array(len(images), dtype=np.float32, format="csr")
-    unit_If = incremental_topk.unit(appearance_If)
+    unit_If = incremental_topk.unit(appearance_If, out=appearance_If)
     before = None
     if last:
         images_before, before_Kd = read_embeddings(last.request.model.embeddings.images, root)
