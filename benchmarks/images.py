@@ -28,15 +28,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often each way runs (default 3)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        source, out = Path(folder, "source"), Path(folder, "out")
+        source, out = Path(folder, "source"), Root(str(Path(folder, "out")))
         source.mkdir()
         names = [f"{number}.jpg" for number in range(options.images)]
         rng = np.random.default_rng(0)
         for name in names:
             _picture(rng).save(source / name, quality=85)
-        config = ImageConfig(size_px=PACKED)
+        files, config = images.PictureFiles(Root(str(source)), out), ImageConfig(size_px=PACKED)
         runs = {
-            "ours": lambda: images.pack(names, names, Root(str(source)), config, Root(str(out))),
+            "ours": lambda: images.pack(names, names, files, config, out),
             "bare": lambda: _bare([source / name for name in names]),
         }
         found = measured(runs, options.rounds)

@@ -69,7 +69,7 @@ def main() -> None:
         run = _run(live, kept, options, start=options.start)
         if run["manifest"].incremental["how"] == "full":
             whole_s = run["seconds"]
-        retrained = _retrained(kept, run["manifest"], options) if night in options.full else None
+        retrained = _retrained(live, kept, run["manifest"], options) if night in options.full else None
         recomputed = None
         if night == 0:
             shutil.copytree(kept, first, ignore=shutil.ignore_patterns("cache"))
@@ -96,13 +96,14 @@ def _run(source: Path, root: Path, options: argparse.Namespace, **incremental: A
     return {"manifest": manifest, "exported": exported, "stages": by_stage, "seconds": sum(by_stage.values())}
 
 
-def _retrained(folder: Path, manifest: "Manifest", options: argparse.Namespace) -> list[dict[str, Any]]:
+def _retrained(source: Path, folder: Path, manifest: "Manifest", options: argparse.Namespace) -> list[dict[str, Any]]:
     """The metrics of a model learned from scratch on a night's training favorites, on those that the night conceals."""
     from prefect import flow
 
     from flows.learn import learn
     from storage import parquet
     from storage.roots import Root
+    from tasks.data.pictures import Pictures
     from tasks.evaluation.evaluate import evaluate
     from tasks.night.records import NewModel
     from tasks.night.start import states_of
@@ -116,8 +117,8 @@ def _retrained(folder: Path, manifest: "Manifest", options: argparse.Namespace) 
     @flow(name="retrained", task_runner=THREADS, persist_result=False)  # type: ignore[arg-type]
     def retrained() -> list[dict[str, Any]]:
         with records_below(root):
-            pixels = [shard.pixels for shard in night.shards if shard.pixels]
-            learned = learn(night.table, night.split.training, pixels, NewModel(), _settings(options), root)
+            pictures = Pictures(Root(str(source)), night.shards)
+            learned = learn(night.table, night.split.training, pictures, NewModel(), _settings(options), root)
             return parquet.read(evaluate(night.split, night.table["favorites"], learned.model, root), root).to_pylist()
 
     return retrained()
