@@ -27,7 +27,7 @@ DATABASES = (
     ".db-shm",
     ".db-journal",
 )  # searched byte by byte for any id; no result is lost with one
-COMMON_TO_IMAGES = ("tag", "token", "tokens", "interests")  # tags, or image ids in a community without tags
+COMMON_TO_IMAGES = ("tag", "tags", "token", "tokens", "interests")  # tags, or image ids in a community without tags
 NO_IDS = ("group_id", "model")
 
 Found = frozenset[tuple[str, str]]  # kind and id
@@ -170,10 +170,10 @@ class IdScan:
 
 def _spellings(id_: str) -> set[str]:
     """An id as written in plain text, JSON, JSON within JSON, HTML and URLs."""
-    once = json.dumps(id_)[1:-1]
+    once, readable = json.dumps(id_)[1:-1], json.dumps(id_, ensure_ascii=False)[1:-1]
     escaped = html.escape(id_, quote=False)
     quoted = {html.escape(id_), escaped, escaped.replace("'", "&#39;").replace('"', "&#34;")}
-    return {id_, once, json.dumps(once)[1:-1], quote(id_), *quoted}
+    return {id_, once, readable, json.dumps(once)[1:-1], quote(id_), quote(id_, safe=""), *quoted}
 
 
 def _any_of(texts: list[bytes], around: bytes) -> re.Pattern[bytes] | None:

@@ -153,4 +153,19 @@ def test_a_report_s_data_is_read_by_its_fields_so_that_a_user_may_be_called_like
     assert named(SHORT, user_id="7", interests=["7"]) == {("user", "7")}
     assert named(SHORT, user_id="12", pictures=[{"image_id": "7", "title": "12"}]) == set()
     assert named(SHORT, user_id="1", interests=["12"]) == {("image", "12")}  # without tags, interests are images
+    assert named(SHORT, user_id="1", tags=[["12", 3]]) == {("image", "12")}  # those of the case study too
     assert named(LONG, user_id="1", pictures=[{"image_id": "2", "title": "by anna@N00-7f3a"}]) == {ANNA}
+
+
+def test_a_report_s_words_spell_an_id_as_its_json_does(root):
+    scan = IdScan({"user": frozenset({'é "anna"'})})
+    path = "exports/runs/run_id=1/report/report.json"
+    root.write(path, json.dumps({"pictures": [{"image_id": "2", "title": 'by é "anna"'}]}, ensure_ascii=False).encode())
+
+    assert ids_in(scan, path, root) == {("user", 'é "anna"')}
+
+
+def test_an_address_spells_an_id_with_its_slash_escaped(root):
+    root.write("page.html", b'<a href="/people/anna%2FN00-7f3a">')
+
+    assert ids_in(IdScan({"user": frozenset({"anna/N00-7f3a"})}), "page.html", root) == {("user", "anna/N00-7f3a")}
