@@ -11,6 +11,8 @@ from storage import roots, snapshots
 from tests.flows.processes import answer, environment, tastegraph
 from tests.storage.servers import moto_server, rclone_server
 
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
 
 def upload(folder: Path, root: roots.Root) -> None:
     for file in sorted(folder.rglob("*")):
@@ -20,7 +22,7 @@ def upload(folder: Path, root: roots.Root) -> None:
 
 def as_the_policy_allows(source: roots.Root, root: roots.Root, monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on the environment's user has the rights of deploy/s3-policy.json, and the server denies all others."""
-    policy = (Path(__file__).parents[2] / "deploy" / "s3-policy.json").read_text()
+    policy = (DEPLOY / "s3-policy.json").read_text()
     for name, place in (("SOURCE-BUCKET", source), ("ROOT-BUCKET", root)):
         policy = policy.replace(name, place.address.removeprefix("s3://").split("/")[0])
     iam = boto3.client("iam")
@@ -69,6 +71,21 @@ def test_a_night_from_bucket_to_bucket_publishes_is_read_and_is_reused_with_no_m
     assert len(listed) == 10
     assert scored["users"] == 1
     assert "promise" not in first.stderr  # this store honours conditional puts
+
+
+def test_a_store_takes_the_rule_that_ends_abandoned_uploads_below_the_root_and_deletes_nothing_else(
+    tmp_path, monkeypatch
+):
+    with moto_server() as server:
+        bucket, _, prefix = server.root(monkeypatch, tmp_path).address.removeprefix("s3://").partition("/")
+        rules = json.loads((DEPLOY / "s3-lifecycle.json").read_text().replace("ROOT-PREFIX", prefix))
+        s3 = boto3.client("s3")
+        s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=rules)
+        (kept,) = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+
+    assert (kept["Status"], kept["Filter"]) == ("Enabled", {"Prefix": f"{prefix}/"})
+    assert kept["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 2}
+    assert set(kept) == {"ID", "Status", "Filter", "AbortIncompleteMultipartUpload"}
 
 
 def test_on_a_store_without_conditional_puts_the_night_publishes_and_the_log_says_which_promise_is_weaker(
