@@ -24,7 +24,7 @@ SCENARIOS: dict[str, tuple[Scenario, float, tuple[str, ...]]] = {
     "kills-s3": (stores.kills, 0.5, ("cdl",)),
     "kills-command": (local.kills_of_commands, 0.2, ("cdl",)),
     "damages": (local.damages, 2.0, ("default", "cdl")),
-    "errors-s3": (stores.errors, 1.2, ("cdl",)),
+    "errors-s3": (stores.errors, 1.2, ("ease",)),
     "errors-s3-many": (stores.many_errors, 0.3, ("cdl",)),
     "full-disk": (local.full_disks, 0.6, ("default", "cdl")),
     "full-disk-prefect": (local.full_disks_with_prefect, 0.2, ("cdl",)),
@@ -43,7 +43,7 @@ def main() -> None:
     began, counts = time.monotonic(), []
     folder = Path(tempfile.mkdtemp(prefix="tastegraph-faults-"))
     try:
-        with bench_in(folder) as bench:
+        with bench_in(folder, options.results) as bench:
             for name in options.scenarios:
                 scenario, share, systems = SCENARIOS[name]
                 for system in systems:
@@ -97,6 +97,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10, help="how many kills; the other scenarios go with it")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--results", type=Path, help="a file of what was tried: given again, the run goes on after it")
     parser.add_argument("--scenarios", type=lambda text: text.split(","), default=list(SCENARIOS), metavar="NAME,NAME")
     parser.add_argument("--systems", type=lambda text: text.split(","), default=list(SYSTEMS), metavar="NAME,NAME")
     options = parser.parse_args()

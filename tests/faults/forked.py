@@ -20,6 +20,8 @@ from pkgutil import resolve_name
 from signal import SIGKILL
 from typing import IO, Any
 
+from tasks.runtime.code_version import code_version
+
 LIMIT_S = 300.0  # a command that takes longer is killed, and counts as lost
 
 
@@ -119,6 +121,8 @@ def forks(folder: Path, env: Mapping[str, str]) -> Iterator[Forks]:
 def main() -> None:
     for name in ("flows.cli", "flows.nightly", "flows.local_server", "tasks.upkeep.verify", "tasks.upkeep.retention"):
         import_module(name)
+    for name in [name for name in sys.modules if name.startswith(("tasks.", "models.systems."))]:
+        code_version(name)  # read once, and not by each night
     sys.stdout.flush()
     for line in sys.stdin:
         request = json.loads(line)

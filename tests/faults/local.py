@@ -29,22 +29,17 @@ class ImpossibleError(RuntimeError):
 
 
 def kills(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
-    """SIGKILL of the command, or of its process group, at a random instant of a first night."""
-    count = Count(f"SIGKILL of leader or group, local disk, {system}")
-    bench.prepare(system)
-    for trial in range(times):
-        root, is_group = bench.fresh("killed"), trial % 2 == 1
-        killed, instant = bench.killed_night(root, system, rng, is_group=is_group)
-        what = f"{trial}: {'group' if is_group else 'leader'} after {instant:.2f} s"
-        count.note(*_at(what, bench.judge(root, system, killed)))
+    """SIGKILL of the command, or of its process group, at random instants of a first night that is started again."""
+    count = bench.count(f"SIGKILL of leader or group, local disk, {system}")
+    bench.kill_nights(lambda _number: bench.fresh("killed"), system, count, times, rng)
     return count
 
 
 def kills_of_commands(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
     """SIGKILL of a command that a user typed, or of its process group, with a Prefect server of its own."""
-    count = Count(f"SIGKILL of leader or group, with its own server, {system}")
+    count = bench.count(f"SIGKILL of leader or group, with its own server, {system}")
     bench.prepare(system)
-    for trial in range(times):
+    for trial in range(count.tried, times):
         root, home, is_group = bench.fresh("command"), bench.fresh("command-prefect"), trial % 2 == 1
         instant = rng.uniform(0, 20)
         killed = command(bench, root, home, system, meanwhile=partial(_kill_later, instant, is_group))
@@ -65,7 +60,7 @@ def kills_of_commands(bench: Bench, system: str, times: int, rng: random.Random)
 
 def damages(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
     """A file of a finished root flipped, cut off, emptied or deleted; then a plain night, and one with other lists."""
-    count = Count(f"damaged or deleted file, local disk, {system}")
+    count = bench.count(f"damaged or deleted file, local disk, {system}")
     finished = bench.finished(system)
     bench.prepare(system, *OTHER_LISTS)
     files = sorted(str(file.relative_to(finished)) for file in finished.rglob("*") if file.is_file())
@@ -73,7 +68,7 @@ def damages(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
     damage["deleted"] = Root.delete
     chosen = [(file, kind) for kind in damage for file in files]
     rng.shuffle(chosen)
-    for file, kind in chosen[:times]:
+    for file, kind in chosen[count.tried : times]:
         root = bench.copy(finished, "damaged")
         damage[kind](Root(str(root)), file)
         count.note(*_at(f"{file} {kind}", _mended_or_named(bench, root, system, file)))
@@ -107,7 +102,7 @@ def _mended_or_named(bench: Bench, root: Path, system: str, file: str) -> tuple[
 
 def full_disks(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
     """A disk that fills at some stage of a first night."""
-    count = Count(f"disk full, {system}")
+    count = bench.count(f"disk full, {system}")
     bench.prepare(system)
     with small_disk(bench.folder / "disk", LARGE) as disk:
         used, ended = [0], threading.Event()
@@ -120,7 +115,7 @@ def full_disks(bench: Bench, system: str, times: int, rng: random.Random) -> Cou
         bench.night(disk / "root", system, meanwhile=look)
         ended.set()
         needed = max(used)
-    for trial in range(times):
+    for trial in range(count.tried, times):
         size = int(needed * (trial + rng.random()) / times) + 4096
         with small_disk(bench.folder / "disk", size) as disk:
             filled = bench.night(disk / "root", system)
@@ -131,9 +126,9 @@ def full_disks(bench: Bench, system: str, times: int, rng: random.Random) -> Cou
 
 def full_disks_with_prefect(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
     """A disk that fills, with the home of Prefect on it too: room for its server's start, and little more."""
-    count = Count(f"disk full, Prefect's home on it, {system}")
+    count = bench.count(f"disk full, Prefect's home on it, {system}")
     bench.prepare(system)
-    for trial in range(times):
+    for trial in range(count.tried, times):
         room = rng.randrange(100_000, 6_000_000)
         with small_disk(bench.folder / "disk", 256 * 2**20) as disk:
             (disk / "filler").write_bytes(b"")
@@ -157,10 +152,10 @@ def full_disks_with_prefect(bench: Bench, system: str, times: int, rng: random.R
 
 def read_only_folders(bench: Bench, system: str, times: int, _rng: random.Random) -> Count:
     """A folder of a finished root that lost its right to be written, and a night that has new lists to write."""
-    count, finished = Count(f"read-only folder, {system}"), bench.finished(system)
+    count, finished = bench.count(f"read-only folder, {system}"), bench.finished(system)
     bench.prepare(system, *OTHER_LISTS)
     folders = [".", *sorted(entry.name for entry in finished.iterdir() if entry.is_dir())]
-    for folder in folders[:times]:
+    for folder in folders[count.tried : times]:
         root = bench.copy(finished, "read-only")
         _mount("--bind", root / folder, root / folder)
         try:
@@ -174,9 +169,9 @@ def read_only_folders(bench: Bench, system: str, times: int, _rng: random.Random
 
 def two_hosts(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
     """Two nights at once on one root, on hosts of different names and with process ids of their own."""
-    count = Count(f"two nights from two hosts, {system}")
+    count = bench.count(f"two nights from two hosts, {system}")
     bench.prepare(system)
-    for trial in range(times):
+    for trial in range(count.tried, times):
         root, ended = bench.fresh("two-hosts"), list[Ended]()
         delay = rng.uniform(0, 2)
 
@@ -204,11 +199,11 @@ def clocks(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
     Run ids sort as the nights were, another host sees the night alive, and `gc` takes nothing that is needed.
     """
     clock = _clock(bench.folder)
-    count = Count(f"clock jumps, changes of summer time, {system}")
+    count = bench.count(f"clock jumps, changes of summer time, {system}")
     bench.prepare(system, *OTHER_LISTS)
     bench.prepare(system)
     changes = ("2026-10-25T00:59:56+00:00", "2027-03-28T00:59:56+00:00")
-    for trial in range(times):
+    for trial in range(count.tried, times):
         root, offset, seen = bench.fresh("clock"), bench.folder / "clock", list[bool]()
         jump = 0 if trial % 2 else rng.choice([-7200, -900, 900, 7200, 86400])
         start = datetime.fromisoformat(changes[trial // 2 % 2]).timestamp() - time.time() - 6 if not jump else 0
@@ -271,9 +266,9 @@ def _after(bench: Bench, root: Path, system: str) -> str:
 
 def little_memory(bench: Bench, system: str, times: int, _rng: random.Random) -> Count:
     """A process that may have so much memory and no more."""
-    count = Count(f"out of memory, {system}")
+    count = bench.count(f"out of memory, {system}")
     bench.prepare(system)
-    for trial in range(times):
+    for trial in range(count.tried, times):
         limit = int((1.8 + 2.0 * trial / times) * 2**30)  # address space; the imports alone take 1.5
         root = bench.fresh("memory")
         ended = bench.night(root, system, limits={"RLIMIT_AS": limit})

@@ -29,10 +29,10 @@ RUN_S = 480.0  # the most that a run of a deployment may take; Prefect keeps the
 
 def own(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
     """The night's own server killed, or silent, or its database locked, in the middle of a night."""
-    count = Count(f"Prefect's server of the night killed, silent or locked, {system}")
+    count = bench.count(f"Prefect's server of the night killed, silent or locked, {system}")
     bench.prepare(system)
     kinds = {"killed": 0.0, "silent": 20.0, "locked": 20.0}
-    for trial in range(times):
+    for trial in range(count.tried, times):
         root, home, after = bench.fresh("away"), bench.fresh("away-prefect"), rng.uniform(0, 6)
         kind, seconds = list(kinds.items())[trial % len(kinds)]
 
@@ -56,11 +56,11 @@ def own(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
 
 def outer(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
     """The server of PREFECT_API_URL killed and started again, silent, or its database locked, in the middle."""
-    count, name = Count(f"Prefect's outer server killed, silent or locked, {system}"), bench.prepare(system)
+    count, name = bench.count(f"Prefect's outer server killed, silent or locked, {system}"), bench.prepare(system)
     kinds = (("killed", 60.0), ("silent", 20.0), ("locked", 20.0), ("killed", 5.0), ("silent", 60.0))
     with Outer(bench.folder / "outer").running() as server, forks(bench.folder, server.env) as forked:
         here = replace(bench, forks=forked)
-        for trial in range(times):
+        for trial in range(count.tried, times):
             root, after = bench.fresh("outer"), rng.uniform(0, bench.seconds[name] * 0.7)
             kind = kinds[trial % len(kinds)]
 
@@ -79,11 +79,11 @@ def outer(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
 
 def workers(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
     """A deployment's night whose worker or process is killed, or whose server is restarted; then another night."""
-    count, name = Count(f"worker killed, {system}"), bench.prepare(system)
+    count, name = bench.count(f"worker killed, {system}"), bench.prepare(system)
     kinds = ("worker", "worker and night", "night", "server for 10 s")
     with Outer(bench.folder / "worked").running() as server:
         server.deploy()
-        for trial in range(times):
+        for trial in range(count.tried, times):
             kind, after = kinds[trial % len(kinds)], rng.uniform(0, bench.seconds[name])
             outcome, what = _work(bench, system, server, kind, after, bench.folder / f"worker-{trial}")
             count.note(outcome, f"{trial}: {kind}, {after:.1f} s after the ingest: {what}")

@@ -17,6 +17,7 @@ import pytest
 
 from storage import snapshots
 from storage.roots import Root
+from tasks.upkeep.verify import verify
 from tests.faults.forked import Ended
 from tests.faults.trials import OTHER_LISTS, Bench, Count, Outcome, exported
 from tests.storage.faulty import Fault, FaultyServer, Operation, Plan, faulty
@@ -70,14 +71,19 @@ KINDS = {
 NOTHING: Plan = lambda _operation, _path: None  # noqa: E731
 
 
-def _cases(rng: random.Random) -> Iterator[tuple[str, str, Operation]]:
-    """Night, kind and operation, kinds in turn: each kind on each of its operations of each night, then again."""
+def _cases(rng: random.Random) -> Iterator[tuple[str, str, Operation, float]]:
+    """Night, kind, operation, and a share of its calls; each kind on each of its operations of each night, then again.
+
+    Kinds come in turn, those with fewer operations not again before all others are through.
+    """
     cases = {name: list(product(CHANGES, [name], kind.operations)) for name, kind in KINDS.items()}
     for of_kind in cases.values():
         rng.shuffle(of_kind)
+    longest = max(map(len, cases.values()))
     for row in count_up():
         for of_kind in cases.values():
-            yield of_kind[row % len(of_kind)]
+            if row % longest < len(of_kind):
+                yield (*of_kind[row % longest], rng.random())
 
 
 @contextmanager
@@ -90,16 +96,15 @@ def bucket(folder: Path) -> Iterator[tuple[FaultyServer, Root, dict[str, str]]]:
 
 
 def kills(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
-    """SIGKILL at a random instant of a first night whose root is in a bucket."""
-    count = Count(f"SIGKILL, S3, {system}")
-    bench.prepare(system)
+    """SIGKILL at random instants of a first night whose root is in a bucket."""
+    count = bench.count(f"SIGKILL of leader or group, S3, {system}")
     with bucket(bench.folder) as (_, root, env):
-        for trial in range(times):
-            here = f"{root.address}/{trial}"
-            killed, instant = bench.killed_night(here, system, rng, env=env)
-            outcome, what = bench.judge(here, system, killed, env=env)
-            count.note(outcome, f"{trial}: after {instant:.2f} s: {what}")
+
+        def fresh(number: int) -> str:
             _forget_fetched(bench)
+            return f"{root.address}/{number}"
+
+        bench.kill_nights(fresh, system, count, times, rng, env=env)
     return count
 
 
@@ -107,23 +112,24 @@ def errors(bench: Bench, system: str, times: int, rng: random.Random) -> list[Co
     """Each kind of error on a random call of each operation: of a first night, and of one with other lists after it.
 
     Source and root are in the bucket. The night must end well where the fault passes, and else with an error that names
-    the store; readers see a whole run meanwhile or none; a run is published once.
+    the store, and a plain night after it end well; readers see a whole run meanwhile or none; a run is published once.
     """
-    counts = {name: Count(f"S3, {name}, {system}") for name in KINDS}
+    counts = {name: bench.count(f"S3, {name}, {system}") for name in KINDS}
     with bucket(bench.folder) as (proxied, root, env):
-        trials = _Trials(bench, system, proxied, root, env)
-        for number, (night, name, operation) in enumerate(islice(_cases(rng), times)):
-            outcome, said = trials.play(number, night, name, operation, rng)
+        trials, cases = _Trials(bench, system, proxied, root, env), enumerate(islice(_cases(rng), times))
+        done = sum(count.tried for count in counts.values())
+        for number, (night, name, operation, share) in islice(cases, done, None):
+            outcome, said = trials.play(number, night, name, operation, share)
             counts[name].note(outcome, f"{number}: {said}")
     return [count for count in counts.values() if count.tried]
 
 
 def many_errors(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
     """A first night from a bucket to a bucket of which every tenth call or so goes wrong, each time in another way."""
-    count = Count(f"S3, many calls of one night, {system}")
+    count = bench.count(f"S3, many calls of one night, {system}")
     with bucket(bench.folder) as (proxied, root, env):
         trials = _Trials(bench, system, proxied, root, env)
-        for trial in range(times):
+        for trial in range(count.tried, times):
             outcome, said = trials.play_many(f"{root.address}/{trial}", rng.randint(7, 13), rng)
             count.note(outcome, f"{trial}: {said}")
     return count
@@ -140,7 +146,7 @@ class _Trials:
             if file.is_file():
                 root.write(f"source/{file.relative_to(bench.source)}", file.read_bytes())
 
-    def play(self, number: int, night: str, name: str, operation: Operation, rng: random.Random) -> tuple[Outcome, str]:
+    def play(self, number: int, night: str, name: str, operation: Operation, share: float) -> tuple[Outcome, str]:
         """What came of an error, and what went wrong with which call."""
         kind, here = KINDS[name], f"{self.root.address}/{number}"
         for needed in ("first", night):  # the next night goes on from the first one
@@ -149,7 +155,7 @@ class _Trials:
                 self.num_calls[needed] = self._num_calls(needed)
         if night == "next":
             self._copy("first", here)
-        first = rng.randrange(max(1, self.num_calls[night][operation]))
+        first = int(share * self.num_calls[night][operation])
         disturbed = self._night(here, night, _plan(kind, operation, first), operation, is_quick=not kind.seconds)
         hit = [f"{seen} {path}" for seen, path, fault in self.proxied.seen if fault]
         outcome, said = self._judge(here, night, kind, disturbed) if hit else ("lost", "no call went wrong")
@@ -203,7 +209,9 @@ class _Trials:
         whole = [self.bench.expected[" ".join([self.system, *CHANGES[name]])] for name in nights]
         if exported(Root(here)) not in ([{}, *whole] if night == "first" else whole):
             return "lost", f"the pointer is not whole: {sorted(exported(Root(here)).items())} {end}"
-        again = self._night(here, night, NOTHING, "")
+        if not disturbed.code and (faults := verify(Root(here)).faults):
+            return "lost", f"damaged: {faults} {end}"
+        again = self._night(here, night, NOTHING, "") if disturbed.code else disturbed
         if again.code or (wrong := self.bench.differing(here, self.system, *CHANGES[night])):
             said = f"code {again.code} {again.log.strip()[-1500:]}" if again.code else f"differs: {wrong}"
             return "lost", f"the night afterwards: {said}; the one before: {end}"

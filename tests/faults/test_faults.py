@@ -9,7 +9,7 @@ from storage import snapshots
 from storage.roots import Root
 from tests.faults import local, stores
 from tests.faults.forked import Ended
-from tests.faults.trials import Bench, bench_in, exported
+from tests.faults.trials import Bench, Count, bench_in, exported
 from tests.storage.damage import flip
 
 
@@ -42,3 +42,13 @@ def test_an_export_that_differs_and_an_error_without_a_name_are_lost(bench):
     assert bench.judge(root, "cdl", traceback)[0] == "lost"
     assert Ended(1, "tastegraph: root/.tmp: No space left on device; make room", 0.0).is_named
     assert not Ended(-11, "", 0.0).is_named
+
+
+def test_a_run_goes_on_after_what_its_file_of_results_has(tmp_path):
+    first = Count("kills", results=tmp_path / "results")
+    first.note("survived", "leader")
+    first.note("lost", "group")
+    Count("errors", results=tmp_path / "results").note("named", "GET")
+
+    again = Count("kills", results=tmp_path / "results")
+    assert (again.tried, again.survived, again.lost, again.said) == (2, 1, 1, ["group"])

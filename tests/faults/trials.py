@@ -6,10 +6,11 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGKILL
 from typing import Literal
 
 import yaml
@@ -23,8 +24,14 @@ from tests.flows.processes import environment
 
 Outcome = Literal["survived", "named", "lost"]
 
-DEFAULT = {name: value for name, value in world.SETTINGS.items() if name != "model"}  # the default system
-SYSTEMS = {"default": DEFAULT, "cdl": world.SETTINGS}
+QUICK = {"effort": "low", "tower_steps": 20, "factor_dimensions": 8, "coded_dimensions": 8, "tower_dimensions": 8}
+QUICK_FEATURES = {"learning": {"epochs": 1, "channels": [8, 16]}}
+SYSTEMS = {
+    "default": {**world.SETTINGS, "model": QUICK, "features": QUICK_FEATURES},  # the default system, with its refit
+    "cdl": world.SETTINGS,
+    "ease": {**world.SETTINGS, "model": {"system": "ease", "refit": False}},  # the least that a night does
+}
+KILLS_EACH = 8  # of one root at most
 OTHER_LISTS = ("--set", "recommend.num_recommendations=9", "--set", "recommend.num_similar=4")
 
 
@@ -37,15 +44,28 @@ class Count:
     named: int = 0
     lost: int = 0
     said: list[str] = field(default_factory=list)  # of lost trials: what happened, and the end of the log
+    results: Path | None = None  # a line of JSON for each trial; those that it has count, and are not tried again
+
+    def __post_init__(self) -> None:
+        lines = self.results.read_text().splitlines() if self.results and self.results.exists() else []
+        for scenario, outcome, what in map(json.loads, lines):
+            if scenario == self.scenario:
+                self._enter(outcome, what)
 
     @property
     def tried(self) -> int:
         return self.survived + self.named + self.lost
 
-    def note(self, outcome: Outcome, what: str = "") -> None:
+    def _enter(self, outcome: Outcome, what: str) -> None:
         setattr(self, outcome, getattr(self, outcome) + 1)
         if outcome == "lost":
             self.said.append(what)
+
+    def note(self, outcome: Outcome, what: str = "") -> None:
+        self._enter(outcome, what)
+        if self.results:
+            with self.results.open("a") as file:
+                file.write(json.dumps([self.scenario, outcome, what]) + "\n")
         sys.stdout.write(f"{outcome:9} {self.scenario}: {what[:2000]}\n")
         sys.stdout.flush()
 
@@ -59,6 +79,7 @@ class Bench:
     source: str
     settings: dict[str, Path]
     env: dict[str, str]
+    results: Path | None = None
     expected: dict[str, dict[str, str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -72,18 +93,42 @@ class Bench:
     def night(self, root: object, system: str, *changes: str, **how: object) -> Ended:
         return self.forks.run(*self.arguments(root, system, *changes), **how)  # type: ignore[arg-type]
 
-    def killed_night(
-        self, root: object, system: str, rng: random.Random, *, is_group: bool = False, **how: object
-    ) -> tuple[Ended, float]:
-        """A night that was killed at a random instant, and the instant; one that ended before it does not count."""
-        longest = self.seconds[system] * 1.2
-        while True:
-            instant = rng.uniform(0, longest)
-            ended = self.night(root, system, meanwhile=kill_after(instant, is_group=is_group), **how)
-            if ended.code != 0:
-                return ended, instant
-            longest = ended.seconds
-            _delete(Root(str(root)))
+    def kill_nights(
+        self, fresh: Callable[[int], object], system: str, count: Count, times: int, rng: random.Random, **how: object
+    ) -> None:
+        """Nights killed at random instants until so many are: about half of them with their process groups.
+
+        A night goes on where the killed one stopped, and is killed too, until one comes to its end before its instant:
+        its export must be as if nothing had been. Each kill of a root has the outcome of all.
+
+        Args:
+            fresh: makes an empty root, given its number.
+        """
+        self.prepare(system)
+        rng.seed(f"{rng.random()} {count.tried}")  # a resumed run has instants of its own
+        while count.tried < times:
+            root, kills = fresh(count.tried), list[str]()
+            while True:
+                is_group, instant = rng.random() < 0.5, rng.uniform(0, self.seconds[system] / 2)
+                may_be_killed = len(kills) < min(KILLS_EACH, times - count.tried)
+                killer = kill_after(instant, is_group=is_group) if may_be_killed else None
+                ended = self.night(root, system, meanwhile=killer, **how)
+                if ended.code == -SIGKILL:
+                    kills.append(f"{'group' if is_group else 'leader'} after {instant:.2f} s")
+                    if exported(Root(str(root))) in ({}, self.expected[system]):
+                        continue
+                if not kills:
+                    break  # before its instant; it tells nothing
+                wrong = self.differing(root, system)
+                said = f"{self._of(ended)} {wrong}" if ended.code or wrong else ""
+                for number, kill in enumerate(kills, 1):
+                    what = f"{kill}, {number} of {len(kills)} of one root: {said}"
+                    count.note("lost" if said else "survived", what)
+                break
+
+    def count(self, scenario: str) -> Count:
+        """A scenario's trials, with those of the file of results."""
+        return Count(scenario, results=self.results)
 
     def prepare(self, system: str, *changes: str) -> str:
         """An undisturbed night, whose export all others must equal; returns its name in `expected`."""
@@ -142,14 +187,6 @@ class Bench:
         return f"code {ended.code}, {ended.log.strip()[-1500:]}"
 
 
-def _delete(root: Root) -> None:
-    if root.is_remote:
-        for entry in list(root.entries()):
-            root.delete(entry.path)
-    else:
-        shutil.rmtree(root.address)
-
-
 def exported(root: Root) -> dict[str, str]:
     """The sha256 of each Parquet file of the current run; its bytes are compared with the pointer's checksum first."""
     pointer = snapshots.current(root)
@@ -176,7 +213,7 @@ def write_settings(folder: Path) -> dict[str, Path]:
 
 
 @contextmanager
-def bench_in(folder: Path) -> Iterator[Bench]:
+def bench_in(folder: Path, results: Path | None = None) -> Iterator[Bench]:
     """A bench in a folder, with a Prefect server that all of its forked commands share."""
     (folder / "prefect").mkdir()
     server = LocalServer(folder / "prefect")
@@ -184,6 +221,7 @@ def bench_in(folder: Path) -> Iterator[Bench]:
         server.wait()
         env = environment(folder / "prefect", PREFECT_API_URL=server.url, OMP_NUM_THREADS="1")
         with forks(folder, env) as forked:
-            yield Bench(forked, folder, str(world.write_source(folder / "source")), write_settings(folder), env)
+            source = str(world.write_source(folder / "source"))
+            yield Bench(forked, folder, source, write_settings(folder), env, results)
     finally:
         server.stop()
