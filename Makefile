@@ -37,7 +37,7 @@ bench-paper: .venv/ready
 	$(BIN)/python benchmarks/serve.py
 	$(BIN)/python benchmarks/world.py --root tastegraph-data/world
 
-# Nights killed, starved, cut off and damaged, and what came of it. Two hundred kills took eight minutes, ten of everything
+# Nights killed, starved, cut off and damaged, and what came of it. Ten of everything take
 # about half an hour. With RESULTS=FILE a run that was broken off goes on. Some scenarios mount small disks: as root.
 KILLS ?= 10
 RESULTS ?=

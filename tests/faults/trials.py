@@ -109,7 +109,7 @@ class Bench:
         while count.tried < times:
             root, kills = fresh(count.tried), list[str]()
             while True:
-                is_group, instant = rng.random() < 0.5, rng.uniform(0, self.seconds[system] / 2)
+                is_group, instant = rng.random() < 0.5, rng.uniform(0, self.seconds[system])
                 may_be_killed = len(kills) < min(KILLS_EACH, times - count.tried)
                 killer = kill_after(instant, is_group=is_group) if may_be_killed else None
                 ended = self.night(root, system, meanwhile=killer, **how)
