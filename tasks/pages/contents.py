@@ -286,7 +286,7 @@ def to_json(report: Report) -> bytes:
         **_plain(replace(report, people=(), case=None, failures=None)),
         "people": people,
         "case": report.case and _case_plain(report.case),
-        "failures": report.failures and _failures_plain(report.failures),
+        "failures": _failures_plain(report.failures) if report.failures is not None else None,
         "pictures": [_plain(picture) for picture in pictures_of(report)],
     }
     return json.dumps(value, ensure_ascii=False).encode()

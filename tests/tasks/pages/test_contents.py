@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tasks.pages.contents import ContentsError, from_json, to_json
+from tasks.pages.contents import ContentsError, Failures, from_json, to_json
 from tasks.pages.night import render
 from tests.tasks.pages.reports import JPEG, bare, full
 
@@ -27,6 +27,13 @@ def test_a_report_without_any_counts_or_figures_is_read_back():
     )
 
     assert render(from_json(to_json(report))) == render(report)
+
+
+def test_a_night_without_any_failure_is_read_back():
+    report = replace(full(), failures=Failures(k=20, num_ranked=0, num_without=0))
+
+    assert render(from_json(to_json(report))) == render(report)
+    assert b'id="failures"' not in render(report)
 
 
 def test_a_picture_that_several_people_got_stands_in_the_data_once():
