@@ -4,6 +4,7 @@ import io
 import math
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from storage.refs import Ref
 from storage.roots import Root
 from storage.settings.images import ImageConfig, ImageLimits
 
+# What Pillow says of damaged EXIF helps nobody: the picture is used as it is stored, or is in quarantine.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 # The only decoders for untrusted bytes. Pillow has forty more, some of which start other programs.
 READERS: Final = (JpegImageFile, PngImageFile, GifImageFile, WebPImageFile, BmpImageFile, TiffImageFile, AvifImageFile)
 UPRIGHT: Final = {  # EXIF orientation -> the operation that turns the image upright (EXIF 2.3, section 4.6.4)
@@ -107,12 +110,20 @@ class ImageError(ValueError):
         self.reason = reason
 
 
-def decode(data: bytes, view: View, limits: ImageLimits) -> np.ndarray:
+def decode(data: bytes, view: View | ImageConfig, limits: ImageLimits | None = None) -> np.ndarray:
     """Upright RGB pixels, uint8 (S, S, 3), of an image file's bytes; of an animation, the first frame.
 
     Transparent images are composed over white, unless their alpha channel is 0 everywhere: then it is unused. 16-bit
     values are scaled to 8. Raises ImageError; the size, and the scans of a JPEG, are checked before decoding.
+
+    Args:
+        view: what is shown; or the settings of a night: what it packs, within their limits.
+        limits: by default those of the settings, or the defaults.
     """
+    if isinstance(view, ImageConfig):
+        limits = limits or view.limits
+        view = whole(view)
+    limits = limits or ImageLimits()
     if not data:
         raise ImageError("empty file")
     try:

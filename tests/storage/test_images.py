@@ -2,6 +2,8 @@ import io
 import os
 import resource
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from contextlib import suppress
@@ -32,7 +34,7 @@ def noise(width: int = 32, height: int = 32) -> Image.Image:
 
 
 def decode(data: bytes, config: ImageConfig = CONFIG) -> np.ndarray:
-    return images.decode(data, images.whole(config), config)
+    return images.decode(data, config)
 
 
 def reason(data: bytes, config: ImageConfig = CONFIG) -> str:
@@ -122,6 +124,26 @@ def test_an_image_is_turned_as_exif_says(orientation):
         pixels = decode(encoded(stored, format_, exif=exif), CONFIG).astype(int)
         assert np.abs(pixels[:2, 6:] - RED).max() < 60, format_
         assert np.abs(pixels[6:, :2] - WHITE).max() < 60, format_
+
+
+def test_the_settings_of_a_night_say_what_is_shown_and_within_which_limits():
+    image = encoded(Image.new("RGB", (9, 9), GREEN), "PNG")
+
+    assert images.decode(image, ImageConfig(size_px=5)).shape == (5, 5, 3)
+    with pytest.raises(ImageError, match="too many pixels"):
+        images.decode(image, ImageConfig(size_px=5, max_pixels=80))
+
+
+def test_what_pillow_says_of_broken_exif_is_not_shown():
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\xff\0\0\0"  # an orientation of 255 values, cut off
+    code = (
+        "import sys; from storage.images import decode; from storage.settings.images import ImageConfig\n"
+        "decode(sys.stdin.buffer.read(), ImageConfig(size_px=4))"
+    )
+    image = encoded(Image.new("RGB", (9, 9), GREEN), "JPEG", exif=exif)
+    ended = subprocess.run([sys.executable, "-c", code], input=image, capture_output=True, check=True)
+
+    assert ended.stderr == b""
 
 
 def test_broken_exif_leaves_the_image_as_it_is_stored():
