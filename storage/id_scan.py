@@ -29,6 +29,7 @@ DATABASES = (
 )  # searched byte by byte for any id; no result is lost with one
 COMMON_TO_IMAGES = ("tag", "tags", "token", "tokens", "interests")  # tags, or image ids in a community without tags
 NO_IDS = ("group_id", "model")
+ROWS = "samples"  # in a report: rows of the source, as JSON, that were kept out
 
 Found = frozenset[tuple[str, str]]  # kind and id
 
@@ -149,11 +150,17 @@ class IdScan:
     def _in_report(self, file: Path) -> Found:
         """Ids and tokens cell by cell, as in tables; the rest is running text, as the page that is rendered from it."""
         try:
-            cells = _cells_of(json.loads(file.read_bytes()))
+            cells = list(_cells_of(json.loads(file.read_bytes())))
         except (ValueError, RecursionError):
             return self._in_bytes(file, self._words)
-        found = frozenset((kind, id_) for column, id_ in cells for kind in _kinds_in(column)[0])
-        return (found & self.named) | self._in_bytes(file, self._words)
+        found = {(kind, id_) for column, id_ in cells if column != ROWS for kind in _kinds_in(column)[0]} & self.named
+        for text in {text for column, text in cells if column == ROWS}:
+            found |= self.in_value(text) or self._quoted_in(text)
+        return frozenset(found) | self._in_bytes(file, self._words)
+
+    def _quoted_in(self, row: str) -> Found:
+        """The ids that stand as JSON in a row that is none as a whole: it may have been cut."""
+        return frozenset(named for named in self.named if json.dumps(named[1], ensure_ascii=False) in row)
 
     def _in_bytes(self, file: Path, pattern: re.Pattern[bytes] | None) -> Found:
         if pattern is None or not file.stat().st_size:
@@ -195,14 +202,14 @@ def _kinds_in(column: str) -> tuple[list[str], bool]:
 
 
 def _cells_of(value: Any, column: str = "") -> Iterator[tuple[str, str]]:
-    """Every text of a JSON value that stands where ids stand, with the name of its field."""
+    """Every text of a JSON value that stands where ids or whole rows stand, with the name of its field."""
     if isinstance(value, dict):
         for name, item in value.items():
             yield from _cells_of(item, name)
     elif isinstance(value, list):
         for item in value:
             yield from _cells_of(item, column)
-    elif isinstance(value, str) and _kinds_in(column)[1]:
+    elif isinstance(value, str) and (column == ROWS or _kinds_in(column)[1]):
         yield column, value
 
 

@@ -46,12 +46,15 @@ def _misses(night: Night, root: Root) -> tuple[int, int, list[Miss]]:
         return 0, 0, []
     scorer = read_scorer(night.tested.model, root)
     image_ids, everything = scorer.images, np.arange(len(scorer.images))
+    if not len(image_ids):
+        return 0, 0, []
     rows = matrices.rows_of(pa.array(users, pa.string()), scorer.users)
     likes_UI, missed_UI = (
         matrices.incidence(table["user_id"], table["image_id"], users, image_ids) for table in (training, concealed)
     )
-    best = best_images(scorer, rows, {"all": everything}, min(K, len(image_ids)), likes_UI)["all"]
-    ndcg_U = np.nan_to_num(metrics.ndcg(metrics.find_hits(best.rows, missed_UI), K))
+    k = min(K, len(image_ids))
+    best = best_images(scorer, rows, {"all": everything}, k, likes_UI)["all"]
+    ndcg_U = np.nan_to_num(metrics.ndcg(metrics.find_hits(best.rows, missed_UI), k))
     worst = np.lexsort((-np.diff(missed_UI.indptr), ndcg_U))[:NUM_USERS]  # of equals those with most to be found
     shown = {
         row: (

@@ -311,6 +311,19 @@ def test_a_source_of_images_and_favorites_alone_is_enough(source, tmp_path):
     assert published.rows["recommendations"] > 0
 
 
+def test_a_community_of_fewer_images_than_a_list_has_places_has_its_report(tmp_path):
+    source, images = tmp_path / "source", [f"i{row:02d}" for row in range(18)]
+    source.mkdir()
+    pl.DataFrame({"image_id": images}).write_csv(source / "images.csv")
+    favorites = [(f"u{user}", images[(user + row) % 18]) for user in range(6) for row in range(12)]
+    pl.DataFrame(favorites, ["user_id", "image_id"], orient="row").write_csv(source / "favorites.csv")
+
+    published, _ = run(source, tmp_path / "root", {"model": {"system": "popularity"}})
+
+    report = contents.from_json(Path(published.folder, "report", "report.json").read_bytes())
+    assert [miss.num_missed for miss in report.failures.misses]
+
+
 def test_a_run_that_broke_off_goes_on_under_its_own_id(source, tmp_path, monkeypatch):
     from models.retrieval import incremental_topk
 

@@ -157,6 +157,15 @@ def test_a_report_s_data_is_read_by_its_fields_so_that_a_user_may_be_called_like
     assert named(LONG, user_id="1", pictures=[{"image_id": "2", "title": "by anna@N00-7f3a"}]) == {ANNA}
 
 
+@pytest.mark.parametrize("row", ['{"user_id": "7", "image_id": "i9"}', '{"user_id": "7", "image_id": "lo…', "7"])
+def test_a_short_id_is_found_in_the_rows_of_a_report_that_were_kept_out(root, row):
+    path = "exports/runs/run_id=1/report/report.json"
+    kept_out = {"table": "favorites", "reason": "unreadable time", "count": 1, "samples": [["row 7", row]]}
+    root.write(path, json.dumps({"failures": {"kept_out": [kept_out]}}).encode())
+
+    assert ("user", "7") in ids_in(SHORT, path, root)
+
+
 def test_a_report_s_words_spell_an_id_as_its_json_does(root):
     scan = IdScan({"user": frozenset({'é "anna"'})})
     path = "exports/runs/run_id=1/report/report.json"
