@@ -18,7 +18,7 @@ from storage.tables.community import IMAGES
 from storage.tables.reasons import REASONS
 from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.similar import SIMILAR_IMAGES
-from storage.tombstones import KINDS, IdsByKind
+from storage.tombstones import KINDS
 from tasks.pages.contents import CUT, ContentsError, Picture, Reason, Recommendation, Report, from_json
 from tasks.pages.night import CONTENTS, PAGE, files_of
 from tasks.runtime import runs
@@ -27,6 +27,7 @@ from tasks.runtime.digests import digest
 log = logging.getLogger("tastegraph")
 
 RANKED_BY = {RECOMMENDATIONS.name: "user_id", REASONS.name: "user_id", SIMILAR_IMAGES.name: "image_id"}
+TEXTS = ("title", "name", "path", "url")  # may be missing, and may name anybody
 WITHDRAWN = (
     b'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Report withdrawn</title>\n'
     b"<p>The report of this run named somebody who was forgotten, and was withdrawn. The figures are in "
@@ -44,14 +45,14 @@ def republish(manifest: Manifest, scan: IdScan, root: Root) -> str:
     place = snapshots.folder(manifest.run_id)
     exports: dict[str, list[Ref]] = {name: [] for name in manifest.rows}
     for file in manifest.table_files():
-        exports[file.ref.name].append(_without(file.ref, scan.ids, root))
+        exports[file.ref.name].append(_without(file.ref, scan, root))
     now = datetime.now(UTC)
     redacted = replace(
         manifest,
         run_id=run.id,
         generated_at=now.isoformat(timespec="seconds"),
         ingest=_scrubbed(manifest.ingest, scan),
-        inputs={name: _input_without(ref, scan.ids, root) for name, ref in manifest.inputs.items()},
+        inputs={name: _input_without(ref, scan, root) for name, ref in manifest.inputs.items()},
         quarantine=manifest.quarantine and _quarantine_without(manifest.quarantine, scan, root),
         night=digest([manifest.night, *exports.values()]),
         is_current=True,
@@ -156,22 +157,25 @@ def _report_without(place: str, redacted: Manifest, scan: IdScan, root: Root) ->
     return {PAGE: WITHDRAWN} if any(scan.in_words(content.decode()) for content in files.values()) else files
 
 
-def _without(ref: Ref, gone: IdsByKind, root: Root) -> Ref:
-    """The table without the rows that name one of the ids; ranks close up. The same file where no row does."""
-    rows = pl.DataFrame(parquet.read(ref, root))
+def _without(ref: Ref, scan: IdScan, root: Root) -> Ref:
+    """The table without the rows and texts that name one of the ids; ranks close up. The same file where none does."""
+    rows, gone = pl.DataFrame(parquet.read(ref, root)), scan.ids
     if ref.name == IMAGES.name:  # of an owner who is forgotten no fetched picture stays
         is_owned = pl.col("owner_id").is_in(sorted(gone.get("user", ()))).fill_null(False)
         is_fetched = pl.col("path").str.starts_with(FETCHED).fill_null(False)
         rows = rows.with_columns(path=pl.when(~(is_owned & is_fetched)).then("path"))
     left = tombstones.redact(rows, gone)
+    for name in {*TEXTS} & {*left.columns}:
+        shown = [text if text is None or not scan.in_value(text) else None for text in left[name]]
+        left = left.with_columns(pl.Series(name, shown, pl.String))
     if group := RANKED_BY.get(ref.name):
         left = left.with_columns(pl.col("rank").rank("dense").over(group).cast(pl.Int32))
     return parquet.rewrite(ref, left, root)
 
 
-def _input_without(ref: Ref, gone: IdsByKind, root: Root) -> Ref:
+def _input_without(ref: Ref, scan: IdScan, root: Root) -> Ref:
     """One of the tables that the run was computed from; one that is lost stays lost."""
-    return _without(ref, gone, root) if root.exists(ref.path) else ref
+    return _without(ref, scan, root) if root.exists(ref.path) else ref
 
 
 def _quarantine_without(ref: Ref, scan: IdScan, root: Root) -> Ref:

@@ -9,10 +9,12 @@ from storage import parquet, snapshots
 from storage.id_scan import IdScan
 from storage.manifests import Manifest
 from storage.roots import Root
+from storage.tables.community import IMAGES
 from storage.tables.reasons import REASONS
 from storage.tables.recommendations import RECOMMENDATIONS
 from tasks.pages.contents import Cluster, Picture, Reason, Recommendation, Report, from_json, to_json
 from tasks.pages.night import CONTENTS, PAGE, files_of
+from tasks.upkeep import redact
 from tasks.upkeep.redact import WITHDRAWN, report_without, republish
 from tests.tasks.pages.reports import full
 
@@ -176,3 +178,14 @@ def test_a_report_that_names_them_even_so_is_withdrawn(root):
     run_id = republish(published(root, files_of(report)), scan(user="anna@N00-7f3a"), root)
 
     assert pages(root, run_id) == {PAGE: WITHDRAWN}
+
+
+def test_a_table_keeps_no_title_that_names_somebody_forgotten(tmp_path):
+    root = Root(str(tmp_path))
+    names = ("image_id", "path", "url", "owner_id", "title", "uploaded_at")
+    values = (["i1", "i2"], ["p/1", "p/2"], [None, None], ["u2", "u2"], ["by anna@N00-7f3a", "sea"], [None, None])
+    ref = parquet.write(IMAGES, dict(zip(names, values, strict=True)), root)
+
+    left = redact._without(ref, IdScan({"user": frozenset({"anna@N00-7f3a"})}), root)
+
+    assert parquet.read(left, root)["title"].to_pylist() == [None, "sea"]
