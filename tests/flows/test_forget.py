@@ -172,7 +172,7 @@ def test_a_forgotten_image_leaves_the_lists_and_the_report_and_the_ranks_close_u
     assert home.exported("image_embeddings").equals(embeddings.filter(pl.col("image_id") != home.image))
     page = home.root / f"exports/runs/run_id={done.run_id}/report/index.html"
     assert 0 < page.read_text().count("<figure") < pictures
-    assert f'<dd class="id">{done.run_id}</dd>' in page.read_text()
+    assert done.run_id in page.read_text()
 
     _, ran = run(home.source, home.root)
     assert naming(home.image, home.root) == set()
