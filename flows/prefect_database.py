@@ -26,31 +26,30 @@ class DatabaseError(RuntimeError):
     """Prefect's database cannot be used: the message says why, and what to do."""
 
 
-def prepare_database(home: Path, url: str) -> list[str]:
-    """Make or migrate the database of `url`, alone in `home`. Returns what there is to say. Raises DatabaseError."""
+def prepare_database(url: str) -> list[str]:
+    """Make or migrate the database of `url`; call it `alone`. Returns what there is to say. Raises DatabaseError."""
     address = sa.make_url(url)
     file = Path(address.database or "") if address.get_backend_name() == "sqlite" else None
-    with _alone(home / "database.lock"):
-        if file is None or not address.database or "memory" in url:
-            try:
-                _migrate()
-            except Exception as error:
-                where = address.render_as_string(hide_password=True)
-                raise DatabaseError(
-                    f"{where}: Prefect's database cannot be prepared ({_brief(error)}); mend it, or unset "
-                    f"PREFECT_API_DATABASE_CONNECTION_URL, and a file below PREFECT_HOME is used"
-                ) from error
-            return []
-        said = []
-        if file.exists():
-            try:
-                _check(file)
-                _migrate(AioSqliteConfiguration(url))
-            except Exception as error:
-                said.append(_set_aside(file, error))
-        if not file.exists():
-            _make(file, address)
-        return said
+    if file is None or not address.database or "memory" in url:
+        try:
+            _migrate()
+        except Exception as error:
+            where = address.render_as_string(hide_password=True)
+            raise DatabaseError(
+                f"{where}: Prefect's database cannot be prepared ({_brief(error)}); mend it, or unset "
+                f"PREFECT_API_DATABASE_CONNECTION_URL, and a file below PREFECT_HOME is used"
+            ) from error
+        return []
+    said = []
+    if file.exists():
+        try:
+            _check(file)
+            _migrate(AioSqliteConfiguration(url))
+        except Exception as error:
+            said.append(_set_aside(file, error))
+    if not file.exists():
+        _make(file, address)
+    return said
 
 
 def _make(file: Path, address: sa.URL) -> None:
@@ -126,9 +125,13 @@ def _migrate(config: BaseDatabaseConfiguration | None = None) -> None:
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Hold a lock that the kernel frees when this process ends."""
-    end = time.monotonic() + LOCK_S
+def alone(home: Path) -> Iterator[None]:
+    """Hold the lock of a home; the kernel frees it when this process ends. Raises DatabaseError.
+
+    One server at a time makes the database and starts: each enters the types of blocks that are missing, and the
+    second of two at once would end, as they are unique.
+    """
+    lock, end = home / "database.lock", time.monotonic() + LOCK_S
     with lock.open("w") as stream:
         while True:
             try:
@@ -136,7 +139,7 @@ def _alone(lock: Path) -> Iterator[None]:
             except BlockingIOError as error:
                 if time.monotonic() > end:
                     raise DatabaseError(
-                        f"{lock}: another run has migrated Prefect's database for {LOCK_S:.0f} s; end it"
+                        f"{lock}: another run has been starting Prefect's server for {LOCK_S:.0f} s; end it"
                     ) from error
                 time.sleep(0.1)
             else:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import uvicorn
 
@@ -27,10 +27,15 @@ def tell(**message: object) -> None:
 
 
 class Server(uvicorn.Server):
-    """A server that tells when it serves, and leaves signals alone."""
+    """A server that tells when it serves, lets the next one start, and leaves signals alone."""
+
+    def __init__(self, config: uvicorn.Config, lock: ExitStack) -> None:
+        super().__init__(config)
+        self.lock = lock
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self.lock.close()
         if self.started:
             tell(ready=True)
 
@@ -62,10 +67,12 @@ def main() -> None:
     from prefect.server.api.server import create_app
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_HOME
 
-    from flows.prefect_database import DatabaseError, prepare_database
+    from flows.prefect_database import DatabaseError, alone, prepare_database
 
+    lock = ExitStack()
     try:
-        for line in prepare_database(PREFECT_HOME.value(), PREFECT_API_DATABASE_CONNECTION_URL.value()):
+        lock.enter_context(alone(PREFECT_HOME.value()))
+        for line in prepare_database(PREFECT_API_DATABASE_CONNECTION_URL.value()):
             tell(said=line)
     except (DatabaseError, OSError) as error:
         tell(error=str(error))
@@ -73,7 +80,7 @@ def main() -> None:
 
     config = uvicorn.Config(create_app(ephemeral=True, final=True), log_level="error", lifespan="on")
     config.timeout_graceful_shutdown = 1
-    server = Server(config)
+    server = Server(config, lock)
 
     def stop(_number: int, _frame: object) -> None:
         server.should_exit = True
