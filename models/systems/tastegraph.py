@@ -135,7 +135,8 @@ class TasteGraph(System[TasteGraphConfig]):
             for pool, of_pool in zip(pools, names, strict=True)
         ]
         learned = _NamedWeights.named(common, learn_weights(aligned, has_content(community), config))
-        log.info("%-18s weights on %d hold-outs: %s", "fit-ensemble", len(pools), learned)
+        held_out = "a hold-out" if len(pools) == 1 else f"{len(pools)} hold-outs"
+        log.info("%-18s weights on %s: %s", "fit-ensemble", held_out, learned)
         return learned
 
     def _learn_cold_user_weights(self, community: Community) -> "_NamedWeights":
