@@ -16,7 +16,8 @@ from statistics import median
 import numpy as np
 from PIL import Image, ImageFilter
 
-from tasks.night.report import NUM_GOT, NUM_LIKES, NUM_PEOPLE, THUMBNAIL_PX
+from tasks.night.pictures import THUMBNAIL_PX
+from tasks.night.report import NUM_GOT, NUM_LIKES, NUM_PEOPLE
 from tasks.pages.contents import Distributions, Person, Picture, Recommendation, Report
 from tasks.pages.night import render
 from tests.browser import Browser, browser

@@ -329,7 +329,11 @@ def test_a_run_that_broke_off_goes_on_under_its_own_id(source, tmp_path, monkeyp
 
     root = tmp_path / "root"
     with monkeypatch.context() as broken:
-        broken.setattr(incremental_topk, "unit", lambda *args: (_ for _ in ()).throw(RuntimeError("the disk is full")))
+        broken.setattr(
+            incremental_topk,
+            "unit",
+            lambda *_, **__: (nothing for nothing in ()).throw(RuntimeError("the disk is full")),
+        )
         with pytest.raises(RuntimeError, match="the disk is full"):
             run(source, root)
     (started,) = (note.id for note in runs.notes(Root(str(root))))

@@ -50,7 +50,7 @@ def root(tmp_path: Path) -> Root:
 
 
 def ingested(folder: Path, root: Root) -> dict[str, Ref]:
-    tables: dict[str, Ref] = ingest.fn(Root(str(folder)), "1", IngestConfig(), root).tables
+    tables: dict[str, Ref] = ingest.fn(Root(str(folder)), "1", IngestConfig(), False, root).tables
     return tables
 
 

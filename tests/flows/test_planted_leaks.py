@@ -175,7 +175,7 @@ def trial(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trial:
         frame = pl.DataFrame(rows, COLUMNS[name], orient="row", infer_schema_length=None)
         frame.write_parquet(tmp_path / f"{name}.parquet")
     pl.DataFrame(source.test, ["user_id", "image_id"], orient="row").write_csv(tmp_path / "test.csv")
-    table = ingest.fn(Root(str(tmp_path)), "1", IngestConfig(), root).tables
+    table = ingest.fn(Root(str(tmp_path)), "1", IngestConfig(), False, root).tables
     is_by_time, test = way == "time", take_pairs(str(tmp_path / "test.csv"), root)
     # The friends have four favorites, all late: too few to be tested by their own times.
     splits = SplitConfig(time_of="community", latest_share=0.4)

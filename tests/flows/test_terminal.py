@@ -83,7 +83,7 @@ def test_what_a_night_prints_is_letter_by_letter(capsys):
     )
     print_published(night, folder)
     account = {"file": "favorites[/d].csv", "read": 1, "kept": 1, "quarantined": {"odd [/e]": 1}, "forgotten": 0}
-    report = {"tables": {"t[/f]": account}, "pictures": {"decoded": 0, "quarantined": {"[/g]": 1}}}
+    report = {"tables": {"t[/f]": account}, "pictures": {"decoded": 0, "to_fetch": 0, "quarantined": {"[/g]": 1}}}
     found = Finding("t", "odd", 1, [{"row": 0, "value": "[/h]", "text": "[/i]"}], "mend it")
     print_validation(Validation(report, [found], None))
     shown = capsys.readouterr().out
