@@ -134,7 +134,7 @@ def nightly(
         from storage import snapshots
         from storage.roots import Root
 
-        published = watched(flow, source=source, root=root, config=settings, run_id=run_id)
+        published = with_bars(flow, source=source, root=root, config=settings, run_id=run_id)
         if as_json:
             print_json({key: getattr(published, key) for key in published.__dataclass_fields__})
         else:
@@ -267,7 +267,7 @@ def compare(
         from flows.compare import compare as flow
         from storage.roots import Root
 
-        compared = watched(
+        compared = with_bars(
             flow,
             source=source,
             root=root,
@@ -307,7 +307,7 @@ def tune(
         from flows.tune import tune as flow
         from storage.roots import Root
 
-        tuned = watched(
+        tuned = with_bars(
             flow,
             source=source,
             root=root,
@@ -349,7 +349,7 @@ def crawl_flickr(
     with at_work("crawl", folder, home, locked(folder), load, again="with --resume") as settings:
         from flows.crawl import crawl as flow
 
-        crawled = watched(
+        crawled = with_bars(
             flow,
             out=str(out_),
             users=user,
@@ -677,7 +677,7 @@ def plan_of(source: str, root: str, config: "NightlyConfig") -> "NightPlan":
         return plan_night(source, root, config)
 
 
-def watched(flow: Callable[..., C], **parameters: Any) -> C:
+def with_bars(flow: Callable[..., C], **parameters: Any) -> C:
     """The flow's result; while it runs, a terminal shows the stages at work."""
     if not wants_bars():
         return flow(**parameters)

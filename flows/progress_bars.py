@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, SpinnerColumn, Task, TextColumn
+from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
@@ -107,11 +107,8 @@ class StageBars:
                 self.bars.console.show_cursor()  # a process that is killed could not bring it back
 
 
-class _Speed(TextColumn):
+class _Speed(ProgressColumn):
     """Units a second and the time left, and how long the stage is at work."""
-
-    def __init__(self) -> None:
-        super().__init__("", markup=False)
 
     def render(self, task: Task) -> Text:
         """No speed at first, as the first units are the slowest, and none at the end."""

@@ -4,16 +4,15 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from models.evaluation import metrics
-from storage import matrices, parquet
+from storage import parquet
 from storage.roots import Root
 from storage.samples import sampled
 from tasks.night.pictures import pictures_by_id
 from tasks.night.records import Night
+from tasks.night.tested import TestedUsers
 from tasks.pages.contents import CUT, ColdImage, Failures, KeptOut, Miss, Recommendation
-from tasks.systems.scoring import best_images, read_scorer
 
 MOST_USERS = 1_000  # about so many test users are ranked for it, the same every night
 K = 20
@@ -21,9 +20,9 @@ NUM_USERS, NUM_PICTURES, NUM_COLD, NUM_ROWS = 3, 10, 10, 3  # shown: users, pict
 TEXT_LENGTH = 200  # letters of a row
 
 
-def find_failures(night: Night, root: Root) -> Failures:
+def find_failures(tested: TestedUsers | None, night: Night, root: Root) -> Failures:
     """The failures of a night; empty lists where there are none of a kind."""
-    num_ranked, num_without, misses = _misses(night, root)
+    num_ranked, num_without, misses = _misses(tested, night, root)
     num_cold, num_listed, cold = _cold(night, root)
     return Failures(
         k=K,
@@ -37,34 +36,26 @@ def find_failures(night: Night, root: Root) -> Failures:
     )
 
 
-def _misses(night: Night, root: Root) -> tuple[int, int, list[Miss]]:
+def _misses(tested: TestedUsers | None, night: Night, root: Root) -> tuple[int, int, list[Miss]]:
     """How many test users were ranked, for how many nothing was found, and those with the lowest NDCG."""
-    concealed, training = parquet.read(night.split.concealed, root), parquet.read(night.split.training, root)
-    users = matrices.ids_of(concealed["user_id"])
-    users = users[sampled(users, MOST_USERS / max(len(users), MOST_USERS))]
+    if tested is None or not len(tested.images):
+        return 0, 0, []
+    users, image_ids = tested.ids[sampled(tested.ids, MOST_USERS / max(len(tested.ids), MOST_USERS))], tested.images
     if not len(users):
         return 0, 0, []
-    scorer = read_scorer(night.tested.model, root)
-    image_ids, everything = scorer.images, np.arange(len(scorer.images))
-    if not len(image_ids):
-        return 0, 0, []
-    rows = matrices.rows_of(pa.array(users, pa.string()), scorer.users)
-    likes_UI, missed_UI = (
-        matrices.incidence(table["user_id"], table["image_id"], users, image_ids) for table in (training, concealed)
-    )
-    k = min(K, len(image_ids))
-    best = best_images(scorer, rows, {"all": everything}, k, likes_UI)["all"]
-    ndcg_U = np.nan_to_num(metrics.ndcg(metrics.find_hits(best.rows, missed_UI), k))
+    ranked = tested.ranked(users, K)
+    likes_UI, missed_UI, best = ranked.likes_UI, ranked.concealed_UI, ranked.best
+    ndcg_U = np.nan_to_num(metrics.ndcg(metrics.find_hits(best.rows, missed_UI), best.rows.shape[1]))
     worst = np.lexsort((-np.diff(missed_UI.indptr), ndcg_U))[:NUM_USERS]  # of equals those with most to be found
     shown = {
         row: (
             image_ids[likes_UI[[row]].indices[:NUM_PICTURES]],
             image_ids[missed_UI[[row]].indices[:NUM_PICTURES]],
-            image_ids[best.rows[row][best.rows[row] >= 0][:NUM_PICTURES]],
+            best.rows[row][best.rows[row] >= 0][:NUM_PICTURES],
         )
         for row in worst.tolist()
     }
-    ids = {image for kinds in shown.values() for images in kinds for image in images}
+    ids = {image for likes, missed, got in shown.values() for image in (*likes, *missed, *image_ids[got])}
     pictures = pictures_by_id(np.array(sorted(ids), object), night, root)
     misses = [
         Miss(
@@ -76,10 +67,10 @@ def _misses(night: Night, root: Root) -> tuple[int, int, list[Miss]]:
             missed=[pictures[image] for image in missed],
             got=[
                 Recommendation(
-                    picture=pictures[image],
+                    picture=pictures[image_ids[image]],
                     rank=place + 1,
                     score=float(best.scores[row][place]),
-                    concealed=image in set(image_ids[missed_UI[[row]].indices]),
+                    concealed=bool(missed_UI[row, image]),
                 )
                 for place, image in enumerate(got)
             ],

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from models.evaluation.headlines import HEADLINES, headline_of
 from models.systems import SYSTEMS
-from storage import matrices, parquet, snapshots
+from storage import parquet, snapshots
 from storage.documents import DocumentError
 from storage.manifests import Outcome
 from storage.refs import Ref
@@ -22,6 +21,7 @@ from storage.tables.reasons import REASONS
 from tasks.night.failures import find_failures
 from tasks.night.pictures import pictures_by_id
 from tasks.night.records import CDLChain, Night, Tastes
+from tasks.night.tested import TestedUsers
 from tasks.pages.contents import (
     Call,
     CaseStudy,
@@ -40,7 +40,6 @@ from tasks.pages.contents import (
     Training,
 )
 from tasks.runtime.ledger import Line
-from tasks.systems.scoring import best_images, read_scorer
 
 NUM_PEOPLE = 12
 NUM_LIKES = 10
@@ -66,7 +65,8 @@ def build(
     Args:
         past: the headline figures of earlier runs.
     """
-    people = _people(night, root)
+    tested = TestedUsers.read(night, root)
+    people = _people(tested, night, root)
     stopped = [outcome for outcome in outcomes if outcome.verdict == "hold"]
     warnings = [outcome for outcome in outcomes if outcome.verdict == "warn"]
     name, chain = night.source.address.rstrip("/").rpartition("/")[2], night.tested.cdl
@@ -108,7 +108,7 @@ def build(
         ),
         stages=[_stage(line) for line in stages],
         people=people,
-        failures=find_failures(night, root),
+        failures=find_failures(tested, night, root),
         case=_case(night, chain, people, root) if chain else None,
     )
 
@@ -264,31 +264,25 @@ def _negatives(audit: Ref, root: Root) -> NegativesAudit:
     )
 
 
-def _people(night: Night, root: Root) -> list[Person]:
+def _people(tested: TestedUsers | None, night: Night, root: Root) -> list[Person]:
     """Users who were tested, evenly spaced by id: what was exported for them, and what the measured system found."""
-    concealed, training = parquet.read(night.split.concealed, root), parquet.read(night.split.training, root)
-    tested = matrices.ids_of(concealed["user_id"])
-    tested = tested[np.unique(np.linspace(0, len(tested) - 1, NUM_PEOPLE).astype(int))] if len(tested) else tested
-    if not len(tested):
+    if tested is None:
         return []
-    scorer = read_scorer(night.tested.model, root)
-    image_ids = scorer.images
-    likes_UI = matrices.incidence(training["user_id"], training["image_id"], tested, image_ids)
-    concealed_UI = matrices.incidence(concealed["user_id"], concealed["image_id"], tested, image_ids)
-    rows, everything = matrices.rows_of(pa.array(tested, pa.string()), scorer.users), np.arange(len(image_ids))
-    best = best_images(scorer, rows, {"all": everything}, min(NUM_GOT, len(image_ids)), likes_UI)["all"]
-    exported = _exported(tested, night, root)
-    likes = [image_ids[likes_UI[[row]].indices[:NUM_LIKES]].tolist() for row in range(len(tested))]
+    users, image_ids = tested.ids[np.unique(np.linspace(0, len(tested.ids) - 1, NUM_PEOPLE).astype(int))], tested.images
+    ranked = tested.ranked(users, NUM_GOT)
+    likes_UI, concealed_UI, best = ranked.likes_UI, ranked.concealed_UI, ranked.best
+    exported = _exported(users, night, root)
+    likes = [image_ids[likes_UI[[row]].indices[:NUM_LIKES]].tolist() for row in range(len(users))]
     shown = {
         *image_ids[np.unique(best.rows[best.rows >= 0])].tolist(),
         *(image for row in likes for image in row),
         *(item["image_id"] for items in exported.values() for item in items),
     }
     pictures = pictures_by_id(np.array(sorted(shown), object), night, root)
-    reasons = _reasons(tested, night, root)
+    reasons = _reasons(users, night, root)
     interests = (
         parquet.scan(night.tested.tastes.profiles.interests, root)
-        .filter(pl.col("user_id").is_in(tested.tolist()))
+        .filter(pl.col("user_id").is_in(users.tolist()))
         .sort("count", "lift", "tag", descending=[True, True, False])
         .group_by("user_id", maintain_order=True)
         .agg(pl.col("tag").head(12))
@@ -321,7 +315,7 @@ def _people(night: Night, root: Root) -> list[Person]:
                 if image >= 0
             ],
         )
-        for row, user in enumerate(tested)
+        for row, user in enumerate(users)
     ]
 
 
