@@ -15,7 +15,7 @@ class DownloadConfig:
     backoff_s: float = 1.0  # wait before the second attempt; doubled before each further one, plus up to as much again
     longest_wait_s: float = 600.0  # a host that requires a longer wait is left alone until the next time
     failures: int = 50  # a host of which so many pictures failed one after the other is left alone; a crawl ends
-    allow_private: bool = False  # also from private and loopback addresses: for tests
+    private_hosts: tuple[str, ...] = ()  # names of one's own servers, which may be at private addresses: others may not
     seed: int = 0  # of the random part of the waits
 
     def __post_init__(self) -> None:

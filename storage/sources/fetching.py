@@ -22,7 +22,7 @@ from storage.images import FETCHED, FETCHED_FOLDER, format_of
 from storage.roots import Root
 from storage.settings.downloads import FetchConfig
 from storage.settings.images import ImageLimits
-from storage.sources.flickr.pictures import Answers, Downloader, Picture, refuse_broken
+from storage.sources.downloads.pictures import Answers, Downloader, Picture, refuse_broken
 from storage.sources.rules import ADDRESS
 
 DAY_S = 86_400.0

@@ -21,7 +21,7 @@ from tests.flows.processes import environment, tastegraph
 from tests.storage.sources.flickr.community import make
 from tests.storage.sources.flickr.server import KEY, served
 
-LOOPBACK = {"pictures.allow_private": True, "budget.requests_per_hour": 10**8, "budget.burst": 10**6}
+LOOPBACK = {"pictures.private_hosts": ["127.0.0.1"], "budget.requests_per_hour": 10**8, "budget.burst": 10**6}
 TASKS = ["read-lists", "fetch-pictures", "write-source"]
 
 

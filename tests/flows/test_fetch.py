@@ -30,7 +30,7 @@ from tasks.upkeep.verify import verify
 from tests import world
 from tests.storage.servers import moto_server
 
-LOOPBACK = {"allow_private": True, "backoff_s": 0.001, "attempts": 2, "timeout_s": 0.5, "max_bytes": 50_000}
+LOOPBACK = {"private_hosts": ("127.0.0.1",), "backoff_s": 0.001, "attempts": 2, "timeout_s": 0.5, "max_bytes": 50_000}
 
 
 class Host:
@@ -223,10 +223,12 @@ def test_a_private_address_is_not_connected_to_directly_or_by_a_redirect(tmp_pat
     root = Root(str(tmp_path / "root"))
     one = [f"{host.address}/picture/image00.png"]
     assert [found.reason for found in fetching.fetch(one, FetchConfig(), ImageLimits(), root)] == ["private address"]
+    other = FetchConfig(private_hosts=("minio.example",))  # one's own servers are named one by one
+    assert [found.reason for found in fetching.fetch(one, other, ImageLimits(), root)] == ["private address"]
     assert not host.asked
 
     port = host.address.rpartition(":")[2]
-    public = "storage.sources.flickr.addresses.is_public"
+    public = "storage.sources.downloads.addresses.is_public"
     monkeypatch.setattr(public, lambda address: address == "127.0.0.1")  # the host counts as public, 10.0.0.1 does not
     addresses = [f"http://127.0.0.1:{port}/private/image00.png"]
     found = fetching.fetch(addresses, FetchConfig(attempts=1), ImageLimits(), root)

@@ -4,22 +4,20 @@ Documented at flickr.com/services/api: requests in `request.rest`, answers in `r
 """
 
 import json
-import random
-import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 from pydantic import SecretStr
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from storage.settings.flickr import ApiConfig
-from storage.sources.flickr.addresses import certificates
+from storage.sources.downloads.addresses import certificates
+from storage.sources.downloads.deadlines import deadline, keeps_deadlines
+from storage.sources.downloads.retries import PassingError, backoff, retry_after
 from storage.sources.flickr.budget import Budget
-from storage.sources.flickr.deadlines import deadline, keeps_deadlines
 
 INVALID_KEY = 100
 PASSING = {0, 105, 106}  # "currently unavailable", "write operation failed": retried
@@ -46,14 +44,6 @@ class NotPublicError(Exception):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(f"code {code}: {message}")
         self.needs_login = code in NEEDS_LOGIN
-
-
-class PassingError(Exception):
-    """A temporary failure. `wait_s`: how long the server requires to wait."""
-
-    def __init__(self, what: str, wait_s: float = 0.0) -> None:
-        super().__init__(what)
-        self.wait_s = wait_s
 
 
 class Client:
@@ -163,28 +153,3 @@ class Client:
         if code in NOT_PUBLIC:
             raise NotPublicError(code, message)
         raise FlickrError(f"{method}: code {code}: {message}; see the method's codes in Flickr's documentation")
-
-
-def backoff(first_s: float, seed: int) -> Callable[[RetryCallState], float]:
-    """The wait before each attempt: doubled each time, with a random part, plus the wait that the server requires."""
-    rng = random.Random(seed)
-
-    def wait_s(state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        required_s = error.wait_s if isinstance(error, PassingError) else 0.0
-        grown_s = first_s * 2.0 ** (state.attempt_number - 1)
-        return required_s + grown_s * (1 + rng.random())
-
-    return wait_s
-
-
-def retry_after(value: str | None, now: datetime) -> float:
-    """The wait in seconds of a Retry-After header, which holds seconds or a date (RFC 9110, 10.2.3); else 0."""
-    if value is None:
-        return 0.0
-    if re.fullmatch(r"\s*\d+\s*", value):
-        return float(value)
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0

@@ -11,12 +11,12 @@ from pydantic import SecretStr
 
 from storage.roots import Root
 from storage.settings.flickr import FlickrConfig
+from storage.sources.downloads.pictures import Progress
 from storage.sources.flickr import photos, pictures, rows, source
 from storage.sources.flickr.budget import Budget
 from storage.sources.flickr.client import Client
 from storage.sources.flickr.database import Crawl, Database
 from storage.sources.flickr.lists import Reader
-from storage.sources.flickr.pictures import Progress
 from storage.sources.flickr.source import SourceCounts
 from storage.sources.flickr.walk import CrawlRequest, Walk
 

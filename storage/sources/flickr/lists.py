@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from storage.settings.flickr import ListConfig
+from storage.sources.downloads.retries import PassingError
 from storage.sources.flickr import answers, rows
-from storage.sources.flickr.client import Client, GoneError, NotPublicError, PassingError
+from storage.sources.flickr.client import Client, GoneError, NotPublicError
 from storage.sources.flickr.database import Crawl, Database, Outcome, Page
 
 NEVER_FRESH = {"whereabouts"}  # asked because something has changed

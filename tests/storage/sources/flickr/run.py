@@ -18,7 +18,7 @@ def quick(address: str, **lists: object) -> FlickrConfig:
         api=ApiConfig(endpoint=f"{address}/services/rest/", timeout_s=HANG_S - 1, backoff_s=0.01),
         budget=BudgetConfig(requests_per_hour=10**8, burst=10**6),
         lists=replace(ListConfig(per_page=50), **lists),
-        pictures=PictureConfig(allow_private=True, backoff_s=0.01, attempts=2, timeout_s=10.0),
+        pictures=PictureConfig(private_hosts=("127.0.0.1",), backoff_s=0.01, attempts=2, timeout_s=10.0),
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from storage.settings.flickr import ApiConfig, BudgetConfig
+from storage.sources.downloads.retries import PassingError, retry_after
 from storage.sources.flickr.budget import Budget
 from storage.sources.flickr.client import (
     Client,
@@ -19,8 +20,6 @@ from storage.sources.flickr.client import (
     GoneError,
     InvalidKeyError,
     NotPublicError,
-    PassingError,
-    retry_after,
 )
 from tests.storage.sources.flickr.dripping import WHERE, dripping
 from tests.storage.sources.flickr.server import HANG_S, KEY, Faults, Flickr

@@ -12,13 +12,14 @@ from PIL import Image
 
 from storage.roots import Root
 from storage.settings.flickr import PictureConfig
-from storage.sources.flickr import addresses
-from storage.sources.flickr.addresses import PrivateAddressError, PublicOnly, is_public, public_address
-from storage.sources.flickr.pictures import Downloader, Picture
+from storage.sources.downloads import addresses
+from storage.sources.downloads.addresses import PrivateAddressError, PublicOnly, is_public, public_address
+from storage.sources.downloads.pictures import Downloader, Picture
+from storage.sources.flickr.pictures import OF_FLICKR
 from tests.storage.sources.flickr.community import jpeg
 from tests.storage.sources.flickr.dripping import WHERE, dripping
 
-QUICK = {"allow_private": True, "backoff_s": 0.001, "attempts": 2}
+QUICK = {"private_hosts": ("127.0.0.1",), "backoff_s": 0.001, "attempts": 2}
 JPEG = {"Content-Type": "image/jpeg"}
 BYTES = jpeg("red", 0)
 
@@ -28,6 +29,10 @@ def root(tmp_path):
     return Root(str(tmp_path / "source"))
 
 
+def downloader(root, **changes) -> Downloader:
+    return Downloader(root, PictureConfig(**QUICK | changes), OF_FLICKR)
+
+
 @pytest.fixture
 def fetch(flickr, root):
     """Fetches a path of the server, where the given answer waits."""
@@ -35,8 +40,8 @@ def fetch(flickr, root):
     def fetch(path: str, answer=None, known: Picture | None = None, **changes) -> Picture:
         if answer:
             flickr.pictures[path] = answer
-        with closing(Downloader(root, PictureConfig(**QUICK | changes))) as downloader:
-            return downloader.fetch(known or Picture(flickr.address + path))
+        with closing(downloader(root, **changes)) as one:
+            return one.fetch(known or Picture(flickr.address + path))
 
     return fetch
 
@@ -100,7 +105,10 @@ def test_a_picture_that_did_not_change_is_not_sent_again(flickr, fetch):
 @pytest.mark.parametrize("where", WHERE)
 def test_an_answer_that_drips_ends_at_the_time_limit_wherever_it_drips(root, where):
     begun = time.monotonic()
-    with dripping(*WHERE[where]) as address, closing(Downloader(root, PictureConfig(**QUICK, timeout_s=0.4))) as one:
+    with (
+        dripping(*WHERE[where]) as address,
+        closing(downloader(root, timeout_s=0.4)) as one,
+    ):
         found = one.fetch(Picture(f"{address}/1.jpg"))
 
     assert (found.outcome, found.reason) == ("failed", "slower than timeout_s")
@@ -109,7 +117,10 @@ def test_an_answer_that_drips_ends_at_the_time_limit_wherever_it_drips(root, whe
 
 def test_redirects_share_the_time_limit(root):
     to_itself = b"HTTP/1.1 302 Found\r\nLocation: /2.jpg\r\nContent-Length: 0\r\n", b"X-Slow: x\r\n"
-    with dripping(*to_itself) as address, closing(Downloader(root, PictureConfig(**QUICK, timeout_s=0.3))) as one:
+    with (
+        dripping(*to_itself) as address,
+        closing(downloader(root, timeout_s=0.3)) as one,
+    ):
         begun = time.monotonic()
         found = one.fetch(Picture(f"{address}/1.jpg"))
 
@@ -135,7 +146,7 @@ def test_a_host_that_fails_is_tried_again_and_the_old_file_stays(fetch, flickr):
 def test_one_host_sees_only_so_many_requests_at_once(flickr, root):
     busy, most, lock = 0, 0, threading.Lock()
 
-    downloader = Downloader(root, PictureConfig(**QUICK, threads=8, per_host=2))
+    pictures = downloader(root, threads=8, per_host=2)
 
     def count(_request) -> None:
         nonlocal busy, most
@@ -146,16 +157,16 @@ def test_one_host_sees_only_so_many_requests_at_once(flickr, root):
         with lock:
             busy -= 1
 
-    downloader._http.event_hooks = {"request": [count]}
+    pictures._http.event_hooks = {"request": [count]}
     fetches = [
-        threading.Thread(target=downloader.fetch, args=(Picture(f"{flickr.address}/65535/{row}_red_n.jpg"),))
+        threading.Thread(target=pictures.fetch, args=(Picture(f"{flickr.address}/65535/{row}_red_n.jpg"),))
         for row in range(12)
     ]
     for one in fetches:
         one.start()
     for one in fetches:
         one.join()
-    downloader.close()
+    pictures.close()
 
     assert most == 2
 
@@ -206,7 +217,7 @@ def test_public_addresses_are_public():
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "2130706433", "0x7f.1"])
 def test_a_private_address_is_never_connected_to_however_it_is_written(flickr, fetch, host):
     port = flickr.address.rpartition(":")[2]
-    found = fetch("", known=Picture(f"http://{host}:{port}/65535/4_red_n.jpg"), allow_private=False)
+    found = fetch("", known=Picture(f"http://{host}:{port}/65535/4_red_n.jpg"), private_hosts=())
 
     assert (found.outcome, found.reason) in {("quarantined", "private address"), ("quarantined", "no http address")}
     assert flickr.asked.total() == 0
@@ -239,7 +250,7 @@ def test_a_connection_goes_to_the_address_that_was_checked(names, monkeypatch):
     names["pictures.test"] = ["8.8.8.8", "127.0.0.1"]
     sent = []
     monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda _self, request: sent.append(request))
-    with closing(PublicOnly(False, 1)) as transport:
+    with closing(PublicOnly((), 1)) as transport:
         transport.handle_request(httpx.Request("GET", "https://pictures.test/1.jpg"))
 
     assert sent[0].url == "https://8.8.8.8/1.jpg"
@@ -254,7 +265,7 @@ def test_a_redirect_to_a_private_address_is_refused_at_connection(flickr, fetch,
     checked = addresses.is_public
     first = iter([True])  # lets the first hop, and only that, reach loopback
     monkeypatch.setattr(addresses, "is_public", lambda address: next(first, None) or checked(address))
-    found = fetch("", known=Picture(f"http://pictures.test:{port}/1.jpg"), allow_private=False)
+    found = fetch("", known=Picture(f"http://pictures.test:{port}/1.jpg"), private_hosts=())
 
     assert (found.outcome, found.reason) == ("quarantined", "private address")
     assert flickr.asked["GET /65535/4_red_n.jpg"] == 0

@@ -7,11 +7,12 @@ that resolves differently a moment later is harmless. Every request, also a redi
 import ipaddress
 import socket
 import ssl
+from collections.abc import Collection
 from functools import cache
 
 import httpx
 
-from storage.sources.flickr.deadlines import keeps_deadlines
+from storage.sources.downloads.deadlines import keeps_deadlines
 
 MOST_REDIRECTS = 3
 
@@ -38,12 +39,12 @@ class PrivateAddressError(httpx.RequestError):
 
 
 class PublicOnly(httpx.BaseTransport):
-    """Sends http and https requests to public addresses; with `allow_private` to any address. Proxies from the
+    """Sends http and https requests to public addresses, and to `private_hosts` wherever they are. Proxies from the
     environment are not used, because they resolve names themselves.
     """
 
-    def __init__(self, allow_private: bool, connections: int) -> None:
-        self.allow_private = allow_private
+    def __init__(self, private_hosts: Collection[str], connections: int) -> None:
+        self.private_hosts = frozenset(map(str.lower, private_hosts))
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         self._inner = httpx.HTTPTransport(verify=certificates(), trust_env=False, limits=limits)
         keeps_deadlines([self._inner])
@@ -52,7 +53,7 @@ class PublicOnly(httpx.BaseTransport):
         host = request.url.host
         if request.url.scheme not in ("http", "https"):
             raise httpx.UnsupportedProtocol(f"{request.url.scheme}: neither http nor https")
-        if not self.allow_private:
+        if host.lower() not in self.private_hosts:
             request.url = request.url.copy_with(host=public_address(host))  # the Host header stays
             request.extensions = {**request.extensions, "sni_hostname": host}  # and TLS checks this name
         return self._inner.handle_request(request)
