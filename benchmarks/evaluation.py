@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from models.evaluation import metrics
 from models.retrieval.ranking import TopK, top_k
-from tasks.evaluation.full_ranking import FULL_KS, FULL_METRICS
+from tasks.evaluation.full_ranking import FULL_KS, full_intervals
 
 DIMENSIONS = 128
 
@@ -25,10 +25,8 @@ def main() -> None:
     def ranked() -> TopK:
         return top_k(users, images, max(FULL_KS), seen_UI=seen, device="cpu")
 
-    def evaluated() -> dict[str, float]:
-        hits = metrics.find_hits(ranked().rows, heldout)
-        values = {(name, k): metric(hits, k) for name, metric in FULL_METRICS.items() for k in FULL_KS}
-        return {f"{name}@{k}": metrics.bootstrap(values_U).value for (name, k), values_U in values.items()}
+    def evaluated() -> object:
+        return full_intervals(metrics.find_hits(ranked().rows, heldout))
 
     found = measured({"ours": evaluated, "top-K alone": ranked})
     size = f"full ranking of {num_users:,} users, {num_images:,} images"

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-CHUNK = 1 << 22  # random numbers at once: 32 MiB, however many users and resamples there are
+CHUNK = 1 << 22  # random signs at once: 32 MiB, however many users and resamples there are
+RESAMPLED = 1 << 17  # users drawn at once: 1 MiB, as counts outside the cache take twice the time
 
 
 class Hits(NamedTuple):
@@ -125,19 +126,9 @@ def bootstrap(values_U: np.ndarray, *, num_resamples: int = 1000, seed: int = 0,
 
     Users whose value is nan are left out and not counted.
     """
-    values = np.asarray(values_U, np.float64)
-    values = values[~np.isnan(values)]
-    if not values.size:
-        return Interval(np.nan, np.nan, np.nan, 0)
-    rng = np.random.default_rng(seed)
-    means = np.concatenate(
-        [
-            values[rng.integers(0, values.size, (size, values.size), dtype=np.int32)].mean(axis=1)
-            for size in _chunks(num_resamples, values.size)
-        ]
-    )
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(values.mean()), float(low), float(high), values.size)
+    values_U1 = np.asarray(values_U)[:, None]
+    (interval,) = bootstrap_columns(values_U1, num_resamples=num_resamples, seed=seed, level=level)
+    return interval
 
 
 def bootstrap_columns(
@@ -145,6 +136,7 @@ def bootstrap_columns(
 ) -> list[Interval]:
     """The `bootstrap` of each column, on the same resamples: many metrics of the same users in the time of one.
 
+    How often each user was drawn, times the values, are the sums of a resample: one product for all columns.
     Users with a nan in any column are left out of all columns.
     """
     values = np.asarray(values_UM, np.float64)
@@ -154,7 +146,7 @@ def bootstrap_columns(
         return [Interval(np.nan, np.nan, np.nan, 0)] * num_columns
     rng = np.random.default_rng(seed)
     means = []
-    for size in _chunks(num_resamples, num_users):
+    for size in _chunks(num_resamples, num_users, RESAMPLED):
         resampled = rng.integers(0, num_users, (size, num_users), dtype=np.int32)
         times = np.bincount((resampled + np.arange(size)[:, None] * num_users).ravel(), minlength=resampled.size)
         means.append(times.reshape(resampled.shape) @ values / num_users)
@@ -191,7 +183,7 @@ def paired_tests(
     rng = np.random.default_rng(seed)
     observed = np.abs(differences.sum(axis=0)) * (1 - 1e-12)  # equal sums may differ by rounding
     as_far = np.ones(len(intervals), np.int64)
-    for size in _chunks(num_resamples, len(differences)):
+    for size in _chunks(num_resamples, len(differences), CHUNK):
         signs = rng.integers(0, 2, (size, len(differences)), dtype=np.int8) * np.float64(2) - 1
         as_far += (np.abs(signs @ differences) >= observed).sum(axis=0)
     p_values = as_far / (num_resamples + 1)
@@ -261,6 +253,6 @@ def _tested_only(hits: Hits, values_U: np.ndarray) -> np.ndarray:
     return np.where(hits.num_heldout > 0, values_U, np.nan)
 
 
-def _chunks(num_resamples: int, num_users: int) -> list[int]:
-    size = max(1, CHUNK // num_users)
+def _chunks(num_resamples: int, num_users: int, at_once: int) -> list[int]:
+    size = max(1, at_once // num_users)
     return [min(size, num_resamples - first) for first in range(0, num_resamples, size)]

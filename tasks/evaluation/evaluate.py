@@ -19,7 +19,7 @@ from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.evaluation import METRICS
 from tasks.data.split import Split
-from tasks.evaluation.full_ranking import FULL_KS, FULL_METRICS
+from tasks.evaluation.full_ranking import FULL_KS, full_intervals
 from tasks.runtime.caching import stage
 from tasks.systems.model import Model
 from tasks.systems.scoring import Scorer, Scores, best_images, read_scorer, score_mixtures, usable_images
@@ -94,9 +94,10 @@ def _paper(
     for system in systems:
         scores_NM = score_mixtures(system.scores, system.users_N, mixture_NM, len(usable_I))
         measured = protocols.mixture_metrics(scores_NM, concealment)
-        for metric, values_NK in measured._asdict().items():
-            for k, values_N in enumerate(values_NK.T, start=1):
-                yield _row(protocol, "all", system.name, metric, k, values_N)
+        intervals = metrics.bootstrap_columns(np.hstack(measured))
+        at = [(metric, k) for metric, values_NK in measured._asdict().items() for k in range(1, values_NK.shape[1] + 1)]
+        for (metric, k), interval in zip(at, intervals, strict=True):
+            yield _row(protocol, "all", system.name, metric, k, interval)
 
 
 def _full(
@@ -114,13 +115,11 @@ def _full(
         ranked = best_images(system.scores, system.users_N, allowed, max(FULL_KS), training_NI)
         for name, (kept, _) in slices.items():
             hits = metrics.find_hits(ranked[name].rows, kept)
-            for metric, measure in FULL_METRICS.items():
-                for k in FULL_KS:
-                    yield _row("full", name, system.name, metric, k, measure(hits, k))
+            for (metric, k), interval in full_intervals(hits).items():
+                yield _row("full", name, system.name, metric, k, interval)
 
 
-def _row(protocol: str, slice_: str, system: str, metric: str, k: int, values_N: np.ndarray) -> dict[str, Any]:
-    interval = metrics.bootstrap(values_N)
+def _row(protocol: str, slice_: str, system: str, metric: str, k: int, interval: metrics.Interval) -> dict[str, Any]:
     return {
         "protocol": protocol,
         "slice": slice_,

@@ -11,7 +11,7 @@ from models.evaluation import metrics
 from storage import matrices, parquet, snapshots
 from storage.roots import Root
 from tasks.data.pairs import read_pairs
-from tasks.evaluation.full_ranking import FULL_KS, FULL_METRICS
+from tasks.evaluation.full_ranking import FULL_KS, full_intervals
 from tasks.systems.published import model_of
 from tasks.systems.scoring import best_images, read_scorer, usable_images
 
@@ -57,13 +57,10 @@ def score_file(file: Path, root: Root) -> dict[str, Any]:
     users_N = scorer.rows_of(tested)
     ranked = best_images(scorer, users_N, {"all": np.arange(len(ids))}, max(FULL_KS), seen_NI)["all"].rows
     hits = metrics.find_hits(ranked, csr_array(hstack([heldout_NI, unknown_NJ])))
-    figures = []
-    for name in ("recall", "ndcg", "hit_rate"):
-        for k in FULL_KS:
-            interval = metrics.bootstrap(FULL_METRICS[name](hits, k))
-            figures.append(
-                {"metric": name, "k": k, "value": interval.value, "low": interval.low, "high": interval.high}
-            )
+    figures = [
+        {"metric": name, "k": k, "value": interval.value, "low": interval.low, "high": interval.high}
+        for (name, k), interval in full_intervals(hits, ("recall", "ndcg", "hit_rate")).items()
+    ]
     num_unknown_users = heldout["user_id"].n_unique() - len(tested)
     unusable = int((heldout_NI.sum(axis=0) * ~usable_images(scorer, users_N, len(ids))).sum())
     learned = ""
