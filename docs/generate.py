@@ -23,7 +23,6 @@ import pyarrow as pa
 
 from flows.settings import PUBLISHED, ComparisonConfig, ModelConfig, NightlyConfig
 from models.settings.systems import OWN_SETTINGS
-from models.systems import SYSTEMS
 from storage.settings.flickr import FlickrConfig
 from storage.tables import cdl, community, evaluation, exports, pixels, schema, splits, stages, tastes
 from storage.tables.schema import Table
@@ -94,16 +93,17 @@ def settings_page() -> str:
         f"{_names(set(_section_names(NightlyConfig)) - set(_section_names(ComparisonConfig)))}, and the section "
         f"`splits`. Their defaults differ in {_differences()} ([running.md](running.md#settings-of-a-comparison)).",
     ]
+    first: dict[str, str] = {}  # the section in which a line stands
     for section in fields(NightlyConfig):
-        parts += _section(section.name, NightlyConfig())
+        parts += _section(section.name, NightlyConfig(), first)
         if section.name == "model":
             parts += _systems()
     parts.append("The section that follows is of `compare` and `tune` alone.")
     for name in set(_section_names(ComparisonConfig)) - set(_section_names(NightlyConfig)):
-        parts += _section(name, ComparisonConfig())
+        parts += _section(name, ComparisonConfig(), first)
     parts.append("The sections that follow are those of `tastegraph crawl flickr` and the flow `crawl`.")
     for section in fields(FlickrConfig):
-        parts += _section(section.name, FlickrConfig())
+        parts += _section(section.name, FlickrConfig(), first)
     return "\n\n".join(parts) + "\n"
 
 
@@ -179,42 +179,43 @@ def _differences() -> str:
     return " and ".join(found)
 
 
-def _section(name: str, flow: Any) -> list[str]:
+def _section(name: str, flow: Any, first: dict[str, str]) -> list[str]:
     """A section's heading and its settings."""
-    return [f"## {name}", *_settings(owners()[name][0], getattr(flow, name))]
-
-
-def _source(system: str) -> list[str]:
-    return [f"Source: {SYSTEMS[system].source}."] if system in SYSTEMS else []
+    about, lines = _settings(owners()[name][0], getattr(flow, name))
+    return [f"## {name}", about, _listed(name, lines, first)]
 
 
 def _systems() -> list[str]:
-    """The settings of each system; what an earlier one has too, with its default and meaning, by its name alone."""
+    """The settings of each system that has some; docs/systems.md has its source."""
     parts: list[str] = []
     first: dict[str, str] = {}
     for name, own in sorted(OWN_SETTINGS.items()):
-        about, *lines = _settings(own, own(**PUBLISHED.get(name, {})))
-        lines = lines[0].split("\n") if lines else []
-        about = about.removeprefix(f"Settings of `{name}`").lstrip(".,; ") if lines else "No settings."
-        about = about[:1].upper() + about[1:]
-        parts += [f"### `model.system={name}`", " ".join([*_source(name), about]).strip()]
-        known = [line for line in lines if line in first]
-        as_before = [
-            f"- as of `{other}`: {', '.join(line.removeprefix('- ').partition('`: ')[0] + '`' for line in group)}"
-            for other, group in groupby(known, first.__getitem__)
-        ]
-        parts += ["\n".join([*(line for line in lines if line not in first), *as_before])] if lines else []
-        first |= {line: name for line in lines if line not in first}
-    return parts
+        about, lines = _settings(own, own(**PUBLISHED.get(name, {})))
+        if lines:
+            about = about.removeprefix(f"Settings of `{name}`").lstrip(".,; ")
+            parts += [f"### `model.system={name}`", about[:1].upper() + about[1:], _listed(name, lines, first)]
+    without = _names(name for name, own in OWN_SETTINGS.items() if not fields(own))
+    return [part for part in [*parts, f"{without} have no settings of their own."] if part]
 
 
-def _settings(owner: type, defaults: Any) -> list[str]:
-    """What an owner says of itself, and its settings as a list."""
+def _listed(name: str, lines: list[str], first: dict[str, str]) -> str:
+    """The lines as a list; those that an earlier owner has too, with default and meaning, by name and default alone."""
+    known = [line for line in lines if line in first]
+    as_before = [
+        f"- as of `{other}`: {', '.join(line.removeprefix('- ').partition('`: ')[0] + '`' for line in group)}"
+        for other, group in groupby(known, first.__getitem__)
+    ]
+    own = [line for line in lines if line not in first]
+    first |= dict.fromkeys(own, name)
+    return "\n".join([*own, *as_before])
+
+
+def _settings(owner: type, defaults: Any) -> tuple[str, list[str]]:
+    """What an owner says of itself, and a line for each of its settings."""
     comments = comments_of(owner)
-    lines = [
+    return str(inspect.getdoc(owner)), [
         f"- `{field.name}` `{getattr(defaults, field.name)}`: {comments.get(field.name, '')}" for field in fields(owner)
     ]
-    return [str(inspect.getdoc(owner)), *(["\n".join(lines)] if lines else [])]
 
 
 def _type(field: pa.Field) -> str:

@@ -80,7 +80,7 @@ class SystemConfig:
 class ModelConfig(SystemConfig):
     """Which system learns and is published. Its own settings stand beside these."""
 
-    refit: bool = True  # publish what has learned from the concealed favorites too, after measuring what had not
+    refit: bool = True  # fit again on all favorites after measuring, and publish that
 
 
 def _section_of(name: str, base: type[S]) -> type[S]:

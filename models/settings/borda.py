@@ -9,14 +9,14 @@ from models.settings.metric_learning import MapConfig
 class ImageNetConfig:
     """Settings of `borda_imagenet`."""
 
-    unit_length: bool = True  # whether features are scaled to length 1, which ranks by the cosine; CDL: Euclidean
+    unit_length: bool = True  # features are scaled to length 1, which ranks by the cosine
 
 
 @dataclass(frozen=True, kw_only=True)
 class SocialLMNNConfig(MapConfig):
     """Settings of `borda_social_lmnn`."""
 
-    impostor_share: float = 0.5  # an image below this share of the target's social similarity is an impostor
+    impostor_share: float = 0.5  # impostors are below this share of the target's social similarity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,4 +24,4 @@ class SIDLConfig(MapConfig):
     """Settings of `borda_sidl`."""
 
     pull: float = 0.0  # 0: comparisons only, no distance to targets by itself
-    margin: float = 1.0  # by how much an unrelated image must be further; less for one that is socially similar
+    margin: float = 1.0  # how much further an unrelated image must be; less for a socially similar one

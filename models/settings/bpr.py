@@ -10,4 +10,4 @@ class BPRConfig:
     epochs: int = 30  # passes over the favorites
     learning_rate: float = 0.01  # of Adam
     batch_triplets: int = 1024  # triplets of a step, without pools
-    pool_images: int = 0  # a step is a pool of so many images and all triplets within it; 0: no pools
+    pool_images: int = 0  # images of a step, with all triplets within; 0: no pools

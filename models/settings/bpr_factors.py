@@ -14,4 +14,4 @@ class VBPRConfig(BPRConfig):
     K: int = 50  # dimensions of γ
     K_visual: int = 50  # dimensions of θ and rows of E
     lambda_theta: float = 0.003  # λ of γ, θ and β
-    lambda_visual: float = 0.0001  # λ of E and β'; from .001 on hardly anything of the visual part is left
+    lambda_visual: float = 0.0001  # λ of E and β'; from .001 on hardly any visual part is left

@@ -11,7 +11,7 @@ class BPRMFConfig:
     epochs: int = 30  # passes over the favorites
     learning_rate: float = 0.1  # of plain stochastic descent
     lambda_theta: float = 0.02  # λ, the same for users, images and biases; as in the paper's updates, without a 2
-    candidates: int = 8  # images of which the one with the highest score is the negative; 1: the paper's sampling
+    candidates: int = 8  # the one with the highest score is the negative; 1: the paper's
     batch_triplets: int = 2048  # triplets of a step, at most; an epoch has at least a hundred steps
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from models.settings.visual_taste import TasteConfig
 class DVBPRConfig(TasteConfig):
     """Settings of `dvbpr`. The paper trains CNN-F on pictures of 224 px, which takes a GPU; the defaults suit a CPU."""
 
-    epochs: int = 10  # passes over the favorites, hence over their pictures
+    epochs: int = 10  # passes over the favorites
     learning_rate: float = 0.001  # of Adam; the paper's 0.0001 needs ten times the epochs
     network: Literal["small", "cnn_f"] = "small"  # cnn_f is the paper's
     channels: tuple[int, ...] = (32, 64, 128, 256)  # of the small network's convolutions

@@ -14,7 +14,7 @@ class InputConfig:
     kind: Literal["auto", "pixels", "features", "tags", "favorites"] = (
         "auto"  # auto: the first that half the images have
     )
-    sees: Literal["pixels", "features"] = "pixels"  # which of the two auto takes where the source has pictures
+    sees: Literal["pixels", "features"] = "pixels"  # what auto takes where there are pictures
     shard_images: int = 8192  # images in a shard of vectors
 
     def __post_init__(self) -> None:

@@ -8,9 +8,9 @@ class ItemKNNConfig:
     """Settings of `itemknn`. With `popular` .5 and `crowd` 0 the similarity is the plain cosine."""
 
     neighbours: int = 500  # k: the most similar images of each image
-    shrinkage: float = 0.0  # added to the denominator of the cosine: lowers similarities that are based on few users
+    shrinkage: float = 0.0  # added to the cosine's denominator: lowers similarities of few users
     popular: float = 0.25  # exponent of a neighbour's popularity in the denominator (equation 3's α)
-    crowd: float = 1.0  # exponent of a user's number of favorites, by which the user counts less; 1: rows of length 1
+    crowd: float = 1.0  # exponent of a user's number of favorites; 1: rows of length 1
 
     def __post_init__(self) -> None:
         if self.neighbours < 1 or self.shrinkage < 0:
@@ -23,11 +23,9 @@ class ItemKNNConfig:
 class EASEConfig:
     """Settings of `ease`."""
 
-    ridge: float = 250.0  # λ, the only parameter (section 3.1); the paper's best are 200 to 1000 on far larger sets
-    intercept: float = (
-        0.5  # w: everybody favors one more image so much; lists it makes popular, not empty; 0: the paper
-    )
-    matrix_gib: float = 16.0  # the largest float64 Gram matrix to invert; inverting takes twice its memory
+    ridge: float = 250.0  # λ; the paper's best are 200 to 1000 on far larger sets
+    intercept: float = 0.5  # everybody favors one more image so much: lists are popular, not empty; 0: the paper's
+    matrix_gib: float = 16.0  # the largest Gram matrix; inverting takes twice its memory
 
     def __post_init__(self) -> None:
         if self.ridge <= 0:

@@ -10,7 +10,7 @@ class MapConfig:
     dimensions: int = 64  # of the mapped vectors; at most the features'
     num_targets: int = 3  # images pulled towards each anchor (k of Weinberger and Saul)
     candidates: int = 32  # socially similar images sampled for each anchor, of which the targets are the best
-    pull: float = 0.5  # weight of the distances to targets; impostors have the rest (1 - mu in the paper)
+    pull: float = 0.5  # weight of targets; the rest is impostors' (1 - mu in the paper)
     epochs: int = 15  # passes over the anchors
     batch_images: int = 256  # anchors of a step, each a possible impostor for the others
     learning_rate: float = 0.003  # of Adam, decays linearly to 0

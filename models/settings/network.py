@@ -19,9 +19,9 @@ class NetworkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class HingeConfig(NetworkConfig):
-    """The network where it is trained by the hinge loss. The paper does not give the margin."""
+    """The same; the paper does not give the margin."""
 
-    margin: float = 1.0  # by which the hinge loss wants a favorite nearer than a negative, in units of distance
+    margin: float = 1.0  # by which the hinge wants a favorite nearer than a negative
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,11 +20,11 @@ class PinSageConfig:
     margin: float = 0.1  # the least lead of a favorite over a negative
     negatives: int = 500  # shared by all favorites of a batch
     popular_negatives: float = 0.25  # share of them sampled by popularity; at 0, the paper's, it learns little else
-    hard_negatives: int = 6  # of a favorite at most: none in the first epoch, one more in each following one
+    hard_negatives: int = 6  # of a favorite: none in the first epoch, then one more in each
     hard_from: int = 100  # best rank of a hard negative, by visits of walkers from the user
     hard_to: int = 500  # worst rank
     epochs: int = 10  # passes over the favorites
-    batch_favorites: int = 1024  # favorites of a step, at least; with their neighborhoods they are nearly all images
-    max_batches: int = 100  # of an epoch: batches are larger where the favorites would make more
+    batch_favorites: int = 1024  # favorites of a step, at least
+    max_batches: int = 100  # of an epoch; batches are larger where there would be more
     learning_rate: float = 0.003  # of Adam after the first epoch, in which it rises from 0
     decay: float = 0.9  # of the learning rate, each epoch

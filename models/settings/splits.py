@@ -11,10 +11,10 @@ class SplitConfig:
     """How `compare` and `tune` split the favorites."""
 
     seed: int = 0  # of the split; systems have a seed of their own
-    heldout_share: float = 0.1  # of a user's favorites, of images (cold) or users (cold_users), for each held-out part
-    latest_share: float = 0.2  # of a user's favorites, or of all, that are the test of a split by time
+    heldout_share: float = 0.1  # of favorites, images (cold) or users (cold_users), for each part
+    latest_share: float = 0.2  # of favorites: the test of a split by time
     time_of: TimeOf = "user"  # by each user's own times, or by one moment for all users
-    cold_below: int = 5  # leave one out: an image with fewer training favorites is cold (He and McAuley, VBPR, 2016)
+    cold_below: int = 5  # auc: an image with fewer training favorites is cold (VBPR)
 
     def __post_init__(self) -> None:
         if not (0 < self.heldout_share < 0.5 and 0 < self.latest_share < 1 - self.heldout_share):

@@ -10,7 +10,7 @@ from models.settings.weights import WeightsConfig
 class TasteGraphConfig(WeightsConfig):
     """Settings of the experts; the first ones say how their weights are learned."""
 
-    effort: Literal["low", "normal", "high"] = "normal"  # seconds against quality: docs/performance.md has both
+    effort: Literal["low", "normal", "high"] = "normal"  # low, normal or high (docs/performance.md)
     leave_out: tuple[str, ...] = ()  # experts to leave out, for ablations; docs/systems.md names them
     ridge_strength: float = 150.0  # λ of the ridge experts, in units of the mean squared entry
     factor_dimensions: int = 128  # of a factorisation
@@ -18,8 +18,8 @@ class TasteGraphConfig(WeightsConfig):
     coded_dimensions: int = 100  # of the deep coded factors, whose code an autoencoder makes
     tower_dimensions: int = 64  # of the two towers
     tower_steps: int = 0  # of the towers' training; 0: as the effort says
-    max_floats: int = 4 * 10**8  # of one dense matrix (1.5 GiB): of more users or images, vectors have fewer dimensions
-    dimensions: int = 0  # 0: the exact ensemble; else its best approximation by an inner product of so many dimensions
+    max_floats: int = 4 * 10**8  # of one dense matrix (1.5 GiB): larger communities get fewer dimensions
+    dimensions: int = 0  # of the inner product that approximates the ensemble; 0: exact
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,7 +9,7 @@ class TrainingConfig:
     """How to train. The defaults train the small network; flows/paper.yaml holds the paper's (6.1.3)."""
 
     epochs: int = 30  # passes over the triplets
-    batch_triplets: int = 128  # triplets a step, where they are in the paper's plain order; else a step is a pool
+    batch_triplets: int = 128  # triplets a step in the paper's plain order; else a step is a pool
     optimizer: Literal["sgd", "adamw"] = "adamw"  # sgd is the paper's
     learning_rate: float = 0.002  # at its highest; the schedule says how it falls
     momentum: float = 0.9  # of sgd
@@ -18,7 +18,7 @@ class TrainingConfig:
     precision: Literal["auto", "float32"] = "auto"  # auto: bfloat16 on devices that are fast in it, else float32
     checkpoint_steps: int = 100  # steps between two saved states
     device: str = "auto"  # auto: CUDA where there is one, else the CPU
-    processes: int = 1  # that share each step, on this machine: one for each GPU; one that dies is started again
+    processes: int = 1  # that share each step: one for each GPU
     seed: int = 0  # of the first weights, the order of the steps and dropout
 
     def __post_init__(self) -> None:

@@ -8,5 +8,5 @@ class WordsConfig:
     """Settings of the descriptors and of the words."""
 
     num_words: int = 512  # visual words; fewer if there are fewer distinct descriptors
-    cell_px: int = 4  # side of a cell; a patch has 4 x 4 cells, the next one starts 2 cells further on
-    color_weight: float = 0.0  # of a patch's mean color, where its gradients have 1; 0: the traditional gray descriptor
+    cell_px: int = 4  # side of a cell; a patch has 4 x 4, the next starts 2 further on
+    color_weight: float = 0.0  # of a patch's mean color beside its gradients; 0: gray

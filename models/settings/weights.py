@@ -9,13 +9,13 @@ class WeightsConfig:
     """What is held out to learn the weights, and the metric that they maximise on it."""
 
     heldout_share: float = 0.1  # of a user's favorites, held out to learn the weights
-    new_share: float = 0.03  # of the images with favorites, which lose all of them to learn the weights of cold images
-    newcomer_share: float = 0.2  # of the users with favorites, who lose all of them, where the community has cold users
+    new_share: float = 0.03  # of the images, which lose all favorites to learn the weights of cold ones
+    newcomer_share: float = 0.2  # of the users, who lose all favorites, where there are cold users
     weighing_users: int = 5000  # on whom the weights are learned in one hold-out, at most
-    weighing_favorites: int = 5000  # held out, where one hold-out has fewer there are several, learned on together
+    weighing_favorites: int = 5000  # held out; where one hold-out has fewer there are several
     weighings: int = 3  # hold-outs, at most
     weighed_on: Literal["lists", "mixtures"] = "lists"  # the latest favorites among all images, or random among sampled
-    depth: int = 100  # images ranked for a user while weights are learned: each expert's best, or as many sampled ones
+    depth: int = 100  # images ranked for a user while weights are learned
     k: int = 20  # weights maximise NDCG at k
     rounds: int = 3  # passes of the search over all experts
 

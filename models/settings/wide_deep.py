@@ -16,5 +16,5 @@ class WideDeepConfig:
     negatives: int = 4  # images sampled for each favorite
     epochs: int = 20  # passes over the favorites
     batch_favorites: int = 1024  # favorites of a step
-    learning_rate: float = 0.003  # of Adam; the paper has FTRL for the wide part and AdaGrad for the deep
+    learning_rate: float = 0.003  # of Adam; the paper has FTRL and AdaGrad
     weight_decay: float = 0.00001  # of all weights

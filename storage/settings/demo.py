@@ -8,13 +8,13 @@ class DemoConfig:
     """How large the demo community is, and how clearly its users show their taste."""
 
     users: int = 1500  # users, some of them without favorites, contacts or groups
-    images: int = 3000  # images, each with a picture; memory and time are proportional to it
+    images: int = 3000  # images, each with a picture; memory and time grow with it
     picture_px: int = 96  # width and height of a picture
     seed: int = 0  # equal settings and seed give equal bytes
     median_favorites: float = 11.5  # approximate favorites of the median user; the mean is twice that
     max_favorites: int = 220  # most favorites of a user
     median_tags: float = 28.0  # approximate tags of the median user, counted with repetition
-    off_taste: float = 0.12  # share of favorites, tags, contacts and groups that do not depend on taste
+    off_taste: float = 0.12  # share of favorites, tags, contacts and groups apart from taste
     untagged: float = 0.04  # share of images without a tag
     unseen: float = 0.03  # share of images, the newest, without a favorite
 

@@ -13,12 +13,12 @@ class IngestConfig(TableLimits):
 
     columns: dict[str, dict[str, str]] = field(
         default_factory=dict
-    )  # names that columns have in files, as {favorites: {user_id: userId}}; over those of the source's columns.yaml
+    )  # columns' names in files, as {favorites: {user_id: userId}}; over the source's columns.yaml
     event_weights: dict[str, float] = field(
         default_factory=dict
     )  # of events without a weight of their own, over like 1, favorite 1, save 1 and view 0
-    favorite_weight: float = 1.0  # a pair whose events weigh as much in sum is a favorite, but for one with a hide
-    max_quarantined_share: float = 0.2  # of all input rows; above it the run stops, as the source is probably wrong
+    favorite_weight: float = 1.0  # a pair whose events weigh so much is a favorite, but for a hide
+    max_quarantined_share: float = 0.2  # of all input rows; above it the run stops
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,11 +10,11 @@ class DownloadConfig:
     max_bytes: int = 8 * 2**20  # a larger file is quarantined and not read to its end
     threads: int = 8  # pictures fetched at once
     per_host: int = 4  # of these at most from one host
-    timeout_s: float = 30.0  # for a whole picture, from the connection to its last byte, redirects too
+    timeout_s: float = 30.0  # for a whole picture, redirects too
     attempts: int = 4  # tries of a picture in all
-    backoff_s: float = 1.0  # wait before the second attempt; doubled before each further one, plus up to as much again
-    longest_wait_s: float = 600.0  # a host that requires a longer wait is left alone until the next time
-    failures: int = 50  # a host of which so many pictures failed one after the other is left alone; a crawl ends
+    backoff_s: float = 1.0  # before the second attempt; then doubled, plus up to as much again
+    longest_wait_s: float = 600.0  # a host that asks for longer is left alone until the next time
+    failures: int = 50  # so many in a row, and a host is left alone, the crawl ends
     private_hosts: tuple[str, ...] = ()  # names of one's own servers, which may be at private addresses: others may not
     seed: int = 0  # of the random part of the waits
 
@@ -28,5 +28,5 @@ class DownloadConfig:
 class FetchConfig(DownloadConfig):
     """How pictures are fetched whose `path` is an address, with `images.fetch`."""
 
-    failures: int = 10  # a host of which so many pictures failed one after the other is left alone until the next night
-    again_days: float = 7.0  # an address without a usable picture is asked again after so many days
+    failures: int = 10  # so many in a row, and a host is left alone until the next night
+    again_days: float = 7.0  # until an address without a usable picture is asked again

@@ -24,10 +24,10 @@ class ApiConfig:
     """How the API is called."""
 
     endpoint: str = "https://api.flickr.com/services/rest/"  # the address of the API
-    timeout_s: float = 30.0  # a request whose answer is not complete after so long counts as failed
-    max_bytes: int = 16 * 2**20  # a longer answer counts as failed and is not read to its end; a full page has 1 MB
+    timeout_s: float = 30.0  # a request not answered after so long has failed
+    max_bytes: int = 16 * 2**20  # a longer answer counts as failed; a full page has 1 MB
     attempts: int = 6  # tries of a request in all
-    backoff_s: float = 2.0  # wait before the second attempt; doubled before each further one, plus up to as much again
+    backoff_s: float = 2.0  # before the second attempt; then doubled, plus up to as much again
     longest_wait_s: float = 3600.0  # a server that requires a longer wait ends the crawl
     failures: int = 5  # so many failed requests one after the other end the crawl
     seed: int = 0  # of the random part of the waits
@@ -44,11 +44,9 @@ class ApiConfig:
 class BudgetConfig:
     """How many requests are sent to the API."""
 
-    requests_per_hour: int = 3600  # Flickr's documented limit of a key; never exceeded in any span of an hour
+    requests_per_hour: int = 3600  # Flickr's limit of a key; never exceeded in any hour
     burst: int = 60  # so many may follow each other at once after a pause
-    file: str = (
-        ""  # where the budget is kept; empty: with the crawl. Crawls with one key share the limit: name one file
-    )
+    file: str = ""  # crawls with one key share it; empty: with the crawl
 
     def __post_init__(self) -> None:
         if not 1 <= self.burst < self.requests_per_hour:
@@ -62,13 +60,13 @@ class BudgetConfig:
 class ListConfig:
     """How much is read of users and groups."""
 
-    freshness_days: float = 7.0  # lists fetched within so many days before a crawl began are not fetched again
+    freshness_days: float = 7.0  # lists fetched so many days ago are not fetched again
     per_page: int = 500  # items requested per page; Flickr's maximum for photos and members is 500
     most_pages: int = 20  # at most so many pages of a list are read
     most_group_pages: int = 2  # the same of a group's members or pool, which may hold millions
-    passes: int = 3  # a list that changes during reading is read at most so many times
+    passes: int = 3  # readings of a list that changes meanwhile
     user_tags: int = 200  # a user's most used tags
-    groups: int = 100  # groups read for further users at each depth, those with the most users first
+    groups: int = 100  # read for further users at each depth, the largest first
 
     def __post_init__(self) -> None:
         for name in ("per_page", "most_pages", "most_group_pages", "passes", "user_tags"):
@@ -87,7 +85,7 @@ class PictureConfig(DownloadConfig):
     """Which pictures are fetched, and at which rate."""
 
     sizes: tuple[str, ...] = ("n", "m", "z", "s", "c", "l")  # Flickr's size suffixes, preferred first: n is 320 px
-    freshness_days: float = 30.0  # a picture is not requested again within; later only if it changed
+    freshness_days: float = 30.0  # until a picture is requested again, if it changed
 
     def __post_init__(self) -> None:
         super().__post_init__()

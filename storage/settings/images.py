@@ -9,7 +9,7 @@ class ImageLimits:
 
     max_pixels: int = 100_000_000  # a larger image is refused by its header; one thread may need 12 bytes a pixel
     max_bytes: int = 64 * 2**20  # a larger file is refused unread
-    max_scans: int = 100  # of a JPEG, each of which passes over all pixels; a progressive one of a camera has ten
+    max_scans: int = 100  # of a JPEG; a camera's progressive one has ten
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class ImageConfig(ImageLimits):
 
     size_px: int = 64  # width and height after resizing; the paper's is 256
     fetch: bool = False  # fetch the pictures whose `path` is an http or https address; else such rows are quarantined
-    shard_images: int = 1024  # images per shard: one task decodes them, and decodes them again if it fails
+    shard_images: int = 1024  # decoded by one task
 
     @property
     def limits(self) -> ImageLimits:

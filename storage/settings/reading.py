@@ -9,7 +9,7 @@ class TableLimits:
 
     max_rows: int = 100_000_000  # of one table; a larger one is refused, Parquet before it is read
     max_bytes: int = 16 * 2**30  # of one table, unpacked; a larger one is refused, also where the file is small
-    encoding: str = "utf-8"  # of CSV and JSON files that are not UTF-8, such as cp1252; nobody can tell it for certain
+    encoding: str = "utf-8"  # of CSV and JSON files that are not UTF-8, such as cp1252
     max_text_bytes: int = 4096  # of an id, tag, name, path or url in UTF-8; a row with a longer one is quarantined
 
     def __post_init__(self) -> None:

@@ -10,8 +10,7 @@ Order = Literal["latest", "random"]
 class ConcealmentConfig:
     """Which of a test user's favorites the night conceals.
 
-    Lists are for what comes next, and where times are available `tastegraph` learns what comes next: measured on
-    favorites from anywhere in a history it would look a third worse than it is.
+    Where times are known `tastegraph` learns what comes next: by any other favorites it would look a third worse.
     """
 
-    order: Order = "latest"  # latest: where the source has every time, else random; random: as in the paper
+    order: Order = "latest"  # latest: where all times are known, else random; random: the paper's

@@ -9,9 +9,9 @@ LEAST = ("lead_over_random", "lead_over_popularity", "overlap")  # a figure belo
 
 @dataclass(frozen=True, kw_only=True)
 class GateConfig:
-    """The gate's limits, each [warn, hold]: beyond the first a warning, beyond the second the run is not made current.
+    """Limits, each [warn, hold]: beyond the first a warning, beyond the second the run is not made current; null: never.
 
-    null is never. Falls, rises and shifts are from the current run to this one.
+    Falls, rises and shifts are from the current run to this one.
     """
 
     lead_over_random: Limits = (None, 0.0)  # least lead of a headline metric over that of random lists
@@ -21,12 +21,12 @@ class GateConfig:
     activity_shift: Limits = (0.25, None)  # of favorites per user: population stability index over ten quantile bins
     profile_shift: Limits = (0.1, None)  # of users' profiles over clusters, on average: Jensen-Shannon, 0 to 1
     score_shift: Limits = (0.25, None)  # of one system's recommended scores: population stability index
-    overlap: Limits = (0.3, 0.05)  # least share of a user's first 20 images that were among the first 20, mean of users
+    overlap: Limits = (0.3, 0.05)  # least share of a user's first 20 that were there before, mean of users
     popularity_shift: Limits = (0.1, 0.3)  # of the mean popularity percentile of recommended images, 0 to 1
     owner_rise: Limits = (0.05, 0.2)  # of the largest share that one owner has of all recommended places, 0 to 1
     coverage_fall: Limits = (0.2, 0.5)  # relative fall of the share of images that are recommended to anybody
     listed_fall: Limits = (0.02, 0.2)  # relative fall of the share of users who have a list
-    sample_users: int = 20_000  # about so many users' lists are compared, where there are more; always the same
+    sample_users: int = 20_000  # users whose lists are compared, always the same
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -9,13 +9,13 @@ class RecommendConfig:
     """What is exported."""
 
     num_recommendations: int = 50  # a user's list; shorter where fewer candidates are left
-    reserve: int = 16  # places behind the exported ones; a list is ranked again once more images than that have left it
+    reserve: int = 16  # places behind the exported; once more images have left a list it is ranked again
     num_similar: int = 20  # similar images of an image
-    num_explained: int = 10  # first places of a list whose reasons are exported, where the system can say; 0: none
+    num_explained: int = 10  # first places whose reasons are exported, where the system can say
     candidates: Literal["auto", "interests", "all"] = (
-        "auto"  # interests: with a tag of the user's interest (CDL, section 5); auto: interests for cdl, else all
+        "auto"  # interests: with a tag of the user's interest (CDL, section 5); auto: for cdl, else all
     )
-    block_users: int = 32_768  # users in one block, a task run of its own; each reads all images' embeddings
+    block_users: int = 32_768  # users in one block, a task run
 
     def __post_init__(self) -> None:
         if self.candidates not in ("auto", "interests", "all"):
@@ -28,10 +28,10 @@ class PolicyConfig:
 
     own_uploads: bool = False  # users may be recommended what they uploaded themselves
     muted_tags: tuple[str, ...] = ()  # images with one of these tags are recommended to no user
-    without_picture: bool = True  # images without a usable picture may be listed; of no effect where no image has one
+    without_picture: bool = True  # images without a usable picture may be listed
     max_of_owner: int = 0  # images of one owner in a list; 0: any number
-    diversity: float = 0.0  # 0 to 1: how much an image's likeness to those above it counts against its score
-    pool: int = 100  # a user's best images, of which max_of_owner and diversity choose; more where they leave too few
+    diversity: float = 0.0  # 0 to 1: how much likeness to images above counts against a score
+    pool: int = 100  # images of which max_of_owner and diversity choose, at least
 
     def __post_init__(self) -> None:
         if self.max_of_owner < 0:

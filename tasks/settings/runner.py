@@ -9,10 +9,8 @@ class RunnerConfig:
     """Where shards, blocks, and the fits of a comparison are computed. No result depends on it."""
 
     kind: Literal["threads", "processes", "ray"] = "threads"  # processes of this machine; ray: a Ray cluster's machines
-    workers: int = 0  # how many at once; 0: one for each core. A Ray cluster that runs already says it itself
-    address: str = (
-        ""  # of a Ray cluster that runs, as ray://head:10001; empty: that of RAY_ADDRESS, else one is started
-    )
+    workers: int = 0  # at once; 0: one for each core; a running Ray cluster decides itself
+    address: str = ""  # of a Ray cluster, as ray://head:10001; empty: RAY_ADDRESS, else one is started
 
     def __post_init__(self) -> None:
         if self.kind not in ("threads", "processes", "ray"):

@@ -7,4 +7,4 @@ from dataclasses import dataclass
 class PretrainedConfig:
     """Word vectors from a file, in place of those that are learned from the community."""
 
-    file: str = ""  # word2vec binary or text, or gensim KeyedVectors; the paper took Google's. Empty: learn them
+    file: str = ""  # word2vec binary or text, or gensim KeyedVectors; empty: learn them

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 class Word2VecConfig:
     """How word2vec is trained.
 
-    Chosen by ranking concealed favorites above others as popular (docs/log.md, "First costs and settings"). With tags
-    as tokens the AUC is .80 to .81 whatever the setting.
+    Chosen without tags (docs/log.md, "First costs and settings"); with tags no setting matters.
     """
 
-    dimensions: int = 64  # length of a vector; the paper took Google's, which have 300
+    dimensions: int = 64  # of a vector; Google's, the paper's, have 300
     window: int = 5  # a token's context is this many tokens before it and behind it, in shuffled order
     epochs: int = 10  # passes over the sentences
-    learning_rate: float = 0.1  # at the start, falling linearly; gensim's .025 is for far longer corpora
+    learning_rate: float = 0.1  # falls linearly; gensim's .025 is for far longer corpora
     negative: int = 5  # noise tokens drawn per pair
     min_count: int = 1  # a token that occurs less often gets no vector
     seed: int = 0  # of the first vectors, the order within sentences and the noise
