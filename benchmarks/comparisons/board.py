@@ -9,12 +9,11 @@ from comparisons.runs import Run
 OURS, FLOOR = "tastegraph", "popularity"
 RULES = (
     "A test ranks all images of a set, without the user's training favorites; users without a test favorite are left "
-    "out, and test favorites that nobody can reach stay in the denominator. *Here*: measured by `tastegraph compare`, "
-    "with 95 % intervals over users; of these `tastegraph`, the best other and popularity are shown, and "
-    "[results.md](results.md) has all, with budget, settings, tests and which are of an earlier version. *Library*: "
-    "measured for this project with the named library, on the same split. *Published*: by a paper or a public "
-    "benchmark, on the same files unless said (*DiffMM 2024*: Jiang et al., ACM MM; *RecDiff 2024*: Li et al., CIKM); "
-    "a difference to it has no test, as nobody published figures of single users."
+    "out, and test favorites that nobody can reach stay in the denominator. *Here*: by `tastegraph compare`, with 95 % "
+    "intervals; `tastegraph`, the best other and popularity are shown, and [results.md](results.md) has all, and which "
+    "are of an earlier version. *Library*: measured for this project, on the same split. Others are published, on the "
+    "same files unless said (*DiffMM 2024*: Jiang et al., ACM MM; *RecDiff 2024*: Li et al., CIKM), without figures of "
+    "single users, so a difference to them has no test."
 )
 
 
@@ -73,12 +72,12 @@ def _section(comparison: Comparison, runs: list[Run]) -> str:
     if not runs:
         parts.append(f"Not measured here yet:\n\n    {' '.join(comparison.command(DATA, ROOT, 'all', 1, 6))}")
     lines = [
-        f"| {_shown(place)} | {place.whose} | {' | '.join(place.cells)} |"
+        f"| {_shown(place)} | {' | '.join(place.cells)} |"
         for place in places
         if place.whose != "here" or place.is_ours or place is best or place.system == FLOOR
     ]
-    head = f"| system | whose figure | NDCG@{k} | Recall@{k} | source |"
-    parts.append("\n".join([head, "|---|---|---|---|---|", *lines]))
+    head = f"| system | NDCG@{k} | Recall@{k} | source |"
+    parts.append("\n".join([head, "|---|---|---|---|", *lines]))
     return "\n\n".join(parts)
 
 
@@ -91,7 +90,7 @@ def _places(comparison: Comparison, runs: list[Run]) -> list[Place]:
         for row in in_order(run, run.columns[0]):
             name = row["system"]
             recall = recalls.get(name)
-            cells = (figure(row), figure(recall) if recall else "", "")
+            cells = (figure(row), short(recall["value"]) if recall else "", "here")
             value = recall["value"] if recall else float("nan")
             places.append(Place(name, "here", row["value"], value, cells))
     return sorted(places, key=lambda place: (-place.ndcg, place.whose, place.system))
@@ -99,7 +98,7 @@ def _places(comparison: Comparison, runs: list[Run]) -> list[Place]:
 
 def _of_reference(other: Reference) -> Place:
     source = f"{other.source}; {other.split}" if other.split == OTHER_DRAW else other.source
-    cells = (short(other.ndcg), short(other.recall), source)
+    cells = (short(other.ndcg), short(other.recall), source if other.published else f"library: {source}")
     return Place(other.system, "published" if other.published else "library", other.ndcg, other.recall, cells)
 
 

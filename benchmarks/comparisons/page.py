@@ -23,19 +23,17 @@ def page_of(shown: list[tuple[Comparison, list[Run]]]) -> str:
     """The whole page, from the runs of each comparison, the one to show first."""
     parts = [
         "# Results",
-        f"Written by `benchmarks/results.py` from what `tastegraph compare` measured. {DATA} is the folder of the "
-        f"sets, {ROOT} that of all outputs. One table anew, the others kept (from results.jsonl): `python "
-        f"benchmarks/results.py --root {ROOT} --sets SET --protocols PROTOCOL --budget N --seeds N --anew`. Figures of "
-        "others: [leaderboard.md](leaderboard.md).",
-        "Figures are means over test users, the first with its 95 % bootstrap interval; systems below popularity are "
-        "named without a row. results.jsonl has all figures and intervals, and the seconds of ranking. *p*: a paired "
-        "test over users by random signs, of the first system against the second, of all others against the first, "
-        "Holm-corrected over these. *fit s*: seconds of one fit on training and validation, mean over seeds, on "
-        f"{MACHINE} shared with other work unless marked. Settings were chosen on validation by the first figure "
-        "(paper's protocol: the mean of both versions), the defaults among those tried, nothing on the test. Training "
-        "favorites are not ranked; equal scores are in random order, images that a system cannot score last: without "
-        "favorites, all that learn from favorites alone are at chance. Features are learned on the set's own pictures "
-        "([settings.md](settings.md#features)).",
+        f"Written by `benchmarks/results.py` from what `tastegraph compare` measured; results.jsonl has every figure. "
+        f"{DATA} is the folder of the sets, {ROOT} that of all outputs. One table anew: `python benchmarks/results.py "
+        f"--root {ROOT} --sets SET --protocols PROTOCOL --budget N --seeds N --anew`. Figures of others: "
+        "[leaderboard.md](leaderboard.md); which systems need what: [systems.md](systems.md); how lists are ranked: "
+        "[evaluation.md](evaluation.md).",
+        "Figures are means over test users, the first with its 95 % bootstrap interval. *p*: a paired test over users "
+        "by random signs, of the first system against the second, of all others against the first, Holm-corrected. "
+        "*fit s*: seconds of a fit on training and validation, mean over seeds, on "
+        f"{MACHINE} shared with other work{_machines(shown)}. Settings were chosen on validation by the first figure "
+        "(in the paper's protocol the mean of both versions), the defaults among those tried, as many as the table "
+        "says or *(n)*; nothing on the test. Features are learned on the set's own pictures.",
         f"{LEAKED} p values of three decimals, from before the correction, were corrected afterwards, those below .001 "
         "from .0001 or .0005.",
         _summary([(comparison, runs[0]) for comparison, runs in shown if runs]),
@@ -57,7 +55,7 @@ def _summary(shown: list[tuple[Comparison, Run]]) -> str:
         for column in run.leading:
             first, second, *_ = in_order(run, column)
             rows.append(
-                f"| {link} | {column.heading} | `{first['system']}` {figure(first)} | "
+                f"| {link} | {column.heading} | `{first['system']}` {short(first['value'])} | "
                 f"`{second['system']}` {short(second['value'])} | {ahead(first)} | {chance(first['p_holm'])} |"
             )
     head = "| set, protocol | figure | first | second | ahead by | p |"
@@ -74,7 +72,7 @@ def _section(comparison: Comparison, run: Run, *other_runs: Run) -> str:
     others = [{row["system"]: row for row in column.of(run.comparisons)} for column in further]
     lines = []
     below = _below_the_floor(order)
-    for row in order[: len(order) - len(below)]:
+    for row in (row for row in order if row not in below):
         measured = [of for of in further[0].of(run.results) if of["system"] == row["system"]]
         seconds = f"{fmean(of['fit_s'] for of in measured):,.1f}" + _mark(measured[0])
         cells = [
@@ -94,22 +92,21 @@ def _section(comparison: Comparison, run: Run, *other_runs: Run) -> str:
     parts = [
         f"## {comparison.set}, {comparison.protocol}",
         f"Held out: {comparison.split}. {users}; {in_seeds(seeds)}; "
-        + (f"{budget} settings tried of each system, or as many as said." if budget else "defaults."),
+        + (f"{budget} settings of each system." if budget else "defaults."),
         f"    {' '.join(comparison.command(DATA, ROOT, names, seeds, budget))}",
         "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines]),
-        *([f"Below popularity: {', '.join(_named(row) for row in below)}."] if below else []),
+        *([f"Not above popularity: {', '.join(_named(row) for row in below)}."] if below else []),
         *_cold(run, leading),
         *_second_table(run, other_runs),
-        *_machines([run, *other_runs]),
         *_left_out([run, *other_runs]),
     ]
     return "\n\n".join(parts)
 
 
 def _below_the_floor(order: list[Row]) -> list[Row]:
-    """The systems that are worse than popularity; they are named without a row."""
-    floor = next((row["value"] for row in order if row["system"] == "popularity"), 0)
-    return [row for row in order if row["value"] < floor]
+    """The systems that are not better than popularity, in their order; they are named without a row."""
+    floor = next((row for row in order if row["system"] == "popularity"), None)
+    return [row for row in order if floor and row is not floor and row["value"] <= floor["value"]]
 
 
 def _named(row: Row) -> str:
@@ -120,10 +117,10 @@ def _mark(measured: Row) -> str:
     return "" if measured["machine"] == MACHINE else "\\*"
 
 
-def _machines(runs: Sequence[Run]) -> list[str]:
+def _machines(shown: list[tuple[Comparison, list[Run]]]) -> str:
     """The machines whose seconds have a mark."""
-    others = sorted({row["machine"] for run in runs for row in run.results} - {MACHINE})
-    return [f"\\* Seconds on a machine with {'; '.join(others)}."] if others else []
+    others = sorted({row["machine"] for _, runs in shown for run in runs for row in run.results} - {MACHINE})
+    return f"; \\* on a machine with {' or '.join(others)}" if others else ""
 
 
 def in_order(run: Run, column: Column) -> list[Row]:
@@ -142,7 +139,7 @@ def _cold(run: Run, leading: Column) -> list[str]:
 def _second_table(run: Run, other_runs: Sequence[Run]) -> list[str]:
     """The systems that only other runs have, each from the first such run: same test, less tuning or fewer seeds."""
     leading, *further = run.columns
-    rows: list[tuple[float, str]] = []
+    rows: list[tuple[float, list[str], str]] = []
     measured = {row["system"] for row in leading.of(run.comparisons)}
     for other in other_runs:
         entries = {entry["system"]: entry for entry in other.report["systems"]}
@@ -158,16 +155,19 @@ def _second_table(run: Run, other_runs: Sequence[Run]) -> list[str]:
                 figure(row),
                 *(short(figures[name]["value"]) if name in figures else "" for figures in others),
                 f"{seconds[name]['fit_s']:,.1f}" + _mark(seconds[name]),
-                "; ".join([chosen_settings(entries[name], 0) or "defaults", in_seeds(other.report["seeds"])]),
             ]
-            rows.append((row["value"], f"| {' | '.join(cells)} |"))
+            how = "; ".join([chosen_settings(entries[name], 0) or "defaults", in_seeds(other.report["seeds"])])
+            rows.append((row["value"], cells, how))
     if not rows:
         return []
     figures = (column.heading for column in run.columns)
-    heads = ["system", *figures, "fit s", "settings (tried); seeds"]
-    lines = [line for _, line in sorted(rows, reverse=True)]
+    hows = {how for _, _, how in rows}
+    heads = ["system", *figures, "fit s", *(["settings (tried); seeds"] if len(hows) > 1 else [])]
+    lines = [
+        f"| {' | '.join([*cells, *([how] if len(hows) > 1 else [])])} |" for _, cells, how in sorted(rows, reverse=True)
+    ]
     return [
-        "Other systems on the same split, with fewer settings tried or fewer seeds:",
+        f"Other systems on the same split, {hows.pop() if len(hows) == 1 else 'with fewer settings or seeds'}:",
         "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines]),
     ]
 
@@ -187,7 +187,7 @@ def _left_out(runs: list[Run]) -> list[str]:
         elif entry["lacking"]:
             lacking.setdefault(" and ".join(entry["lacking"]), []).append(f"`{name}`")
     for signals, names in lacking.items():
-        reasons.append(f"for lack of {signals} in the set: {', '.join(names)}")
+        reasons.append(f"for lack of {signals}: {', '.join(names)}")
     return [f"Left out: {'; '.join(reasons)}."] if reasons else []
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 SAME_FILES = "the same files"
 SAME_DRAW = "drawn the same way"
-OTHER_DRAW = "another draw of 8:1:1"  # its rows are not published: compare with care
+OTHER_DRAW = "another draw"  # its rows are not published: compare with care
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ COMPARISONS = (
                 ("popularity", 0.068, 0.063, OUTSIDE),
             ),
         ),
-        remark="What is published stands on another draw, whose rows are not known: small differences mean nothing.",
+        remark="*Another draw*: of 8:1:1, whose rows are not known; small differences mean nothing.",
         on_leaderboard=True,
     ),
     Comparison("lastfm-friends", "cold", "a tenth of the images with all their favorites, ranked among themselves"),

@@ -9,7 +9,7 @@ LEAST = ("lead_over_random", "lead_over_popularity", "overlap")  # a figure belo
 
 @dataclass(frozen=True, kw_only=True)
 class GateConfig:
-    """Limits, each [warn, hold]: beyond the first a warning, beyond the second the run is not made current; null: never.
+    """Limits, each [warn, hold]: beyond the first a warning, beyond the second the run is held; null: never.
 
     Falls, rises and shifts are from the current run to this one.
     """
