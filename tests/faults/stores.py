@@ -28,12 +28,12 @@ PARTS: tuple[Operation, ...] = ("multipart begin", "multipart PUT", "multipart e
 OPERATIONS: tuple[Operation, ...] = ("GET", "HEAD", "PUT", "conditional PUT", "COPY", "LIST", "DELETE", *PARTS)
 BODIES: tuple[Operation, ...] = ("GET", "LIST")
 QUICK = {
-    "storage.roots.READ_S": 1.0,
-    "storage.roots.OUTAGE_S": 0.0,
+    "storage.roots.s3_client.READ_S": 1.0,
+    "storage.roots.s3_client.OUTAGE_S": 0.0,
     "botocore.retries.standard.ExponentialBackoff._BASE": 1,
 }
 CHANGES: dict[str, tuple[str, ...]] = {"first": (), "next": OTHER_LISTS}
-IN_PARTS = {"storage.roots.PARTS_FROM": 1}
+IN_PARTS = {"storage.roots.s3_client.PARTS_FROM": 1}
 
 
 @dataclass(frozen=True)

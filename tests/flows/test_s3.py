@@ -7,20 +7,21 @@ import boto3
 import pytest
 from moto.core.responses import ActionAuthenticatorMixin
 
-from storage import roots, snapshots
+from storage import snapshots
+from storage.roots import Root, s3_client
 from tests.flows.processes import answer, environment, tastegraph
 from tests.storage.servers import moto_server, rclone_server
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 
-def upload(folder: Path, root: roots.Root) -> None:
+def upload(folder: Path, root: Root) -> None:
     for file in sorted(folder.rglob("*")):
         if file.is_file():
             root.write(file.relative_to(folder).as_posix(), file.read_bytes())
 
 
-def as_the_policy_allows(source: roots.Root, root: roots.Root, monkeypatch: pytest.MonkeyPatch) -> None:
+def as_the_policy_allows(source: Root, root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on the environment's user has the rights of deploy/s3-policy.json, and the server denies all others."""
     policy = (DEPLOY / "s3-policy.json").read_text()
     for name, place in (("SOURCE-BUCKET", source), ("ROOT-BUCKET", root)):
@@ -33,7 +34,7 @@ def as_the_policy_allows(source: roots.Root, root: roots.Root, monkeypatch: pyte
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
     monkeypatch.setattr(ActionAuthenticatorMixin, "request_count", 0)
     monkeypatch.setattr("moto.settings.INITIAL_NO_AUTH_ACTION_COUNT", 0)
-    roots._s3.cache_clear()
+    s3_client.client.cache_clear()
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from storage import roots
-from storage.roots import Root, scratch_folder
+from storage.roots import Root, digests, scratch_folder
 
 
 def _changed(change: Callable[[bytes], bytes]) -> Callable[[Root, str], None]:
@@ -20,7 +19,7 @@ def _changed(change: Callable[[bytes], bytes]) -> Callable[[Root, str], None]:
             before = file.stat()
             file.write_bytes(data)  # in place: a copy by hard link is the same bytes
             os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-        roots._digests.clear()
+        digests._known.clear()
 
     return damage
 

@@ -18,7 +18,7 @@ import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from storage import roots
+from storage.roots import Root, s3_client
 
 ACCESS_KEY, SECRET_KEY = "tastegraph", "not-a-secret"
 
@@ -29,12 +29,12 @@ class Server:
 
     endpoint: str
 
-    def root(self, monkeypatch: pytest.MonkeyPatch, scratch: Path) -> roots.Root:
+    def root(self, monkeypatch: pytest.MonkeyPatch, scratch: Path) -> Root:
         """A root in a fresh bucket. Until the test ends, the environment (of subprocesses too) leads to the server."""
         use(self.endpoint, monkeypatch, scratch)
         bucket = f"test-{uuid.uuid4().hex}"
-        roots._s3().create_bucket(Bucket=bucket)
-        return roots.Root(f"s3://{bucket}/some/prefix")
+        s3_client.client().create_bucket(Bucket=bucket)
+        return Root(f"s3://{bucket}/some/prefix")
 
 
 def use(endpoint: str, monkeypatch: pytest.MonkeyPatch, scratch: Path) -> None:
@@ -52,7 +52,7 @@ def use(endpoint: str, monkeypatch: pytest.MonkeyPatch, scratch: Path) -> None:
         "TASTEGRAPH_SCRATCH": str(scratch),
     }.items():
         monkeypatch.setenv(name, value)
-    roots._s3.cache_clear()
+    s3_client.client.cache_clear()
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from storage import refs, roots
-from storage.roots import DamagedError, Root
+from storage import refs
+from storage.roots import DamagedError, Root, digests
 from tests.storage.damage import cut_off, empty, flip
 
 DAMAGES = pytest.mark.parametrize("damage", [flip, cut_off, empty])
@@ -86,10 +86,10 @@ def test_a_copy_that_was_fetched_from_s3_and_damaged_since_is_fetched_again(moto
 
 def test_a_file_is_read_once_per_process_to_compare_it(root, tmp_path, monkeypatch):
     ref = refs.store(file_of(b"rows", tmp_path), "tables/things", "things", 3, root)
-    roots._digests.clear()
+    digests._known.clear()
     read = []
-    digest = roots._digest
-    monkeypatch.setattr(roots, "_digest", lambda file: read.append(file) or digest(file))
+    digest = digests.digest
+    monkeypatch.setattr(digests, "digest", lambda file: read.append(file) or digest(file))
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: ref.local(root), range(8)))
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from storage import checkpoints, roots
-from storage.roots import ConflictError, DiskError, Entry, Root, StoreError
+from storage import checkpoints
+from storage.roots import ConflictError, DiskError, Entry, Root, StoreError, s3_client
 from tests.storage.servers import Server, use
 
 
@@ -409,7 +409,7 @@ def test_a_missing_bucket_is_named(moto, monkeypatch, tmp_path):
 def test_missing_credentials_say_how_to_give_them(remote, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    roots._s3.cache_clear()
+    s3_client.client.cache_clear()
     with pytest.raises(StoreError, match="set AWS_ACCESS_KEY_ID"):
         remote.read("a")
 
@@ -417,7 +417,7 @@ def test_missing_credentials_say_how_to_give_them(remote, monkeypatch):
 def test_wrong_credentials_are_no_missing_file(rclone, monkeypatch, tmp_path):
     root = rclone.root(monkeypatch, tmp_path)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody-else")
-    roots._s3.cache_clear()
+    s3_client.client.cache_clear()
     for act in (root.read, root.entry, root.local):
         with pytest.raises(StoreError, match="credentials must be valid"):
             act("a")

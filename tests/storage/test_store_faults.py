@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from storage import leases, parquet, roots, snapshots
+from storage import leases, parquet, snapshots
 from storage.manifests import Manifest
-from storage.roots import Root, StoreError, UnavailableError
+from storage.roots import Root, StoreError, UnavailableError, s3_client
 from storage.tables.community import USERS
 from tests.storage.faulty import Fault, FaultyServer, always, faulty, first
 
@@ -24,13 +24,13 @@ def proxy(moto) -> Iterator[FaultyServer]:
 def bucket(proxy, tmp_path_factory) -> Iterator[Root]:
     """A root whose client gives up soon: it tries twice."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(roots, "ATTEMPTS", 2)
-        patch.setattr(roots, "READ_S", 0.5)
-        patch.setattr(roots, "OUTAGE_S", 0.0)
+        patch.setattr(s3_client, "ATTEMPTS", 2)
+        patch.setattr(s3_client, "READ_S", 0.5)
+        patch.setattr(s3_client, "OUTAGE_S", 0.0)
         root = proxy.root(patch, tmp_path_factory.mktemp("scratch"))
         root.honours_conditions()
         yield root
-    roots._s3.cache_clear()
+    s3_client.client.cache_clear()
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_a_body_that_comes_slowly_is_read_to_its_end(operation, server, root):
     + [("no upload", "multipart end"), ("error in 200", "multipart end"), ("error in 200", "COPY")],
 )
 def test_a_file_in_parts_or_copied_is_whole_after_an_error(fault, operation, server, root, monkeypatch):
-    monkeypatch.setattr(roots, "PARTS_FROM", 1)
+    monkeypatch.setattr(s3_client, "PARTS_FROM", 1)
     server.plan = first(1, fault, operation)
     put(root, "d")
     root.copy("d", "e")
@@ -108,7 +108,7 @@ def test_a_file_in_parts_or_copied_is_whole_after_an_error(fault, operation, ser
 
 
 def test_a_file_that_is_overwritten_while_its_parts_are_fetched_is_one_line(server, root, monkeypatch):
-    monkeypatch.setattr(roots, "PARTS_FROM", 1)
+    monkeypatch.setattr(s3_client, "PARTS_FROM", 1)
     server.plan = first(1, "412", "GET")
     with pytest.raises(UnavailableError, match=r"/a: overwritten while it was read; run again$"):
         root.local("a")
@@ -135,7 +135,7 @@ def test_so_is_a_network_that_stays_broken(fault, call, server, root):
 
 @pytest.mark.parametrize("fault", ["reset", "500"])
 def test_a_store_that_goes_away_for_a_while_is_waited_for(fault, server, root, monkeypatch):
-    monkeypatch.setattr(roots, "OUTAGE_S", 20.0)
+    monkeypatch.setattr(s3_client, "OUTAGE_S", 20.0)
     end = time.monotonic() + 2.0
     server.plan = lambda _operation, _path: fault if time.monotonic() < end else None
     assert root.entry("a")
@@ -143,9 +143,9 @@ def test_a_store_that_goes_away_for_a_while_is_waited_for(fault, server, root, m
 
 
 def test_a_store_that_never_answered_is_given_up_soon(server, root, monkeypatch):
-    monkeypatch.setattr(roots, "OUTAGE_S", 20.0)
+    monkeypatch.setattr(s3_client, "OUTAGE_S", 20.0)
     server.plan, start = always("reset"), time.monotonic()
-    roots._s3.cache_clear()
+    s3_client.client.cache_clear()
     with pytest.raises(UnavailableError):
         root.entry("a")
     assert time.monotonic() - start < 10.0
