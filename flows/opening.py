@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from prefect.exceptions import PrefectException
 from flows.settings import SharedConfig, over_environment, settings_of_results
 from flows.stopping import tell_prefect
 from flows.telemetry.watching import watched
-from storage import snapshots
+from storage import leases, snapshots
 from storage.manifests import Manifest
 from storage.roots import DamagedError, Root, StoreError
 from tasks.data.demo import open_source
@@ -104,6 +104,21 @@ def _name_after(run: Run, flow_run: FlowRun) -> None:
 
 
 @contextmanager
+def _alone(flow: str, look: Callable[[], tuple[str, str]], root: Root) -> Iterator[tuple[str, str]]:
+    """The source's content and the run's purpose, which no other process is at; waits while one is.
+
+    Args:
+        look: gives both; the source may change while this waits.
+    """
+    while True:
+        content, purpose = look()
+        with leases.claimed(root, runs.claim_path(purpose), flow, snapshots.raise_fence) as has_waited:
+            if not has_waited or look() == (content, purpose):
+                yield content, purpose
+                return
+
+
+@contextmanager
 def open_run(
     source: str, root: str, config: SharedConfig, *parameters: Any, run_id: str | None = None
 ) -> Iterator[OpenRun]:
@@ -118,18 +133,25 @@ def open_run(
     assert context.flow
     assert context.flow_run
     tell_prefect(context.flow_run.id)
-    with records_below(output), running_on(config.runner):
+    flow, given = context.flow.name, [list(parameters), settings_of_results(config)]
+    with ExitStack() as stack:
+        stack.enter_context(records_below(output))
+        stack.enter_context(running_on(config.runner))
         source_root = open_source(source, config.demo, output)
-        content = content_of(source_root, output)
-        purpose = digest([context.flow.name, source, content, list(parameters), settings_of_results(config)])
-        run = runs.begin(run_id, purpose, output, context.flow.name)
+
+        def look() -> tuple[str, str]:
+            content = content_of(source_root, output)
+            return content, digest([flow, source, content, *given])
+
+        content, purpose = stack.enter_context(_alone(flow, look, output))
+        run = runs.begin(run_id, purpose, output, flow)
         before = RUN.set(run.id)
         _name_after(run, context.flow_run)
         kept = ledger.of_run(str(context.flow_run.id))
         opened = OpenRun(run, source_root, content, output, kept)
         places = (source_root.address, output.address)
         try:
-            with watched(context.flow.name, run.id, purpose, places, config, kept, opened.manifest):
+            with watched(flow, run.id, purpose, places, config, kept, opened.manifest):
                 yield opened
         finally:
             RUN.reset(before)

@@ -10,6 +10,9 @@ A holder that was not heard of for `LOST_S`, on another machine, may be dead or 
 its lease: deletes it, then raises the pointer's fence. The one that was cut off cannot write its lease again, and
 cannot publish: it looks for its lease after it has read the pointer's version, which its put of the pointer expects.
 
+What one process at a time may do, such as a night of one source and settings, has a claim: a file of a known name that
+names its holder's lease. Who finds it with a living holder waits; else it is replaced, by a conditional put.
+
 How long ago a lease was written is told by the store's clock alone: whoever looks compares it with the lease that it
 has just written itself. The clocks of machines may differ, and jump.
 """
@@ -35,6 +38,7 @@ BEAT_S = 20.0  # how often a holder rewrites its lease
 LOST_S = 600.0  # on another machine, a lease not rewritten for so long is lost
 LOOK_S = 1.0  # how often a waiting process checks again
 MEND = "delete it where nothing is at work on the root; after ten minutes it does not count any more"
+MEND_CLAIM = "delete it where nothing is at work on the root; it does not count"
 
 log = logging.getLogger("tastegraph")
 
@@ -58,6 +62,7 @@ class Lease:
     pid: int
     beat_s: float  # when it was last written, seconds since 1970 by its holder's clock; decides nothing
     started: str = ""  # when the process began, as the kernel counts: another process may get its pid
+    stage: str = ""  # what it was at when the lease was last written
 
     def is_held(self, age_s: float) -> bool:
         """Whether the holder is alive: by its process on this machine, by the lease's age on another one."""
@@ -66,7 +71,8 @@ class Lease:
         return age_s <= LOST_S
 
     def __str__(self) -> str:
-        return f"{self.kind} (process {self.pid} on {self.machine.partition(' ')[0]}, since {self.since})"
+        stage = f", in {self.stage}" if self.stage else ""
+        return f"{self.kind} (process {self.pid} on {self.machine.partition(' ')[0]}, since {self.since}{stage})"
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,13 @@ class Found:
     path: str
     lease: Lease
     is_held: bool  # by a living process
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who does what one process at a time may do."""
+
+    lease: str  # the path of its lease
 
 
 class _Own:
@@ -107,7 +120,7 @@ class _Own:
     def write(self) -> None:
         """Write the lease, or rewrite it. Raises LostError where it was taken."""
         with self._lock:
-            self.lease = replace(self.lease, beat_s=time.time())
+            self.lease = replace(self.lease, beat_s=time.time(), stage=_stage[0])
             try:
                 self.root.swap(self.path, documents.dump(self.lease), self._version)
             except ConflictError:
@@ -153,6 +166,7 @@ class _Own:
 
 _own: list[_Own] = []  # what this process holds
 _own_lock = threading.Lock()
+_stage = [""]  # what this process is at
 
 
 @contextmanager
@@ -180,13 +194,38 @@ def exclusive(root: Root, kind: str, fence: Callable[[Root], None]) -> Iterator[
         holders = [other.lease for other in found if other.is_held]
         if exclusive_holders := [lease for lease in holders if lease.is_alone]:
             raise BusyError(f"{root.address}: {exclusive_holders[0]} is running; try again when it has ended")
-        lost = [other for other in found if not other.is_held and other.lease.machine != _machine()]
-        for other in lost:
-            log.warning("taken, as it was not rewritten for %.0f minutes: the lease of %s", LOST_S / 60, other.lease)
-            root.delete(other.path)
-        if lost:
-            fence(root)
+        _take_lost(found, root, fence)
         yield holders
+
+
+@contextmanager
+def claimed(root: Root, path: str, kind: str, fence: Callable[[Root], None]) -> Iterator[bool]:
+    """Be the only process that holds the claim at `path`; yields whether that took waiting for another one.
+
+    The claim of a dead process is replaced; the lost lease of one on another machine is taken, as `exclusive` does.
+
+    Args:
+        kind: of the shared lease, which this process holds around this.
+    """
+    own, waited_for = next(own for own in _own_on(root) if own.lease.kind == kind), ""
+    while holder := _claim(root, path, own.path, fence):
+        if waited_for != holder.path:
+            waited_for = holder.path
+            log.info("waiting for %s to end, which is at the same; what it has done is reused", holder.lease)
+        time.sleep(LOOK_S)
+    try:
+        yield bool(waited_for)
+    finally:
+        try:
+            if _lease_of(root, path) == own.path:
+                root.delete(path)
+        except StoreError as error:  # it ends with this process's lease
+            log.warning("%s", error)
+
+
+def note_stage(stage: str) -> None:
+    """From the next beat on the leases of this process say what it is at."""
+    _stage[0] = stage
 
 
 def check(root: Root) -> None:
@@ -226,6 +265,39 @@ def all_of(root: Root) -> list[Found]:
         if lease:  # else released just now
             found.append(Found(entry.path, lease, lease.is_held(now_s - entry.modified_s)))
     return found
+
+
+def _claim(root: Root, path: str, own_path: str, fence: Callable[[Root], None]) -> Found | None:
+    """Enter our lease in the claim; the lease of the living process that is entered there, if any."""
+    while True:
+        entry, holder = root.entry(path), _lease_of(root, path)  # the version first: what is read is that one, or newer
+        found = [lease for lease in all_of(root) if lease.path == holder != own_path]
+        if found and found[0].is_held:
+            return found[0]
+        _take_lost(found, root, fence)
+        with suppress(ConflictError):
+            root.swap(path, documents.dump(Claim(own_path)), entry.version if entry else None)
+            return None
+
+
+def _lease_of(root: Root, path: str) -> str | None:
+    """The path of the lease that a claim names; None where there is no claim that can be read."""
+    try:
+        claim = documents.read(root, path, Claim, MEND_CLAIM)
+    except DocumentError as error:
+        log.warning("%s", error)
+        return None
+    return claim.lease if claim else None
+
+
+def _take_lost(found: list[Found], root: Root, fence: Callable[[Root], None]) -> None:
+    """Take the lost leases of other machines among these."""
+    lost = [other for other in found if not other.is_held and other.lease.machine != _machine()]
+    for other in lost:
+        log.warning("taken, as it was not rewritten for %.0f minutes: the lease of %s", LOST_S / 60, other.lease)
+        root.delete(other.path)
+    if lost:
+        fence(root)
 
 
 def _damaged(entry: Entry) -> Lease:

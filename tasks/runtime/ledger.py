@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from storage import leases
 from tasks.runtime.progress import showing
 from tasks.runtime.usage import Measured, Usage
 
@@ -84,6 +85,7 @@ class Ledger:
         started_s = self.age_s
         line = self.lines.setdefault(stage, Line(stage, started_s=started_s))
         measured, before, failed = Measured(), replace(line), None
+        leases.note_stage(stage)
         if self.listener:
             self.listener.stage_began(stage, given)
         try:
@@ -93,6 +95,7 @@ class Ledger:
             failed = error
             raise
         finally:
+            leases.note_stage("")
             line.usage.add(measured.usage)
             is_reused = (line.ran, line.failed) == (before.ran, before.failed) and failed is None
             call = Call(started_s, measured.usage.elapsed_s, is_reused)

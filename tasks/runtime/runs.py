@@ -3,6 +3,7 @@
     runs/<run_id>.json      what the run is for, whether it has ended, and then the folder that it published
     runs/<run_id>.records   which records of stages it used, a line each, once it has ended
     runs/<run_id>.stages.parquet    what its stages took, as far as it came
+    runs/<purpose>.claim    which process is at it: a run of the same purpose waits until that has ended
 
 From the first two `tasks/upkeep/retention.py` finds what a published run needs.
 """
@@ -157,6 +158,11 @@ def stages_path(run_id: str) -> str:
     """The path of the table of what a run's stages took."""
     snapshots.folder(run_id)  # refuses what cannot be part of a path
     return f"runs/{run_id}.stages.parquet"
+
+
+def claim_path(purpose: str) -> str:
+    """The path of the claim of the process that is at a run of this purpose."""
+    return f"runs/{purpose}.claim"
 
 
 def note_path(run_id: str) -> str:

@@ -1,7 +1,7 @@
 """A night that is killed again and again, or not alone, ends as one that was left in peace."""
 
-import hashlib
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -89,15 +89,19 @@ def test_a_night_that_is_asked_to_stop_says_so_and_can_be_started_again(argument
     assert (root / "exports" / "current.json").exists()
 
 
-def test_of_two_nights_at_once_one_publishes_and_nothing_is_damaged(arguments, env, tmp_path):
-    root, logs = tmp_path / "root", [tmp_path / "one.log", tmp_path / "two.log"]
-    command = [str(BIN / "tastegraph"), *arguments, str(root)]
-    with started(command, env, logs[0]) as one, started(command, env, logs[1]) as two:
-        codes = {one.wait(timeout=300), two.wait(timeout=300)}
-    pointer = snapshots.current(Root(str(root)))
+def test_of_two_equal_nights_at_once_the_second_waits_for_the_first_and_finds_its_work(arguments, env, tmp_path):
+    root, logs = Root(str(tmp_path / "root")), [tmp_path / "one.log", tmp_path / "two.log"]
+    command = [str(BIN / "tastegraph"), *arguments, root.address]
+    with started(command, env, logs[0]) as one:
+        wait_until(lambda: any(root.entries("tables")), "the ingest", one, logs[0])
+        with started(command, env, logs[1]) as two:
+            wait_until(lambda: "waiting for" in logs[1].read_text(), "the second night", two, logs[1])
+            codes = [one.wait(timeout=300), two.wait(timeout=300)]
+    pointer, said = snapshots.current(root), logs[1].read_text()
 
-    assert 0 in codes, logs[0].read_text() + logs[1].read_text()
-    assert codes <= {0, 1}  # 1: the other one won the pointer, and this one said so
+    assert codes == [0, 0], logs[0].read_text() + said
+    assert re.search(rf"waiting for nightly \(process {one.pid} on \S+, since [^)]+\) to end, .* same", said)
+    assert " ran in " not in said
     assert pointer is not None
-    for path, sha256 in pointer.checksums.items():
-        assert hashlib.sha256((root / path).read_bytes()).hexdigest() == sha256
+    assert [manifest.run_id for manifest in snapshots.runs(root)] == [pointer.run_id]
+    assert {path: root.digest(path) for path in pointer.checksums} == pointer.checksums

@@ -211,6 +211,71 @@ def test_the_lease_of_another_machine_counts_until_the_store_has_not_seen_it_for
         assert {lease.kind for lease in leases.held_by_others(root)} == {"behind", "compare"}
 
 
+CLAIM = """
+import sys, time
+from storage import leases, snapshots
+from storage.roots import Root
+root = Root(sys.argv[1])
+leases.note_stage("training")
+with leases.shared(root, "nightly"), leases.claimed(root, "runs/one.claim", "nightly", snapshots.raise_fence) as waited:
+    print(waited, flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def holding_the_claim(root: Root, seconds: float) -> subprocess.Popen[str]:
+    """A process that has the claim, and after so many seconds ends."""
+    command = [sys.executable, "-c", CLAIM, root.address, str(seconds)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "False\n"
+    return process
+
+
+def test_what_another_process_is_at_waits_for_its_end_and_says_who_it_is(any_root, caplog, monkeypatch):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(leases, "LOOK_S", 0.05)
+    with holding_the_claim(any_root, 2) as process, leases.shared(any_root, "nightly"):
+        with leases.claimed(any_root, "runs/other.claim", "nightly", nobody_to_fence) as waited:
+            assert not waited
+        with leases.claimed(any_root, "runs/one.claim", "nightly", nobody_to_fence) as waited:
+            assert waited
+            assert [found.lease.pid for found in leases.all_of(any_root)] == [os.getpid()]
+    assert f"waiting for nightly (process {process.pid} on " in caplog.text
+    assert ", in training) to end, which is at the same" in caplog.text
+    assert list(any_root.entries("runs")) == []
+
+
+def test_the_claim_of_a_killed_process_is_replaced_at_once_and_so_is_a_damaged_one(any_root, caplog):
+    with holding_the_claim(any_root, 60) as process, leases.shared(any_root, "nightly"):
+        process.kill()
+        process.wait()
+        with leases.claimed(any_root, "runs/one.claim", "nightly", nobody_to_fence) as waited:
+            assert not waited
+        any_root.write("runs/one.claim", b"")
+        with leases.claimed(any_root, "runs/one.claim", "nightly", nobody_to_fence) as waited:
+            assert not waited
+    assert "runs/one.claim: empty; delete it" in caplog.text
+    assert list(any_root.entries("runs")) == []
+
+
+def test_who_was_cut_off_for_long_on_another_machine_loses_its_claim_and_does_not_publish(any_root):
+    publish(any_root, "night-1")
+    with (
+        leases.shared(any_root, "nightly"),
+        leases.claimed(any_root, "runs/one.claim", "nightly", nobody_to_fence),
+        lost_lease(any_root),
+        leases.shared(any_root, "again"),
+        leases.claimed(any_root, "runs/one.claim", "again", snapshots.raise_fence) as waited,
+    ):
+        assert not waited
+        with pytest.raises(LostError):
+            publish(any_root, "night-2")
+    pointer = snapshots.current(any_root)
+    assert pointer is not None
+    assert (pointer.run_id, pointer.fence) == ("night-1", 1)
+
+
 def set_back(root: Root, path: str, seconds: float) -> None:
     found = root.local(path).stat()
     os.utime(root.local(path), (found.st_atime, found.st_mtime - seconds))
