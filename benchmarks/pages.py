@@ -16,14 +16,15 @@ from statistics import median
 import numpy as np
 from PIL import Image, ImageFilter
 
-from tasks.night.pictures import THUMBNAIL_PX
 from tasks.night.report import NUM_GOT, NUM_LIKES, NUM_PEOPLE
 from tasks.pages.contents import Distributions, Person, Picture, Recommendation, Report
-from tasks.pages.night import render
+from tasks.pages.night import PAGE, files_of
+from tasks.pages.sprites import THUMBNAIL_PX
 from tests.browser import Browser, browser
 from tests.tasks.pages.reports import full
 
 MEGABIT = 1e6 / 8
+RESOURCES = "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]"
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 
 
@@ -40,16 +41,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often it is opened (default 3)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, browser(Path(folder, "profile")) as tab:
-        page = render(synthetic(options.users))
-        Path(folder, "index.html").write_bytes(page)
+        files = files_of(synthetic(options.users))
+        for name, content in files.items():
+            Path(folder, name).write_bytes(content)
         server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        print(f"{options.users:,} users: {len(page) / 1e6:.2f} MB")
+        beside = [len(content) for name, content in files.items() if name.endswith(".jpg")]
+        print(
+            f"{options.users:,} users: page {len(files[PAGE]) / 1e6:.2f} MB; "
+            f"pictures beside it {sum(beside) / 1e6:.2f} MB in {len(beside)} files"
+        )
         for name, megabits in (("no limit", None), ("10 Mbit/s", 10)):
-            paints, loads = zip(
-                *(opened(tab, server.server_port, megabits) for _ in range(options.rounds)), strict=True
-            )
-            print(f"{name}: first paint {median(paints):.0f} ms, all {median(loads):.0f} ms")
+            rounds = [opened(tab, server.server_port, megabits) for _ in range(options.rounds)]
+            paint_ms, load_ms, num_bytes = (median(figures) for figures in zip(*rounds, strict=True))
+            print(f"{name}: first paint {paint_ms:.0f} ms, loaded {num_bytes / 1e6:.2f} MB at {load_ms:.0f} ms")
         server.shutdown()
 
 
@@ -85,8 +90,8 @@ def picture(rng: np.random.Generator, number: int) -> Picture:
     return Picture(image_id=f"i{number}", title=f"Picture {number}", tags=["lake"], jpeg=buffer.getvalue())
 
 
-def opened(tab: Browser, port: int, megabits: float | None) -> tuple[float, float]:
-    """Milliseconds to the first contentful paint, and until everything is loaded."""
+def opened(tab: Browser, port: int, megabits: float | None) -> tuple[float, float, float]:
+    """Milliseconds to the first contentful paint and until all is loaded that is not lazy; and bytes loaded by then."""
     rate = -1 if megabits is None else megabits * MEGABIT
     latency = 0 if megabits is None else 40
     tab.call("Network.setCacheDisabled", cacheDisabled=True)
@@ -96,7 +101,12 @@ def opened(tab: Browser, port: int, megabits: float | None) -> tuple[float, floa
     tab.call("Page.navigate", url="about:blank")
     tab.open(f"http://127.0.0.1:{port}/index.html")
     tab.wait(f"{PAINT} > 0 && performance.timing.loadEventEnd > 0")
-    return tab.value(PAINT), tab.value("performance.timing.loadEventEnd - performance.timing.navigationStart")
+    loaded = "performance.timing.loadEventEnd - performance.timing.navigationStart"
+    return (
+        tab.value(PAINT),
+        tab.value(loaded),
+        tab.value(f"{RESOURCES}.reduce((sum, one) => sum + one.transferSize, 0)"),
+    )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     exports/current.json                                      the pointer
     exports/history/000001.json                               a change of the pointer (storage/history.py)
     exports/runs/run_id=<run_id>/<table>/part-00000.parquet
-    exports/runs/run_id=<run_id>/report/index.html            the page; beside it what it was rendered from
+    exports/runs/run_id=<run_id>/report/index.html            the page, its pictures, and what it was rendered from
     exports/runs/run_id=<run_id>/manifest.json                written when all else of the run is in its place
 
 A run without a manifest is one whose publishing was killed: nobody reads it, and publishing it again completes it.

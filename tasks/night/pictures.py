@@ -12,8 +12,8 @@ from storage.settings.images import ImageLimits
 from storage.shards import Shards
 from tasks.night.records import Night
 from tasks.pages.contents import Picture
+from tasks.pages.sprites import THUMBNAIL_PX
 
-THUMBNAIL_PX = 192  # twice the width at which the page shows them
 THUMBNAIL = images.View(size_px=THUMBNAIL_PX, keeps_aspect=True)
 
 

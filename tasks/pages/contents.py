@@ -321,19 +321,16 @@ def from_json(data: bytes) -> Report:
 
 
 def pictures_of(report: Report) -> list[Picture]:
-    """All pictures that the page shows, each once."""
-    shown = {}
-    for person in report.people:
-        for picture in (*person.likes, *(item.picture for item in (*person.got, *person.found))):
-            shown[picture.image_id] = picture
+    """All pictures that the page shows, each once, in the order of the page."""
+    shown = [picture for one in report.people for picture in (*one.likes, *(item.picture for item in one.got))]
+    shown += [item.picture for person in report.people for item in person.found]
     if report.case:
-        shown |= {picture.image_id: picture for picture in (*report.case.positives, *report.case.negatives)}
+        shown += [*report.case.positives, *report.case.negatives]
     if report.failures:
         for miss in report.failures.misses:
-            for picture in (*miss.likes, *miss.missed, *(item.picture for item in miss.got)):
-                shown[picture.image_id] = picture
-        shown |= {image.picture.image_id: image.picture for image in report.failures.cold}
-    return list(shown.values())
+            shown += [*miss.likes, *miss.missed, *(item.picture for item in miss.got)]
+        shown += [image.picture for image in report.failures.cold]
+    return list({picture.image_id: picture for picture in shown}.values())
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The run's report: one HTML page that an operator and a researcher open first, with nothing fetched from outside."""
+"""The run's report: an HTML page that an operator and a researcher open first, and its pictures beside it."""
 
 import hashlib
 import math
@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from models.evaluation.headlines import HEADLINES
-from tasks.pages import charts
+from tasks.pages import charts, sprites
 from tasks.pages.contents import (
     CaseStudy,
     Counts,
@@ -21,7 +21,10 @@ from tasks.pages.contents import (
     Metric,
     NegativesAudit,
     Past,
+    Person,
+    Picture,
     Reason,
+    Recommendation,
     Report,
     Stage,
     Training,
@@ -62,8 +65,13 @@ def minute(at: datetime) -> str:
 
 
 def files_of(report: Report) -> dict[str, bytes]:
-    """The files of a run's `report/`, by name: the page, and what it was rendered from."""
-    return {PAGE: render(report), CONTENTS: to_json(report)}
+    """The files of a run's `report/`, by name: the page, its pictures, and what all was rendered from.
+
+    Raises ContentsError for a picture that cannot be decoded.
+    """
+    _, beside = _pictures(report)
+    pictures = sprites.files([picture.jpeg for picture in beside if picture.jpeg])
+    return {PAGE: render(report), **pictures, CONTENTS: to_json(report)}
 
 
 def render(report: Report) -> bytes:
@@ -71,10 +79,7 @@ def render(report: Report) -> bytes:
     systems = sorted(
         {row.system for row in report.metrics}, key=lambda name: (name != report.system, place_among(SYSTEMS, name))
     )
-    strips = [(person, person.got[:IN_STRIP]) for person in report.people if person.got][:NUM_STRIPS]
-    at_once = {got.picture.image_id for _, strip in strips for got in strip}
-    pictures = [picture for picture in pictures_of(report) if picture.jpeg]  # each stands in the page once
-    pictures.sort(key=lambda picture: picture.image_id not in at_once)
+    within, beside = _pictures(report)
     template = environment().get_template("night.html.jinja")
     html = template.render(
         report=report,
@@ -90,12 +95,26 @@ def render(report: Report) -> bytes:
         loss=_loss(report.training),
         clock=clock(report.stages),
         signals=sorted({reason.signal for person in report.people for got in person.got for reason in got.reasons}),
-        strips=strips,
-        jpegs=[picture.jpeg for picture in pictures],
-        num_at_once=sum(picture.image_id in at_once for picture in pictures),
-        number_of={picture.image_id: number for number, picture in enumerate(pictures)},
+        strips=_strips(report),
+        jpegs=[picture.jpeg for picture in within],
+        number_of={picture.image_id: number for number, picture in enumerate(within)},
+        place_of={picture.image_id: sprites.place(number) for number, picture in enumerate(beside)},
+        sprite_size=(100 * sprites.COLUMNS, 100 * sprites.ROWS),
     )
     return html.encode()
+
+
+def _strips(report: Report) -> list[tuple[Person, Sequence[Recommendation]]]:
+    """The people of the first screen, and what they got first."""
+    return [(person, person.got[:IN_STRIP]) for person in report.people if person.got][:NUM_STRIPS]
+
+
+def _pictures(report: Report) -> tuple[list[Picture], list[Picture]]:
+    """Each picture once: those of the first screen, which the page carries, and the others, as one scrolls to them."""
+    at_once = {got.picture.image_id for _, strip in _strips(report) for got in strip}
+    pictures = [picture for picture in pictures_of(report) if picture.jpeg]
+    within, beside = ([one for one in pictures if (one.image_id in at_once) == is_first] for is_first in (True, False))
+    return within, beside
 
 
 def clock(stages: Sequence[Stage]) -> list[float]:

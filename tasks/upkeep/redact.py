@@ -154,7 +154,11 @@ def _report_without(place: str, redacted: Manifest, scan: IdScan, root: Root) ->
         generated_at=datetime.fromisoformat(redacted.generated_at),
     )
     files = files_of(left)
-    return {PAGE: WITHDRAWN} if any(scan.in_words(content.decode()) for content in files.values()) else files
+    return (
+        {PAGE: WITHDRAWN}
+        if any(scan.in_words(content.decode(errors="replace")) for content in files.values())
+        else files
+    )
 
 
 def _without(ref: Ref, scan: IdScan, root: Root) -> Ref:

@@ -14,10 +14,13 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PAT
 @pytest.fixture(scope="module")
 def addresses(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("pages")
-    pages = {"full": night.render(full()), "bare": night.render(bare()), "compared": comparison.render(compared())}
-    for name, page in pages.items():
-        (folder / f"{name}.html").write_bytes(page)
-    return [(folder / f"{name}.html").as_uri() for name in pages]
+    pages = {"full": night.files_of(full()), "bare": night.files_of(bare())}
+    pages["compared"] = {night.PAGE: comparison.render(compared())}
+    for name, files in pages.items():
+        (folder / name).mkdir()
+        for file, content in files.items():
+            (folder / name / file).write_bytes(content)
+    return [(folder / name / night.PAGE).as_uri() for name in pages]
 
 
 @pytest.fixture(scope="module")

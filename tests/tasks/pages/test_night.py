@@ -1,14 +1,18 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from storage.images import thumbnail
 from tasks.pages import charts
 from tasks.pages.contents import (
     Call,
     Cluster,
+    ContentsError,
     Distributions,
     Gate,
     Ingested,
@@ -18,19 +22,20 @@ from tasks.pages.contents import (
     Stage,
     Training,
 )
-from tasks.pages.night import clock, render
+from tasks.pages.night import PAGE, clock, files_of, render
+from tasks.pages.sprites import COLUMNS, ROWS, THUMBNAIL_PX
 from tests.tasks.pages.reports import JPEG, bare, full, metric
 
 HOSTILE = '<script>alert(\'x\')</script>"><img src="https://outside.example/a.png" onerror=alert(1)>&amp; $\\frac12$'
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 
-def test_the_page_asks_for_nothing_outside(full_html: str) -> None:
-    for html in (full_html, render(bare()).decode()):
+def test_the_page_asks_for_nothing_but_the_pictures_beside_it(full_html: str) -> None:
+    for html, beside in ((full_html, {"pictures-00.jpg"}), (render(bare()).decode(), set())):
         page = parsed(html)
         links = [value for _, attributes in page.elements for name, value in attributes if name in LINKS]
         assert links
-        assert all(re.match("#|data:", link) for link in links)
+        assert all(re.match("#|data:", link) for link in links if link not in beside)
         styles = page.styles + [
             value for _, attributes in page.elements for name, value in attributes if name == "style"
         ]
@@ -159,8 +164,9 @@ def test_a_part_that_a_run_lacks_is_left_out_with_its_link(full_html: str) -> No
 
 def test_pictures_come_before_tables_and_each_is_in_the_page_once(full_html: str) -> None:
     assert full_html.index('class="strip"') < full_html.index('id="people"') < full_html.index('id="metrics"')
-    assert full_html.count("data:image/jpeg") == 1
-    assert full_html.count('class="photo p0"') == 5  # liked, found again, twice in the case, and in a failure
+    assert full_html.count("data:image/jpeg") == 0  # those of the first screen have plates
+    assert full_html.count('src="pictures-00.jpg"') == 5  # liked, found again, twice in the case, and in a failure
+    assert list(files_of(full())) == ["index.html", "pictures-00.jpg", "report.json"]
 
 
 def test_a_headline_figure_has_a_line_of_the_last_runs_that_measured_it(full_html: str) -> None:
@@ -183,15 +189,32 @@ def test_a_case_shows_favorites_negatives_weighted_tags_hits_and_what_was_learne
     assert case.count("<figcaption>Favorite</figcaption>") == case.count("<figcaption>Negative</figcaption>") == 1
 
 
-def test_only_pictures_of_the_first_screen_come_before_the_text() -> None:
-    first = Picture(image_id="first", jpeg=b"first")
-    person = full().people[0]
-    people = [replace(person, got=[Recommendation(picture=first, rank=1, score=1.0)])]
-    head, body = render(replace(full(), people=people)).decode().split("</head>")
+def test_the_page_carries_the_pictures_of_the_first_screen_and_each_other_lies_in_its_place_beside_it() -> None:
+    colors = {f"i{number}": (4 * number, 250 - 4 * number, 120) for number in range(COLUMNS * ROWS + 5)}
+    first, *others = (
+        Picture(image_id=image_id, jpeg=thumbnail(np.full((8, 8, 3), color, np.uint8), THUMBNAIL_PX))
+        for image_id, color in colors.items()
+    )
+    person = replace(full().people[0], likes=others, got=[Recommendation(picture=first, rank=1, score=1.0)], found=[])
+    files = files_of(replace(bare(), people=[person]))
+    html = files[PAGE].decode()
+    place = re.compile(r'data-image="(\w+)"[^\0]*<img src="([^"]+)" style="left: -(\d+)%; top: -(\d+)%"')
+    shown = [found.groups() for figure in html.split("<figure ") if (found := place.search(figure))]
 
-    assert 'class="photo p0"' in body
-    assert head.count("data:image/jpeg") == 1
-    assert body.index("<footer>") < body.index("data:image/jpeg")
+    assert html.split("</head>")[0].count("data:image/jpeg") == 1
+    assert [image_id for image_id, *_ in shown] == [picture.image_id for picture in others]
+    assert {file for _, file, *_ in shown} == {"pictures-00.jpg", "pictures-01.jpg"}
+    for image_id, file, column, row in shown:
+        middle = [int((int(percent) / 100 + 0.5) * THUMBNAIL_PX) for percent in (column, row)]
+        pixel = Image.open(BytesIO(files[file])).getpixel((middle[0], middle[1]))
+        assert np.abs(np.subtract(pixel, colors[image_id])).max() < 4, image_id
+
+
+def test_a_report_whose_picture_is_damaged_is_refused() -> None:
+    damaged = Picture(image_id="77", jpeg=JPEG[:40])
+
+    with pytest.raises(ContentsError, match="picture"):
+        files_of(replace(full(), people=[replace(full().people[0], likes=[damaged])]))
 
 
 def test_the_gate_is_one_line_unless_something_holds_the_run_back() -> None:
