@@ -1,7 +1,7 @@
 """Which images may be a user's negatives, and how many each reason excludes (CDL, section 5).
 
-U users, I images, T tags or clusters, G groups, K keys of an exclusion, B a block of users or images, W words of 64
-images, L levels: how many exclusions are dropped, N pairs
+U users, I images, T tags or clusters, G groups, K keys of an exclusion, H heavy ones, B a block of users or images,
+S sets of keys, W words of 64 images, L levels: how many exclusions are dropped, N pairs
 
 The paper: "We then assign the images to be negative, which have no tag of the user's interests and are not belonging to
 the set of potentially liked images", the favorites of her contacts and of the members of her groups. Each of these
@@ -17,18 +17,22 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
-from scipy.sparse import csr_array, eye_array
+from scipy.sparse import csr_array, eye_array, hstack
 
 from models.community import Signals
 from models.settings.negatives import NegativeConfig
 
-GATHERED_BYTES = 2**21  # per step of `assign`: 1 to 2 ns a word while it fits the cache, 10 to 25 at 64 MiB
-MERGED_ENTRIES = 2**22  # per step of `is_excluded`: 5 bytes each, three times
+HEAVY = 1024  # a key that more than one image in so many has is kept as bits; fewer images are listed in less time
+COUNTED_BYTES = 2**24  # of unions and listed images per step of `assign`
+MERGED_ENTRIES = 2**20  # per step of `is_excluded`, which stays in the cache: 5 bytes each, three times
 
 
 @dataclass(frozen=True)
 class Exclusions:
-    """Each exclusion as (keys of users UK, keys of images IK): it excludes the pairs that share a key."""
+    """Each exclusion as (keys of users UK, keys of images IK): it excludes the pairs that share a key.
+
+    What excludes most comes first, so that a look-up that is answered by it need not go on.
+    """
 
     keys: dict[str, tuple[csr_array, csr_array]]
     drop_order: tuple[str, ...]
@@ -83,52 +87,39 @@ def exclusions_of(signals: Signals, drop_order: tuple[str, ...]) -> Exclusions:
         "contacts": (pattern(signals.contacts_UU), favoriters_IU),
         "groups": (memberships_UG, pattern(favoriters_IU @ memberships_UG)),
     }
-    return Exclusions(keys, drop_order)
+    return Exclusions(dict(sorted(keys.items(), key=lambda named: -_num_shared(*named[1]))), drop_order)
 
 
-def assign(signals: Signals, config: NegativeConfig, block_bytes: int = 2**28) -> Assignment:
+def assign(signals: Signals, config: NegativeConfig, block_bytes: int = 2**26) -> Assignment:
     """The exact sizes of every user's excluded sets and of what is left.
 
-    Images are taken in blocks whose keys, as bits, fill about `block_bytes` (never less than 64 images); a user's set
-    is the union of the bits of her keys. Time grows with the keys of all users times I / 64, however many images a
-    key reaches: a sparse product would pay for each image of each key, which twenty genres make the whole matrix.
+    `block_bytes` bounds each of the few arrays that a step of the count holds.
     """
     exclusions = exclusions_of(signals, config.drop_order)
     num_users, num_images = signals.favorites_UI.shape
+    everybody = np.arange(num_users)
+    names = [name for name in exclusions.keys if name != "favorites"]
+    sizes = {name: _num_excluded(exclusions, [name], everybody, block_bytes) for name in names}
+    num_favorites = np.bincount(exclusions.keys["favorites"][1].indices, minlength=num_users)
+
     num_levels = len(config.drop_order) + 1
-    sizes = {name: np.zeros(num_users, np.int64) for name in exclusions.keys}
-    excluded_LU = np.zeros((num_levels, num_users), np.int64)
-
-    num_keys = sum(image_keys.shape[1] for _, image_keys in exclusions.keys.values())
-    num_words = int(np.clip(block_bytes // (8 * max(num_keys, 1)), 1, max(1, -(-num_images // 64))))
-    keys_of_user = sum(np.diff(user_keys.indptr).astype(np.int64) for user_keys, _ in exclusions.keys.values())
-    chunks = list(_cut(keys_of_user, max(1, min(block_bytes, GATHERED_BYTES) // (8 * num_words))))
-    for start in range(0, num_images, 64 * num_words):
-        bits = {
-            name: _pack(image_keys[start : start + 64 * num_words], num_words)
-            for name, (_, image_keys) in exclusions.keys.items()
-        }
-        for users in chunks:
-            sets = {name: _union(exclusions.keys[name][0][users], bits[name]) for name in bits}
-            for name, images_BW in sets.items():
-                sizes[name][users] += _count(images_BW)
-            excluded_BW = np.zeros_like(sets["favorites"])
-            for level in reversed(range(num_levels)):
-                for name, images_BW in sets.items():
-                    if exclusions.last_level(name) == level:
-                        excluded_BW |= images_BW
-                excluded_LU[level, users] += _count(excluded_BW)
-
-    left_LU = num_images - excluded_LU
     enough = min(config.min_negatives, max(1, int(np.ceil(config.min_share * num_images))))
+    left_LU = np.zeros((num_levels, num_users), np.int64)
+    lacking = everybody  # users whom no level so far leaves enough: only for them more is dropped
+    for level in range(num_levels):
+        if not len(lacking):
+            break
+        kept = [name for name in exclusions.keys if exclusions.last_level(name) >= level]
+        left_LU[level, lacking] = num_images - _num_excluded(exclusions, kept, lacking, block_bytes)
+        lacking = lacking[left_LU[level, lacking] < enough]
     # Nobody loses an exclusion for nothing: where no level leaves enough, the first that leaves the most is taken.
-    dropped = np.argmax(left_LU >= np.minimum(enough, left_LU[-1]), axis=0)
-    num_negatives = left_LU[dropped, np.arange(num_users)]
+    dropped = np.argmax(left_LU >= np.minimum(enough, left_LU.max(axis=0)), axis=0)
+    num_negatives = left_LU[dropped, everybody]
     reason = np.full(num_users, None, object)
     reason[num_negatives == 0] = "every image is excluded"
-    reason[sizes["favorites"] == num_images] = "every image is a favorite"
+    reason[num_favorites == num_images] = "every image is a favorite"
     return Assignment(
-        num_favorites=sizes["favorites"],
+        num_favorites=num_favorites,
         num_tagged=sizes["tags"],
         num_contacts=sizes["contacts"],
         num_groups=sizes["groups"],
@@ -178,12 +169,69 @@ def pattern(matrix: csr_array) -> csr_array:
     return nonzero
 
 
+def _num_shared(user_keys: csr_array, image_keys: csr_array) -> int:
+    """How many pairs share a key, counted once for each that they share."""
+    num_users_K, num_images_K = (np.bincount(keys.indices, minlength=keys.shape[1]) for keys in (user_keys, image_keys))
+    return int(num_users_K @ num_images_K)
+
+
 def _cut(costs: np.ndarray, budget: int) -> Iterator[slice]:
     """Consecutive slices whose costs add up to at most about `budget`; one larger item may exceed it."""
     part = np.cumsum(costs, dtype=np.int64) // budget
     starts = np.flatnonzero(np.diff(part, prepend=-1))
     for start, stop in pairwise([*starts.tolist(), len(costs)]):
         yield slice(start, stop)
+
+
+def _num_excluded(exclusions: Exclusions, names: list[str], users: np.ndarray, block_bytes: int) -> np.ndarray:
+    """int64 (B,): with how many images each of `users` shares a key of any of the exclusions `names`.
+
+    Keys of more than one image in HEAVY are bits of all images, and a user's are united word by word; users are taken
+    in the order of these keys, so that those with the same first keys share their union. The images of the other keys
+    are listed, and those counted whose bit is not set. Were all keys bits, rare tags would cost as much as common ones;
+    were all lists, twenty genres would list every image for everybody.
+    """
+    user_keys = csr_array(hstack([exclusions.keys[name][0][users] for name in names], format="csr"))
+    image_keys = csr_array(hstack([exclusions.keys[name][1] for name in names], format="csr"))
+    num_images, num_keys = image_keys.shape
+    heavy = np.flatnonzero(np.bincount(image_keys.indices, minlength=num_keys) * HEAVY > num_images)
+    heavy = heavy[np.argsort(-np.bincount(user_keys.indices, minlength=num_keys)[heavy], kind="stable")]
+    light = np.setdiff1d(np.arange(num_keys), heavy)
+    order, sets, set_of_user = _in_order(pattern(user_keys[:, heavy]))
+    light_BK, light_IK = (csr_array(keys[:, light]) for keys in (user_keys, image_keys))
+
+    excluded_B = np.zeros(len(users), np.int64)
+    num_words = int(np.clip(block_bytes // (8 * max(len(heavy), 1)), 1, max(1, -(-num_images // 64))))
+    for start in range(0, num_images, 64 * num_words):
+        block = slice(start, start + 64 * num_words)
+        bits_HW = _pack(csr_array(image_keys[block][:, heavy]), num_words)
+        light_KI = csr_array(light_IK[block].T, dtype=bool)
+        num_listed = light_BK @ np.diff(light_KI.indptr)
+        words = np.diff(set_of_user, prepend=-1) * num_words + 2 * num_listed[order]
+        for part in _cut(words, max(1, min(block_bytes, COUNTED_BYTES) // 8)):
+            rows, first = order[part], set_of_user[part][0]
+            unions_SW = _unions(sets[first : set_of_user[part][-1] + 1], bits_HW)
+            listed_BI = light_BK[rows] @ light_KI
+            row, image = np.repeat(np.arange(len(rows)), np.diff(listed_BI.indptr)), listed_BI.indices
+            union = set_of_user[part] - first
+            is_set = unions_SW[union[row], image >> 6] >> (image & 63).astype(np.uint64) & np.uint64(1)
+            excluded_B[rows] += _count(unions_SW)[union] + np.bincount(row[is_set == 0], minlength=len(rows))
+    return excluded_B
+
+
+def _in_order(keys_UH: csr_array) -> tuple[np.ndarray, list[list[int]], np.ndarray]:
+    """Users in the order of their lists of keys: their rows, each different list, and which one each of them has."""
+    stop = (4 * keys_UH.indptr).tolist()
+    data = keys_UH.indices.astype(">u4").tobytes()  # bytes compare as the numbers do
+    lists = [data[first:last] for first, last in pairwise(stop)]
+    order = sorted(range(len(lists)), key=lists.__getitem__)
+    different: list[bytes] = []
+    set_of_user = np.empty(len(lists), np.int64)
+    for place, user in enumerate(order):
+        if not different or lists[user] != different[-1]:
+            different.append(lists[user])
+        set_of_user[place] = len(different) - 1
+    return np.array(order, np.int64), [np.frombuffer(each, ">u4").tolist() for each in different], set_of_user
 
 
 def _pack(keys_BK: csr_array, num_words: int) -> np.ndarray:
@@ -195,13 +243,24 @@ def _pack(keys_BK: csr_array, num_words: int) -> np.ndarray:
     return bits.reshape(keys_BK.shape[1], num_words)
 
 
-def _union(keys_BK: csr_array, bits_KW: np.ndarray) -> np.ndarray:
-    """uint64 (B, W): per user, the images that have any of her keys."""
-    union_BW = np.zeros((keys_BK.shape[0], bits_KW.shape[1]), np.uint64)
-    filled = np.diff(keys_BK.indptr) > 0
-    if filled.any():
-        union_BW[filled] = np.bitwise_or.reduceat(bits_KW[keys_BK.indices], keys_BK.indptr[:-1][filled], axis=0)
-    return union_BW
+def _unions(sets: list[list[int]], bits_KW: np.ndarray) -> np.ndarray:
+    """uint64 (S, W): per set of keys, the images that have any. Sets are in order: one starts as the one before did."""
+    unions_SW = np.zeros((len(sets), bits_KW.shape[1]), np.uint64)
+    saved = [(0, np.zeros(bits_KW.shape[1], np.uint64))]  # unions of the first keys of a set, and how many these are
+    shared = 0  # the number of first keys that the set before has too
+    for union_W, keys, next_keys in zip(unions_SW, sets, [*sets[1:], []], strict=True):
+        while saved[-1][0] > shared:
+            saved.pop()
+        num_done, done_W = saved[-1]
+        shared = next(
+            (n for n, (one, other) in enumerate(zip(keys, next_keys, strict=False)) if one != other), len(keys)
+        )
+        union_W[:] = done_W
+        for number, key in enumerate(keys[num_done:], start=num_done + 1):
+            np.bitwise_or(union_W, bits_KW[key], out=union_W)
+            if number == shared:
+                saved.append((number, union_W.copy()))
+    return unions_SW
 
 
 def _count(images_BW: np.ndarray) -> np.ndarray:

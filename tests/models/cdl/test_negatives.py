@@ -105,7 +105,9 @@ def test_assignment_and_look_up_equal_the_papers_sentence(signals, config):
 
 
 @pytest.mark.parametrize("block_bytes", [1, 20_000, 2**28])
-def test_blocks_of_any_size_give_the_same_assignment(block_bytes):
+@pytest.mark.parametrize("heavy", [0, 20, 1024])
+def test_images_kept_as_bits_or_listed_in_blocks_of_any_size_give_the_same_assignment(block_bytes, heavy, monkeypatch):
+    monkeypatch.setattr("models.cdl.negatives.HEAVY", heavy)
     assert_equals_naive(random_community(users=40, images=333, seed=1), NegativeConfig(), block_bytes)
 
 
