@@ -21,7 +21,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import cli
+from flows.commands.at_work import prepare_prefect
 from models.evaluation.headlines import HEADLINES
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Clock(logging.Handler):
 def main() -> None:
     """Print the table of nights."""
     options = _options()
-    cli.prepare_prefect(str(options.folder))
+    prepare_prefect(str(options.folder))
     from storage.settings.demo import DemoConfig
     from storage.sources.demo.community import write_demo
     from storage.sources.demo.growth import Growth, GrowthConfig

@@ -18,7 +18,8 @@ import pytest
 from typer.main import get_command
 
 from docs import generate
-from flows.cli import ProtocolOption, app
+from flows.cli import app
+from flows.commands.options import ProtocolOption
 from models.evaluation.splits import Protocol
 from storage import images, matrices, parquet, snapshots
 from storage.manifests import Manifest

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from flows.cli import prepare_prefect
+from flows.commands.at_work import prepare_prefect
 from models.evaluation.splits import Protocol
 
 if TYPE_CHECKING:  # it imports Prefect, which reads its settings then: they are made ready first

@@ -106,7 +106,7 @@ def test_no_file_below_a_root_configures_prefect(tmp_path):
     (home / "profiles.toml").write_text('active = "evil"\n[profiles.evil]\nPREFECT_API_URL = "http://evil/api"\n')
     code = (
         "import sys; from pathlib import Path\n"
-        "from flows.cli import prepare_prefect; prepare_prefect(Path(sys.argv[1]))\n"
+        "from flows.commands.at_work import prepare_prefect; prepare_prefect(Path(sys.argv[1]))\n"
         "from prefect.logging.configuration import setup_logging; setup_logging()\n"
         "from prefect.settings import PREFECT_API_URL; print(PREFECT_API_URL.value())"
     )

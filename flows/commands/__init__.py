@@ -1,0 +1,1 @@
+"""The commands of `tastegraph`; `flows/cli.py` lists them."""
