@@ -4,7 +4,7 @@
     TASTEGRAPH_DATA=... python benchmarks/results.py --root DIR --sets ciao-trust --budget 6 --seeds 3 --anew
     python benchmarks/results.py --only-write
 
-Each comparison runs the command that the page shows. One that was interrupted is resumed, and a finished one is not run
+Each comparison prints the command that it runs. One that was interrupted is resumed, and a finished one is not run
 again; `--sets`, `--protocols` and `--systems` run a part of them. The pages are written from all runs below the root,
 and from docs/results.jsonl, which has a line for each run with all that the pages show, so that roots may be deleted:
 one table can be made anew without the others. `--only-write` runs nothing. With `--anew`, recorded runs of the chosen

@@ -6,9 +6,8 @@ from statistics import fmean
 
 from comparisons.plan import Comparison
 from comparisons.runs import MACHINE, Column, Row, Run
-from models.systems import SYSTEMS
 
-DATA, ROOT = "$TASTEGRAPH_DATA", "$ROOT"  # how the page writes the two folders
+DATA, ROOT = "$TASTEGRAPH_DATA", "$ROOT"  # how the pages write the two folders
 COLD_SHOWN = 2  # systems
 LEAKED = (
     "**Of an earlier version:** lastfm-friends (cold), gowalla-scale, demo (paper), flickr-social and "
@@ -24,10 +23,10 @@ def page_of(shown: list[tuple[Comparison, list[Run]]]) -> str:
     parts = [
         "# Results",
         f"Written by `benchmarks/results.py` from what `tastegraph compare` measured; results.jsonl has every figure. "
-        f"{DATA} is the folder of the sets, {ROOT} that of all outputs. One table anew: `python benchmarks/results.py "
-        f"--root {ROOT} --sets SET --protocols PROTOCOL --budget N --seeds N --anew`. Figures of others: "
+        f"A table anew: `TASTEGRAPH_DATA=... python benchmarks/results.py --root {ROOT} --sets SET --protocols P "
+        "--systems all --budget N --seeds N --anew`, which prints the command that it runs. Figures of others: "
         "[leaderboard.md](leaderboard.md); which systems need what: [systems.md](systems.md); how lists are ranked: "
-        "[evaluation.md](evaluation.md).",
+        "[evaluation.md](evaluation.md#splits-and-ranking).",
         "Figures are means over test users, the first with its 95 % bootstrap interval. *p*: a paired test over users "
         "by random signs, of the first system against the second, of all others against the first, Holm-corrected. "
         "*fit s*: seconds of a fit on training and validation, mean over seeds, on "
@@ -66,8 +65,6 @@ def _section(comparison: Comparison, run: Run, *other_runs: Run) -> str:
     leading, *further = run.columns
     order = in_order(run, leading)
     entries = {entry["system"]: entry for entry in run.report["systems"]}
-    measured = [name for name, entry in entries.items() if not entry["lacking"]]
-    names = "all" if entries.keys() == SYSTEMS.keys() else ",".join(measured)
     seeds, budget = run.report["seeds"], run.report["budget"]
     others = [{row["system"]: row for row in column.of(run.comparisons)} for column in further]
     lines = []
@@ -93,7 +90,6 @@ def _section(comparison: Comparison, run: Run, *other_runs: Run) -> str:
         f"## {comparison.set}, {comparison.protocol}",
         f"Held out: {comparison.split}. {users}; {in_seeds(seeds)}; "
         + (f"{budget} settings of each system." if budget else "defaults."),
-        f"    {' '.join(comparison.command(DATA, ROOT, names, seeds, budget))}",
         "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines]),
         *([f"Not above popularity: {', '.join(_named(row) for row in below)}."] if below else []),
         *_cold(run, leading),
