@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from storage.settings.reading import TableLimits
 from storage.sources import reading
-from storage.sources.reading import Reading
+from storage.sources.reading import Reading, csv_files
 
 COLUMNS = ("user_id", "image_id")
 LIMITS = TableLimits()
@@ -92,7 +92,7 @@ def test_names_of_columns_lose_the_space_around_them(tmp_path: Path) -> None:
 
 
 def test_a_broken_row_far_down_costs_no_row_above_or_below(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(reading, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(csv_files, "CHUNK_BYTES", 100)
     lines = [f"u{row},i{row}" for row in range(200)]
     lines[150] = "u,i,x"
     found, broken = read(tmp_path / "t.csv", "user_id,image_id\n" + "\n".join(lines))
@@ -144,9 +144,9 @@ def test_the_fast_and_the_careful_reader_of_csv_read_the_same_rows(
     lines = [",".join(quoted[place : place + 2]) for place in range(0, len(quoted), 2)]
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         content = "\n".join(["user_id,image_id", *lines])
-        patch.setattr(reading, "CHUNK_BYTES", chunk_bytes)
+        patch.setattr(csv_files, "CHUNK_BYTES", chunk_bytes)
         either = read(Path(folder, "t.csv"), content)
-        patch.setattr(reading, "_fast_csv", no_row)
+        patch.setattr(csv_files, "_fast_csv", no_row)
         assert either == read(Path(folder, "t.csv"), content)
 
 
@@ -165,7 +165,7 @@ def test_the_fast_and_the_careful_reader_of_csv_read_the_same_rows(
 def test_a_quote_that_is_escaped_by_a_backslash_costs_its_row(
     tmp_path, monkeypatch, chunk_bytes, cell, is_kept
 ) -> None:
-    monkeypatch.setattr(reading, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(csv_files, "CHUNK_BYTES", chunk_bytes)
     rows, broken = read(tmp_path / "t.csv", f"user_id,image_id\nu0,i0\n{cell},i1\nu2,i2\n")
 
     assert [row for row, *_ in rows] == [0, 1, 2] if is_kept else [0, 2]
