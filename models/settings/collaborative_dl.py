@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class CollaborativeDLConfig:
     """The paper's symbols (sections 3 and 4). K, a and noise have its values; the lambdas are tuned, as there."""
 
-    K: int = 50  # dimensions of a user, an image and the code
-    hidden: int = 200  # units of the layer on either side of the code
+    K: int = 50  # of a user, an image and the code
+    hidden: int = 200  # of the layers beside the code
     a: float = 1.0  # confidence in a favorite
     b: float = 0.1  # in any other pair; the paper's 0.01 did worse on two validation splits
     lambda_u: float = 1.0  # pull of users towards zero

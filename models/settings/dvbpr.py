@@ -14,5 +14,5 @@ class DVBPRConfig(TasteConfig):
     learning_rate: float = 0.001  # of Adam; the paper's 0.0001 needs ten times the epochs
     network: Literal["small", "cnn_f"] = "small"  # cnn_f is the paper's
     channels: tuple[int, ...] = (32, 64, 128, 256)  # of the small network's convolutions
-    size_px: int = 32  # side that pictures are resized to; cnn_f is made for the paper's 224
-    dropout: float = 0.5  # after the first two fully connected layers of cnn_f
+    size_px: int = 32  # side that pictures are resized to; cnn_f: 224
+    dropout: float = 0.5  # of cnn_f

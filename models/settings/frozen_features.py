@@ -12,8 +12,8 @@ class CAEConfig(TasteConfig):
     autoencoder_epochs: int = 3  # passes over the pictures
     autoencoder_rate: float = 0.001  # of Adam
     autoencoder_batch: int = 64  # pictures a step of it
-    channels: tuple[int, ...] = (16, 32, 64, 64)  # of the encoder's convolutions, each of which halves the side
-    size_px: int = 64  # side that pictures are resized to; a multiple of 2 to the number of convolutions
+    channels: tuple[int, ...] = (16, 32, 64, 64)  # of the encoder's convolutions
+    size_px: int = 64  # side that pictures are resized to
 
     def __post_init__(self) -> None:
         if self.size_px % 2 ** len(self.channels):

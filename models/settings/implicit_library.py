@@ -21,5 +21,5 @@ class BPRConfig:
     factors: int = 100  # f, plus a bias of each image
     learning_rate: float = 0.01  # of plain stochastic descent
     regularization: float = 0.01  # λ, the same for users, images and biases
-    iterations: int = 100  # epochs, each with as many steps as there are favorites
+    iterations: int = 100  # epochs
     popular: float = 0.75  # p ln(popularity) is added to scores; 1 undoes the sampling, 0: the library's

@@ -11,10 +11,10 @@ class LightGCNConfig:
     dimensions: int = 64  # d
     layers: int = 3  # K: how often embeddings are propagated
     learning_rate: float = 0.005  # of Adam; the paper's 0.001 needs a thousand short epochs
-    l2: float = 1e-4  # λ, on the embeddings of a batch before propagation (equation 15)
+    l2: float = 1e-4  # λ, on a batch's embeddings before propagation (equation 15)
     batch_triplets: int = 2048  # B, at least: each batch propagates all embeddings
     max_batches: int = 100  # of an epoch; batches are larger where there would be more
-    epochs: int = 100  # of as many triplets as there are favorites; the paper has up to 1000
+    epochs: int = 100  # passes over the favorites; the paper: up to 1000
     schedule: Literal["constant", "cosine"] = "cosine"  # of the learning rate; cosine: decays to a fiftieth
 
     def __post_init__(self) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 class MapConfig:
     """Settings of the learned map."""
 
-    dimensions: int = 64  # of the mapped vectors; at most the features'
+    dimensions: int = 64  # of the mapped vectors
     num_targets: int = 3  # images pulled towards each anchor (k of Weinberger and Saul)
-    candidates: int = 32  # socially similar images sampled for each anchor, of which the targets are the best
+    candidates: int = 32  # sampled for each anchor, the best of which are targets
     pull: float = 0.5  # weight of targets; the rest is impostors' (1 - mu in the paper)
     epochs: int = 15  # passes over the anchors
-    batch_images: int = 256  # anchors of a step, each a possible impostor for the others
+    batch_images: int = 256  # anchors of a step
     learning_rate: float = 0.003  # of Adam, decays linearly to 0

@@ -10,9 +10,9 @@ class NegativeConfig:
     """When exclusions are dropped: never for min_negatives=0, the paper's plain reading."""
 
     min_negatives: int = 100  # a user with fewer loses an exclusion, ...
-    min_share: float = 0.05  # ... unless what is left is this share of all images: matters below 2,000 images
-    drop_order: tuple[str, ...] = ("tags", "groups", "contacts")  # the first is dropped first; one left out never is
-    social: bool = True  # section 5's; false: any image that is no favorite of the user, for ablations
+    min_share: float = 0.05  # ... unless this share of all images is left
+    drop_order: tuple[str, ...] = ("tags", "groups", "contacts")  # the first is dropped first
+    social: bool = True  # false: any image that is no favorite, for ablations
 
     def __post_init__(self) -> None:
         if set(self.drop_order) - set(DROPPABLE) or len(set(self.drop_order)) < len(self.drop_order):

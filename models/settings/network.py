@@ -10,7 +10,7 @@ LOSSES = ("cross_entropy", "hinge", "softmax", "doublets")
 class NetworkConfig:
     """The network of CDL and its family. `size` picks the widths; see SIZES in models/cdl/network.py."""
 
-    size: Literal["small", "paper"] = "small"  # small trains on a laptop's CPU in minutes; paper has AlexNet's layers
+    size: Literal["small", "paper"] = "small"  # paper: AlexNet's layers
 
     def __post_init__(self) -> None:
         if self.size not in ("small", "paper"):

@@ -13,6 +13,6 @@ class InterestConfig:
     """
 
     mode: Literal["distinct", "all"] = "distinct"  # tags used more than by others; all: the paper's
-    min_count: int = 1  # least uses by the user; at 2 a third of lastfm's users have no interest left
-    min_lift: float = 1.5  # distinct: least ratio of the tag's share in the user's tags to that in the community's
-    max_interests: int = 20  # distinct: of a user at most, those of the highest log-likelihood ratio
+    min_count: int = 1  # least uses by the user
+    min_lift: float = 1.5  # distinct: least ratio of a tag's share in the user's tags to the community's
+    max_interests: int = 20  # distinct: of a user, by log-likelihood ratio

@@ -10,10 +10,10 @@ class ProtocolConfig:
     min_favorites: int = 40  # users with fewer favorites are not tested
     max_favorites: int = 200  # users with more favorites are not tested
     num_concealed: int = 20  # favorites of each tested user that are concealed from training
-    num_others: int = 80  # distractors mixed with them, a multiple of num_concealed; 80 to 20 gives random .20
+    num_others: int = 80  # distractors mixed with them, a multiple of num_concealed
     max_k: int = 20  # precision and recall are measured at 1 to max_k
-    seed: int = 0  # of the concealed favorites, the distractors, and the order of equal scores
-    lower_to_community: bool = True  # lower min_favorites, and with it the numbers of images, if few users qualify
+    seed: int = 0  # of all samples, and of equal scores' order
+    lower_to_community: bool = True  # lower min_favorites and num_concealed if few users qualify
     min_users: int = 100  # min_favorites is lowered while fewer users qualify
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ class TasteGraphConfig(WeightsConfig):
     ridge_strength: float = 150.0  # λ of the ridge experts, in units of the mean squared entry
     factor_dimensions: int = 128  # of a factorisation
     factor_strength: float = 50.0  # λ of the factorisations, whose α is 10; 8 times as much where it is 100
-    coded_dimensions: int = 100  # of the deep coded factors, whose code an autoencoder makes
+    coded_dimensions: int = 100  # of the deep coded factors
     tower_dimensions: int = 64  # of the two towers
     tower_steps: int = 0  # of the towers' training; 0: as the effort says
     max_floats: int = 4 * 10**8  # of one dense matrix (1.5 GiB): larger communities get fewer dimensions

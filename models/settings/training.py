@@ -11,15 +11,15 @@ class TrainingConfig:
     epochs: int = 30  # passes over the triplets
     batch_triplets: int = 128  # triplets a step in the paper's plain order; else a step is a pool
     optimizer: Literal["sgd", "adamw"] = "adamw"  # sgd is the paper's
-    learning_rate: float = 0.002  # at its highest; the schedule says how it falls
+    learning_rate: float = 0.002  # at its highest
     momentum: float = 0.9  # of sgd
     weight_decay: float = 0.01  # of either optimizer; the paper: 0.0005
-    schedule: Literal["constant", "cosine"] = "cosine"  # cosine: warm up over a twentieth, then down to nothing
-    precision: Literal["auto", "float32"] = "auto"  # auto: bfloat16 on devices that are fast in it, else float32
+    schedule: Literal["constant", "cosine"] = "cosine"  # cosine: warm up over a twentieth, then fall to 0
+    precision: Literal["auto", "float32"] = "auto"  # auto: bfloat16 where it is fast, else float32
     checkpoint_steps: int = 100  # steps between two saved states
     device: str = "auto"  # auto: CUDA where there is one, else the CPU
     processes: int = 1  # that share each step: one for each GPU
-    seed: int = 0  # of the first weights, the order of the steps and dropout
+    seed: int = 0  # of first weights, order and dropout
 
     def __post_init__(self) -> None:
         if self.optimizer not in ("sgd", "adamw"):

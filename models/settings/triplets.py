@@ -8,7 +8,7 @@ class TripletConfig:
     """How many triplets, and in which order."""
 
     per_user: int = 20  # triplets for each user (CDL, section 6.1.1)
-    pool_images: int = 256  # images per pool; 0 is the paper's plain order, negatives from all images
+    pool_images: int = 256  # images per pool; 0: the paper's plain order
     fresh_negatives: float = 0.25  # share of a pool drawn from all images; the rest are favored ones
     seed: int = 0  # of the pools and of every draw
 

@@ -11,10 +11,10 @@ class WeightsConfig:
     heldout_share: float = 0.1  # of a user's favorites, held out to learn the weights
     new_share: float = 0.03  # of the images, which lose all favorites to learn the weights of cold ones
     newcomer_share: float = 0.2  # of the users, who lose all favorites, where there are cold users
-    weighing_users: int = 5000  # on whom the weights are learned in one hold-out, at most
-    weighing_favorites: int = 5000  # held out; where one hold-out has fewer there are several
+    weighing_users: int = 5000  # of a hold-out, at most
+    weighing_favorites: int = 5000  # held out in all, by several hold-outs if need be
     weighings: int = 3  # hold-outs, at most
-    weighed_on: Literal["lists", "mixtures"] = "lists"  # the latest favorites among all images, or random among sampled
+    weighed_on: Literal["lists", "mixtures"] = "lists"  # lists, or mixtures (docs/systems.md)
     depth: int = 100  # images ranked for a user while weights are learned
     k: int = 20  # weights maximise NDCG at k
     rounds: int = 3  # passes of the search over all experts

@@ -10,8 +10,8 @@ class WideDeepConfig:
     k: int = 32  # dimensions of the embeddings of a user, an image and a tag
     hidden: int = 64  # units of the first hidden layer
     last_hidden: int = 32  # units of the second
-    max_tags: int = 256  # commonest tags: each is embedded, and crossed with each
-    owner_crosses: int = 65_536  # weights to which the crosses of user and owner are hashed
+    max_tags: int = 256  # commonest tags, embedded and crossed
+    owner_crosses: int = 65_536  # to which crosses of user and owner are hashed
     id_dropout: float = 0.2  # share of the training pairs without the image's id
     negatives: int = 4  # images sampled for each favorite
     epochs: int = 20  # passes over the favorites

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class DemoConfig:
     """How large the demo community is, and how clearly its users show their taste."""
 
-    users: int = 1500  # users, some of them without favorites, contacts or groups
+    users: int = 1500  # users, some without favorites, contacts or groups
     images: int = 3000  # images, each with a picture; memory and time grow with it
     picture_px: int = 96  # width and height of a picture
     seed: int = 0  # equal settings and seed give equal bytes

@@ -45,7 +45,7 @@ class BudgetConfig:
     """How many requests are sent to the API."""
 
     requests_per_hour: int = 3600  # Flickr's limit of a key; never exceeded in any hour
-    burst: int = 60  # so many may follow each other at once after a pause
+    burst: int = 60  # at once after a pause
     file: str = ""  # crawls with one key share it; empty: with the crawl
 
     def __post_init__(self) -> None:

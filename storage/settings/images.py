@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class ImageLimits:
     """The largest images that are decoded."""
 
-    max_pixels: int = 100_000_000  # a larger image is refused by its header; one thread may need 12 bytes a pixel
+    max_pixels: int = 100_000_000  # a larger image is refused by its header
     max_bytes: int = 64 * 2**20  # a larger file is refused unread
     max_scans: int = 100  # of a JPEG; a camera's progressive one has ten
 

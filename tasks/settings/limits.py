@@ -14,17 +14,17 @@ class GateConfig:
     Falls, rises and shifts are from the current run to this one.
     """
 
-    lead_over_random: Limits = (None, 0.0)  # least lead of a headline metric over that of random lists
+    lead_over_random: Limits = (None, 0.0)  # least lead of a headline metric over random's
     lead_over_popularity: Limits = (0.0, None)  # the same over popularity's
     metric_fall: Limits = (0.05, 0.1)  # relative fall of a headline metric; no hold where the intervals explain it
-    volume_fall: Limits = (0.1, 0.5)  # relative fall of the number of users, images or favorites
+    volume_fall: Limits = (0.1, 0.5)  # relative fall of users, images or favorites
     activity_shift: Limits = (0.25, None)  # of favorites per user: population stability index over ten quantile bins
     profile_shift: Limits = (0.1, None)  # of users' profiles over clusters, on average: Jensen-Shannon, 0 to 1
     score_shift: Limits = (0.25, None)  # of one system's recommended scores: population stability index
     overlap: Limits = (0.3, 0.05)  # least share of a user's first 20 that were there before, mean of users
-    popularity_shift: Limits = (0.1, 0.3)  # of the mean popularity percentile of recommended images, 0 to 1
-    owner_rise: Limits = (0.05, 0.2)  # of the largest share that one owner has of all recommended places, 0 to 1
-    coverage_fall: Limits = (0.2, 0.5)  # relative fall of the share of images that are recommended to anybody
+    popularity_shift: Limits = (0.1, 0.3)  # of recommended images' mean popularity percentile
+    owner_rise: Limits = (0.05, 0.2)  # of the largest share of places of one owner
+    coverage_fall: Limits = (0.2, 0.5)  # relative fall of the share of images recommended
     listed_fall: Limits = (0.02, 0.2)  # relative fall of the share of users who have a list
     sample_users: int = 20_000  # users whose lists are compared, always the same
 

@@ -26,8 +26,8 @@ class RecommendConfig:
 class PolicyConfig:
     """What may not be recommended, whatever its score. What the source blocks or mutes never is."""
 
-    own_uploads: bool = False  # users may be recommended what they uploaded themselves
-    muted_tags: tuple[str, ...] = ()  # images with one of these tags are recommended to no user
+    own_uploads: bool = False  # users may get what they uploaded
+    muted_tags: tuple[str, ...] = ()  # images with one of these are recommended to nobody
     without_picture: bool = True  # images without a usable picture may be listed
     max_of_owner: int = 0  # images of one owner in a list; 0: any number
     diversity: float = 0.0  # 0 to 1: how much likeness to images above counts against a score

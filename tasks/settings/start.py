@@ -14,7 +14,7 @@ class IncrementalConfig:
     take_over: bool = True  # reuse the last run's outputs for unchanged input
     full_every: int = 7  # every so many nights one learns from scratch; 0: none
     warm_every: int = 3  # with keep: nights after which one is warm; 0: none
-    tag_drift: float = 0.1  # share of tag occurrences that may move before word2vec and k-means run again
+    tag_drift: float = 0.1  # of tag occurrences, before word2vec and k-means run again
     quality_drift: float = 0.05  # relative fall of figures since the last night from scratch, before one
     warm_epochs: int = 15  # of a warm training
 

@@ -11,9 +11,9 @@ class Word2VecConfig:
     """
 
     dimensions: int = 64  # of a vector; Google's, the paper's, have 300
-    window: int = 5  # a token's context is this many tokens before it and behind it, in shuffled order
+    window: int = 5  # tokens of context before and behind, in shuffled order
     epochs: int = 10  # passes over the sentences
     learning_rate: float = 0.1  # falls linearly; gensim's .025 is for far longer corpora
     negative: int = 5  # noise tokens drawn per pair
     min_count: int = 1  # a token that occurs less often gets no vector
-    seed: int = 0  # of the first vectors, the order within sentences and the noise
+    seed: int = 0  # of all samples
