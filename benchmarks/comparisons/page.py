@@ -1,5 +1,6 @@
 """docs/results.md, as text."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
@@ -28,7 +29,7 @@ def page_of(shown: list[tuple[Comparison, list[Run]]]) -> str:
         "[leaderboard.md](leaderboard.md); which systems need what: [systems.md](systems.md); how lists are ranked: "
         "[evaluation.md](evaluation.md#splits-and-ranking).",
         "Figures are means over test users, the first with its 95 % bootstrap interval. *p*: a paired test over users "
-        "by random signs, of the first system against the second, of all others against the first, Holm-corrected. "
+        "by random signs, of each system against the first, Holm-corrected. "
         "*fit s*: seconds of a fit on training and validation, mean over seeds, on "
         f"{MACHINE} shared with other work{_machines(shown)}. Settings were chosen on validation by the first figure "
         "(in the paper's protocol the mean of both versions), the defaults among those tried, as many as the table "
@@ -76,7 +77,6 @@ def _section(comparison: Comparison, run: Run, *other_runs: Run) -> str:
             f"`{row['system']}`",
             figure(row),
             *(short(figures[row["system"]]["value"]) if row["system"] in figures else "" for figures in others),
-            chance(row["p_holm"]),
             seconds,
             *([chosen_settings(entries[row["system"]], budget)] if budget else []),
         ]
@@ -84,19 +84,30 @@ def _section(comparison: Comparison, run: Run, *other_runs: Run) -> str:
     users = f"{order[0]['users']:,} test users"
     if others[0] and (apart := next(iter(others[0].values()))["users"]) != order[0]["users"]:
         users += f", {apart:,} of them on a cold image"
-    heads = ["system", *(column.heading for column in run.columns), "p", "fit s"]
+    heads = ["system", *(column.heading for column in run.columns), "fit s"]
     heads += ["settings"] if budget else []
     parts = [
         f"## {comparison.set}, {comparison.protocol}",
         f"Held out: {comparison.split}. {users}; {in_seeds(seeds)}; "
         + (f"{budget} settings of each system." if budget else "defaults."),
         "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines]),
+        *_chances([row for row in order[1:] if row not in below]),
         *([f"Not above popularity: {', '.join(_named(row) for row in below)}."] if below else []),
         *_cold(run, leading),
         *_second_table(run, other_runs),
         *_left_out([run, *other_runs]),
     ]
     return "\n\n".join(parts)
+
+
+def _chances(rows: list[Row]) -> list[str]:
+    """The p values of systems against the first: the commonest once, the others by name."""
+    if not rows:
+        return []
+    counts = Counter(chance(row["p_holm"]) for row in rows)
+    most = counts.most_common(1)[0][0]
+    others = [f"`{row['system']}` {chance(row['p_holm'])}" for row in rows if chance(row["p_holm"]) != most]
+    return [f"*p* {most}{' but for ' * bool(others)}{', '.join(others)}."]
 
 
 def _below_the_floor(order: list[Row]) -> list[Row]:
