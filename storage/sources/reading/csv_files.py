@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from storage.sources.reading.encodings import CHUNK_BYTES
-from storage.sources.reading.found import Reading, Record, UnfitFileError, assemble, numbered, shown
+from storage.sources.reading.found import SHOWN_CHARACTERS, Reading, Record, UnfitFileError, assemble, numbered, shown
 
 RECORD_LINES = 1000  # a quoted value of more lines counts as a quote that was never closed
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -24,7 +24,13 @@ def read_csv(file: Path, known: Sequence[str], found: Reading) -> Iterator[pl.Da
     if delimiter != ",":
         found.notes.append(f"read with {DELIMITERS[delimiter]} between the cells")
     records = _csv_records(file, delimiter)
-    header = [name or "" for name in next(records, (None, ""))[0] or ()]
+    names, line = next(records, ([], ""))
+    if names is None:
+        raise UnfitFileError(
+            f"its header line cannot be parsed: {shown(line.strip()[:SHOWN_CHARACTERS])}; "
+            f"a quote must stand at the very beginning and end of a cell"
+        )
+    header = [name or "" for name in names]
     columns = [shown(name).strip() for name in header]
     if not columns:
         raise UnfitFileError("there is no header line; the first line names the columns")

@@ -18,6 +18,7 @@ BEGINNINGS = {  # of files that are no text, and what they are
     b"PK\x03\x04": "a zip archive or an Excel workbook; export the sheet as CSV UTF-8",
     b"\xd0\xcf\x11\xe0": "an Excel workbook; export the sheet as CSV UTF-8",
     b"PAR1": "Parquet; end its name in .parquet",
+    b"ARROW1": "an Arrow or Feather file; write it as Parquet",
     b"BZh": "bzip2; unpack it",
     b"\xfd7zXZ\0": "xz; unpack it",
 }

@@ -91,6 +91,11 @@ def test_names_of_columns_lose_the_space_around_them(tmp_path: Path) -> None:
         read(tmp_path / "t.csv", "user_id, user_id,image_id\nu,v,i\n")
 
 
+def test_a_header_that_cannot_be_parsed_is_shown(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='its header line cannot be parsed: "user_id" , "image_id";'):
+        read(tmp_path / "t.csv", '"user_id" , "image_id"\nu,i\n')
+
+
 def test_a_broken_row_far_down_costs_no_row_above_or_below(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(csv_files, "CHUNK_BYTES", 100)
     lines = [f"u{row},i{row}" for row in range(200)]
@@ -255,6 +260,7 @@ def test_text_that_unpacks_to_more_than_the_limit_is_refused_before_it_is_all_un
         (b"PK\x03\x04rest", "it is not UTF-8 but a zip archive or an Excel workbook"),
         (b"\xd0\xcf\x11\xe0\xa1", "it is not UTF-8 but an Excel workbook"),
         (b"PAR1....", "it is not UTF-8 but Parquet"),
+        (b"ARROW1\0\0", "it is not UTF-8 but an Arrow or Feather file; write it as Parquet"),
         (b"\n<!DOCTYPE html><html>", "it is a page of HTML or XML"),
     ],
 )
