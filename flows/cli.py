@@ -10,7 +10,7 @@ from flows import stopping
 from flows.commands import crawls, exports, nights, systems, upkeep
 from flows.commands.at_work import wants_traceback
 from flows.commands.options import FAILED, USAGE
-from flows.errors import SettingsError
+from flows.errors import SettingsError, told
 from flows.terminal import prepare_terminal, say, say_error
 
 NO_MEMORY = ("can't allocate memory", "out of memory", "can't start new thread")  # in errors of torch and Python
@@ -87,7 +87,9 @@ def line_for_a_person(error: BaseException) -> object | None:
             f"out of memory ({text.partition(chr(10))[0] or 'no words'}); give it more, close other programs, or "
             f"lower recommend.block_users and images.shard_images, and start again: it resumes"
         )
-    if isinstance(error, ValueError | OSError):
+    if isinstance(error, OSError):
+        return told(error)
+    if isinstance(error, ValueError):
         return error
     from storage.leases import BusyError, LostError
     from storage.roots import ConflictError

@@ -79,6 +79,9 @@ def _root(address: str) -> Iterator[Finding]:
     if not root.is_remote:
         folder = Path(root.address)
         there = next(place for place in (folder, *folder.parents) if place.exists())
+        if not there.is_dir():
+            yield Finding("root", "fault", f"{there} is no folder", "correct the path, or move the file away")
+            return
         if not os.access(there, os.W_OK):
             yield Finding("root", "fault", f"{there} cannot be written", "give the user who runs this the right to")
             return

@@ -433,10 +433,10 @@ def _settings_of_current(root: str) -> tuple[str | None, dict[str, Any]]:
             found |= flat(item, f"{before}{key}.") if isinstance(item, dict) else {f"{before}{key}": item}
         return found
 
-    run_id = snapshots.current_id(Root(root))
-    if run_id is None:
+    pointer = snapshots.current(Root(root))
+    if pointer is None:
         raise nothing_published(root)
-    return run_id, flat(snapshots.manifest(Root(root), run_id).settings)
+    return pointer.run_id, flat(snapshots.manifest(Root(root), pointer.run_id).settings)
 
 
 def print_moved(moved: Any, root: str, as_json: bool) -> None:

@@ -1,12 +1,17 @@
-"""What a command checks before it starts Prefect: its source, room and rights below its home, a server that answers."""
+"""What a command checks before it starts Prefect: source, root, room and rights below its home, an answering server."""
 
 import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
+
+if TYPE_CHECKING:
+    from storage.roots import Root
 
 ROOM = 64 * 2**20  # bytes: Prefect's new database takes 2 MB, its log of writes some more
 PATIENCE_S = 10.0  # how long a server that does not answer is asked again
@@ -14,6 +19,13 @@ PATIENCE_S = 10.0  # how long a server that does not answer is asked again
 
 class StartupError(OSError):
     """A run cannot begin: the message says what is in its way, and what to do."""
+
+
+def check_root(root: "Root") -> None:
+    """Raises OSError where a local root is a file or may not be read; it may be missing."""
+    if not root.is_remote:
+        with suppress(FileNotFoundError), os.scandir(root.address):
+            pass
 
 
 def check_home(home: Path, room: int = ROOM) -> None:

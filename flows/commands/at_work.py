@@ -28,10 +28,11 @@ def at_work_on(root: str, kind: str, source: str, load: Callable[[], C]) -> Iter
     from storage.roots import Root, scratch_folder
 
     def load_and_look() -> C:
-        from flows.startup import check_source
+        from flows.startup import check_root, check_source
 
         settings = load()
         check_source(source)
+        check_root(output)
         return settings
 
     stopping.on_stop(lambda _number: leases.release())
@@ -82,9 +83,11 @@ def at_work(
 
 def plan_of(source: str, root: str, config: "NightlyConfig") -> "NightPlan":
     """What a night would do. Prefect is imported, and neither started nor given a place below the root."""
-    from flows.startup import check_source
+    from flows.startup import check_root, check_source
+    from storage.roots import Root
 
     check_source(source)
+    check_root(Root(root))
     logging.getLogger("tastegraph").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as home:
         prepare_prefect(Path(home))

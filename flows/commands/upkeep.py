@@ -103,6 +103,8 @@ def verify(
     from tasks.upkeep.verify import verify as verify_in
 
     found = verify_in(Root(root), repair=repair)
+    if not found.files and not found.faults:
+        raise ValueError(f"{root}: nothing is published or cached below this root, so there is nothing to compare")
     if as_json:
         faults = [vars(fault) for fault in found.faults]
         counts = {"files": found.files, "bytes": found.bytes, "lost": found.lost}

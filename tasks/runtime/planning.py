@@ -5,7 +5,7 @@ is known.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, NoReturn, Protocol
@@ -116,13 +116,17 @@ class Plan:
 
     def _reasons(self, stage: str, made_of: dict[str, Any]) -> list[str]:
         """What differs from the most similar call of the earlier run."""
-        earlier = []
+        earlier, lost = [], []
         for path in self.before:
             if path.startswith(f"cache/{stage}/"):
-                with suppress(FileNotFoundError, DocumentError):
-                    earlier.append(result_of(path, self.root).get("made_of"))
+                try:
+                    earlier.append(result_of(path, self.root)["made_of"])
+                except FileNotFoundError:
+                    lost.append(f"the record {path} is gone")
+                except (DocumentError, KeyError, TypeError):
+                    lost.append(f"the record {path} is damaged")
         if not earlier:
-            return ["is new"] if self.before else []
+            return lost[:1] or (["is new"] if self.before else [])
         found = [differences(call, made_of) for call in earlier if call]
         return min(found, key=len, default=[]) or ["its result is not there"]
 

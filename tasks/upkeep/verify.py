@@ -102,12 +102,15 @@ def _records(found: Verified, root: Root, *, repair: bool) -> Iterator[Fault]:
         except FileNotFoundError:
             continue
         except DocumentError as error:
-            yield replace(
-                _drop(entry.path, root, repair=repair), problem=str(error).removeprefix(f"{root.url(entry.path)}: ")
-            )
+            yield replace(_drop(entry.path, root, repair=repair), problem=_problem(error, entry.path, root))
             continue
         lost |= {ref["path"] for ref in refs if not root.exists(ref["path"])}
     found.lost = len(lost)
+
+
+def _problem(error: DocumentError, path: str, root: Root) -> str:
+    """What is wrong with a file, without its name."""
+    return str(error).removeprefix(f"{root.url(path)}: ")
 
 
 def _drop(path: str, root: Root, *, repair: bool) -> Fault:
@@ -127,7 +130,7 @@ def _pointer(root: Root, *, repair: bool) -> Iterator[Fault]:
         pointer = snapshots.current(root)
         problem = "lost" if pointer is None and last else None
     except DocumentError as error:
-        pointer, problem = None, str(error)
+        pointer, problem = None, _problem(error, POINTER, root)
     if problem and last:
         outcome = f"points to run {last.run_id}, the last that was current"
         if repair:
@@ -155,7 +158,7 @@ def _manifest_of(pointer: Pointer, root: Root, *, repair: bool) -> Iterator[Faul
     except FileNotFoundError:
         problem = "lost"
     except DocumentError as error:
-        problem = str(error)
+        problem = _problem(error, path, root)
     if not repair:
         yield Fault(path, problem, "`--repair` writes it again from the pointer and the files that it names")
         return
@@ -178,7 +181,7 @@ def _other_manifests(root: Root) -> Iterator[Fault]:
             try:
                 snapshots.manifest(root, match[1])
             except DocumentError as error:
-                yield Fault(entry.path, str(error), "the run is not current")
+                yield Fault(entry.path, _problem(error, entry.path, root), "the run is not current")
 
 
 def _published(manifest: Manifest, root: Root, *, repair: bool) -> Iterator[Fault]:

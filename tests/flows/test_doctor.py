@@ -29,6 +29,12 @@ def test_a_server_that_does_not_answer_is_a_fault_with_advice(tmp_path: Path) ->
     assert "start it, or unset PREFECT_API_URL" in done.stdout
 
 
+def test_a_root_that_is_a_file_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (found,) = (found for found in examine(str(tmp_path / "file")) if found.about == "root")
+    assert (found.verdict, found.found) == ("fault", f"{tmp_path / 'file'} is no folder")
+
+
 @pytest.mark.parametrize(("server", "verdict"), [(moto_server, "ok"), (rclone_server, "note")])
 def test_a_store_is_written_and_asked_whether_it_honours_conditions(server, verdict, tmp_path, monkeypatch) -> None:
     with server(*([tmp_path / "buckets"] if server is rclone_server else [])) as running:

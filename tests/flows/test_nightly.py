@@ -442,6 +442,23 @@ def test_the_plan_ends_where_a_stage_has_to_run_before_more_is_known(source, fir
     assert "recommend" in plan.following
 
 
+@pytest.mark.parametrize(
+    "damaged", ["runs/{}.stages.parquet", "runs/{}.records", "runs/{}.json", "exports/current.json"]
+)
+def test_the_plan_goes_on_without_what_is_damaged_and_names_it(damaged, source, first_night, tmp_path, caplog):
+    root, published, _ = first_night
+    copied = Path(shutil.copytree(root, tmp_path / "root"))
+    path = copied / damaged.format(published.run_id)
+    path.write_bytes(b"\xff")
+    (file,) = (copied / "cache" / "ingest").iterdir()
+    file.write_bytes(b"")
+
+    plan, _ = planned(source, copied)
+
+    assert plan.decided_by == "ingest"
+    assert f"{path}: " in caplog.text
+
+
 def test_the_plan_of_a_first_night_makes_no_folder(source, tmp_path):
     plan, stages = planned(source, tmp_path / "new")
 

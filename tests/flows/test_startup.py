@@ -1,5 +1,6 @@
 """What is checked before Prefect starts."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from flows.cli import line_for_a_person
+from flows.cli import app, line_for_a_person
 from flows.startup import StartupError, check_home, check_server
 from storage import leases, snapshots
 from storage.roots import Root
@@ -140,6 +142,76 @@ def test_a_crawl_locks_its_folder_before_prefect_starts(tmp_path):
 )
 def test_a_lack_of_memory_is_one_line(error):
     assert re.fullmatch(r"out of memory \(.+\); give it more, .*", str(line_for_a_person(error)))
+
+
+COMMANDS = {
+    "config": [],
+    "show": [],
+    "show --history": [],
+    "show --run": ["one"],
+    "diff": ["one", "two"],
+    "recommend": ["--user", "u"],
+    "similar": ["--image", "i"],
+    "evaluate": ["--test", "x.csv"],
+    "rollback": [],
+    "publish": ["--run", "one"],
+    "forget": ["--user", "u", "--even-if-unknown"],
+    "verify": [],
+    "verify --repair": [],
+    "gc": ["--keep", "2"],
+    "serve": [],
+    "nightly": [],
+    "nightly --plan": [],
+    "compare": [],
+    "tune": ["--source", "demo", "--system", "ease"],
+}
+
+
+def told_of(command: str, root: Path) -> str:
+    """The line with which a command ends on a root."""
+    arguments = [*command.split(), *COMMANDS[command], "--root", str(root)]
+    ended = CliRunner().invoke(app, arguments).exception
+    assert ended
+    return str(line_for_a_person(ended))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_root_that_is_a_file_or_below_one_is_named_with_the_way_out(command, tmp_path):
+    (tmp_path / "file").write_text("")
+    for root in (tmp_path / "file", tmp_path / "file" / "root"):
+        said = told_of(command, root)
+        assert said.startswith(f"{tmp_path / 'file'}: Not a directory; a folder belongs there: correct the path"), said
+
+
+@pytest.mark.parametrize("command", ["config", "show", "recommend", "rollback", "forget", "verify", "gc"])
+def test_a_folder_in_the_place_of_a_file_is_named_with_the_way_out(command, tmp_path):
+    (tmp_path / "exports" / "current.json").mkdir(parents=True)
+    said = told_of(command, tmp_path)
+    assert said.startswith(f"{tmp_path / 'exports' / 'current.json'}: Is a directory; a folder lies where a file"), said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.parametrize("command", ["show", "verify", "nightly --plan", "nightly"])
+def test_a_root_without_rights_is_named_with_the_way_out(command, tmp_path):
+    root = frozen.root_of_schema_1(tmp_path)
+    before = os.geteuid()
+    try:
+        os.seteuid(65534)
+        said = told_of(command, root)
+    finally:
+        os.seteuid(before)
+    assert re.match(rf"{tmp_path}.*: Permission denied; give the user who runs this the right to", said), said
+
+
+def test_verify_does_not_call_whole_what_is_not_there(tmp_path):
+    assert "nothing is published or cached below this root" in told_of("verify", tmp_path / "mistyped")
+
+
+def test_a_damaged_pointer_is_not_taken_for_a_root_without_a_night(tmp_path):
+    root = frozen.root_of_schema_1(tmp_path)
+    (root / "exports" / "current.json").write_bytes(b"")
+    for command in ("config", "show", "recommend", "evaluate"):
+        assert re.match(r".*/exports/current\.json: empty; `tastegraph verify --repair` writes", told_of(command, root))
 
 
 def test_a_mistake_of_the_program_keeps_its_traceback():

@@ -42,6 +42,20 @@ def test_a_stage_without_a_record_would_run_and_the_next_waits_for_it(tmp_path):
     assert plan.stages["use-things"].why == ["for make-things"]
 
 
+def test_a_record_that_is_damaged_or_gone_is_not_called_new(tmp_path):
+    root, record = Root(str(tmp_path)), "cache/make-things/abc"
+
+    def why() -> list[str]:
+        with planning(root, [record]) as plan:
+            make_things(3, root)
+        return plan.stages["make-things"].why
+
+    assert why() == [f"the record {record} is gone"]
+    for content in (b"", b"{}", b'{"metadata": {}, "result": "[]"}'):
+        root.write(record, content)
+        assert why() == [f"the record {record} is damaged"]
+
+
 @pytest.mark.parametrize("use", [list, len, str, int, lambda it: it + 1, lambda it: f"{it}", lambda it: it.rows // 2])
 def test_what_needs_an_unknown_result_names_its_stage(use):
     with pytest.raises(NotKnownError, match="ingest"):
