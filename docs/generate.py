@@ -31,6 +31,7 @@ from tasks.runtime.code_version import coverage
 DOCS = Path(__file__).parent
 PROJECT = DOCS.parent
 IS_NEARLY_ALL = 0.8  # share of the stages that cover a module for the page to say so once
+DERIVED = "What the pipeline derives"  # nobody's contract: without types
 IS_COMMON = 3  # tables in which a column with one meaning is explained once for all
 
 
@@ -50,12 +51,15 @@ def tables_page() -> str:
         parts.append(f"## {title}")
         for table in members:
             parts.append(f"### {table.name}\n\n{table.doc} Key: {_list_of(table.key)}.")
-            columns = [(field.name, _column(field)) for field in table.schema]
-            groups = groupby(columns, lambda column: column[1] in common)
+            groups = groupby(table.schema, lambda field: _column(field) in common)
             lines = [
                 line
                 for is_common, group in groups
-                for line in ([f"- {_list_of(name for name, _ in group)}"] if is_common else [of for _, of in group])
+                for line in (
+                    [f"- {_list_of(field.name for field in group)}"]
+                    if is_common
+                    else [_column(field, has_type=title != DERIVED) for field in group]
+                )
             ]
             parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
@@ -65,8 +69,8 @@ def _list_of(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _column(field: pa.Field) -> str:
-    return f"- `{field.name}` ({_type(field)}): {field.metadata[b'doc'].decode()}"
+def _column(field: pa.Field, has_type: bool = True) -> str:
+    return f"- `{field.name}`{f' ({_type(field)})' * has_type}: {field.metadata[b'doc'].decode()}"
 
 
 def table_sections() -> dict[str, list[Table]]:
@@ -75,7 +79,7 @@ def table_sections() -> dict[str, list[Table]]:
     return {
         "What a source becomes": [*community.COMMUNITY, community.EVENTS, community.TOMBSTONES, community.QUARANTINE],
         "What downstream teams read": [*exports.EXPORTS, *exports.OPTIONAL_EXPORTS],
-        "What the pipeline derives": [table for module in derived for table in _tables_in(module)],
+        DERIVED: [table for module in derived for table in _tables_in(module)],
     }
 
 

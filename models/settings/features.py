@@ -15,8 +15,8 @@ class LearningConfig:
     temperature: float = 0.2  # of the similarities
     size_px: int = 32  # side of the augmented views
     channels: tuple[int, ...] = (32, 64, 128, 256)  # of the convolutions, each of which halves the side
-    projection: int = 128  # dimensions in which views are compared
-    min_area: float = 0.4  # least share of a picture that a crop shows; the paper has 0.08, of far larger pictures
+    projection: int = 128  # of compared views
+    min_area: float = 0.4  # least share of a picture that a crop shows
     jitter: float = 0.3  # strength of the changes in brightness, contrast and saturation; the paper: 0.5 to 1
     seed: int = 0  # of the initial weights, the order and the augmentations
 

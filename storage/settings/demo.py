@@ -13,10 +13,10 @@ class DemoConfig:
     seed: int = 0  # equal settings and seed give equal bytes
     median_favorites: float = 11.5  # approximate favorites of the median user; the mean is twice that
     max_favorites: int = 220  # most favorites of a user
-    median_tags: float = 28.0  # approximate tags of the median user, counted with repetition
-    off_taste: float = 0.12  # share of favorites, tags, contacts and groups apart from taste
+    median_tags: float = 28.0  # approximate tags of the median user
+    off_taste: float = 0.12  # share of favorites, tags, contacts, groups apart from taste
     untagged: float = 0.04  # share of images without a tag
-    unseen: float = 0.03  # share of images, the newest, without a favorite
+    unseen: float = 0.03  # share of images without a favorite, the newest
 
     def __post_init__(self) -> None:
         for name, least in (("users", 2), ("images", 1), ("picture_px", 8), ("seed", 0), ("max_favorites", 1)):

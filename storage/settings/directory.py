@@ -16,7 +16,7 @@ class IngestConfig(TableLimits):
     )  # columns' names in files, as {favorites: {user_id: userId}}; over the source's columns.yaml
     event_weights: dict[str, float] = field(
         default_factory=dict
-    )  # of events without a weight of their own, over like 1, favorite 1, save 1 and view 0
+    )  # of events without a weight of their own, over like, favorite, save 1, view 0
     favorite_weight: float = 1.0  # a pair whose events weigh so much is a favorite, but for a hide
     max_quarantined_share: float = 0.2  # of all input rows; above it the run stops
 

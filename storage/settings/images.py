@@ -17,7 +17,7 @@ class ImageConfig(ImageLimits):
     """How images are decoded and packed."""
 
     size_px: int = 64  # width and height after resizing; the paper's is 256
-    fetch: bool = False  # fetch the pictures whose `path` is an http or https address; else such rows are quarantined
+    fetch: bool = False  # fetch pictures whose `path` is an http or https address
     shard_images: int = 1024  # decoded by one task
 
     @property

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 class TableLimits:
     """The largest tables that are read."""
 
-    max_rows: int = 100_000_000  # of one table; a larger one is refused, Parquet before it is read
-    max_bytes: int = 16 * 2**30  # of one table, unpacked; a larger one is refused, also where the file is small
+    max_rows: int = 100_000_000  # of one table; a larger one is refused
+    max_bytes: int = 16 * 2**30  # of one table, unpacked
     encoding: str = "utf-8"  # of CSV and JSON files that are not UTF-8, such as cp1252
-    max_text_bytes: int = 4096  # of an id, tag, name, path or url in UTF-8; a row with a longer one is quarantined
+    max_text_bytes: int = 4096  # of an id, tag, name, path or url; longer ones are quarantined
 
     def __post_init__(self) -> None:
         try:

@@ -8,7 +8,7 @@ from typing import Literal
 class RunnerConfig:
     """Where shards, blocks, and the fits of a comparison are computed. No result depends on it."""
 
-    kind: Literal["threads", "processes", "ray"] = "threads"  # processes of this machine; ray: a Ray cluster's machines
+    kind: Literal["threads", "processes", "ray"] = "threads"  # threads, processes, or ray (a cluster)
     workers: int = 0  # at once; 0: one for each core; a running Ray cluster decides itself
     address: str = ""  # of a Ray cluster, as ray://head:10001; empty: RAY_ADDRESS, else one is started
 
