@@ -89,7 +89,8 @@ def _say_headlines(run: "Manifest") -> None:
     if rows:
         say_table(("metric", *systems), rows, box=SIMPLE_HEAD, pad_edge=False)
     kept_out = run.quarantine.rows if run.quarantine else 0
-    say(f"  quarantined {kept_out:,} rows and pictures" if kept_out else "  nothing was quarantined")
+    which = "; the report's failures and `tastegraph validate` say which, and why"
+    say(f"  quarantined {kept_out:,} rows and pictures{which}" if kept_out else "  nothing was quarantined")
 
 
 def print_finding(found: Any) -> None:
@@ -290,13 +291,14 @@ def print_list(root: str, name: str, key: str, wanted: str, found: str, k: int, 
         (row["rank"], row[found], f"{row['score']:.4f}", *([why.get(row[found], "")] if why else []))
         for row in rows.iter_rows(named=True)
     )
-    say_table(("rank", found, "score", *(["mostly because of"] if why else [])), shown)
+    say_table(("rank", found, "score", *(["mostly because"] if why else [])), shown)
 
 
 def _main_reasons(output: "Root", pointer: Any, user: str) -> dict[str, str]:
     """The largest share of each of the user's scores, in words, by image; {} where the run has no reasons."""
     import polars as pl
 
+    from models.ensemble.reason_words import reason_in_words
     from storage import snapshots
 
     if not pointer.rows.get("reasons"):
@@ -304,7 +306,7 @@ def _main_reasons(output: "Root", pointer: Any, user: str) -> dict[str, str]:
     rows = pl.scan_parquet(snapshots.dataset(output, pointer, "reasons"), glob=False)
     largest = rows.filter(pl.col("user_id") == user).sort("share", descending=True).unique("image_id", keep="first")
     return {
-        row["image_id"]: f"{row['signal']}{': ' + row['because'] if row['because'] is not None else ''}"
+        row["image_id"]: reason_in_words(row["signal"], row["because"])
         for row in largest.collect().iter_rows(named=True)
     }
 

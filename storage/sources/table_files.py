@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 from polars.exceptions import PanicException, PolarsError
 
+from storage.near_ids import alike
 from storage.roots import Entry, Root
 from storage.settings.reading import TableLimits
 from storage.sources import reading, redacted, rules
@@ -77,7 +78,9 @@ def files_of(source: Root, tables: Sequence[Table]) -> tuple[dict[str, TableFile
     """
     entries = {entry.path: entry for entry in source.entries(recursive=False)}
     if not entries and (source.is_remote or not Path(source.address).is_dir()):
-        raise SourceError(f"{source.address}: no such source directory; check the address and its permissions")
+        raise SourceError(
+            f"{source.address}: no such source directory; {_near(source)}check the address and its permissions"
+        )
     others = source.others()
     _refuse_foreign(source, COLUMNS_FILE, others)
     files: dict[str, TableFiles] = {}
@@ -202,8 +205,10 @@ def _ingest(
         unreadable += [(first + row, line) for row, line in found.broken]
         result.not_utf8 += found.not_utf8
         result.notes |= dict.fromkeys(found.notes)
-        result.unknown_columns |= dict.fromkeys(
-            _unknown([name for name in [*found.columns, *part.values] if name not in known])
+        unknown = [name for name in [*found.columns, *part.values] if name not in known]
+        result.unknown_columns |= dict.fromkeys(_unknown(unknown))
+        result.notes |= dict.fromkeys(
+            _alike(table, [name for name in theirs if theirs[name] not in found.columns], unknown)
         )
         last = part
     if together:
@@ -226,6 +231,15 @@ def _ingest(
     return result
 
 
+def _near(source: Root) -> str:
+    """Which folders beside a missing one are called almost like it."""
+    beside = Path(source.address).parent
+    if source.is_remote or not beside.is_dir():
+        return ""
+    names = alike(Path(source.address).name, sorted(path.name for path in beside.iterdir() if path.is_dir()), 3)
+    return f"did you mean {' or '.join(names)}? " if names else ""
+
+
 def _refuse_lacking(
     part: Part, table: Table, theirs: Mapping[str, str], names: Mapping[str, str], found: Sequence[str]
 ) -> None:
@@ -234,14 +248,37 @@ def _refuse_lacking(
     missing = [name for name in theirs if name in {*needed, *names} and theirs[name] not in found]
     if not missing:
         return
-    alike = {re.sub(r"[\W_]", "", name).lower(): name for name in found}
-    guesses = {name: alike.get(name.replace("_", ""), f"NAME{place or ''}") for place, name in enumerate(missing)}
-    shown = ", ".join(f"{name}: {one if one.isidentifier() else json.dumps(one)}" for name, one in guesses.items())
+    same = _by_letters(found)
+    # Names are given for all columns of the table that are alike, so that one error leads to one setting for it.
+    wanted = [name for name in theirs if name in missing or (theirs[name] not in found and _letters(name) in same)]
+    guesses = {
+        name: same.get(_letters(name), f"NAME{missing.index(name) or ''}" if name in missing else "") for name in wanted
+    }
     raise SourceError(
         f"{part.url}: no column {', '.join(theirs[name] for name in missing)} (found {', '.join(found)}); "
         f"{table.name} needs {', '.join(needed)}; if they have other names, add "
-        f"--set 'ingest.columns={{{table.name}: {{{shown}}}}}' or write them in {COLUMNS_FILE}"
+        f"{_as_setting(table, guesses)} or write them in {COLUMNS_FILE}"
     )
+
+
+def _alike(table: Table, missing: Sequence[str], unknown: Sequence[str]) -> list[str]:
+    """A note where an ignored column differs from a missing one in capital letters, spaces or underscores alone."""
+    same = _by_letters(unknown)
+    guesses = {name: same[_letters(name)] for name in missing if _letters(name) in same}
+    return [f"has no {', '.join(guesses)}; to take what is alike, add {_as_setting(table, guesses)}"] if guesses else []
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
+
+
+def _by_letters(names: Sequence[str]) -> dict[str, str]:
+    return {_letters(name): name for name in names}
+
+
+def _as_setting(table: Table, names: Mapping[str, str]) -> str:
+    shown = ", ".join(f"{name}: {one if one.isidentifier() else json.dumps(one)}" for name, one in names.items())
+    return f"--set 'ingest.columns={{{table.name}: {{{shown}}}}}'"
 
 
 def _unknown(names: Sequence[str]) -> list[str]:

@@ -39,7 +39,8 @@ class TagAccount:
         )
         if not self.num_assignments:
             told = "they may tell of held-out favorites, as tag_assignments is missing, which says who put them there"
-            return f"{told}: {sign}" if leak.pairs else f"{told}; how far is unknown, as no tag has one user only"
+            how_far = f": {sign}" if leak.pairs else "; how far is unknown, as no tag has one user only"
+            return f"{told}{how_far}; a table tag_assignments in the source withholds what they tell"
         withheld = (
             f"{self.num_withheld:,} of {self.num_assignments:,} assignments were withheld, as they are on held-out "
             f"favorites or later than what is learned from"

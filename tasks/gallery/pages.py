@@ -15,6 +15,7 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
 
+from models.ensemble.reason_words import reason_in_words
 from models.evaluation.headlines import HEADLINES, headline_of
 from storage.manifests import Manifest
 from tasks.gallery import pictures
@@ -145,7 +146,7 @@ def _why(run: Run, reasons: dict[int, list[tuple[str, float, str | None]]], tile
     shown = []
     for signal, share, because in reasons.get(tile.rank or 0, [])[:NUM_WHY]:
         behind = because and (title_of(run, because) if signal in ("favorites", "content") else because)
-        shown.append(f"{signal} {share:+.2f}" + (f": {behind}" if behind else ""))
+        shown.append(f"{reason_in_words(signal, behind or None)} ({signal} {share:+.2f})")
     return tuple(shown)
 
 

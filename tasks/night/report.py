@@ -38,6 +38,7 @@ from tasks.pages.contents import (
     Report,
     Stage,
     Training,
+    name_of,
 )
 from tasks.runtime.ledger import Line
 
@@ -69,9 +70,9 @@ def build(
     people = _people(tested, night, root)
     stopped = [outcome for outcome in outcomes if outcome.verdict == "hold"]
     warnings = [outcome for outcome in outcomes if outcome.verdict == "warn"]
-    name, chain = night.source.address.rstrip("/").rpartition("/")[2], night.tested.cdl
+    chain = night.tested.cdl
     return Report(
-        title=f"{name}, run {night.run.id}",
+        title=f"{name_of(night.source.address)}, run {night.run.id}",
         run_id=night.run.id,
         source=night.source.address,
         generated_at=datetime.fromisoformat(generated_at),

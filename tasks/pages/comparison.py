@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tasks.pages import charts
+from tasks.pages.contents import name_of
 from tasks.pages.night import METRICS, PROTOCOLS, TABLE_KS, environment, place_among
 
 MIN_POINTS = 5  # lengths; a line through fewer is no curve
@@ -76,7 +77,7 @@ def render(comparison: Comparison) -> bytes:
         part["num_tests"] = sum(row["test"] is not None for row in part["rows"]) - 1
     template = environment().get_template("comparison.html.jinja")
     curves = [figure for part in parts for metric in ("precision", "recall") if (figure := _curves(part, metric))]
-    source = comparison.source.rstrip("/").rpartition("/")[2]
+    source = name_of(comparison.source)
     title = f"{len(comparison.systems)} systems on {source}"
     return template.render(comparison=comparison, title=title, parts=parts, curves=curves).encode()
 

@@ -2,6 +2,7 @@
 forgotten users and images."""
 
 import json
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -265,6 +266,12 @@ class Report:
     people: Sequence[Person] = ()
     failures: Failures | None = None  # None: of a report that was kept before
     case: CaseStudy | None = None  # None: another system than CDL, or nobody of the gallery has triplets
+
+
+def name_of(source: str) -> str:
+    """The last part of a source's address, for titles; the demo's, which names its settings, is `demo`."""
+    name = source.rstrip("/").rpartition("/")[2]
+    return re.sub(r"^demo-[0-9a-f]{12}$", "demo", name)
 
 
 def to_json(report: Report) -> bytes:

@@ -12,6 +12,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from models.ensemble.reason_words import reason_in_words
 from models.evaluation.headlines import HEADLINES
 from tasks.pages import charts, sprites
 from tasks.pages.contents import (
@@ -235,20 +236,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
 
 def _because(reason: Reason) -> str:
     """A reason in words."""
-    named = reason.label or reason.because
-    if named is None:
-        return {"popularity": "popular", "profile": "liked by users with the same tags, contacts and groups"}.get(
-            reason.signal, reason.signal
-        )
-    words = {
-        "favorites": "likes {}",
-        "content": "looks like {}",
-        "tags": "tag {}",
-        "contacts": "{} likes it",
-        "groups": "liked in the group {}",
-        "owners": "by {}",
-    }
-    return words.get(reason.signal, "{}").format(named)
+    return reason_in_words(reason.signal, reason.label or reason.because)
 
 
 def _part(reason: Reason, reasons: Sequence[Reason]) -> float:

@@ -61,9 +61,13 @@ def _fits(values: Sequence[str | None], num_columns: int) -> bool:
 
 
 def _delimiter(file: Path, known: Sequence[str]) -> str:
-    """What stands between the cells: that which makes most known columns of the header; a comma where none does."""
-    headers = {delimiter: next(_csv_records(file, delimiter), (None, ""))[0] or () for delimiter in DELIMITERS}
-    return max(DELIMITERS, key=lambda one: len({(name or "").strip() for name in headers[one]} & set(known)))
+    """What stands between the cells: that which makes most known columns of the header, else most columns."""
+
+    def columns(delimiter: str) -> tuple[int, int]:
+        header = next(_csv_records(file, delimiter), (None, ""))[0] or ()
+        return len({(name or "").strip() for name in header} & set(known)), len(header)
+
+    return max(DELIMITERS, key=columns)
 
 
 def _fast_csv(

@@ -591,6 +591,9 @@ def test_a_missing_directory_or_table_is_refused(tmp_path: Path) -> None:
     for refused in (table_files, tables_digest):
         with pytest.raises(SourceError, match="no such source directory"):
             refused(Root(str(tmp_path / "nowhere")))
+    (tmp_path / "community").mkdir()
+    with pytest.raises(SourceError, match=r"did you mean community\?"):
+        tables_digest(Root(str(tmp_path / "comunity")))
     (tmp_path / "images.csv").touch()
     with pytest.raises(SourceError, match=r"no table favorites \(found images\.csv\)"):
         ingest(Root(str(tmp_path)), LENIENT)
@@ -613,6 +616,19 @@ def test_an_unreadable_file_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_missing_column_is_refused_with_the_columns_found(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"favorites\.csv: no column image_id \(found user_id, photo\)"):
         community(tmp_path, favorites="user_id,photo\nu1,i1\n")
+    with pytest.raises(
+        SourceError, match=r'add --set .*\{user_id: User_ID, image_id: "Image ID", favorited_at: "Favorited at"'
+    ):
+        community(tmp_path, favorites="User_ID;Image ID;Favorited at\nu1;i1;\n")
+
+
+def test_an_ignored_column_that_is_spelled_almost_like_a_missing_one_is_said(tmp_path: Path) -> None:
+    found = community(tmp_path, images="image_id,Path,mood\ni1,a.jpg,x\ni2,b.jpg,\n")
+
+    assert found.report["tables"]["images"]["unknown_columns"] == ["Path", "mood"]
+    assert found.report["tables"]["images"]["notes"] == [
+        "has no path; to take what is alike, add --set 'ingest.columns={images: {path: Path}}'"
+    ]
 
 
 def test_columns_without_a_name_are_ignored_and_counted(tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def test_users_whose_tags_are_those_of_their_favorites_are_measured_on_what_is_h
     assert (found.of, found.num_assignments) == ("held-out favorites", 0)
     assert (found.leak.pairs, found.leak.share) == (12, 0.5)
     assert "tag_assignments is missing" in found.line
+    assert found.line.endswith("a table tag_assignments in the source withholds what they tell")
 
 
 def test_where_no_tag_has_one_user_only_the_account_says_that_it_cannot_tell(table, root):
@@ -112,7 +113,7 @@ def test_where_no_tag_has_one_user_only_the_account_says_that_it_cannot_tell(tab
     found = account(shared, root)
 
     assert not found.is_warning
-    assert found.line.endswith("how far is unknown, as no tag has one user only")
+    assert "; how far is unknown, as no tag has one user only; " in found.line
 
 
 def test_images_without_tags_and_a_split_without_a_test_need_no_account(table, root):
