@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +15,6 @@ import polars as pl
 import pyarrow as pa
 from polars.exceptions import PanicException, PolarsError
 
-from storage.near_ids import alike
 from storage.roots import Entry, Root
 from storage.settings.reading import TableLimits
 from storage.sources import reading, redacted, rules
@@ -236,7 +236,7 @@ def _near(source: Root) -> str:
     beside = Path(source.address).parent
     if source.is_remote or not beside.is_dir():
         return ""
-    names = alike(Path(source.address).name, sorted(path.name for path in beside.iterdir() if path.is_dir()), 3)
+    names = get_close_matches(Path(source.address).name, [path.name for path in beside.iterdir() if path.is_dir()])
     return f"did you mean {' or '.join(names)}? " if names else ""
 
 

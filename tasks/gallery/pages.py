@@ -146,7 +146,7 @@ def _why(run: Run, reasons: dict[int, list[tuple[str, float, str | None]]], tile
     shown = []
     for signal, share, because in reasons.get(tile.rank or 0, [])[:NUM_WHY]:
         behind = because and (title_of(run, because) if signal in ("favorites", "content") else because)
-        shown.append(f"{reason_in_words(signal, behind or None)} ({signal} {share:+.2f})")
+        shown.append(f"{share:+.2f} {reason_in_words(signal, behind or None)}")
     return tuple(shown)
 
 

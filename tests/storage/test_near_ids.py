@@ -15,6 +15,12 @@ def test_the_most_alike_ids_come_first_and_no_more_than_wanted():
     assert nearest("user000123", IDS)[0] in ("user00012", "user00123")
 
 
+def test_of_equally_alike_ids_that_with_a_digit_more_or_less_comes_first():
+    ids = [f"u{number:06d}" for number in range(1500)]
+
+    assert nearest("u00003", ids)[0] == "u000003"
+
+
 def test_where_no_id_is_alike_its_neighbours_in_order_are_named():
     assert nearest("b", ["a", "c", "d", "e"]) == ["a", "c", "d"]
     assert nearest("z", ["a", "c"]) == ["c"]

@@ -198,7 +198,7 @@ def test_a_user_sees_why_where_the_run_exports_reasons(tmp_path: Path):
     made_up.publish(root, tmp_path / "source", with_reasons=True)
     client = TestClient(application(Runs(root)), base_url="http://localhost")
 
-    assert "tag &lt;b&gt;sea&lt;/b&gt; (tags +0.25)" in client.get("/user?id=user1").text
+    assert "+0.25 tag &lt;b&gt;sea&lt;/b&gt;" in client.get("/user?id=user1").text
 
 
 def test_many_lists_keep_the_order_of_their_ranks():
