@@ -11,8 +11,10 @@ from tasks.runtime.code_version import code_versions
 from tasks.settings.lists import PolicyConfig, RecommendConfig
 from tasks.systems.appearance import describe_looks
 from tasks.systems.explain import Evidence, explain
+from tasks.systems.inputs import index_images
 from tasks.systems.lists import ListRequest, Lists, Policy
 from tasks.systems.model import Model
+from tasks.systems.recall import Recall, measure_recall
 from tasks.systems.recommend import recommend
 from tasks.systems.similar import find_similar
 
@@ -61,13 +63,30 @@ def make_lists(
             same, whatever the tables say that the rules read.
     """
     code = code_versions(stage.fn.__module__ for stage in (recommend, find_similar))
+    if config.recall < 1:  # an index finds other lists when one image is new, so an update would give other bytes
+        last = None
     last = last if last and (last.config, last.code) == (config, code) and _same_rules(last.request, request) else None
     if not request.model.fitted:
         appearance = appearance or describe_looks(request.model, root)
+    index = index_images(request, config, root) if is_indexed(request, config) else None
     blocks = list(range(-(-request.model.users.rows // config.block_users)))
-    recommendations = recommend.map(blocks, *map(unmapped, (request, config, root, unsearched(last))))
+    recommendations = recommend.map(blocks, *map(unmapped, (request, config, root, unsearched(last), index)))
     similar = find_similar(request.model, appearance, config, request.policy, pixels, root, unsearched(last))
     return Lists(request, config, appearance, recommendations, similar, code)
+
+
+def is_indexed(request: ListRequest, config: RecommendConfig) -> bool:
+    """Whether an index finds the lists; those of a model without vectors are exact."""
+    return config.recall < 1 and not request.model.fitted
+
+
+def recall_of(lists: Lists, pixels: list[Ref], root: Root) -> list[Recall]:
+    """How many of the images of exact lists those of an index hold; nothing where lists are exact.
+
+    Args:
+        pixels: shards of the usable pictures.
+    """
+    return measure_recall(lists, pixels, root) if is_indexed(lists.request, lists.config) else []
 
 
 def explain_lists(

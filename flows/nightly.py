@@ -11,7 +11,7 @@ from prefect.states import Completed
 
 from flows.learn import learn
 from flows.lineage import lineage
-from flows.lists import explain_lists, make_lists, policy_of, request_lists
+from flows.lists import explain_lists, make_lists, policy_of, recall_of, request_lists
 from flows.opening import OpenRun, open_run, settings_of_run
 from flows.settings import NightlyConfig, settings_of_results
 from models.settings.splits import TimeOf
@@ -94,6 +94,7 @@ def run_stages(opened: OpenRun, config: NightlyConfig) -> Published:
     # The lists, and the snapshot.
     request = request_lists(final.model, table["favorites"], final.tastes.profiles, config.recommend, policy)
     lists = make_lists(request, config.recommend, pictures.pixels, out, *reusable_lists(start))
+    recall = recall_of(lists, pictures.pixels, out)
     reasons = explain_lists(lists, final, start, table, config.recommend, out)
     night = Night(
         run=run,
@@ -111,6 +112,7 @@ def run_stages(opened: OpenRun, config: NightlyConfig) -> Published:
         prices=prices,
         final=final,
         lists=lists,
+        recall=recall,
         reasons=reasons,
         work=dict(opened.ledger.work),
     )

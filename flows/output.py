@@ -368,6 +368,7 @@ def print_run(run_id: str, output: "Root", as_json: bool) -> None:
 
 def _say_run(run: "Manifest", mark: str) -> None:
     from models.evaluation.headlines import HEADLINES
+    from tasks.settings.limits import RECALL
 
     failed = [outcome.name for outcome in run.gate if outcome.verdict == "hold"]
     size = sum(file.bytes for file in run.files) / 2**20
@@ -378,6 +379,9 @@ def _say_run(run: "Manifest", mark: str) -> None:
     say(f"  system   {run.system}")
     say(f"  metrics  {figures}")
     say(f"  gate     {'passed' if not failed else 'failed: ' + '; '.join(failed)}")
+    for outcome in run.gate:
+        if outcome.name.startswith(RECALL):
+            say(f"  {outcome.name:<8} {outcome.message}")
     say(f"  rows     {rows} ({size:.1f} MiB)")
 
 

@@ -67,12 +67,10 @@ class Coarse:
 
     def errors(self, users_bd: torch.Tensor, norms_b: torch.Tensor) -> torch.Tensor:
         """float64 (b,): no product of the user, before it was stored, is farther from the pair's score."""
-        dimensions = users_bd.shape[1]
         residuals_b = residuals(users_bd, self.way)
         rounded = residuals_b * self.longest + (norms_b + residuals_b) * self.residual
-        summed = (dimensions + 16) * 2.0**-23 * (norms_b + residuals_b) * (self.longest + self.residual)
-        flushed = 4 * dimensions * TINY * (1 + norms_b + self.longest)
-        return torch.where(norms_b > 0, 1.001 * (rounded + summed) + flushed, 0)
+        summed = rounding_errors(users_bd.shape[1], norms_b + residuals_b, self.longest + self.residual)
+        return torch.where(norms_b > 0, 1.001 * rounded + summed, 0)
 
     def floors(self, kth_b: torch.Tensor, errors_b: torch.Tensor) -> torch.Tensor:
         """(b,): an image whose product is lower has a lower score than each of k images with products from kth_b on."""
@@ -81,6 +79,16 @@ class Coarse:
         scores_b = kth_b - kth_b.abs() * rounding - 2 * errors_b
         floors_b = (scores_b - scores_b.abs() * rounding).to(self.way.dtype)
         return torch.clamp(floors_b, min=lowest)  # -inf: hidden
+
+
+def rounding_errors(dimensions: int, norms_b: torch.Tensor, longest: float) -> torch.Tensor:
+    """float64 (b,): no float32 product of a user with this norm is farther from the pair's score, however it is summed.
+
+    Args:
+        longest: norm of an image.
+    """
+    flushed = 4 * dimensions * TINY * (1 + norms_b + longest)
+    return 1.001 * (dimensions + 16) * 2.0**-23 * norms_b * longest + flushed
 
 
 def multiply(users_bd: torch.Tensor, images_nd: torch.Tensor, way: Way, out_bn: torch.Tensor) -> None:

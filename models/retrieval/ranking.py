@@ -142,15 +142,22 @@ def score_pairs(users_Nd: np.ndarray, images_Id: np.ndarray, rows_NC: np.ndarray
     return scores_NC
 
 
-def _lists(coarse: Coarse, users_bd: torch.Tensor, norms_b: torch.Tensor, filters: "_Filters", k: int) -> TopK:
-    """The lists of a block of users. Those for whom too many images come close are looked at more precisely."""
-    user_p, row_p, is_wide_b = _shortlist(coarse, users_bd, norms_b, filters, k)
+def best_of_pairs(
+    users_bd: torch.Tensor, images_Id: torch.Tensor, user_p: torch.Tensor, row_p: torch.Tensor, k: int
+) -> TopK:
+    """Every user's k best images of these pairs, int64 (p,) each, which are in the order of users."""
     counts_b = torch.bincount(user_p, minlength=len(users_bd))
-    score_p = _pair_scores(users_bd, coarse.images, counts_b, user_p, row_p)
+    score_p = _pair_scores(users_bd, images_Id, counts_b, user_p, row_p)
     width = max(k, int(counts_b.max()))
     keys = _keys(torch.full((len(users_bd), width), -torch.inf, device=users_bd.device), LOW_BITS)
     keys[user_p, _places(user_p, counts_b)] = _keys(score_p, row_p)
-    found = _of_keys(_largest(keys, k).sort(descending=True).values)
+    return _of_keys(_largest(keys, k).sort(descending=True).values)
+
+
+def _lists(coarse: Coarse, users_bd: torch.Tensor, norms_b: torch.Tensor, filters: "_Filters", k: int) -> TopK:
+    """The lists of a block of users. Those for whom too many images come close are looked at more precisely."""
+    user_p, row_p, is_wide_b = _shortlist(coarse, users_bd, norms_b, filters, k)
+    found = best_of_pairs(users_bd, coarse.images, user_p, row_p, k)
     wide = is_wide_b.nonzero()[:, 0]
     if len(wide):
         of_wide = (users_bd[wide], norms_b[wide], filters.of(wide.cpu().numpy()), k)

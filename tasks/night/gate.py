@@ -1,6 +1,6 @@
 """Whether a run may become current: its tables' contracts, its policy, its metrics, its drift from the current run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,9 @@ from tasks.night.contracts import check_contracts
 from tasks.night.drift import COUNTED, READ, Run, check_drift
 from tasks.night.limits import fall, judge
 from tasks.night.policy_checks import check_policy
-from tasks.settings.limits import GateConfig
+from tasks.settings.limits import RECALL, GateConfig
 from tasks.systems.lists import Lists
+from tasks.systems.recall import Recall
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class Candidate:
     settings: dict[str, Any]
     tags: TagAccount | None = None  # what they tell of the concealed favorites
     prices: tuple[Price, ...] = ()  # of the policy's rules
+    recall: tuple[Recall, ...] = ()  # of lists that an index found
 
     @property
     def run(self) -> Run:
@@ -60,9 +62,15 @@ def gate(night: Candidate, last: Manifest | None, config: GateConfig, root: Root
             is_inner_product=request.model.fitted is None,
         ),
         *check_policy(request.policy, lists, similar, night.prices, root),
+        *_check_recall(night.recall, settings.recall, config),
         *_check_metrics(night, last, config),
         *_check_drift(night, last, config, root),
     ]
+
+
+def _check_recall(found: Sequence[Recall], asked: float, config: GateConfig) -> Iterator[Outcome]:
+    for recall in found:
+        yield judge(f"{RECALL} {recall.table}", asked - recall.value, "recall_short", config, recall.line)
 
 
 def _check_metrics(night: Candidate, last: Manifest | None, config: GateConfig) -> Iterator[Outcome]:

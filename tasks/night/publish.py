@@ -83,6 +83,7 @@ def publish(night: Night, settings: dict[str, Any], config: GateConfig, stages: 
         settings=settings,
         tags=night.tags,
         prices=tuple(night.prices),
+        recall=tuple(night.recall),
     )
     outcomes = undone_rollbacks(night.exports, learned_from, root)
     outcomes += gate(candidate, current, config, root)

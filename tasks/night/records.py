@@ -18,6 +18,7 @@ from tasks.evaluation.policy_price import Price
 from tasks.runtime.runs import Run
 from tasks.systems.lists import Lists
 from tasks.systems.model import Fitted, Model
+from tasks.systems.recall import Recall
 
 How = Literal["full", "warm", "keep"]  # learn from scratch; train on; keep the model
 STATE_VERSION = 2  # of NightState: raised when it changes, so that a night learns from scratch beside an older one
@@ -203,6 +204,7 @@ class Night:
     prices: list[Price]  # of the policy's rules, measured on the tested model
     final: Learned  # what is published: the same, or another one that learned from all favorites
     lists: Lists
+    recall: list[Recall]  # of the lists that an index found; none of exact ones
     reasons: list[Ref]  # of the first places; none where the system cannot say
     work: dict[str, int]  # units of work really done, by what they are
 

@@ -6,6 +6,8 @@ Limits = tuple[float | None, float | None]  # beyond the first a check warns, be
 
 LEAST = ("lead_over_random", "lead_over_popularity", "overlap")  # a figure below the limit is beyond it
 
+RECALL = "recall of"  # begins the name of a check, before the name of the table
+
 
 @dataclass(frozen=True, kw_only=True)
 class GateConfig:
@@ -26,6 +28,7 @@ class GateConfig:
     owner_rise: Limits = (0.05, 0.2)  # of the largest share of places of one owner
     coverage_fall: Limits = (0.2, 0.5)  # relative fall of the share of images recommended
     listed_fall: Limits = (0.02, 0.2)  # relative fall of the share of users who have a list
+    recall_short: Limits = (0.02, None)  # how far the recall of lists that an index found is below recommend.recall
     sample_users: int = 20_000  # users whose lists are compared, always the same
 
     def __post_init__(self) -> None:

@@ -15,11 +15,16 @@ class RecommendConfig:
     candidates: Literal["auto", "interests", "all"] = (
         "auto"  # interests: with a tag of the user's interest (CDL, section 5); auto: for cdl, else all
     )
+    recall: float = (
+        1.0  # 1: lists are exact; less: an index finds them, with about this share of the exact lists' images
+    )
     block_users: int = 32_768  # users in one block, a task run
 
     def __post_init__(self) -> None:
         if self.candidates not in ("auto", "interests", "all"):
             raise ValueError(f"recommend.candidates is {self.candidates!r}; choose auto, interests or all")
+        if not 0 < self.recall <= 1:
+            raise ValueError(f"recommend.recall is {self.recall}: it must be more than 0 and at most 1, exact lists")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,8 @@ from storage.matrices import Ids
 from storage.refs import Ref
 from storage.roots import Root
 
+SAMPLE = 500  # users, or images, for which exact lists are computed beside those of an index
+
 
 def listing(owners: Ids, images: Ids, lists: TopK, places: slice) -> tuple[pa.Array, np.ndarray, pa.Array, np.ndarray]:
     """Owner, rank from 1, image and score of each place that holds an image."""
@@ -65,3 +67,8 @@ def read_lists(refs: list[Ref], key: tuple[str, str], owners: Ids, images: Ids, 
     listed.rows[places] = np.where(found < 0, incremental_topk.GONE, found)
     listed.scores[places] = lists["score"].to_numpy()[is_owner]
     return listed
+
+
+def sample_rows(number: int, seed: int) -> np.ndarray:
+    """int64: SAMPLE of so many rows, sorted; all where there are fewer."""
+    return np.sort(np.random.default_rng(seed).permutation(number)[:SAMPLE])

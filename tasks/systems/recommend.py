@@ -3,7 +3,6 @@
 N users of a block, I images, d dimensions, K rows of the previous run.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,16 +10,19 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_array
 
-from models.retrieval.incremental_topk import Before, best_of
+from models.retrieval.incremental_topk import Before
 from models.retrieval.ranking import Candidates, TopK
+from models.retrieval.reranking import Ranked
 from models.sparse import changed_rows
 from storage import matrices, parquet
 from storage.matrices import Ids
+from storage.refs import Ref
 from storage.roots import Root
 from storage.tables.recommendations import RECOMMENDATIONS
 from tasks.runtime import ledger
 from tasks.runtime.caching import stage
 from tasks.settings.lists import RecommendConfig
+from tasks.systems.inputs import ListInputs, list_depth, read_filters, read_index, read_inputs, read_tags
 from tasks.systems.listing import differ, listing, read_lists, update
 from tasks.systems.lists import ListBlock, ListRequest, Lists
 from tasks.systems.model import read_embeddings
@@ -29,38 +31,45 @@ from tasks.systems.scoring import Scorer, best_images, read_scorer
 
 
 @stage
-def recommend(block: int, request: ListRequest, config: RecommendConfig, root: Root, last: Lists | None) -> ListBlock:
+def recommend(
+    block: int, request: ListRequest, config: RecommendConfig, root: Root, last: Lists | None, index: Ref | None = None
+) -> ListBlock:
     """The lists of one block of users: the candidates with the best scores that the policy lets in, without favorites.
 
     Where the policy chooses of longer lists, those are what is kept and updated.
+
+    Args:
+        index: that of `index_images`, which finds the lists; None: they are exact.
     """
     scorer, k = read_scorer(request.model, root), config.num_recommendations
-    tags = _tags(root, request, *([last.request] if last else []))
+    tags = read_tags(root, request, *([last.request] if last else []))
     first = block * config.block_users
     block_users = np.arange(first, min(first + config.block_users, len(scorer.users)))
-    users = scorer.users[block_users]
-    vectors = scorer.vectors
-    rules = read_rules(request.policy, users, scorer.images, root)
-    depth = max(k, rules.config.pool) if rules.config.chooses else k
-    if vectors is None:
+    users, everybody = scorer.users[block_users], np.arange(len(block_users))
+    is_recomputed_N = np.ones(len(users), bool)
+    if scorer.vectors is None:
+        rules = read_rules(request.policy, users, scorer.images, root)
+        depth = list_depth(config, rules)
         images, images_Id = scorer.images, None
-        seen_NI, candidates = _filters(request, users, images, tags, root)
-        ranked = partial(_scored, scorer, block_users, np.flatnonzero(rules.allowed), rules, seen_NI, candidates)
-        lists = ranked(np.arange(len(users)), depth)
-        is_recomputed_N = np.ones(len(users), bool)
-    else:
-        is_listed_I = vectors.usable_I & rules.allowed
-        images, images_Id, rules = scorer.images[is_listed_I], vectors.images_Id[is_listed_I], rules.of(is_listed_I)
-        seen_NI, candidates = _filters(request, users, images, tags, root)
-        unlisted_NI = rules.unlisted(seen_NI)
-        now = _Inputs(users, images, vectors.users_Ud[block_users], images_Id, tags, unlisted_NI, candidates)
-        kept = depth + config.reserve
-        before = _before(now, last, kept, root) if last else None
-        lists, is_recomputed_N, is_entered_N = update(
-            now.users_Nd, images_Id, (depth, kept), before, unlisted_NI, candidates
+        seen_NI, candidates = read_filters(request, users, images, tags, root)
+        ranked: Ranked = partial(
+            _scored, scorer, block_users, np.flatnonzero(rules.allowed), rules, seen_NI, candidates
         )
-        ledger.count("users reached by new images", int(is_entered_N.sum()))
-        ranked = partial(best_of, now.users_Nd, images_Id, unlisted_NI, candidates)
+        lists = ranked(everybody, depth)
+    else:
+        now = read_inputs(scorer, block_users, request, tags, root)
+        images, images_Id, rules = now.images, now.images_Id, now.rules
+        depth = list_depth(config, rules)
+        if index:
+            ranked = now.by(read_index(index, root))
+            lists = ranked(everybody, depth)
+        else:
+            ranked, kept = now.exact, depth + config.reserve
+            before = _before(now, last, kept, root) if last else None
+            lists, is_recomputed_N, is_entered_N = update(
+                now.users_Nd, images_Id, (depth, kept), before, now.unlisted_NI, now.candidates
+            )
+            ledger.count("users reached by new images", int(is_entered_N.sum()))
     ledger.count("users recommended", int(is_recomputed_N.sum()))
     chosen, reserve = lists, slice(k, None)
     if rules.config.chooses:
@@ -94,20 +103,7 @@ def _columns(users: Ids, images: Ids, lists: TopK, places: slice, label: str) ->
     return {"user_id": owner, "rank": rank, "image_id": image, "score": score, "model": pa.repeat(label, len(owner))}
 
 
-@dataclass(frozen=True, eq=False)
-class _Inputs:
-    """The users of a block and the images, with vectors, and what may be recommended."""
-
-    users: Ids
-    images: Ids
-    users_Nd: np.ndarray
-    images_Id: np.ndarray
-    tags: Ids
-    unlisted_NI: csr_array  # favorites, and what the policy hides
-    candidates: Candidates | None
-
-
-def _before(now: _Inputs, last: Lists, depth: int, root: Root) -> Before:
+def _before(now: ListInputs, last: Lists, depth: int, root: Root) -> Before:
     """The previous lists of these users, and which users and images have changed.
 
     Of users: their vector, favorites, interests, or what the policy hides from them. Of images: their vector or tags,
@@ -120,7 +116,7 @@ def _before(now: _Inputs, last: Lists, depth: int, root: Root) -> Before:
     image_row = matrices.rows_of(pa.array(now.images, pa.string()), images_before)
     rules = read_rules(last.request.policy, users, now.images, root)
     is_changed_I = differ(now.images_Id, images_Kd, image_row) | ~rules.allowed
-    seen_NI, candidates = _filters(last.request, users, now.images, now.tags, root)
+    seen_NI, candidates = read_filters(last.request, users, now.images, now.tags, root)
     is_stale_N |= changed_rows(now.unlisted_NI, rules.unlisted(seen_NI))
     if now.candidates and candidates:
         is_stale_N |= changed_rows(now.candidates.interests, candidates.interests)
@@ -129,23 +125,3 @@ def _before(now: _Inputs, last: Lists, depth: int, root: Root) -> Before:
     refs = [getattr(block, part) for block in last.recommendations for part in parts]
     lists = read_lists(refs, ("user_id", "image_id"), users, now.images, depth, root)
     return Before(lists, is_stale_N, is_changed_I)
-
-
-def _tags(root: Root, *requests: ListRequest) -> Ids:
-    """All tags of interests and of images; none where all images are candidates."""
-    refs = [ref for request in requests for ref in (request.interests, request.image_labels) if ref]
-    return matrices.ids_of(*(parquet.read(ref, root, ["tag"])["tag"] for ref in refs)) if refs else np.empty(0, object)
-
-
-def _filters(
-    request: ListRequest, users: Ids, images: Ids, tags: Ids, root: Root
-) -> tuple[csr_array, Candidates | None]:
-    """bool (N, I), the favorites of these users, which are never recommended; and candidates, None: all images."""
-    seen, candidates = parquet.read(request.favorites, root), None
-    if request.interests and request.image_labels:
-        interests, labels = parquet.read(request.interests, root), parquet.read(request.image_labels, root)
-        candidates = Candidates(
-            matrices.incidence(interests["user_id"], interests["tag"], users, tags),
-            matrices.incidence(labels["image_id"], labels["tag"], images, tags),
-        )
-    return matrices.incidence(seen["user_id"], seen["image_id"], users, images), candidates

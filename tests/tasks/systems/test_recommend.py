@@ -15,8 +15,10 @@ from storage.tables.tastes import INTERESTS
 from tasks.runtime import ledger
 from tasks.settings.lists import RecommendConfig
 from tasks.systems.appearance import describe_looks
+from tasks.systems.inputs import index_images
 from tasks.systems.lists import ListBlock, ListRequest, Lists
 from tasks.systems.model import Embeddings, Model, write_embeddings
+from tasks.systems.recall import measure_recall
 from tasks.systems.recommend import recommend
 from tasks.systems.similar import find_similar
 
@@ -39,11 +41,18 @@ def model_of(users_Ud: np.ndarray, images_Id: np.ndarray, table: dict[str, Ref],
     return Model("m", "m", table["users"], table["images"], embeddings, None)
 
 
-def all_lists(request: ListRequest, root: Root, appearance: Ref | None = None, last: Lists | None = None) -> Lists:
+def all_lists(
+    request: ListRequest,
+    root: Root,
+    appearance: Ref | None = None,
+    last: Lists | None = None,
+    config: RecommendConfig = CONFIG,
+) -> Lists:
     appearance = appearance or describe_looks.fn(request.model, root)
-    blocks = [recommend.fn(block, request, CONFIG, root, last) for block in range(2)]
-    similar = find_similar.fn(request.model, appearance, CONFIG, request.policy, [], root, last)
-    return Lists(request, CONFIG, appearance, blocks, similar)
+    index = index_images.fn(request, config, root) if config.recall < 1 else None
+    blocks = [recommend.fn(block, request, config, root, last, index) for block in range(-(-24 // config.block_users))]
+    similar = find_similar.fn(request.model, appearance, config, request.policy, [], root, last)
+    return Lists(request, config, appearance, blocks, similar)
 
 
 def rows(blocks: list[ListBlock], root: Root) -> pl.DataFrame:
@@ -106,6 +115,27 @@ def test_lists_updated_from_the_previous_run_are_those_computed_from_scratch(tab
         block.exported for block in computed.recommendations
     ]
     assert 2 <= account.work["users recommended"] < 12  # user00, user03 and users with image40 in their list
+
+
+def test_lists_of_an_index_hold_no_favorite_and_are_the_same_in_blocks_of_any_size(table, root, model):
+    request = ListRequest(model, table["favorites"], None, None)
+    by_index = replace(CONFIG, recall=0.8)
+    lists = all_lists(request, root, config=by_index)
+    found, exact = (rows(some.recommendations, root) for some in (lists, all_lists(request, root)))
+    favorites = pl.DataFrame(parquet.read(table["favorites"], root))
+
+    of_recommendations, of_similar = measure_recall.fn(lists, [], root)
+    keys = ["user_id", "image_id"]
+    both = found.join(exact, on=keys, suffix="_exact")
+    assert of_recommendations.value == pytest.approx(len(both) / len(exact))
+    assert 0.7 < of_recommendations.low < of_recommendations.value < of_recommendations.high <= 1
+    assert 0.7 < of_similar.value < 1
+    assert (both["score"] == both["score_exact"]).all()
+    assert len(found.join(favorites, on=keys, how="semi")) == 0
+    assert len(found) == len(exact)  # everybody's list is full
+    in_larger_blocks = all_lists(request, root, config=replace(by_index, block_users=32))
+    assert rows(in_larger_blocks.recommendations, root).equals(found)
+    assert in_larger_blocks.similar == lists.similar
 
 
 def test_similar_images_are_near_in_what_users_disagree_on(table, root):
