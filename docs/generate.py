@@ -122,8 +122,7 @@ def stages_page() -> str:
         "modules of its row, with the versions of the libraries that they import; comments, docstrings and imports for "
         "types alone do not count. `tasks/runtime/` and `storage/roots/` order work and move bytes; they decide "
         "none, so no key covers them. A stage that runs a system has the version of that system as an argument.",
-        "So a new import in a stage's module makes more changes run it again: a record that others import is in a "
-        "module of its own, and a stage imports the schemas of the tables that it reads and writes.",
+        "So a stage imports no more than it needs: records that others import are in modules of their own.",
         f"All stages cover {', '.join(sorted(common))}, but for those whose row says that they do not.",
     ]
     rows = []

@@ -9,7 +9,7 @@ from comparisons.runs import Run
 OURS, FLOOR = "tastegraph", "popularity"
 RULES = (
     "A test ranks all images of a set, without the user's training favorites; users without a test favorite are left "
-    "out, and test favorites that nobody can reach stay in the denominator. *Here*: by `tastegraph compare`, with 95 % "
+    "out. *Here*: by `tastegraph compare`, with 95 % "
     "intervals; `tastegraph`, the best other and popularity are shown, and [results.md](results.md) has all, and which "
     "are of an earlier version. *Library*: measured for this project, on the same split. Others are published, on the "
     "same files unless said (*DiffMM 2024*: Jiang et al., ACM MM; *RecDiff 2024*: Li et al., CIKM), without figures of "
@@ -74,7 +74,8 @@ def _section(comparison: Comparison, runs: list[Run]) -> str:
     lines = [
         f"| {_shown(place)} | {' | '.join(place.cells)} |"
         for place in places
-        if place.whose != "here" or place.is_ours or place is best or place.system == FLOOR
+        if (place.whose != "here" or place.is_ours or place is best or place.system == FLOOR)
+        and not (runs and place.whose == "library" and place.system == FLOOR)  # the same list as ours
     ]
     head = f"| system | NDCG@{k} | Recall@{k} | source |"
     parts.append("\n".join([head, "|---|---|---|---|", *lines]))

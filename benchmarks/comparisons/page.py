@@ -10,6 +10,7 @@ from comparisons.runs import MACHINE, Column, Row, Run
 
 DATA, ROOT = "$TASTEGRAPH_DATA", "$ROOT"  # how the pages write the two folders
 COLD_SHOWN = 2  # systems
+MANY = 4  # left out for one reason: no longer named
 LEAKED = (
     "**Of an earlier version:** lastfm-friends (cold), gowalla-scale, demo (paper), flickr-social and "
     "movielens-posters for cold users, and movielens-posters (full, auc, paper). There `als`, `bpr`, `bpr_mf`, "
@@ -194,7 +195,9 @@ def _left_out(runs: list[Run]) -> list[str]:
         elif entry["lacking"]:
             lacking.setdefault(" and ".join(entry["lacking"]), []).append(f"`{name}`")
     for signals, names in lacking.items():
-        reasons.append(f"for lack of {signals}: {', '.join(names)}")
+        reasons.append(
+            f"for lack of {signals}: {', '.join(names)}" if len(names) < MANY else f"{len(names)} for lack of {signals}"
+        )
     return [f"Left out: {'; '.join(reasons)}."] if reasons else []
 
 
