@@ -18,9 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from storage.tombstones import CLEARED_IN, NAMED_IN, IdsByKind
+from storage.tombstones import CLEARED_IN, NAMED_IN, SPELLED_OUT_BYTES, IdsByKind
 
-SPELLED_OUT_BYTES = 6  # ids of at least so many bytes are also searched in running text
 DATABASES = (
     ".db",
     ".db-wal",

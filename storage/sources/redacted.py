@@ -4,15 +4,15 @@ Redacted rows are neither kept nor quarantined, only counted.
 """
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 import polars as pl
 
 from storage.sources import rules
 from storage.tables.community import IMAGES, TOMBSTONES
 from storage.tables.schema import Table
-from storage.tombstones import CLEARED_IN, NAMED_IN, IdsByKind, Tombstones
-
-TEXTS_OF_OWNER = ("path", "url", "title")  # cells of an image's row that may contain its owner's id
+from storage.tombstones import CLEARED_IN, NAMED_IN, TEXTS, IdsByKind, Tombstones
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class RedactedRows:
 
     rows: pl.LazyFrame
     forgotten: int = 0  # rows taken out
-    cleared: int = 0  # rows whose owner and texts with the owner's id were emptied
+    cleared: int = 0  # rows whose owner, or texts that name somebody forgotten, were emptied
     paths: frozenset[str] = frozenset()  # of the images taken out
 
 
@@ -38,20 +38,20 @@ def redact(rows: pl.LazyFrame, table: Table, tombstones: Tombstones) -> Redacted
     text = _texts(frame)
     is_forgotten, is_owned = (_names(text, len(frame), columns, tombstones) for columns in (NAMED_IN, CLEARED_IN))
     paths = text.filter(is_forgotten)["path"].drop_nulls() if table is IMAGES and "path" in text.columns else ()
-    if is_owned.any():
-        frame = _cleared(frame, text, is_owned)
+    emptied = _emptied(text, is_owned, tombstones)
+    is_cleared = reduce(or_, emptied.values(), is_owned) & ~is_forgotten
+    if is_cleared.any():
+        masks = (pl.when(~pl.lit(mask)).then(pl.col(name)).alias(name) for name, mask in emptied.items())
+        frame = frame.with_columns(masks)
     return RedactedRows(
-        frame.filter(~is_forgotten).lazy(),
-        int(is_forgotten.sum()),
-        int((is_owned & ~is_forgotten).sum()),
-        frozenset(paths),
+        frame.filter(~is_forgotten).lazy(), int(is_forgotten.sum()), int(is_cleared.sum()), frozenset(paths)
     )
 
 
 def _texts(frame: pl.DataFrame) -> pl.DataFrame:
-    """The columns with ids of users and images, and an image's texts, as written."""
+    """The columns with ids of users and images, and texts that may name one, as written."""
     ids = {name for columns in (NAMED_IN, CLEARED_IN) for names in columns.values() for name in names}
-    wanted = [name for name in frame.columns if name in ids or name in TEXTS_OF_OWNER]
+    wanted = [name for name in frame.columns if name in ids or name in TEXTS]
     return frame.select(rules.cell_of(name, frame.schema[name], False).alias(name) for name in wanted)
 
 
@@ -66,14 +66,18 @@ def _names(text: pl.DataFrame, num_rows: int, columns: dict[str, tuple[str, ...]
     return found
 
 
-def _cleared(frame: pl.DataFrame, text: pl.DataFrame, is_owned: pl.Series) -> pl.DataFrame:
-    """The rows; marked ones have no owner, no text that contains the owner's id, and no address in `path`."""
-    emptied = {"owner_id": is_owned}
-    for name in TEXTS_OF_OWNER:
+def _emptied(text: pl.DataFrame, is_owned: pl.Series, tombstones: Tombstones) -> dict[str, pl.Series]:
+    """By column, which cells are emptied: forgotten owners, texts that name one of the forgotten, addresses of pictures
+    of a forgotten owner: nothing is fetched for them."""
+    emptied = {"owner_id": is_owned} if "owner_id" in text.columns else {}
+    for name in TEXTS:
         if name in text.columns:
-            contains_id = text.select(pl.col(name).str.contains(pl.col("owner_id"), literal=True).fill_null(False))
-            emptied[name] = is_owned & contains_id.to_series()
-    if "path" in emptied:  # nor is a picture fetched for somebody who is forgotten
+            naming = [cell for cell in text[name].drop_nulls().unique() if tombstones.name_in(cell)]
+            emptied[name] = text[name].is_in(naming).fill_null(False)
+            if is_owned.any():  # however short the owner's id is, and wherever in a word
+                of_owner = text.select(pl.col(name).str.contains(pl.col("owner_id"), literal=True).fill_null(False))
+                emptied[name] = emptied[name] | (is_owned & of_owner.to_series())
+    if "path" in emptied:
         is_address = text.select(pl.col("path").str.contains(rules.ADDRESS).fill_null(False)).to_series()
         emptied["path"] = emptied["path"] | (is_owned & is_address)
-    return frame.with_columns(pl.when(~pl.lit(mask)).then(pl.col(name)).alias(name) for name, mask in emptied.items())
+    return emptied

@@ -18,7 +18,7 @@ from storage.tables.community import IMAGES
 from storage.tables.reasons import REASONS
 from storage.tables.recommendations import RECOMMENDATIONS
 from storage.tables.similar import SIMILAR_IMAGES
-from storage.tombstones import KINDS
+from storage.tombstones import KINDS, TEXTS
 from tasks.pages.contents import CUT, ContentsError, Picture, Reason, Recommendation, Report, from_json
 from tasks.pages.night import CONTENTS, PAGE, files_of
 from tasks.runtime import runs
@@ -27,7 +27,6 @@ from tasks.runtime.digests import digest
 log = logging.getLogger("tastegraph")
 
 RANKED_BY = {RECOMMENDATIONS.name: "user_id", REASONS.name: "user_id", SIMILAR_IMAGES.name: "image_id"}
-TEXTS = ("title", "name", "path", "url")  # may be missing, and may name anybody
 WITHDRAWN = (
     b'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Report withdrawn</title>\n'
     b"<p>The report of this run named somebody who was forgotten, and was withdrawn. The figures are in "

@@ -133,7 +133,7 @@ def assert_is_valid(home: Home) -> None:
         assert rows.group_by(group).agg(ok=pl.col("rank") == pl.int_range(1, pl.len() + 1))["ok"].list.all().all()
 
 
-def test_no_byte_of_a_forgotten_user_is_left_and_the_next_night_does_not_bring_them_back(home):
+def test_no_byte_of_a_forgotten_user_is_left_and_the_next_night_does_not_bring_them_back(home, tmp_path):
     with sqlite3.connect(home.root / "prefect.db") as history:
         history.execute("INSERT INTO log VALUES (?)", (f"user {home.user} has none",))
     history.close()
@@ -147,7 +147,12 @@ def test_no_byte_of_a_forgotten_user_is_left_and_the_next_night_does_not_bring_t
     assert_is_valid(home)
     assert home.exported("recommendations").equals(lists.filter(pl.col("user_id") != home.user))
 
-    published, ran = run(home.source, home.root)
+    source = Path(shutil.copytree(home.source, tmp_path / "source"))
+    titles = [f"{title} for {home.user}" for title in pl.read_parquet(source / "images.parquet")["title"]]
+    pl.read_parquet(source / "images.parquet").with_columns(title=pl.Series(titles)).write_parquet(
+        source / "images.parquet"
+    )
+    published, ran = run(source, home.root)
     assert naming(home.user, home.root) == set()
     assert {"ingest", "fit-system", "recommend", "publish"} <= ran
     assert "decode-images" not in ran  # no image is gone, so no shard is

@@ -89,6 +89,20 @@ def test_a_forgotten_image_is_in_no_table_and_its_file_is_no_unknown_one(tmp_pat
     assert community.report["unknown_files"] == []
 
 
+def test_a_file_of_tombstones_without_the_sizes_of_ids_finds_as_much(tmp_path):
+    root = Root(str(tmp_path))
+    tombstones.add(ANNA, root)
+    file = json.loads(root.read(tombstones.PATH))
+    assert file.pop("sizes") == [11]
+    root.write(tombstones.PATH, json.dumps(file).encode())
+    tombstones.add({"user": frozenset({"marie-louise"})}, root)
+    stones = tombstones.read(root)
+
+    assert stones.name_in("a view by anna-7f3a91")
+    assert stones.name_in("a view by marie-louise")
+    assert not stones.name_in("a view by anna-7f3a92")
+
+
 def test_a_source_s_own_tombstones_count_and_do_not_become_a_table(tmp_path):
     source = write(tmp_path, tombstones="kind,id\nuser,anna-7f3a91\nimage,i3\n")
     community = directory.ingest(source, IngestConfig())
