@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class CollaborativeDLConfig:
-    """The paper's symbols (sections 3 and 4). K, a and noise have its values; the lambdas are tuned, as there."""
+    """The paper's symbols (sections 3 and 4). K, a and noise have its values."""
 
     K: int = 50  # of a user, an image and the code
     hidden: int = 200  # of the layers beside the code

@@ -8,7 +8,7 @@ from models.settings.visual_taste import TasteConfig
 
 @dataclass(frozen=True, kw_only=True)
 class DVBPRConfig(TasteConfig):
-    """Settings of `dvbpr`. The paper trains CNN-F on pictures of 224 px, which takes a GPU; the defaults suit a CPU."""
+    """Settings of `dvbpr`. The defaults suit a CPU."""
 
     epochs: int = 10  # passes over the favorites
     learning_rate: float = 0.001  # of Adam; the paper's 0.0001 needs ten times the epochs

@@ -7,7 +7,7 @@ from models.settings.visual_taste import TasteConfig
 
 @dataclass(frozen=True, kw_only=True)
 class CAEConfig(TasteConfig):
-    """Settings of `cae`. Seed 001 gives its autoencoder 3 epochs, and shows no widths that can be read."""
+    """Settings of `cae`. Its autoencoder's 3 epochs are seed 001's."""
 
     autoencoder_epochs: int = 3  # passes over the pictures
     autoencoder_rate: float = 0.001  # of Adam

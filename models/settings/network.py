@@ -8,7 +8,7 @@ LOSSES = ("cross_entropy", "hinge", "softmax", "doublets")
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """The network of CDL and its family. `size` picks the widths; see SIZES in models/cdl/network.py."""
+    """The network of CDL and its family."""
 
     size: Literal["small", "paper"] = "small"  # paper: AlexNet's layers
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class PinSageConfig:
-    """The paper's symbols (sections 3 and 4), with smaller values: its 1024 dimensions suit three billion nodes."""
+    """The paper's symbols (sections 3 and 4), with smaller values."""
 
     d: int = 64  # of an embedding
     hidden: int = 128  # units in which a neighborhood is pooled

@@ -8,7 +8,7 @@ from models.settings.weights import WeightsConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TasteGraphConfig(WeightsConfig):
-    """Settings of the experts; the first ones say how their weights are learned."""
+    """Settings of the experts, and how their weights are learned."""
 
     effort: Literal["low", "normal", "high"] = "normal"  # low, normal or high (docs/performance.md)
     leave_out: tuple[str, ...] = ()  # experts to leave out, for ablations; docs/systems.md names them
