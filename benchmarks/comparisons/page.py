@@ -42,10 +42,7 @@ def page_of(shown: list[tuple[Comparison, list[Run]]]) -> str:
     parts += [_section(comparison, *runs) for comparison, runs in shown if runs]
     if missing := [f"{comparison.set} ({comparison.protocol})" for comparison, runs in shown if not runs]:
         parts.append(f"Not yet run: {', '.join(missing)}.")
-    parts.append(
-        "Another real set, blogcatalog-social, has contacts, groups and tags, but neither images nor favorites: "
-        "there is nothing to recommend, and `tastegraph nightly` refuses it."
-    )
+    parts.append("blogcatalog-social has neither images nor favorites: `tastegraph nightly` refuses it.")
     return "\n\n".join(parts) + "\n"
 
 
