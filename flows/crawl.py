@@ -3,17 +3,20 @@
 Each of the three stages resumes where it was interrupted: a database below `out` stores what was fetched and when.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect import flow
 from prefect.context import FlowRunContext
 
-from flows.opening import settings_of_run
+from flows.opening import settings_of_run, told
 from flows.stopping import tell_prefect
 from storage.settings.flickr import FlickrConfig
 from storage.sources.flickr.crawl import begin, locked
 from storage.sources.flickr.walk import CrawlRequest, seeds_in
 from tasks.data.crawl import CrawlResult, api_key, fetch_pictures, read_lists, write_source
+from tasks.runtime.digests import digest
+from tasks.runtime.runs import ID_FORMAT
 
 
 @flow(name="crawl-flickr", persist_result=False)
@@ -42,13 +45,15 @@ def crawl(
     """
     context = FlowRunContext.get()
     assert context
+    assert context.flow
     assert context.flow_run
     tell_prefect(context.flow_run.id)
     config, folder = settings_of_run(FlickrConfig, config), Path(out).expanduser().resolve()
     more_users, more_groups = seeds_in(Path(seed_file)) if seed_file else ([], [])
     users, groups = [*(users or []), *more_users], [*(groups or []), *more_groups]
     api_key()  # without one, no crawl starts
-    with locked(folder):
+    run_id, places = datetime.now(UTC).strftime(ID_FORMAT), (config.api.endpoint, str(folder))
+    with locked(folder), told(run_id, digest([context.flow.name, *places]), places, config):
         begin(folder, CrawlRequest(users=tuple(users), groups=tuple(groups), max_users=max_users, depth=depth), resume)
         listed = read_lists(str(folder), config)
         fetched = fetch_pictures(str(folder), config)

@@ -94,13 +94,41 @@ def settings_of_run(of: type[C], config: C | None) -> C:
     return config or of()
 
 
-def _name_after(run: Run, flow_run: FlowRun) -> None:
+@contextmanager
+def told(
+    run_id: str,
+    purpose: str,
+    places: tuple[str, str],
+    config: Any,
+    published: Callable[[], Manifest | None] = lambda: None,
+) -> Iterator[None]:
+    """Inside a flow run, around its work: the log, Prefect's pages and the tools of flows/telemetry have its id.
+
+    Args:
+        places: the addresses of source and root.
+        published: what the run has published, asked for at its end.
+    """
+    context = FlowRunContext.get()
+    assert context
+    assert context.flow
+    assert context.flow_run
+    kept = ledger.of_run(str(context.flow_run.id))
+    before = RUN.set(run_id)
+    try:
+        _name_after(run_id, context.flow_run)
+        with watched(context.flow.name, run_id, purpose, places, config, kept, published):
+            yield
+    finally:
+        RUN.reset(before)
+
+
+def _name_after(run_id: str, flow_run: FlowRun) -> None:
     """Let the flow run carry the run's id in its name, by which Prefect's pages list it."""
     try:
         with get_client(sync_client=True) as client:
-            client.update_flow_run(flow_run.id, name=f"{flow_run.name.partition(' ')[0]} {run.id}")
+            client.update_flow_run(flow_run.id, name=f"{flow_run.name.partition(' ')[0]} {run_id}")
     except (PrefectException, HTTPError) as error:  # the name is for people; the run goes on without
-        log.warning("run %s is called %s in Prefect, as renaming it failed: %s", run.id, flow_run.name, error)
+        log.warning("run %s is called %s in Prefect, as renaming it failed: %s", run_id, flow_run.name, error)
 
 
 @contextmanager
@@ -145,16 +173,13 @@ def open_run(
 
         content, purpose = stack.enter_context(_alone(flow, look, output))
         run = runs.begin(run_id, purpose, output, flow)
-        before = RUN.set(run.id)
-        _name_after(run, context.flow_run)
         kept = ledger.of_run(str(context.flow_run.id))
         opened = OpenRun(run, source_root, content, output, kept)
         places = (source_root.address, output.address)
         try:
-            with watched(flow, run.id, purpose, places, config, kept, opened.manifest):
+            with told(run.id, purpose, places, config, opened.manifest):
                 yield opened
         finally:
-            RUN.reset(before)
             try:
                 runs.write_stages(run, kept.lines.values(), output)
             except OSError as error:

@@ -17,6 +17,7 @@ from storage.roots import Root
 from storage.settings.flickr import FlickrConfig
 from tasks.data.crawl import api_key
 from tests import world
+from tests.flows.collector import Collector, values_of
 from tests.flows.processes import environment, tastegraph
 from tests.storage.sources.flickr.community import make
 from tests.storage.sources.flickr.server import KEY, served
@@ -84,13 +85,22 @@ def test_what_was_crawled_goes_through_the_night_to_the_export(crawled, prefect_
     assert lists.join(favorites, on=["user_id", "image_id"], how="semi").is_empty()
 
 
-def test_a_second_crawl_asks_for_nothing_and_answers_in_json(crawled, arguments, env, flickr):
+def test_a_second_crawl_asks_for_nothing_answers_in_json_and_its_log_and_trace_name_the_run(
+    crawled, arguments, env, flickr
+):
     before = flickr.asked.total()
-    again = tastegraph(*arguments, "--out", crawled[1], "--json", env=env)
-    result = json.loads(again.stdout)
+    with Collector() as collector:
+        told = {"TASTEGRAPH_LOG": "json", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        again = tastegraph(*arguments, "--out", crawled[1], "--json", env=env | told)
+        result = json.loads(again.stdout)
+        spans = {span.name: values_of(span) for span in collector.spans}
+    lines = [json.loads(line) for line in again.stderr.splitlines()]
+    ended = [(line["run"], line["stage"]) for line in lines if line.get("outcome") == "ran"]
 
     assert (result["requests"], result["pictures_asked"], result["rows"]["users"]) == (0, 0, 60)
     assert flickr.asked.total() == before
+    assert ended == [(spans["crawl-flickr"]["tastegraph.run_id"], stage) for stage in TASKS]
+    assert set(spans) == {"crawl-flickr", *TASKS}
 
 
 def test_a_key_that_is_not_taken_ends_with_1_and_one_line_that_says_why(arguments, env, tmp_path):

@@ -1,20 +1,15 @@
 """What a run tells OpenTelemetry, MLflow and OpenLineage, each against a server or a store of this machine."""
 
-import json
 import logging
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from flows import settings
 from flows.nightly import nightly
@@ -23,6 +18,7 @@ from flows.telemetry.watching import EXPORTERS, watched
 from storage.refs import Ref
 from tasks.runtime.ledger import Ledger
 from tests import world
+from tests.flows.collector import Collector, values_of
 from tests.flows.processes import free_port
 
 # MLflow's own use of SQLAlchemy, with Prefect's types among what it looks at.
@@ -31,46 +27,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 IMAGES = Ref("images", "tables/images/1.parquet", "1" * 64, 10, 100)
 PICTURES = {"name": "pictures", "path": "tables/pictures/1.parquet", "sha256": "2" * 64, "rows": 5, "bytes": 50}
 SECRET = "hunter2"
-
-
-class Collector:
-    """An OTLP and OpenLineage server that keeps what it is sent."""
-
-    def __init__(self) -> None:
-        self.posts: list[tuple[str, bytes]] = []
-        collected = self.posts
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                collected.append((self.path, body))
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *_args: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> "Collector":
-        Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    @property
-    def spans(self) -> list[Any]:
-        requests = [ExportTraceServiceRequest.FromString(body) for path, body in self.posts if path == "/v1/traces"]
-        resources = [resource for request in requests for resource in request.resource_spans]
-        return [span for resource in resources for scope in resource.scope_spans for span in scope.spans]
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(body) for path, body in self.posts if path == "/api/v1/lineage"]
 
 
 @pytest.fixture(autouse=True)
@@ -103,10 +59,6 @@ def decode(ledger: Ledger, error: Exception | None = None) -> None:
             raise error
         ledger.note("decode-images", "ran", 0.5)
         ledger.note_files("decode-images", [PICTURES])
-
-
-def values_of(span: Any) -> dict[str, Any]:
-    return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in span.attributes}
 
 
 def test_a_run_is_a_trace_with_a_span_for_each_call_of_a_stage(collector, monkeypatch):
