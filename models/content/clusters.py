@@ -16,11 +16,10 @@ from threadpoolctl import threadpool_limits
 
 from models.settings.clusters import ClusterConfig
 
-# k-means++ compares all rows with every centroid: on 79,484 x 64 it takes 7.1 s of one core, where 25 iterations with
-# 1024 centroids take 4.0 s. On a sample of 16 rows for each centroid it takes 1.4 s, however many tokens there are.
-# Final inertia: 5,333 from random rows, 5,352 from the sample, 5,271 from all rows; on 9,743 x 64, where the sample is
-# all rows and takes 0.8 s, 1,296 from random rows and 1,214 from k-means++.
-SAMPLE_PER_CLUSTER = 16
+# k-means++ compares all rows with every centroid, which takes longer than all iterations. On a sample of 4 rows for each
+# centroid final inertia is 1 to 5 % lower than that of faiss, which begins with random rows; with 16 it is up to 4 %
+# lower still, in up to three times the time (docs/log.md, "Rows that were open").
+SAMPLE_PER_CLUSTER = 4
 
 log = logging.getLogger(__name__)
 
@@ -120,10 +119,11 @@ def drift(counts_V: np.ndarray, before_V: np.ndarray) -> float:
 
 
 def _initial_centroids(directions: np.ndarray, mass: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
-    """k-means++ centroids from a sample of the rows."""
+    """k-means++ centroids from a sample of the rows, in float64: scikit-learn takes twice as long for float32."""
     sample_size = num_clusters * SAMPLE_PER_CLUSTER
     rows = np.arange(len(directions))
     if len(rows) > sample_size:
         rows = np.sort(np.random.default_rng(seed).choice(rows, sample_size, replace=False))
-    centroids, _ = kmeans_plusplus(directions[rows], num_clusters, sample_weight=mass[rows], random_state=seed)
+    sample = directions[rows].astype(np.float64)
+    centroids, _ = kmeans_plusplus(sample, num_clusters, sample_weight=mass[rows], random_state=seed)
     return np.asarray(centroids)
