@@ -27,12 +27,12 @@ docs: .venv/ready
 	$(BIN)/python docs/build_site.py
 
 # Each claim of docs/performance.md beside its reference: minutes; at the paper's size an hour.
-BENCHMARKS = topk triplets images clusters evaluation
+BENCHMARKS = topk triplets images clusters vectors evaluation
 bench: .venv/ready
 	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 bench-paper: .venv/ready
-	for name in topk triplets clusters evaluation; do $(BIN)/python benchmarks/$$name.py --paper || exit 1; done
+	for name in topk triplets clusters vectors evaluation; do $(BIN)/python benchmarks/$$name.py --paper || exit 1; done
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/serve.py
 	$(BIN)/python benchmarks/world.py --root tastegraph-data/world
