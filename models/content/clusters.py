@@ -16,9 +16,9 @@ from threadpoolctl import threadpool_limits
 
 from models.settings.clusters import ClusterConfig
 
-# k-means++ compares all rows with every centroid, which takes longer than all iterations. On a sample of 4 rows for each
-# centroid final inertia is 1 to 5 % lower than that of faiss, which begins with random rows; with 16 it is up to 4 %
-# lower still, in up to three times the time (docs/log.md, "Rows that were open").
+# k-means++ compares all rows with every centroid, which takes longer than all iterations. On a sample of 4 rows for
+# each centroid final inertia is 1 to 5 % lower than that of faiss, which begins with random rows; with 16 it is up to
+# 4 % lower still, in up to three times the time (docs/log.md, "Rows that were open").
 SAMPLE_PER_CLUSTER = 4
 
 log = logging.getLogger(__name__)
