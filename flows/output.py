@@ -335,9 +335,9 @@ def print_run(run_id: str, output: "Root", as_json: bool) -> None:
     stages = stages_of(run_id, output)
     try:
         run = snapshots.manifest(output, run_id)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
         if not stages:
-            raise
+            raise FileNotFoundError(f"{error}; `tastegraph show` lists all runs") from error
         run = None
     if as_json:
         print_json({"run": run and run.to_json(), "stages": stages})

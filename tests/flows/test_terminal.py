@@ -61,6 +61,12 @@ def test_lists_show_every_id_letter_by_letter(published, command):
     assert not terminal.CONTROL.search(shown.stdout.replace("\n", ""))
 
 
+def test_a_run_that_does_not_exist_is_answered_with_the_way_to_those_that_do(published):
+    shown = CliRunner().invoke(app, ["show", "--root", published.address, "--run", "night-2"])
+
+    assert "no run night-2 was published here; `tastegraph show` lists all runs" in str(shown.exception)
+
+
 def test_ids_that_are_wider_than_the_terminal_are_shown_to_their_last_letter(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     say_table(("image_id", "score"), [("x" * 100 + "END", 0.5)])
