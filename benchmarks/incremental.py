@@ -53,7 +53,7 @@ class Clock(logging.Handler):
 def main() -> None:
     """Print the table of nights."""
     options = _options()
-    prepare_prefect(str(options.folder))
+    prepare_prefect(options.folder)
     from storage.settings.demo import DemoConfig
     from storage.sources.demo.community import write_demo
     from storage.sources.demo.growth import Growth, GrowthConfig

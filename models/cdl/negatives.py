@@ -14,7 +14,9 @@ of twenty genres every image carries a tag of interest, and nobody would have a 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import pairwise
+from operator import add
 
 import numpy as np
 from scipy.sparse import csr_array, eye_array, hstack
@@ -191,27 +193,31 @@ def _num_excluded(exclusions: Exclusions, names: list[str], users: np.ndarray, b
     are listed, and those counted whose bit is not set. Were all keys bits, rare tags would cost as much as common ones;
     were all lists, twenty genres would list every image for everybody.
     """
-    user_keys = csr_array(hstack([exclusions.keys[name][0][users] for name in names], format="csr"))
-    image_keys = csr_array(hstack([exclusions.keys[name][1] for name in names], format="csr"))
-    num_images, num_keys = image_keys.shape
-    heavy = np.flatnonzero(np.bincount(image_keys.indices, minlength=num_keys) * HEAVY > num_images)
-    heavy = heavy[np.argsort(-np.bincount(user_keys.indices, minlength=num_keys)[heavy], kind="stable")]
-    light = np.setdiff1d(np.arange(num_keys), heavy)
-    order, sets, set_of_user = _in_order(pattern(user_keys[:, heavy]))
-    light_BK, light_IK = (csr_array(keys[:, light]) for keys in (user_keys, image_keys))
+    num_images = exclusions.keys["favorites"][1].shape[0]
+    heavy: list[tuple[csr_array, csr_array]] = []
+    light: list[tuple[csr_array, csr_array]] = []  # apart, as stacked they would be copied several times
+    for name in names:
+        user_keys, image_keys = exclusions.keys[name]
+        is_heavy = np.bincount(image_keys.indices, minlength=image_keys.shape[1]) * HEAVY > num_images
+        heavy.append((user_keys[users][:, is_heavy], image_keys[:, is_heavy]))
+        light.append((user_keys[users][:, ~is_heavy], image_keys[:, ~is_heavy]))
+    heavy_BH, heavy_IH = (csr_array(hstack(keys, format="csr")) for keys in zip(*heavy, strict=True))
+    common = np.argsort(-np.bincount(heavy_BH.indices, minlength=heavy_BH.shape[1]), kind="stable")
+    order, sets, set_of_user = _in_order(pattern(heavy_BH[:, common]))
+    heavy_IH = heavy_IH[:, common]
 
     excluded_B = np.zeros(len(users), np.int64)
-    num_words = int(np.clip(block_bytes // (8 * max(len(heavy), 1)), 1, max(1, -(-num_images // 64))))
+    num_words = int(np.clip(block_bytes // (8 * max(len(common), 1)), 1, max(1, -(-num_images // 64))))
     for start in range(0, num_images, 64 * num_words):
         block = slice(start, start + 64 * num_words)
-        bits_HW = _pack(csr_array(image_keys[block][:, heavy]), num_words)
-        light_KI = csr_array(light_IK[block].T, dtype=bool)
-        num_listed = light_BK @ np.diff(light_KI.indptr)
+        bits_HW = _pack(heavy_IH[block], num_words)
+        listing = [(light_BK, csr_array(light_IK[block].T)) for light_BK, light_IK in light]
+        num_listed = sum(light_BK @ np.diff(light_KI.indptr) for light_BK, light_KI in listing)
         words = np.diff(set_of_user, prepend=-1) * num_words + 2 * num_listed[order]
         for part in _cut(words, max(1, min(block_bytes, COUNTED_BYTES) // 8)):
             rows, first = order[part], set_of_user[part][0]
             unions_SW = _unions(sets[first : set_of_user[part][-1] + 1], bits_HW)
-            listed_BI = light_BK[rows] @ light_KI
+            listed_BI = reduce(add, (light_BK[rows] @ light_KI for light_BK, light_KI in listing))
             row, image = np.repeat(np.arange(len(rows)), np.diff(listed_BI.indptr)), listed_BI.indices
             union = set_of_user[part] - first
             is_set = unions_SW[union[row], image >> 6] >> (image & 63).astype(np.uint64) & np.uint64(1)

@@ -24,6 +24,7 @@ from models.community import Signals
 from models.settings.triplets import TrainingUsersConfig, TripletConfig
 
 ROUNDS = 64  # candidates per draw before its images are enumerated: finds 96 % where one image in twenty is admissible
+SAMPLED_USERS = 2**15  # at once, as what lies between is several times the triplets; these do not depend on it
 ENUMERATED_CELLS = 2**24  # users times images per block of that enumeration
 POSITIVES, POOLS, FRESH, FROM_POOL, FROM_ALL, FROM_LIST = range(6)  # purposes, so that no two draws share their hash
 
@@ -76,12 +77,29 @@ def sample(
     exclusions = negatives.exclusions_of(signals, assignment.drop_order)
     rows = np.arange(len(assignment.dropped)) if users is None else np.asarray(users, np.int64)
     favorites_UI = negatives.pattern(signals.favorites_UI)
-    user, draw, positive = _positives(favorites_UI, rows[assignment.num_negatives[rows] > 0], usable_I, config)
-    draws = _Draws(exclusions, user, draw, assignment.dropped[user], config.seed, np.full(len(user), -1, np.int64))
+    rows = rows[assignment.num_negatives[rows] > 0]
+    pools = _pools(favorites_UI, usable_I, config) if config.pool_images else None
+    blocks = [rows[first : first + SAMPLED_USERS] for first in range(0, max(1, len(rows)), SAMPLED_USERS)]
+    sampled = [
+        _sample(block, favorites_UI, exclusions, assignment.dropped, pools, usable_I, config) for block in blocks
+    ]
+    return Triplets(*(np.concatenate(columns) for columns in zip(*sampled, strict=True)))
 
+
+def _sample(
+    users: np.ndarray,
+    favorites_UI: csr_array,
+    exclusions: Exclusions,
+    dropped_U: np.ndarray,
+    pools: _Pools | None,
+    usable_I: np.ndarray,
+    config: TripletConfig,
+) -> tuple[np.ndarray, ...]:
+    """The columns of the triplets of some users."""
+    user, draw, positive = _positives(favorites_UI, users, usable_I, config)
+    draws = _Draws(exclusions, user, draw, dropped_U[user], config.seed, np.full(len(user), -1, np.int64))
     pool = np.zeros(len(user), np.int64)
-    if config.pool_images:
-        pools = _pools(favorites_UI, usable_I, config)
+    if pools:
         pool = pools.of_image[positive]
         draws.draw_and_reject(FROM_POOL, pools.images, pools.start[pool], np.diff(pools.start)[pool])
     usable = np.flatnonzero(usable_I)
@@ -90,7 +108,7 @@ def sample(
 
     found = draws.negative >= 0
     columns = (user, positive, draws.negative, pool, draw)
-    return Triplets(*(column[found].astype(np.int32) for column in columns))
+    return tuple(column[found].astype(np.int32) for column in columns)
 
 
 @dataclass(frozen=True)
