@@ -7,13 +7,15 @@ import pytest
 from prefect import flow, unmapped
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
-from storage.roots import Root
+from storage.roots import Root, StoreError, UnavailableError
 from tasks.runtime import ledger
 from tasks.runtime.caching import stage, uncached_stage
 from tasks.runtime.ledger import Ledger
 from tasks.runtime.record_store import records_below
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
+
+PASSING, STAYING = (UnavailableError, ConnectionResetError, TimeoutError), (StoreError, ValueError)
 
 
 @stage
@@ -30,6 +32,15 @@ def store(number: int, root: Root) -> int:
         ledger.mark_reused()
     root.write("stored", b"1")
     return number
+
+
+@stage
+def fetch(kind: str, root: Root) -> int:
+    """1 at the second call; the first ends with an error of this kind."""
+    if not root.exists(kind):
+        root.write(kind, b"")
+        raise next(error for error in (*PASSING, *STAYING) if error.__name__ == kind)("away")
+    return 1
 
 
 def run(numbers: list[int], root: Root, runner: Any = None) -> tuple[list[int], Ledger]:
@@ -86,3 +97,20 @@ def test_a_stage_that_fails_is_noted_and_its_error_is_raised_or_returned(tmp_pat
     assert ledger.of_run(str(state.state_details.flow_run_id)).lines["double"].failed == 1
     with pytest.raises(ValueError, match="-1 is negative"):
         run([-1], root)
+
+
+def test_a_stage_that_the_store_or_the_network_failed_for_a_moment_is_tried_again_and_no_other_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fetch.runs.task, "retry_delay_seconds", 0)
+
+    @flow(name="fetching", persist_result=False)
+    def fetching() -> list[Exception | int]:
+        with records_below(root):
+            return [fetch.outcome(error.__name__, root) for error in (*PASSING, *STAYING)]
+
+    root = Root(str(tmp_path))
+    *passed, refused, wrong = fetching(return_state=True).result(raise_on_failure=False)
+
+    assert passed == [1, 1, 1]
+    assert (type(refused), type(wrong)) == STAYING
