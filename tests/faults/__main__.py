@@ -32,6 +32,7 @@ SCENARIOS: dict[str, tuple[Scenario, float, tuple[str, ...]]] = {
     "two-hosts": (local.two_hosts, 0.15, ("cdl",)),
     "server": (servers.own, 0.3, ("cdl",)),
     "server-outer": (servers.outer, 0.5, ("cdl",)),
+    "restarts": (servers.restarts, 0.1, ("cdl",)),
     "workers": (servers.workers, 0.4, ("cdl",)),
     "clocks": (local.clocks, 0.2, ("cdl",)),
     "memory": (local.little_memory, 0.5, ("cdl",)),

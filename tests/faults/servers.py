@@ -90,6 +90,29 @@ def workers(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
     return count
 
 
+def restarts(bench: Bench, system: str, times: int, rng: random.Random) -> Count:
+    """A deployment's night whose server is away for half a minute in its middle: that night itself ends whole."""
+    count = bench.count(f"server of a deployment away for 30 s, {system}")
+    bench.prepare(system)
+    with Outer(bench.folder / "restarted").running() as server:
+        server.deploy()
+        for trial in range(count.tried, times):
+            root, home, after = bench.fresh("restarted-root"), bench.folder / f"restart-{trial}", rng.uniform(0, 5)
+            with server.worker(home):
+                run = server.begin({"source": bench.source, "root": str(root), "config": SYSTEMS[system]})
+                _wait_for_tables(root, lambda run=run: server.state(run) in END)
+                time.sleep(after)
+                is_inside = not exported(Root(str(root)))
+                server.disturb("killed", 30)
+                server.wait()
+                state = server.end_of(run, RUN_S)
+            wrong = bench.differing(root, system)
+            where = "inside" if is_inside else "after its end"
+            what = f"{trial}: {after:.1f} s after the ingest, {where}: {state} {wrong}"
+            count.note("survived" if state == "COMPLETED" and not wrong else "lost", what)
+    return count
+
+
 def _work(bench: Bench, system: str, server: "Outer", kind: str, after: float, home: Path) -> tuple[Outcome, str]:
     root = bench.fresh("worked-root")
     parameters = {"source": bench.source, "root": str(root), "config": SYSTEMS[system]}
@@ -157,8 +180,9 @@ class Outer:
             _disturb(kind, seconds, [pid for pid, _ in processes_of(self.home)], self.home)
 
     def deploy(self) -> None:
-        for line in "prefect work-pool create tastegraph --type process", "prefect --no-prompt deploy --all":
-            subprocess.run(shlex.split(line), check=True, env=self.env, cwd=PROJECT, capture_output=True, timeout=120)
+        pool, deployment = "work-pool create tastegraph --type process", f"--no-prompt deploy --name {DEPLOYMENT}"
+        for line in f"prefect {pool}", f"prefect {deployment}":
+            subprocess.run(shlex.split(line), check=True, env=self.env, cwd=PROJECT, capture_output=True, timeout=300)
 
     @contextmanager
     def worker(self, home: Path) -> Iterator[subprocess.Popen[bytes]]:
