@@ -5,7 +5,7 @@ from pathlib import Path
 
 import uvicorn
 
-from flows.output import nothing_published
+from flows.printing.common import nothing_published
 from flows.terminal import say
 from storage.roots import Root
 from tasks.gallery import folder

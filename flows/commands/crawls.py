@@ -7,10 +7,8 @@ import typer
 
 from flows.commands.at_work import at_work, with_bars
 from flows.commands.options import JsonOption, QuietOption, SetOption
-from flows.output import (
-    print_crawled,
-    print_json,
-)
+from flows.printing.common import print_json
+from flows.printing.upkeep import print_crawled
 
 if TYPE_CHECKING:
     from storage.settings.flickr import FlickrConfig

@@ -6,13 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.commands.options import JsonOption, RootOption
-from flows.output import (
-    print_difference,
-    print_history,
-    print_list,
-    print_run,
-    print_runs,
-)
+from flows.printing.exports import print_difference, print_history, print_list, print_run, print_runs
 
 if TYPE_CHECKING:
     pass

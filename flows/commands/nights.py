@@ -18,14 +18,8 @@ from flows.commands.options import (
     SetOption,
     SourceOption,
 )
-from flows.output import (
-    print_import,
-    print_json,
-    print_plan,
-    print_published,
-    print_settings,
-    print_validation,
-)
+from flows.printing.common import print_json
+from flows.printing.nights import print_import, print_plan, print_published, print_settings, print_validation
 from flows.terminal import say, say_error
 
 if TYPE_CHECKING:

@@ -18,11 +18,8 @@ from flows.commands.options import (
     TestOption,
     ValidationOption,
 )
-from flows.output import (
-    print_comparison,
-    print_json,
-    print_tuned,
-)
+from flows.printing.common import print_json
+from flows.printing.systems import print_comparison, print_tuned
 from flows.terminal import say, say_table
 
 if TYPE_CHECKING:

@@ -5,11 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.commands.options import FAILED, JsonOption, QuickOption, RootOption, WhyOption
-from flows.output import (
-    print_finding,
-    print_json,
-    print_moved,
-)
+from flows.printing.common import print_json
+from flows.printing.upkeep import print_finding, print_moved
 from flows.terminal import say
 
 if TYPE_CHECKING:

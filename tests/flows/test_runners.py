@@ -11,7 +11,7 @@ import pytest
 from flows import settings
 from flows.compare import compare
 from flows.nightly import nightly
-from flows.output import print_run
+from flows.printing.exports import print_run
 from storage import snapshots
 from storage.roots import Root
 from tasks.runtime import ledger

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from flows import terminal
 from flows.cli import app
-from flows.output import print_published, print_validation
+from flows.printing.nights import print_published, print_validation
 from flows.terminal import JsonFormatter, say, say_error, say_table, visible
 from storage import parquet, snapshots
 from storage.manifests import Manifest
@@ -161,7 +161,7 @@ def test_an_import_suggests_a_command_that_a_shell_can_run(tmp_path):
 
 
 def test_answers_for_programs_are_json_without_nan(capsys):
-    from flows.output import print_json
+    from flows.printing.common import print_json
 
     print_json({"value": float("nan"), "rows": [{"p": float("-inf"), "id": "\x1b[/x]"}, (1.5, None)]})
     said = capsys.readouterr().out

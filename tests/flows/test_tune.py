@@ -7,7 +7,7 @@ import pytest
 
 from flows import learn, settings
 from flows.nightly import nightly
-from flows.output import print_tuned
+from flows.printing.systems import print_tuned
 from flows.tune import tune
 from storage.roots import Root
 from tests import world

@@ -1,0 +1,1 @@
+"""What the command line prints: tables for a person, JSON for a program."""
