@@ -2,27 +2,25 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: nightly test quick slow check lint types docs audit bench bench-paper faults fuzz mutants clean
+.PHONY: nightly test quick slow lint types docs audit bench bench-paper faults fuzz mutants clean
 
 nightly: .venv/ready
 	$(BIN)/tastegraph nightly --source demo --root tastegraph-data
 
-# As many test files at once as there are cores. Each process that runs tests/flows starts a Prefect server: not too many.
-# In the order of the folders: tests/flows comes first, whose files take longest.
-PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-test: .venv/ready
-	$(PYTEST)
+# The quick part first: it says within minutes that something is wrong.
+test: quick slow
 
 # What needs neither Prefect nor a browser, and takes seconds a file: under five minutes on two cores.
 QUICK = models storage tasks/cdl tasks/data tasks/evaluation tasks/night tasks/systems test_structure.py
+# As many test files at once as there are cores. Each process that runs tests/flows starts a Prefect server: not too many.
+# In the order of the folders: tests/flows comes first, whose files take longest.
+PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 quick: lint types
 	$(PYTEST) $(addprefix tests/,$(QUICK))
 
 # All other tests.
 slow: .venv/ready
 	$(PYTEST) $(addprefix --ignore=tests/,$(QUICK))
-
-check: lint types test
 
 lint: .venv/ready
 	$(BIN)/ruff check .

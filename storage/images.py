@@ -48,7 +48,7 @@ START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 FETCHED: Final = "fetched:"  # so begins the path of a picture that was fetched: what follows is below the root
 FETCHED_FOLDER: Final = "pictures"  # where below the root these lie
 MISSING: Final = "missing"  # the version of a file that does not exist
-S3_THREADS: Final = 10  # an S3 read waits more than it computes; ten connections is what boto3's pool holds
+S3_THREADS: Final = 10  # an S3 read waits more than it computes
 
 Reason: TypeAlias = Literal[
     "no file",

@@ -31,6 +31,7 @@ from storage.roots.errors import ConflictError, StoreError, UnavailableError
 
 ATTEMPTS = 5  # how often S3 is asked before an error counts, with growing pauses
 CONNECT_S, READ_S = 10.0, 60.0  # how long S3 may take to accept a connection, and to send the next bytes
+CONNECTIONS = 32  # kept open: ten for the parts of a file, as many for pictures, those of stages side by side
 OUTAGE_S = 60.0  # for how long a store that has answered this process is asked again while it is away
 PARTS_FROM = 8 * 2**20  # bytes; files from this size on go to S3 and come from it in parts
 OVERLOADED = ("SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded")
@@ -47,6 +48,7 @@ def client() -> Any:
         retries={"mode": "standard", "max_attempts": ATTEMPTS},
         connect_timeout=CONNECT_S,
         read_timeout=READ_S,
+        max_pool_connections=CONNECTIONS,
         # Checksums only where S3 itself needs them: many stores refuse those that the client adds by default, and
         # with rclone a failed read ends in an AttributeError inside botocore instead of a retry. The sha256 in a Ref
         # covers every file that matters.
