@@ -11,7 +11,7 @@ nightly: .venv/ready
 test: quick slow
 
 # What needs neither Prefect nor a browser, and takes seconds a file: under five minutes on two cores.
-QUICK = models storage tasks/cdl tasks/data tasks/evaluation tasks/night tasks/systems test_structure.py
+QUICK = models storage tasks/data tasks/evaluation tasks/night tasks/systems test_structure.py
 # As many test files at once as there are cores. Each process that runs tests/flows starts a Prefect server: not too many.
 # In the order of the folders: tests/flows comes first, whose files take longest.
 PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
