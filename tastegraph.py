@@ -215,7 +215,9 @@ def _command(
     words = [name, "--source", str(source), "--root", str(root), "--json", *options, *said]
     code = "from flows.cli import main; main()"
     env = {**os.environ, "TASTEGRAPH_LOG": "text"}
-    ended = subprocess.run([sys.executable, "-c", code, *words], check=False, env=env, capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", code, *words], check=False, env=env, capture_output=True, text=True
+    )
     if not ended.stdout.strip():  # a comparison of which a system failed, or a night that was held, answers too
         lines = ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"]
         raise RuntimeError(f"tastegraph {name}: {lines[-1].removeprefix('tastegraph: ')}")

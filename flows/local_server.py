@@ -22,6 +22,7 @@ END_S = 1.0  # then the server is killed; its database takes no harm
 MAX_RESTARTS = 5  # a server that ends again and again has a cause that another start does not mend
 LOG = "server.log"  # below PREFECT_HOME
 MENTIONS_SERVER = re.compile(rb"(?i)prefect_api_url|\bapi\b")  # where a file may name a server
+PYTHON = (sys.executable, "-P")  # imports no module of the folder where the command was given
 MAX_LOG = 2**20  # bytes, after which the log begins anew
 
 log = logging.getLogger("tastegraph")
@@ -52,7 +53,11 @@ def _server_in_settings() -> str:
         if file.is_file() and MENTIONS_SERVER.search(file.read_bytes()):
             # Prefect reads its settings once, when it is imported, and this process may yet have to change them.
             code = "from prefect.settings import PREFECT_API_URL as url; print(url.value() or '')"
-            return subprocess.check_output([sys.executable, "-c", code], text=True).strip()
+            ended = subprocess.run([*PYTHON, "-c", code], check=False, capture_output=True, text=True)
+            if ended.returncode:
+                said = (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[-1]
+                raise StartupError(f"{file}: Prefect cannot read its settings: {said}; correct the file")
+            return ended.stdout.strip()
     return ""
 
 
@@ -89,7 +94,7 @@ class LocalServer:
 
     def _spawn(self) -> subprocess.Popen[str]:
         number = self._socket.fileno()
-        command = [sys.executable, "-m", "flows.prefect_server", f"--socket={number}", f"--parent={os.getpid()}"]
+        command = [*PYTHON, "-m", "flows.prefect_server", f"--socket={number}", f"--parent={os.getpid()}"]
         ours = {
             "PREFECT_HOME": str(self._home),
             "PREFECT_UI_ENABLED": "0",

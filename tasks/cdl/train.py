@@ -108,12 +108,13 @@ def _run_gang(job: Job, root: Root) -> None:
     """
     project = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [project, os.environ.get("PYTHONPATH")]))
+    found = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # no module of the folder where the command was given
     options = ["--standalone", f"--nproc-per-node={job.config.processes}", f"--max-restarts={RESTARTS}"]
     with root.workspace() as folder:
         file = folder / "job.json"
         file.write_bytes(documents.dump(job))
         gang = [sys.executable, "-m", "torch.distributed.run", *options, "-m", __name__, str(file)]
-        ended = subprocess.run(gang, env={**_loopback(), **os.environ, "PYTHONPATH": path}, check=False)
+        ended = subprocess.run(gang, env={**_loopback(), **os.environ, **found}, check=False)
     if ended.returncode:
         raise RuntimeError(
             f"train-cdl: {job.config.processes} processes did not end the training, after {RESTARTS} new starts (exit "

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from flows import prefect_database
-from flows.local_server import LocalServer
+from flows.local_server import LocalServer, _server_in_settings
 from flows.prefect_database import DatabaseError, prepare_database
 from flows.startup import StartupError
 
@@ -108,6 +108,20 @@ def test_a_server_that_cannot_begin_says_why_in_one_line(tmp_path):
             server.wait()
     finally:
         server.stop()
+
+
+def test_modules_and_broken_settings_in_the_folder_of_the_command_end_in_no_traceback(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_PROFILES_PATH", str(tmp_path / "profiles.toml"))
+    (tmp_path / "httpx.py").write_text("raise SystemExit('imported')")  # a user's module of a library's name
+    settings = tmp_path / "prefect.toml"
+    settings.write_text("[api]\nurl = 'http://127.0.0.1:9/api'")
+    assert _server_in_settings() == "http://127.0.0.1:9/api"
+
+    settings.write_text("[api\nurl = 1")
+    with pytest.raises(StartupError, match=r"^prefect.toml: Prefect cannot read its settings: .*; correct the file$"):
+        _server_in_settings()
 
 
 def test_a_server_ends_when_its_run_is_killed(tmp_path):
