@@ -10,7 +10,7 @@ from flows import stopping
 from flows.commands import crawls, exports, nights, systems, upkeep
 from flows.commands.at_work import wants_traceback
 from flows.commands.options import FAILED, USAGE
-from flows.errors import SettingsError, told
+from flows.errors import SettingsError, one_line
 from flows.terminal import prepare_terminal, say, say_error
 
 NO_MEMORY = ("can't allocate memory", "out of memory", "can't start new thread")  # in errors of torch and Python
@@ -88,7 +88,7 @@ def line_for_a_person(error: BaseException) -> object | None:
             f"lower recommend.block_users and images.shard_images, and start again: it resumes"
         )
     if isinstance(error, OSError):
-        return told(error)
+        return one_line(error)
     if isinstance(error, ValueError):
         return error
     from storage.leases import BusyError, LostError

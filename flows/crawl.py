@@ -9,7 +9,7 @@ from pathlib import Path
 from prefect import flow
 from prefect.context import FlowRunContext
 
-from flows.opening import settings_of_run, told
+from flows.opening import settings_of_run, within_run
 from flows.stopping import tell_prefect
 from storage.settings.flickr import FlickrConfig
 from storage.sources.flickr.crawl import begin, locked
@@ -53,7 +53,7 @@ def crawl(
     users, groups = [*(users or []), *more_users], [*(groups or []), *more_groups]
     api_key()  # without one, no crawl starts
     run_id, places = datetime.now(UTC).strftime(ID_FORMAT), (config.api.endpoint, str(folder))
-    with locked(folder), told(run_id, digest([context.flow.name, *places]), places, config):
+    with locked(folder), within_run(run_id, digest([context.flow.name, *places]), places, config):
         begin(folder, CrawlRequest(users=tuple(users), groups=tuple(groups), max_users=max_users, depth=depth), resume)
         listed = read_lists(str(folder), config)
         fetched = fetch_pictures(str(folder), config)

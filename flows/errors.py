@@ -21,7 +21,7 @@ class SettingsError(ValueError):
     """A setting that does not exist, or a value it cannot take."""
 
 
-def told(error: OSError) -> str:
+def one_line(error: OSError) -> str:
     """The error in one line: which file, what is wrong with it, what to do. Errors of our own say so themselves."""
     name = error.filename2 or error.filename
     if error.errno is None or not isinstance(name, str):

@@ -95,7 +95,7 @@ def settings_of_run(of: type[C], config: C | None) -> C:
 
 
 @contextmanager
-def told(
+def within_run(
     run_id: str,
     purpose: str,
     places: tuple[str, str],
@@ -177,7 +177,7 @@ def open_run(
         opened = OpenRun(run, source_root, content, output, kept)
         places = (source_root.address, output.address)
         try:
-            with told(run.id, purpose, places, config, opened.manifest):
+            with within_run(run.id, purpose, places, config, opened.manifest):
                 yield opened
         finally:
             try:

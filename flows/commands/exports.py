@@ -1,15 +1,12 @@
 """Read what is published."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from flows.commands.options import JsonOption, RootOption
 from flows.printing.exports import print_difference, print_history, print_list, print_run, print_runs
-
-if TYPE_CHECKING:
-    pass
 
 
 def recommend(

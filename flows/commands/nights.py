@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,9 +21,6 @@ from flows.commands.options import (
 from flows.printing.common import print_json
 from flows.printing.nights import print_import, print_plan, print_published, print_settings, print_validation
 from flows.terminal import say, say_error
-
-if TYPE_CHECKING:
-    pass
 
 
 def nightly(

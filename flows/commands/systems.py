@@ -1,5 +1,6 @@
 """Measure, compare and tune systems."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,12 +65,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Fit and measure systems on one split; exit 1 where one of them fails."""
-    from flows.settings import load_comparison, systems_named
-
-    def load() -> "ComparisonConfig":
-        return load_comparison(config, set_, systems_named(systems), protocol)
-
-    with at_work_on(root, "compare", source, load) as settings:
+    with at_work_on(root, "compare", source, _settings(config, set_, systems, protocol)) as settings:
         from flows.compare import compare as flow
         from storage.roots import Root
 
@@ -103,12 +99,7 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Choose a system's settings on validation, never on the test."""
-    from flows.settings import load_comparison, systems_named
-
-    def load() -> "ComparisonConfig":
-        return load_comparison(config, set_, systems_named(system), protocol)
-
-    with at_work_on(root, "tune", source, load) as settings:
+    with at_work_on(root, "tune", source, _settings(config, set_, system, protocol)) as settings:
         from flows.tune import tune as flow
         from storage.roots import Root
 
@@ -125,3 +116,12 @@ def tune(
         )
         print_tuned(tuned, Root(root), as_json)
         raise typer.Exit(FAILED if tuned.lacking else 0)
+
+
+def _settings(
+    config: str | None, set_: list[str] | None, systems: str, protocol: ProtocolOption
+) -> "Callable[[], ComparisonConfig]":
+    """What loads the settings of a comparison of these systems."""
+    from flows.settings import load_comparison, systems_named
+
+    return lambda: load_comparison(config, set_, systems_named(systems), protocol)

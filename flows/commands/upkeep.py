@@ -1,6 +1,6 @@
 """Keep a machine and a root in order."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -8,9 +8,6 @@ from flows.commands.options import FAILED, JsonOption, QuickOption, RootOption, 
 from flows.printing.common import print_json
 from flows.printing.upkeep import print_finding, print_moved
 from flows.terminal import say
-
-if TYPE_CHECKING:
-    pass
 
 
 def doctor(root: RootOption = "tastegraph-data", as_json: JsonOption = False) -> None:

@@ -1,16 +1,12 @@
 """What comparisons and tuning print."""
 
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 
-from flows.terminal import say, say_table
-
-if TYPE_CHECKING:
-    pass
-
 from flows.printing.common import print_json, print_tags, tags_for_programs
+from flows.terminal import say, say_table
 
 
 def print_comparison(compared: Any, root: Any, as_json: bool) -> None:

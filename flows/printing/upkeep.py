@@ -1,14 +1,10 @@
 """What the checks of a machine, a crawl, and a change of the current run print."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
-
-from flows.terminal import say
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 from flows.printing.common import print_json
+from flows.terminal import say
 
 
 def print_finding(found: Any) -> None:
