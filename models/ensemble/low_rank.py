@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from models.progress import told
+
 OVERSAMPLING, POWER_ITERATIONS = 32, 3
 
 Times = Callable[[np.ndarray], np.ndarray]
@@ -43,21 +45,27 @@ def shifted_inverse(found: Singular, strength: float) -> ShiftedInverse:
 
 
 def singular_vectors(
-    times: Times, times_transposed: Times, shape: tuple[int, int], dimensions: int, seed: int
+    times: Times,
+    times_transposed: Times,
+    shape: tuple[int, int],
+    dimensions: int,
+    seed: int,
+    iterations: int = POWER_ITERATIONS,
 ) -> Singular:
     """The leading `dimensions` singular vectors, fewer where the matrix has fewer rows or columns.
 
     Args:
         times: multiplies the matrix with float32 (C, d), giving float32 (R, d).
         times_transposed: multiplies the transposed matrix with float32 (R, d), giving float32 (C, d).
+        iterations: power iterations; each takes both products once more and brings the vectors nearer.
     """
     dimensions = min(dimensions, *shape)
     width = min(dimensions + OVERSAMPLING, *shape)
-    basis_RD = times(np.random.default_rng(seed).standard_normal((shape[1], width)).astype(np.float32))
-    for _ in range(POWER_ITERATIONS):
-        basis_RD = times(_orthonormal(times_transposed(_orthonormal(basis_RD))))
-    basis_RD = _orthonormal(basis_RD)
-    right_CD, values_D, rotation_DD = np.linalg.svd(times_transposed(basis_RD), full_matrices=False)
+    right_CD = np.random.default_rng(seed).standard_normal((shape[1], width)).astype(np.float32)
+    for iteration in told(range(iterations + 1), iterations + 1, "products"):
+        basis_RD = _orthonormal(times(_orthonormal(right_CD) if iteration else right_CD))
+        right_CD = times_transposed(basis_RD)
+    right_CD, values_D, rotation_DD = np.linalg.svd(right_CD, full_matrices=False)
     left_RD = basis_RD @ rotation_DD.T
     return Singular(left_RD[:, :dimensions], values_D[:dimensions], right_CD[:, :dimensions])
 

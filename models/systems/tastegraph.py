@@ -34,6 +34,7 @@ from models.ensemble.weights import (
     learn_weights,
     num_holdouts,
 )
+from models.progress import told
 from models.settings.collaborative_dl import CollaborativeDLConfig
 from models.settings.tastegraph import TasteGraphConfig
 from models.sparse import has_entries
@@ -54,6 +55,8 @@ SIGNALS = {  # what an expert's scores are owed to; the favorites, for all that 
     "popular": "popularity",
 }
 LONG_SECONDS = 5.0  # of an expert whose fit is worth a line
+COLUMNS = 64  # of vectors that a matrix of scores is multiplied with at a time: few enough for several cores
+COMPRESSION_ITERATIONS = 1  # three leave as many of the exact lists' images in place (docs/log.md)
 SCALE_SAMPLE = 2048  # images on which the spread of an expert's scores for a user is measured
 
 
@@ -221,8 +224,11 @@ class TasteGraph(System[TasteGraphConfig]):
                 if signal and SIGNALS.get(name, "favorites") != signal:
                     continue
                 of_rows = expert.for_users(rows)
-                for part in self._columns(vectors_ID):
+
+                def add(part: slice, of_rows: Expert = of_rows, rows: Any = rows, weights_I: Any = weights_I) -> None:
                     product_UD[rows, part] += of_rows.times(weights_I[:, None] * vectors_ID[:, part])
+
+                side_by_side(add, self._columns(vectors_ID), "columns")
         return product_UD
 
     def times_transposed(self, vectors_UD: np.ndarray) -> np.ndarray:
@@ -231,14 +237,18 @@ class TasteGraph(System[TasteGraphConfig]):
         for rows, weighted in self._weighted_experts(self.is_cold_U):
             for _, expert, weights_I in weighted:
                 of_rows = expert.for_users(rows)
-                for part in self._columns(product_ID):
+
+                def add(part: slice, of_rows: Expert = of_rows, rows: Any = rows, weights_I: Any = weights_I) -> None:
                     product_ID[:, part] += weights_I[:, None] * of_rows.times_transposed(vectors_UD[rows, part])
+
+                side_by_side(add, self._columns(product_ID), "columns")
         return product_ID
 
-    def _columns(self, matrix_XD: np.ndarray) -> Iterator[slice]:
+    def _columns(self, matrix_XD: np.ndarray) -> list[slice]:
         """Columns to multiply at a time: what is computed on the way is small against `max_floats`."""
-        width = max(1, self.config.max_floats // MAPPED_SHARE // max(1, len(self.is_cold_I), len(self.is_cold_U)))
-        return (slice(first, first + width) for first in range(0, matrix_XD.shape[1], width))
+        bound = self.config.max_floats // MAPPED_SHARE // max(1, len(self.is_cold_I), len(self.is_cold_U))
+        width = max(1, min(bound, COLUMNS))
+        return [slice(first, first + width) for first in range(0, matrix_XD.shape[1], width)]
 
     def _weighted_experts(self, is_cold_N: np.ndarray) -> Iterator[tuple[Any, list[tuple[str, Expert, np.ndarray]]]]:
         """Rows of users that share weights, and each expert by name with its weight on every image, float32 (I,)."""
@@ -368,12 +378,17 @@ def _compress(system: TasteGraph, num_users: int) -> tuple[Expert, dict[str, np.
     """
     shape, max_floats = (num_users, len(system.is_cold_I)), system.config.max_floats
     dimensions = Bounded(max_floats=max_floats).within(system.config.dimensions, *shape)
-    found = singular_vectors(system.times, system.times_transposed, shape, dimensions, system.seed)
+    began = time.perf_counter()
+    found = singular_vectors(
+        system.times, system.times_transposed, shape, dimensions, system.seed, COMPRESSION_ITERATIONS
+    )
+    if (seconds := time.perf_counter() - began) >= LONG_SECONDS:
+        log.info("%-18s %d singular vectors in %.0f s", "fit-ensemble", dimensions, seconds)
     images_DI = np.ascontiguousarray(found.right_CD.T, np.float32)
     signals = sorted({SIGNALS.get(name, "favorites") for name in system.names})
     if len(signals) * num_users * len(images_DI) > max_floats:
         return Expert(system.times(found.right_CD), images_DI), {}
-    by_signal = {signal: system.times(found.right_CD, signal) for signal in signals}
+    by_signal = {signal: system.times(found.right_CD, signal) for signal in told(signals, len(signals), "signals")}
     return Expert(np.sum(list(by_signal.values()), axis=0), images_DI), by_signal
 
 

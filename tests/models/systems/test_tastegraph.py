@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy.sparse import csr_array
 
 from models.community import Community
@@ -144,6 +145,21 @@ def test_products_with_the_scores_are_those_of_the_scores(with_cold_users: Commu
     for product, side in ((system.times, scores_UI), (system.times_transposed, scores_UI.T)):
         vectors = rng.standard_normal((side.shape[1], 3)).astype(np.float32)
         np.testing.assert_allclose(product(vectors), side @ vectors, rtol=1e-3, atol=1e-3)
+
+
+def test_products_with_the_scores_are_equal_bytes_on_any_number_of_threads(with_cold_users: Community) -> None:
+    system, rng = fitted(with_cold_users), np.random.default_rng(0)
+    vectors_ID = rng.standard_normal((with_cold_users.num_images, 3 * tastegraph.COLUMNS)).astype(np.float32)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            product_UD = system.times(vectors_ID)
+            found.append((product_UD, system.times_transposed(product_UD)))
+    finally:
+        torch.set_num_threads(before)
+
+    assert all(np.array_equal(one, other) for one, other in zip(*found, strict=True))
 
 
 def test_there_is_no_expert_of_codes_where_images_have_no_content(community: Community) -> None:
