@@ -18,6 +18,7 @@ from models.community import Community, Signals
 from models.ensemble.experts.base import Expert
 from models.ensemble.experts.linear import Ridge
 from models.ensemble.weights import build_pools
+from models.retrieval import index
 from models.retrieval.incremental_topk import best
 from models.retrieval.ranking import top_k
 from models.settings.negatives import NegativeConfig
@@ -58,11 +59,18 @@ nobody = np.zeros(30_000, bool)
 def ridge(floats):
     Ridge(exact_rows=1, tags=0.0, rank=256, max_floats=floats).fit(community, 0)
 
+cells = index.build(users)._replace(num_probed=128)
+
+def search(probes):
+    index.PROBES, index.SCORES = probes, 2**20
+    index.search(images[:32_768], users, 10, cells, seen_UI=csr_array((32_768, 4096)))
+
 cases = {
     "top-K": (lambda shape: top_k(users, images, 10, seen_UI=seen, block_shape=shape), (64, 8192), (4096, 65_536), 96),
     "similar images": (
         lambda rows: best(images[:rows], images, 10, seen_UI=csr_array((rows, 65_536))), 2048, None, 160,
     ),
+    "index": (search, 2**18, 2**23, 48),
     "negatives": (lambda size: assign(signals, NegativeConfig(), size), 2**20, None, 48),
     "pools": (
         lambda number: build_pools(
@@ -88,5 +96,6 @@ def test_memory_is_bounded_by_settings_and_not_by_the_community() -> None:
     assert {name: small for name, (small, _) in fits.items()} == dict.fromkeys(fits, True)
     assert {name: large for name, (_, large) in fits.items() if large is not None} == {
         "top-K": False,
+        "index": False,
         "experts": False,
     }

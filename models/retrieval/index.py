@@ -23,6 +23,7 @@ CELLS = 4.0  # times the square root of the number of images
 SAMPLE_PER_CELL, ROUNDS = 16, 3  # of k-means; 32 and 5 took 1.8 times as long, for 7 % fewer images to look at
 SPREAD = 0.1  # standard deviations of a cell's images by which its mean counts higher
 SCORES = 1 << 25  # of a block: 128 MiB
+PROBES = 1 << 22  # users times cells to look into, at once: about as much
 MANY = (8, 1024)  # times k, and more: so many images near a user's k-th are scored at once, and not kept
 LOWEST = np.finfo(np.float32).min  # below it: hidden
 
@@ -120,12 +121,11 @@ def search(
         return empty(len(users_Ud), k)
     users_Ud = np.require(users_Ud, np.float32, ["C", "W"])
     cells = _Cells(index, np.require(images_Id, np.float32, ["C", "W"]))
-    nearest_UP = _nearest_cells(index, users_Ud, index.num_probed)
     found = empty(len(users_Ud), k)
-    for block in _blocks(cells.sizes_L[nearest_UP].sum(axis=1)):
+    for block, nearest_bP in _blocks_with_cells(index, users_Ud, cells.sizes_L):
         seen, some = seen_UI[block], candidates and candidates.of(np.arange(len(users_Ud))[block])
         found.rows[block], found.scores[block] = _best_of_cells(
-            users_Ud[block], nearest_UP[block], cells, k, csr_array(seen), some
+            users_Ud[block], nearest_bP, cells, k, csr_array(seen), some
         )
     short = np.flatnonzero(found.rows[:, -1] < 0)
     if short.size and index.num_probed < len(index.cells_Lf):
@@ -239,6 +239,14 @@ def _places_of(seen_bI: csr_array, nearest_bP: np.ndarray, starts_r: np.ndarray,
     found_s = np.minimum(np.searchsorted(probe_r[order_r], wanted_s), len(probe_r) - 1)
     is_in_s = probe_r[order_r][found_s] == wanted_s
     return np.asarray(starts_r[order_r[found_s[is_in_s]]] + cells.place_I[image_s[is_in_s]])
+
+
+def _blocks_with_cells(index: Index, users_Ud: np.ndarray, sizes_L: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Blocks of users as `_blocks` makes them, and int32 (b, P), the cells to look into; of few users at once."""
+    for part in parts(len(users_Ud), max(1, PROBES // index.num_probed)):
+        nearest_NP = _nearest_cells(index, users_Ud[part], index.num_probed)
+        for block in _blocks(sizes_L[nearest_NP].sum(axis=1)):
+            yield slice(part.start + block.start, part.start + block.stop), nearest_NP[block]
 
 
 def _blocks(widths_U: np.ndarray) -> Iterator[slice]:

@@ -82,6 +82,7 @@ def test_neither_the_other_users_nor_the_size_of_blocks_change_a_byte(monkeypatc
     seen = marks((300, 4000), 0.01)
     whole = index.search(users, images, K, fitted, seen_UI=seen)
     monkeypatch.setattr(index, "SCORES", 2000)
+    monkeypatch.setattr(index, "PROBES", 90 * fitted.num_probed)
     parts = [index.search(users[part], images, K, fitted, seen_UI=seen[part]) for part in (slice(0, 7), slice(7, 300))]
 
     for one, others in zip(whole, zip(*parts, strict=True), strict=True):
