@@ -31,8 +31,8 @@ def choose(
     With `diversity` λ the next image is the one of the longer list with the highest (1 - λ) s - λ c, where s is its
     score, scaled to 0 to 1 within that list, and c its highest cosine with an image chosen before (maximal marginal
     relevance: Carbonell and Goldstein, SIGIR 1998). Where the limit of an owner leaves fewer than k images of the
-    longer list, `ranked` brings more, which follow by score alone. So with diversity 0 lists are exact: no list within
-    the limit has a higher sum of scores.
+    longer list, `ranked` brings more; with diversity these follow by score alone. With diversity 0 lists are as exact
+    as those of `ranked`: where these are, no list within the limit has a higher sum of scores.
 
     Args:
         lists: (N, P), best first, without images that may not be listed.
@@ -60,7 +60,10 @@ def choose(
         for first in range(0, len(short), step):
             users = short[first : first + step]
             more = ranked(users, depth)
-            filled = _filled(TopK(chosen.rows[users], chosen.scores[users]), more, owner_I, max_of_owner)
+            if diversity:
+                filled = _filled(TopK(chosen.rows[users], chosen.scores[users]), more, owner_I, max_of_owner)
+            else:  # anew: of an index, longer lists may begin with better images, of cells not looked into before
+                filled = _limited(more, k, owner_I, max_of_owner)
             chosen.rows[users], chosen.scores[users] = filled
         short = short[chosen.rows[short, -1] < 0] if depth < len(owner_I) else short[:0]
     return chosen

@@ -7,6 +7,7 @@ from scipy.sparse import csr_array, random_array
 from models.retrieval import index, ranking
 from models.retrieval.index import Index
 from models.retrieval.ranking import Candidates, TopK
+from models.retrieval.reranking import choose
 
 K = 10
 
@@ -109,3 +110,18 @@ def test_equal_images_give_equal_bytes_and_an_index_of_none_finds_none():
     nothing = np.empty((0, 16), np.float32)
     none = index.fit(images[:4], nothing, K, 0.9, seen_NI=csr_array((4, 0)))
     assert (index.search(images[:4], nothing, K, none, seen_UI=csr_array((4, 0))).rows == -1).all()
+
+
+def test_lists_within_an_owners_limit_stay_in_the_order_of_scores_where_more_than_the_cells_hold_is_needed():
+    users, images = vectors(100, 2000)
+    nothing, few = csr_array((100, 2000), dtype=np.float32), index.build(images)._replace(num_probed=2)
+    owners = np.random.default_rng(0).integers(0, 12, 2000)
+
+    def ranked(rows, depth):
+        return index.search(users[rows], images, depth, few, seen_UI=nothing[rows])
+
+    chosen = choose(ranked(np.arange(100), 2 * K), K, owners, ranked, max_of_owner=1)
+
+    assert (chosen.rows >= 0).all()
+    assert (np.diff(chosen.scores, axis=1) <= 0).all()
+    assert all(len(set(owners[rows])) == K for rows in chosen.rows)
