@@ -11,7 +11,8 @@ its lease: deletes it, then raises the pointer's fence. The one that was cut off
 cannot publish: it looks for its lease after it has read the pointer's version, which its put of the pointer expects.
 
 What one process at a time may do, such as a night of one source and settings, has a claim: a file of a known name that
-names its holder's lease. Who finds it with a living holder waits; else it is replaced, by a conditional put.
+names its holder's lease. Who finds it with a living holder waits; else it is replaced, by a conditional put. On a store
+without these, who puts it looks a second later whether it has stayed.
 
 How long ago a lease was written is told by the store's clock alone: whoever looks compares it with the lease that it
 has just written itself. The clocks of machines may differ, and jump.
@@ -277,7 +278,16 @@ def _claim(root: Root, path: str, own_path: str, fence: Callable[[Root], None]) 
         _take_lost(found, root, fence)
         with suppress(ConflictError):
             root.swap(path, documents.dump(Claim(own_path)), entry.version if entry else None)
-            return None
+            if _stays(root, path, own_path):
+                return None
+
+
+def _stays(root: Root, path: str, own_path: str) -> bool:
+    """Whether a claim that was just put is ours: of puts in the same instant, a lesser store lets the last one stay."""
+    if root.honours_conditions():
+        return True
+    time.sleep(LOOK_S)
+    return _lease_of(root, path) == own_path
 
 
 def _lease_of(root: Root, path: str) -> str | None:

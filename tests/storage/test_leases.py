@@ -259,6 +259,24 @@ def test_the_claim_of_a_killed_process_is_replaced_at_once_and_so_is_a_damaged_o
     assert list(any_root.entries("runs")) == []
 
 
+def test_on_a_store_without_conditional_puts_the_last_claim_of_an_instant_counts(rclone, monkeypatch, tmp_path):
+    root = rclone.root(monkeypatch, tmp_path / "scratch")
+    swap, rivals = Root.swap, [root]
+
+    def swap_before_a_rival(self, path, data, expected):
+        swap(self, path, data, expected)
+        if path == "runs/other.claim" and rivals:
+            rivals.pop().write(path, root.read("runs/one.claim"))
+
+    monkeypatch.setattr(Root, "swap", swap_before_a_rival)
+    with (
+        holding_the_claim(root, 3),
+        leases.shared(root, "nightly"),
+        leases.claimed(root, "runs/other.claim", "nightly", nobody_to_fence) as waited,
+    ):
+        assert waited
+
+
 def test_who_was_cut_off_for_long_on_another_machine_loses_its_claim_and_does_not_publish(any_root):
     publish(any_root, "night-1")
     with (
