@@ -18,7 +18,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from models.community import Community
-from models.ensemble.experts.base import MAPPED_SHARE, Bounded, Expert, Matrix
+from models.ensemble.experts.base import MAPPED_SHARE, Bounded, Expert, Matrix, mapped
 from models.ensemble.experts.factors import CodedFactors, Factors
 from models.ensemble.experts.graph import Contacts, Groups, Neighbors, Owners, Popular, Tags
 from models.ensemble.experts.linear import Attributes, Content, Ridge, Sequence
@@ -282,7 +282,7 @@ class TasteGraph(System[TasteGraphConfig]):
             },
             "is_cold": self.is_cold_I,
             "is_new": self.is_cold_U,
-            **{f"signal.{name}": users_UD.astype(np.float16) for name, users_UD in self.users_by_signal.items()},
+            **{f"signal.{name}": users_UD for name, users_UD in self.users_by_signal.items()},
         }
         for name, expert in zip(self.names, self.experts, strict=True):
             for number, part in enumerate(expert.products):
@@ -374,7 +374,7 @@ def _compress(system: TasteGraph, num_users: int) -> tuple[Expert, dict[str, np.
     """The best approximation of the ensemble by one inner product, and what each signal adds to the users' vectors.
 
     The images' vectors are the leading right singular vectors, by randomised iteration; the users' are their scores'
-    projection on these, a sum over experts. The parts are {} where they would be too large to keep.
+    projection on these, a sum over experts. What signals add is float16, large matrices of it in temporary files.
     """
     shape, max_floats = (num_users, len(system.is_cold_I)), system.config.max_floats
     dimensions = Bounded(max_floats=max_floats).within(system.config.dimensions, *shape)
@@ -385,11 +385,13 @@ def _compress(system: TasteGraph, num_users: int) -> tuple[Expert, dict[str, np.
     if (seconds := time.perf_counter() - began) >= LONG_SECONDS:
         log.info("%-18s %d singular vectors in %.0f s", "fit-ensemble", dimensions, seconds)
     images_DI = np.ascontiguousarray(found.right_CD.T, np.float32)
+    users_UD, by_signal = np.zeros((num_users, len(images_DI)), np.float32), {}
     signals = sorted({SIGNALS.get(name, "favorites") for name in system.names})
-    if len(signals) * num_users * len(images_DI) > max_floats:
-        return Expert(system.times(found.right_CD), images_DI), {}
-    by_signal = {signal: system.times(found.right_CD, signal) for signal in told(signals, len(signals), "signals")}
-    return Expert(np.sum(list(by_signal.values()), axis=0), images_DI), by_signal
+    for signal in told(signals, len(signals), "signals"):
+        added_UD = system.times(found.right_CD, signal)
+        users_UD += added_UD
+        by_signal[signal] = mapped(added_UD.astype(np.float16), max_floats // MAPPED_SHARE)
+    return Expert(users_UD, images_DI), by_signal
 
 
 def _restore_expert(name: str, state: dict[str, np.ndarray], number: int = 0) -> Expert:

@@ -68,7 +68,7 @@ class Expert:
 
     def mapped(self, max_floats: int) -> "Expert":
         """The same expert, its dense matrices with more entries in temporary files that vanish with it."""
-        users_UR, images_RI = (_mapped(matrix, max_floats) for matrix in (self.users_UR, self.images_RI))
+        users_UR, images_RI = (mapped(matrix, max_floats) for matrix in (self.users_UR, self.images_RI))
         return Expert(users_UR, images_RI, self.addend and self.addend.mapped(max_floats))
 
     def times(self, vectors_ID: np.ndarray) -> np.ndarray:
@@ -80,7 +80,8 @@ class Expert:
         return np.asarray(sum(part.images_RI.T @ (part.users_UR.T @ vectors_UD) for part in self.products), np.float32)
 
 
-def _mapped(matrix: Matrix, max_floats: int) -> Matrix:
+def mapped(matrix: Matrix, max_floats: int) -> Matrix:
+    """The matrix; a dense one with more entries lies in a temporary file that vanishes with it."""
     if issparse(matrix) or matrix.size <= max_floats:
         return matrix
     with tempfile.TemporaryFile() as file:

@@ -97,15 +97,18 @@ def with_cold_users(community: Community) -> Community:
     return replace(community, favorites_UI=csr_array(kept), favorited_at_UI=None)
 
 
-def test_what_signals_add_to_the_users_vectors_sums_to_these_and_is_restored(with_cold_users: Community) -> None:
-    system = fitted(with_cold_users, dimensions=16)
+@pytest.mark.parametrize("max_floats", [4 * 10**8, 16 * NUM_USERS], ids=["few users", "as many users as vectors allow"])
+def test_what_signals_add_to_the_users_vectors_sums_to_these_and_is_restored(
+    with_cold_users: Community, max_floats: int
+) -> None:
+    system = fitted(with_cold_users, dimensions=16, max_floats=max_floats)
     assert len(system.users_by_signal) > 1
-    whole = np.sum(list(system.users_by_signal.values()), axis=0)
-    np.testing.assert_array_equal(whole, system.vectors.users_Ud)
+    whole = np.sum([part.astype(np.float32) for part in system.users_by_signal.values()], axis=0)
+    np.testing.assert_allclose(whole, system.vectors.users_Ud, rtol=1e-2, atol=1e-3)
     again = TasteGraph(system.config)
     again.restore(system.state())
     for signal, part in system.users_by_signal.items():
-        np.testing.assert_allclose(again.users_by_signal[signal], part, rtol=1e-3, atol=1e-4)
+        np.testing.assert_array_equal(again.users_by_signal[signal], part)
 
 
 @pytest.mark.parametrize("dimensions", [0, 16])
