@@ -12,9 +12,10 @@ test: quick slow
 
 # What needs neither Prefect nor a browser, and takes seconds a file: under five minutes on two cores.
 QUICK = models storage tasks/data tasks/evaluation tasks/night tasks/systems test_structure.py
-# As many test files at once as there are cores. Each process that runs tests/flows starts a Prefect server: not too many.
-# In the order of the folders: tests/flows comes first, whose files take longest.
-PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# One test file more at once than there are cores, as nights wait for the processes that they start; but not too many, as
+# each process that runs tests/flows starts a Prefect server. tests/flows, whose files take longest, comes first.
+WORKERS := $(shell $(PYTHON) -c "import os; print(min(4, 1 + (os.cpu_count() or 1)))")
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 quick: lint types
 	$(PYTEST) $(addprefix tests/,$(QUICK))
 
