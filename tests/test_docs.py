@@ -7,7 +7,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
@@ -348,13 +348,21 @@ def test_every_variable_of_the_environment_is_explained() -> None:
     assert all(name in RUNNING for name in read | set(re.findall(r"TASTEGRAPH_[A-Z_]+", code("prefect.yaml"))))
 
 
+def keys_of(owner: type, section: str) -> Iterator[str]:
+    """What `--set` calls the settings of a class, and those within them."""
+    for field in fields(owner):
+        yield f"{section}.{field.name}"
+        if is_dataclass(field.type):
+            yield from keys_of(field.type, f"{section}.{field.name}")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_points_at_exists(page: Path) -> None:
     text = page.read_text()
     targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
     named = re.findall(r"`((?:flows|tasks|models|storage|tests|benchmarks|docs)/[\w./-]*)`", text)
-    keys = {f"{name}.{field.name}" for name, owners in SETTINGS.items() for owner in owners for field in fields(owner)}
-    settings = re.findall(rf"`(?:--set )?((?:{'|'.join(SETTINGS)})\.[a-z_]+)[`=]", text)
+    keys = {key for section, owners in SETTINGS.items() for owner in owners for key in keys_of(owner, section)}
+    settings = re.findall(rf"`(?:--set )?((?:{'|'.join(SETTINGS)})\.[a-z_.]+)[`=]", text)
     makes = re.findall(r"`make ([a-z]+)`", text)
 
     assert [target for target in targets if not (page.parent / target).exists()] == []
