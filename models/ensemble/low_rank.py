@@ -17,9 +17,8 @@ Times = Callable[[np.ndarray], np.ndarray]
 
 
 class Singular(NamedTuple):
-    """The matrix is approximately `left_RD @ diag(values_D) @ right_CD.T`; values descend, all float32."""
+    """Singular values of a matrix, which descend, and its right singular vectors; float32."""
 
-    left_RD: np.ndarray
     values_D: np.ndarray
     right_CD: np.ndarray
 
@@ -61,23 +60,33 @@ def singular_vectors(
     """
     dimensions = min(dimensions, *shape)
     width = min(dimensions + OVERSAMPLING, *shape)
-    right_CD = np.random.default_rng(seed).standard_normal((shape[1], width)).astype(np.float32)
+    right_CD = np.random.default_rng(seed).standard_normal((shape[1], width), np.float32)
     for iteration in told(range(iterations + 1), iterations + 1, "products"):
-        basis_RD = _orthonormal(times(_orthonormal(right_CD) if iteration else right_CD))
+        if iteration:
+            right_CD = _orthonormal(right_CD)
+        basis_RD = _orthonormal(times(right_CD))
         right_CD = times_transposed(basis_RD)
-    right_CD, values_D, rotation_DD = np.linalg.svd(right_CD, full_matrices=False)
-    left_RD = basis_RD @ rotation_DD.T
-    return Singular(left_RD[:, :dimensions], values_D[:dimensions], right_CD[:, :dimensions])
+        del basis_RD  # each of these is as large as all that is found
+    orthonormal_CD, triangle_DD = _qr(right_CD)
+    del right_CD
+    rotation_DD, values_D, _ = np.linalg.svd(triangle_DD)
+    return Singular(values_D[:dimensions], orthonormal_CD @ rotation_DD[:, :dimensions])
 
 
 def _orthonormal(matrix: np.ndarray) -> np.ndarray:
-    """An orthonormal basis of the columns' span, by torch: numpy takes several times as long where its BLAS is old.
+    """An orthonormal basis of the columns' span."""
+    return _qr(matrix)[0]
+
+
+def _qr(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The QR decomposition, by torch: numpy takes several times as long where its BLAS is old.
 
     On one thread: with another number of threads the last bits are others, and exports would not be equal bytes.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return np.asarray(torch.linalg.qr(torch.from_numpy(np.ascontiguousarray(matrix)))[0].numpy())
+        orthonormal, triangle = torch.linalg.qr(torch.from_numpy(np.ascontiguousarray(matrix)))
+        return orthonormal.numpy(), triangle.numpy()
     finally:
         torch.set_num_threads(threads)
