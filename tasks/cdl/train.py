@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import distributed
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # public, but not in its __all__
 from torch.distributed.rendezvous import rendezvous
 
 from models.cdl import training
@@ -157,7 +158,9 @@ def _end_with(process: int) -> None:
 
 def connect(backend: str) -> None:
     """Join the process group of the gang. Ends this process where they do not connect, so that all start again."""
-    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+    server, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+    # torchrun keeps the server over new starts: without a prefix it tells the addresses of processes that have ended.
+    store = PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", server)
     store.set(f"here/{rank}", "")
     store.wait([f"here/{other}" for other in range(size)], PATIENCE)
     is_connected = threading.Event()

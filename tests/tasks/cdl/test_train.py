@@ -7,10 +7,12 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from datetime import timedelta
 
 import psutil
 import pytest
 import torch
+from torch import distributed
 
 from models.cdl import training
 from models.settings.network import CDLConfig
@@ -18,6 +20,7 @@ from models.settings.training import TrainingConfig
 from models.settings.triplets import TrainingUsersConfig
 from storage import checkpoints
 from storage.roots import Root
+from tasks.cdl import train
 from tasks.cdl.train import train_cdl
 from tasks.cdl.trained import Trained
 from tests.storage.damage import flip
@@ -134,6 +137,25 @@ def test_a_gang_that_loses_a_process_goes_on_from_the_last_state_to_the_weights_
     assert trained == undisturbed
 
 
+def test_after_a_new_start_no_process_waits_for_one_of_the_start_before():
+    server = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    env = os.environ | {
+        **{"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.port)},
+        "TORCHELASTIC_USE_AGENT_STORE": "True",  # as torchrun, whose server outlives the processes
+    }
+    code = "from tasks.cdl import train; train.connect('gloo'); train.distributed.barrier()"
+
+    def started(rank: int, start: int) -> subprocess.Popen[bytes]:
+        of_rank = {"RANK": str(rank), "TORCHELASTIC_RESTART_COUNT": str(start)}
+        return subprocess.Popen([sys.executable, "-c", code], env=env | train._loopback() | of_rank)
+
+    for start in (0, 1):
+        first = started(0, start)
+        server.wait([f"start {start}/here/0"], timedelta(seconds=120))
+        second = started(1, start)
+        assert [process.wait(120) for process in (first, second)] == [0, 0]
+
+
 def test_a_process_that_its_gang_does_not_connect_to_ends_so_that_all_start_again():
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -146,7 +168,7 @@ from torch import distributed
 from tasks.cdl import train
 train.CONNECT_S = 1.0
 def other():
-    distributed.TCPStore("127.0.0.1", {port}, 2, False, timedelta(seconds=60)).set("here/1", "")
+    distributed.TCPStore("127.0.0.1", {port}, 2, False, timedelta(seconds=60)).set("start 0/here/1", "")
 threading.Thread(target=other, daemon=True).start()
 train.connect("gloo")
 """
