@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from growth import read
-from world import make_community
+from world import community_below
 
 from models.ensemble.low_rank import singular_vectors
 from models.settings.tastegraph import TasteGraphConfig
@@ -26,10 +26,7 @@ def main() -> None:
     parser.add_argument("--times", type=float, default=0.3, help="how many times the paper's numbers (default .3)")
     parser.add_argument("--iterations", type=int, nargs="+", default=[0, 1, 2, 3])
     options = parser.parse_args()
-    source = options.root / f"{options.times:g}x" / "source"
-    if not source.exists():
-        make_community(source, options.times)
-    community = read(source)
+    community = read(community_below(options.root, options.times))
     system = TasteGraph(TasteGraphConfig())
     system.fit(community)
     users_N = np.sort(np.random.default_rng(1).permutation(community.num_users)[:NUM_USERS])

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from scipy.sparse import csr_array
-from world import IMAGES, USERS, make_community
+from world import IMAGES, USERS, community_below
 
 Cost = tuple[float, float]  # CPU seconds, peak MiB
 
@@ -58,9 +58,7 @@ def _of_experts(options: argparse.Namespace, times: float) -> dict[str, Cost]:
     from models.settings.tastegraph import TasteGraphConfig
     from models.systems.tastegraph import TasteGraph
 
-    source = options.root / f"{times:g}x" / "source"
-    if not source.exists():
-        make_community(source, times)
+    source = community_below(options.root, times)
     found = {}
     for name in ["(nothing)", *(options.experts or TasteGraph(TasteGraphConfig()).unfitted())]:
         command = [sys.executable, __file__, "--root", str(source), "--fit", name]

@@ -51,6 +51,21 @@ class Topics:
         return self._order[np.clip(found, 0, len(self._order) - 1)]
 
 
+def name_of(times: float, pictures: int = 0) -> str:
+    """The folder of such a community and its outputs."""
+    return f"{times:g}x" + (f"-{pictures}px" if pictures else "")
+
+
+def community_below(root: Path, times: float, pictures: int = 0) -> Path:
+    """The source of such a community below the root, made where it is not there."""
+    source = root / name_of(times, pictures) / "source"
+    if not source.exists():
+        half_made = source.with_name("making")
+        make_community(half_made, times, pictures=pictures)
+        half_made.rename(source)
+    return source
+
+
 def make_community(folder: Path, times: float, seed: int = 0, pictures: int = 0) -> None:
     """Write a source of `times` the paper's community into `folder`."""
     rng = np.random.default_rng(seed)
@@ -173,12 +188,8 @@ def main() -> None:
     parser.add_argument("--only-make", action="store_true", help="make the community, run no night")
     parser.add_argument("night", nargs="*", help="options of `tastegraph nightly`, after --")
     options = parser.parse_args()
-    name = f"{options.times:g}x" + (f"-{options.pictures}px" if options.pictures else "")
-    source, root = options.root / name / "source", options.root / name / "output"
-    if not source.exists():
-        half_made = source.with_name("making")
-        make_community(half_made, options.times, pictures=options.pictures)
-        half_made.rename(source)
+    name = name_of(options.times, options.pictures)
+    source, root = community_below(options.root, options.times, options.pictures), options.root / name / "output"
     if options.only_make:
         return
     log = options.root / name / "log.txt"

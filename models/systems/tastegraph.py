@@ -11,6 +11,7 @@ favorites of some users, to learn weights for cold users; then, those with a wei
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,7 +55,7 @@ SIGNALS = {  # what an expert's scores are owed to; the favorites, for all that 
     "attributes": "profile",
     "popular": "popularity",
 }
-LONG_SECONDS = 5.0  # of an expert whose fit is worth a line
+LONG_SECONDS = 5.0  # of a part of the fit that is worth a line
 COLUMNS = 64  # of vectors that a matrix of scores is multiplied with at a time: few enough for several cores
 COMPRESSION_ITERATIONS = 1  # three leave as many of the exact lists' images in place (docs/log.md)
 SCALE_SAMPLE = 2048  # images on which the spread of an expert's scores for a user is measured
@@ -154,11 +155,10 @@ class TasteGraph(System[TasteGraphConfig]):
         """The experts that the community's signals allow, each user's scores scaled to a common spread."""
 
         def fit(item: tuple[str, Any]) -> tuple[str, Expert | None]:
-            (name, maker), start = item, time.perf_counter()
-            expert: Expert | None = maker.fit(community, self.seed)
-            scaled = expert and _scaled(expert, community, self.seed).mapped(self.config.max_floats // MAPPED_SHARE)
-            if (seconds := time.perf_counter() - start) >= LONG_SECONDS:
-                log.info("%-18s %s in %.0f s", "fit-ensemble", name, seconds)
+            name, maker = item
+            with _told_if_long(name):
+                expert: Expert | None = maker.fit(community, self.seed)
+                scaled = expert and _scaled(expert, community, self.seed).mapped(self.config.max_floats // MAPPED_SHARE)
             return name, scaled
 
         # Last in the list are the slow ones: they begin, and the others fill what is left.
@@ -355,6 +355,15 @@ class DeepCodedFactors:
         return Expert(system.vectors.users_Ud, np.ascontiguousarray(system.vectors.images_Id.T))
 
 
+@contextmanager
+def _told_if_long(what: str) -> Iterator[None]:
+    """The log says how long it took, where that was long."""
+    start = time.perf_counter()
+    yield
+    if (seconds := time.perf_counter() - start) >= LONG_SECONDS:
+        log.info("%-18s %s in %.0f s", "fit-ensemble", what, seconds)
+
+
 def _scaled(expert: Expert, community: Community, seed: int) -> Expert:
     """The expert with each user's scores divided by their root mean square over a sample of images."""
     rng = np.random.default_rng(seed)
@@ -378,12 +387,10 @@ def _compress(system: TasteGraph, num_users: int) -> tuple[Expert, dict[str, np.
     """
     shape, max_floats = (num_users, len(system.is_cold_I)), system.config.max_floats
     dimensions = Bounded(max_floats=max_floats).within(system.config.dimensions, *shape)
-    began = time.perf_counter()
-    found = singular_vectors(
-        system.times, system.times_transposed, shape, dimensions, system.seed, COMPRESSION_ITERATIONS
-    )
-    if (seconds := time.perf_counter() - began) >= LONG_SECONDS:
-        log.info("%-18s %d singular vectors in %.0f s", "fit-ensemble", dimensions, seconds)
+    with _told_if_long(f"{dimensions} singular vectors"):
+        found = singular_vectors(
+            system.times, system.times_transposed, shape, dimensions, system.seed, COMPRESSION_ITERATIONS
+        )
     images_DI = np.ascontiguousarray(found.right_CD.T, np.float32)
     users_UD, by_signal = np.zeros((num_users, len(images_DI)), np.float32), {}
     signals = sorted({SIGNALS.get(name, "favorites") for name in system.names})
